@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
@@ -19,6 +20,8 @@ class Feature:
 
     name: ClassVar[str]
     version: ClassVar[int]  # raise it when the same parameters give other values
+    batch_size: ClassVar[int] = 1  # clips that `compute_batch` is given at once
+    uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, which it fills (or a GPU) by itself
 
     @property
     def source(self) -> "Feature | None":
@@ -33,12 +36,8 @@ class Feature:
 
     def parameters(self) -> dict[str, Any]:
         """All that decides the values, as JSON: name, version, the fields, and the source's parameters in full."""
-        own = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {
-            "name": self.name,
-            "version": self.version,
-            **{k: v.parameters() if isinstance(v, Feature) else v for k, v in own.items()},
-        }
+        own = {f.name: _as_json(getattr(self, f.name)) for f in fields(self)}
+        return {"name": self.name, "version": self.version, **own}
 
     @cached_property
     def key(self) -> str:
@@ -49,3 +48,13 @@ class Feature:
     def compute(self, source: Any) -> np.ndarray:
         """The feature of one clip. See the sub-class for shapes and units."""
         raise NotImplementedError
+
+    def compute_batch(self, sources: Sequence[Any]) -> list[np.ndarray]:
+        """The feature of some clips, as many as `batch_size`; for features that compute several faster than one."""
+        return [self.compute(source) for source in sources]
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Feature):
+        return value.parameters()
+    return list(value) if isinstance(value, tuple) else value

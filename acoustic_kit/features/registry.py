@@ -23,7 +23,7 @@ def feature_from_parameters(parameters: Mapping[str, Any]) -> Feature:
     try:
         family = FEATURES[parameters["name"]]
         own = {f.name: parameters[f.name] for f in fields(family)}
-        feature = family(**{k: feature_from_parameters(v) if isinstance(v, Mapping) else v for k, v in own.items()})
+        feature = family(**{name: _from_json(value) for name, value in own.items()})
     except (KeyError, TypeError) as error:
         raise AkitError(
             f"A feature with the parameters {dict(parameters)} is unknown to this version of akit."
@@ -31,3 +31,9 @@ def feature_from_parameters(parameters: Mapping[str, Any]) -> Feature:
     if feature.parameters() != parameters:
         raise AkitError(f"{feature.name} was built by another version of akit or of a library; build it anew.")
     return feature
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return feature_from_parameters(value)
+    return tuple(value) if isinstance(value, list) else value
