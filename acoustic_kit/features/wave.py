@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,13 @@ MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; a header with another rate is damaged
 MAX_SAMPLE = 1e10  # full scale is 1; below this bound no power, sum or moment leaves the range of its type
 
 
+class Sound(NamedTuple):
+    """What an audio file holds."""
+
+    samples: np.ndarray  # float32 (n,), full scale ±1; several channels are their mean
+    sample_rate: int  # Hz
+
+
 @dataclass(frozen=True)
 class Wave(Feature):
     """The decoded, resampled and trimmed wave.
@@ -27,6 +34,9 @@ class Wave(Feature):
     sample_rate : int, Hz
     trim_top_db : float, dB, or None
         Leading and trailing frames this far below the loudest frame are cut off; None keeps the whole clip.
+    peak : the largest absolute sample after normalisation; None leaves the loudness as it is. Silence stays silent
+    seconds : one length for all clips: longer ones are cut to their middle, shorter ones get zeros at the end.
+        None leaves each as long as it is
     encoding : how the store holds it: ``int16`` with one scale a clip, or ``float32``
 
     """
@@ -36,6 +46,8 @@ class Wave(Feature):
 
     sample_rate: int = 22050
     trim_top_db: float | None = 60.0
+    peak: float | None = None
+    seconds: float | None = None
     encoding: Literal["int16", "float32"] = "int16"
 
     def __post_init__(self) -> None:
@@ -43,6 +55,10 @@ class Wave(Feature):
             raise UsageError(f"sample_rate is {self.sample_rate}; it must be {MIN_RATE} to {MAX_RATE} Hz")
         if self.trim_top_db is not None and not 0 < self.trim_top_db < math.inf:
             raise UsageError(f"trim_top_db is {self.trim_top_db}; it must be positive, or None to keep all")
+        if self.peak is not None and not 0 < self.peak <= MAX_SAMPLE:
+            raise UsageError(f"peak is {self.peak}; it must be positive, or None to leave the loudness as it is")
+        if self.seconds is not None and not 1 <= self.seconds * self.sample_rate < math.inf:
+            raise UsageError(f"seconds is {self.seconds}; it must be at least one sample, or None to keep all")
         if self.encoding not in {"int16", "float32"}:
             raise UsageError(f"encoding is {self.encoding!r}; it must be 'int16' or 'float32'")
 
@@ -55,16 +71,16 @@ class Wave(Feature):
         """As for every feature, and the version of the resampler, which decides the samples too."""
         return super().parameters() | {"soxr": _resampler_version()}
 
-    def compute(self, source: str | Path) -> np.ndarray:
+    def compute(self, source: str | Path | Sound) -> np.ndarray:
         """The wave of one audio file.
 
         Parameters
         ----------
-        source : path of the audio file, any format that libsndfile reads
+        source : path of the audio file, any format that libsndfile reads, or what ``decode`` made of it
 
         Returns
         -------
-        float32 (n,), full scale ±1, n ≥ 1
+        float32 (n,), full scale ±1 (but for ``peak``), n ≥ 1
 
         Raises
         ------
@@ -72,17 +88,17 @@ class Wave(Feature):
             As ``decode`` does.
 
         """
-        wave, rate = decode(source)
-        wave = resample(wave, rate, self.sample_rate)
-        return wave if self.trim_top_db is None else trim(wave, self.trim_top_db)[0]
+        sound = source if isinstance(source, Sound) else decode(source)
+        wave = resample(*sound, self.sample_rate)
+        if self.trim_top_db is not None:
+            wave = trim(wave, self.trim_top_db)[0]
+        if self.peak is not None:
+            wave = normalise_peak(wave, self.peak)
+        return wave if self.seconds is None else fit_length(wave, round(self.seconds * self.sample_rate))
 
 
-def decode(path: str | Path) -> tuple[np.ndarray, int]:
+def decode(path: str | Path) -> Sound:
     """Decode an audio file; several channels become their mean.
-
-    Returns
-    -------
-    float32 (n,), full scale ±1, and the file's sample rate in Hz
 
     Raises
     ------
@@ -108,7 +124,7 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
         raise AkitError(f"its header says {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be read")
     wave = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     check_wave(wave)
-    return np.ascontiguousarray(wave), int(rate)
+    return Sound(np.ascontiguousarray(wave), int(rate))
 
 
 def check_wave(wave: np.ndarray) -> None:
@@ -163,13 +179,25 @@ def _frame_power(wave: np.ndarray) -> np.ndarray:
     Frames share the sums of their hops. Adding four hops by pairs is what numpy does inside a frame of librosa's, so
     the rounding is the same.
     """
-    frames = 1 + len(wave) // HOP_LENGTH
-    before = FRAME_LENGTH // 2
-    padded = np.zeros((frames + 3) * HOP_LENGTH, dtype=np.float32)
-    padded[before : before + len(wave)] = wave
-    hops: np.ndarray = np.square(padded).reshape(-1, HOP_LENGTH).sum(axis=1)
+    from acoustic_kit.features.frame_energy import hop_energy
+
+    hops = hop_energy(np.ascontiguousarray(wave, np.float32), FRAME_LENGTH // 2, len(wave) // HOP_LENGTH + 4)
     sums: np.ndarray = (hops[:-3] + hops[1:-2]) + (hops[2:-1] + hops[3:])
     return sums / np.float32(FRAME_LENGTH)
+
+
+def normalise_peak(wave: np.ndarray, peak: float = 1.0) -> np.ndarray:
+    """Scale float32 (n,) so that its largest absolute sample is ``peak``; silence stays as it is."""
+    largest = np.abs(wave).max()
+    return wave if largest == 0 else wave * np.float32(peak / largest)
+
+
+def fit_length(wave: np.ndarray, n: int) -> np.ndarray:
+    """Cut float32 (m,) to its middle ``n`` samples, from ⌊(m - n) / 2⌋ on, or append zeros up to ``n``."""
+    if len(wave) < n:
+        return np.pad(wave, (0, n - len(wave)))
+    first = (len(wave) - n) // 2
+    return wave[first : first + n]
 
 
 @cache

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features.wave import Wave, decode, resample, trim
+from acoustic_kit.features.frame_energy import hop_energy
+from acoustic_kit.features.wave import Sound, Wave, decode, fit_length, normalise_peak, resample, trim
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -135,13 +136,54 @@ def test_wave_is_librosas_load_and_trim_on_real_clips(esc10: Path) -> None:
         np.testing.assert_array_equal(whole, librosa.load(path, sr=16000)[0])
 
 
+@given(n=st.integers(1, 3000), before=st.sampled_from([0, 1, 1024]), seed=st.integers(0, 9))
+@settings(deadline=None, max_examples=30)
+def test_hop_energy_is_numpys_to_the_last_bit(n: int, before: int, seed: int) -> None:
+    wave = noise(n, seed)
+    padded = np.pad(wave, (before, 2048))[: (n + before) // 512 * 512 + 512].reshape(-1, 512)
+    np.testing.assert_array_equal(hop_energy(wave, before, len(padded)), np.square(padded).sum(axis=1))
+
+
+# Loudness and length
+
+
+@given(n=st.integers(1, 50), length=st.integers(1, 50))
+def test_one_length_is_the_middle_or_padded_at_the_end(n: int, length: int) -> None:
+    wave = np.arange(1, n + 1, dtype=np.float32)
+    fitted = fit_length(wave, length)
+    if n <= length:
+        assert fitted.tolist() == [*wave, *[0] * (length - n)]
+    else:
+        first = (n - length) // 2
+        assert fitted.tolist() == wave[first : first + length].tolist()
+
+
+@given(level=st.floats(1e-6, 1e6), peak=st.floats(1e-3, 1e3))
+def test_the_loudest_sample_is_the_peak_asked_for(level: float, peak: float) -> None:
+    assert np.abs(normalise_peak(np.float32(level) * noise(64), peak)).max() == pytest.approx(peak, rel=1e-5)
+
+
+def test_silence_has_no_peak() -> None:
+    assert not normalise_peak(np.zeros(5, np.float32)).any()
+
+
+def test_a_wave_is_trimmed_then_normalised_then_fitted() -> None:
+    loud = np.concatenate([np.zeros(4096), 0.25 * np.ones(4096), np.zeros(8192)]).astype(np.float32)
+    wave = Wave(8000, peak=1.0, seconds=2.0).compute(Sound(loud, 8000))
+    trimmed = trim(loud, 60.0)[0]
+    assert len(wave) == 16000
+    np.testing.assert_array_equal(wave[: len(trimmed)], 4 * trimmed)
+    assert not wave[len(trimmed) :].any()
+
+
 # Parameters
 
 
 def test_every_parameter_and_the_resamplers_version_decide_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     base = Wave()
-    others = [replace(base, sample_rate=16000), replace(base, trim_top_db=None), replace(base, encoding="float32")]
-    assert len({base.key, *(other.key for other in others)}) == 4
+    changes = [{"sample_rate": 16000}, {"trim_top_db": None}, {"peak": 1.0}, {"seconds": 4.0}, {"encoding": "float32"}]
+    others = [replace(base, **change) for change in changes]
+    assert len({base.key, *(other.key for other in others)}) == 6
     monkeypatch.setattr("acoustic_kit.features.wave._resampler_version", lambda: "0.0")
     assert Wave().key != base.key
 
