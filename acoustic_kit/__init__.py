@@ -10,11 +10,15 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "AkitError": "acoustic_kit.errors",
+    "Ast": "acoustic_kit.features",
+    "AstInput": "acoustic_kit.features",
     "Clips": "acoustic_kit.fold",
     "Fast": "acoustic_kit.recipe",
     "Feature": "acoustic_kit.features",
     "Fold": "acoustic_kit.fold",
     "LogMel": "acoustic_kit.features",
+    "Pca": "acoustic_kit.features",
+    "Pcen": "acoustic_kit.features",
     "Settings": "acoustic_kit.recipe",
     "Stats": "acoustic_kit.features",
     "Wave": "acoustic_kit.features",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 Task = Literal["single", "multi"]  # one label a clip, or several
+FULL = "full"  # the fold name of a model that is fitted on all training clips
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,25 @@ class Fold:
     def n_classes(self) -> int:
         """The number of classes of the data set, also where this fold lacks some."""
         return len(self.train.classes)
+
+
+def training_rows(manifest: pl.DataFrame, fold: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that a fold trains on, and those that it is validated on: none in the fold named `FULL`.
+
+    Clips of the split `extra` are trained on in every fold, those of `test` in none.
+    """
+    import polars as pl
+
+    trainable = manifest.filter(pl.col("split").is_in(["train", "extra"]))
+    if fold == FULL:
+        return trainable, trainable.clear()
+    held_out = trainable["fold"].cast(pl.String).eq_missing(pl.lit(fold))
+    return trainable.filter(~held_out), trainable.filter(held_out)
+
+
+def fold_names(manifest: pl.DataFrame) -> list[str]:
+    """The folds of a manifest, as the command line names them."""
+    return [str(fold) for fold in manifest["fold"].drop_nulls().unique().sort()]
 
 
 def encode_labels(labels: list[list[str]], classes: tuple[str, ...], task: Task) -> np.ndarray:

@@ -23,8 +23,8 @@ import numpy as np
 from acoustic_kit import __version__
 from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features import BuildReport, Feature, build_features, fingerprints
-from acoustic_kit.fold import Clips, Fold, Task, encode_labels
+from acoustic_kit.features import BuildReport, Feature, build_features, fingerprints, for_folds
+from acoustic_kit.fold import FULL, Clips, Fold, Task, encode_labels, fold_names, training_rows
 from acoustic_kit.metrics import fitting_metrics, score
 from acoustic_kit.recipe import Recipe, Settings
 from acoustic_kit.runs import FOLD_RECORD_NAME, RECORD_NAME, FoldRecord, Predictions, Run, RunRecord, open_run
@@ -37,8 +37,18 @@ if TYPE_CHECKING:
 
     Stored = Mapping[str, StoredFeature]  # by the recipe's name for the feature
 
-FULL = "full"  # the fold name of a model that is fitted on all training clips
-RECORDED_PACKAGES = ("numpy", "scipy", "scikit-learn", "zarr", "soxr", "soundfile", "numba", "polars", "torch")
+RECORDED_PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "zarr",
+    "soxr",
+    "soundfile",
+    "numba",
+    "polars",
+    "torch",
+    "transformers",
+)
 
 
 @dataclass(frozen=True)
@@ -90,10 +100,10 @@ def run_recipe(
     with _locked(workspace.runs_path / job.name):
         run = _open_or_create(job, note, fresh)
         todo = [fold for fold in wanted if fold in run.missing_folds]
-        stored = _stored_features(job, workers, events) if todo else {}
+        stored = _stored_features(job, todo, workers, events) if todo else {}
         for done, fold in enumerate(todo):
             events.on_fold(done, len(todo))
-            _train_fold(run, job, stored, fold, device, events)
+            _train_fold(run, job, stored[fold], fold, device, events)
             run = _combine(run, job)
         events.on_fold(len(todo), len(todo))
         return _combine(run, job), bool(todo)
@@ -121,7 +131,7 @@ class _Job:
 
     @property
     def folds(self) -> list[str]:
-        return [FULL] if self.full else [str(f) for f in self.manifest["fold"].drop_nulls().unique().sort()]
+        return [FULL] if self.full else fold_names(self.manifest)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -153,16 +163,6 @@ class _Job:
     def clips(self, rows: pl.DataFrame, stored: Stored) -> Clips:
         return Clips(rows, self.classes, self.task, stored)
 
-    def split(self, fold: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The training and validation rows of a fold; extra clips are always trained on."""
-        import polars as pl
-
-        trainable = self.manifest.filter(pl.col("split").is_in(["train", "extra"]))
-        if fold == FULL:
-            return trainable, trainable.clear()
-        held_out = trainable["fold"].cast(pl.String).eq_missing(pl.lit(fold))
-        return trainable.filter(~held_out), trainable.filter(held_out)
-
 
 def _readable(rows: pl.DataFrame, stored: Stored) -> pl.DataFrame:
     """The rows of clips that every feature could be computed for."""
@@ -175,7 +175,7 @@ def _train_fold(run: Run, job: _Job, stored: Stored, name: str, device: str, eve
     import polars as pl
 
     began = time.monotonic()
-    train, valid = job.split(name)
+    train, valid = training_rows(job.manifest, name)
     usable = _readable(train, stored)
     if usable["label"].explode().n_unique() < 2:
         raise AkitError(
@@ -191,6 +191,11 @@ def _train_fold(run: Run, job: _Job, stored: Stored, name: str, device: str, eve
         device,
         run.path / "checkpoints" / name,
         partial(events.on_epoch, name),
+        [
+            f"{x} was fitted on validation clips too"
+            for x, f in job.features.items()
+            if f.sees_validation and len(valid)
+        ],
     )
     model = job.recipe.train(fold, job.settings)
 
@@ -278,15 +283,21 @@ def _combine(run: Run, job: _Job) -> Run:
     return run.with_record(combined=list(run.done), metrics=metrics)  # last: what it says is on disk
 
 
-def _stored_features(job: _Job, workers: int, events: RunEvents) -> Stored:
+def _stored_features(job: _Job, folds: Sequence[str], workers: int, events: RunEvents) -> dict[str, Stored]:
+    """The recipe's features as each fold reads them, built where the store lacks them."""
     workspace, store = job.workspace, job.workspace.store()
-    features = list(job.features.values())
+    of_fold = for_folds(list(job.features.values()), job.manifest, workspace.data_root, folds)
+    wanted = [feature for features in of_fold.values() for feature in features]
     reports = build_features(
-        job.manifest, workspace.data_root, store, features, workers=workers, on_progress=events.on_build
+        job.manifest, workspace.data_root, store, wanted, workers=workers, on_progress=events.on_build
     )
     events.on_built(reports)
     workspace.remember_features([job.recipe.name] if job.recipe.named else [])
-    return {alias: store[feature.key] for alias, feature in job.features.items()}
+    opened = {feature.key: store[feature.key] for feature in wanted}
+    return {
+        fold: dict(zip(job.features, (opened[feature.key] for feature in features), strict=True))
+        for fold, features in of_fold.items()
+    }
 
 
 def _save_model(model: Any, folder: Path) -> None:

@@ -36,6 +36,7 @@ class Config(BaseModel):
     task: Task
     metric: str
     features: tuple[str, ...] = ()  # built by `akit features build` without a name: features, or recipes for theirs
+    store: str = "features.zarr"  # of features: a folder, relative to the workspace or absolute, or s3://bucket/path
     template: str | None = None  # the competition's sample_submission.csv
     label_separator: str | None = None  # between several labels of one clip
     classes: dict[str, int]  # class name → the data set's own index, in class order
@@ -78,11 +79,6 @@ class Workspace:
         return self.root / "truth.parquet"
 
     @property
-    def store_path(self) -> Path:
-        """The feature store."""
-        return self.root / "features.zarr"
-
-    @property
     def runs_path(self) -> Path:
         """One folder a run."""
         return self.root / "runs"
@@ -122,7 +118,8 @@ class Workspace:
         """The feature store, made where it is missing."""
         from acoustic_store import FeatureStore
 
-        return FeatureStore.open(self.store_path, create=True)
+        place = self.config.store
+        return FeatureStore.open(place if "://" in place else self.root / place, create=True)
 
     def remember_features(self, names: Sequence[str]) -> None:
         """Add names to the `features` line of `akit.toml`; every other line stays as the user left it."""

@@ -12,6 +12,10 @@ are compared: above 1.00 the store is faster. What the two sides do is the same,
 - views: read-only arrays on the mapped float32 file, of which nothing is read.
 - first pass: the store is opened, its index parsed and every checksum compared; later passes do without.
 - zarr's reader: a slice of the block's array, through zarr, without a scale or a checksum.
+- training batch: 32 clips of 5 s, drawn anew each time, stored as int16, into one float32 buffer that is used again.
+  The peers: `X[idx]` of a float32 array in memory (goal 1.46, limit 2.2); torch's DataLoader without workers over a
+  zarr array of one uncompressed chunk a clip (goal 8). "Loader" is an epoch of `acoustic_kit.training`, with its
+  random crops, from clips beyond memory. These are compared by processor time.
 """
 
 import argparse
@@ -23,11 +27,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
+import torch
 import zarr
 
+from acoustic_kit.fold import Clips
+from acoustic_kit.training import batches
+from acoustic_kit.training.batch_kernels import place
 from acoustic_store import FeatureStore, StoredFeature
 
 RATE, SECONDS = 22050, 5.0
+BATCH = 32
+WALL, CPU = time.perf_counter, time.process_time
 
 
 def make_clips(n: int) -> dict[str, np.ndarray]:
@@ -100,16 +111,18 @@ def zarr_reader(folder: Path) -> Callable[[str], np.ndarray]:
     return read
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def seconds(work: Callable[[], object], clock: Callable[[], float] = WALL) -> float:
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def compare(title: str, rounds: int, store: Callable, peer: Callable, unit: float, peer_name: str) -> None:
+def compare(
+    title: str, rounds: int, store: Callable, peer: Callable, unit: float, peer_name: str, clock: Callable = WALL
+) -> None:
     """Print both medians, as ``unit`` a second, and their ratio."""
     store(), peer()
-    times = [(seconds(store), seconds(peer)) for _ in range(rounds)]
+    times = [(seconds(store, clock), seconds(peer, clock)) for _ in range(rounds)]
     own, other = (statistics.median(column) for column in zip(*times, strict=True))
     print(f"{title:44} {unit / own:12,.0f} {unit / other:12,.0f} {other / own:8.2f}  {peer_name}", flush=True)
 
@@ -122,6 +135,64 @@ def each(read: Callable, ids: list[str]) -> Callable[[], None]:
     return loop
 
 
+class ZarrClips(torch.utils.data.Dataset):
+    """What one would write first: a zarr array of one chunk a clip, and its clips one by one."""
+
+    def __init__(self, path: Path, feature: StoredFeature) -> None:
+        stored = [feature.stored(clip_id) for clip_id in feature.ids]
+        n_samples = stored[0][0].size
+        shape = (len(stored), n_samples)
+        self.clips = zarr.create_array(path, shape=shape, chunks=(1, n_samples), dtype="int16", compressors=None)
+        self.clips[:] = np.stack([values for values, _ in stored])
+        self.scales = [scale for _, scale in stored]
+
+    def __len__(self) -> int:
+        return len(self.scales)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.clips[row].astype(np.float32) * self.scales[row]
+
+
+def compare_batches(folder: Path, n: int, rounds: int) -> None:
+    """Training batches of clips of one length."""
+    noise = np.random.default_rng(3).standard_normal((n, int(RATE * SECONDS)), np.float32)
+    feature = write_store(folder / "batches.zarr", "int16", {f"clip-{i:04d}": wave for i, wave in enumerate(noise)})
+    ids, X, buffer = feature.ids, feature.stack(), np.empty((BATCH, noise.shape[1]), np.float32)
+    draws = np.random.default_rng(4)
+
+    def draw() -> np.ndarray:
+        return draws.permutation(n)[:BATCH]
+
+    def from_store() -> None:
+        for row, clip in zip(buffer, draw(), strict=True):
+            values, scale = feature.stored(ids[clip])
+            place(values, values.size, 0, scale, row, values.size, 0)
+
+    def zarr_epoch() -> None:
+        for _ in torch.utils.data.DataLoader(dataset, BATCH, shuffle=True):
+            pass
+
+    dataset = ZarrClips(folder / "clips.zarr", feature)
+    compare("training batch", 5 * rounds, from_store, lambda: X[draw()], BATCH, "X[idx] in memory", CPU)
+    loader = open_loader(feature)
+    compare(
+        "training epoch: Loader", rounds, partial(run_epoch, loader), zarr_epoch, n, "DataLoader on zarr clips", CPU
+    )
+
+
+def open_loader(feature: StoredFeature) -> batches.Loader:
+    """The toolkit's own, of a feature that it takes to be too large for the memory."""
+    batches.RESIDENT_BYTES = 0
+    rows = pl.DataFrame({"id": feature.ids, "label": [["a"]] * len(feature)})
+    clips = Clips(rows, ("a",), "single", {"wave": feature})
+    return batches.Batches("wave", BATCH, frames=int(RATE * SECONDS)).open(clips, torch.device("cpu"))
+
+
+def run_epoch(loader: batches.Loader) -> None:
+    for _ in loader.training("epoch"):
+        pass
+
+
 def time_opening(folder: Path, n: int, rounds: int) -> None:
     """Print how long it takes to open a feature of ``n`` short clips and to read one of them."""
     feature = write_store(
@@ -132,44 +203,44 @@ def time_opening(folder: Path, n: int, rounds: int) -> None:
     print(f"open {n:,} clips in {feature.n_blocks} blocks and read one: {1e3 * statistics.median(times):.1f} ms")
 
 
+def compare_files(folder: Path, dtype: str, clips: dict[str, np.ndarray], rounds: int) -> None:
+    """Writing and reading whole clips, against one flat file."""
+    ids, n = list(clips), len(clips)
+    shuffled = np.random.default_rng(1).permutation(ids).tolist()
+    flat, path = Flat(folder / f"flat.{dtype}", clips, np.dtype(dtype).type), folder / "features.zarr"
+    write, unsynced = partial(write_store, path, dtype, clips), partial(flat.write, sync=False)
+    compare(f"{dtype}: write", rounds, write, flat.write, n, "memmap, synced")
+    compare(f"{dtype}: write, not synced", rounds, write, unsynced, n, "memmap, page cache only")
+    flat.open()
+    feature = FeatureStore.open(path)[dtype]
+    what, peer = ("values", flat.value) if dtype == "int16" else ("views", flat.view)
+    first = partial(first_pass, path, dtype, ids)
+    compare(f"{dtype}: first pass, with checksums", rounds, first, each(peer, ids), n, f"memmap, {what}")
+    for order, sequence in (("sequential", ids), ("random", shuffled)):
+        own, other = each(feature.read, sequence), each(peer, sequence)
+        compare(f"{dtype}: {order} {what}", rounds, own, other, n, f"memmap, {what}")
+    own, other = (each(lambda i, read=read: read(i).sum(), shuffled) for read in (feature.read, peer))
+    compare(f"{dtype}: random values, summed", rounds, own, other, n, "memmap, values summed")
+    own, other = each(feature.read, shuffled[:40]), each(zarr_reader(path / dtype), shuffled[:40])
+    compare(f"{dtype}: random {what}", rounds, own, other, 40, "zarr's reader, stored values")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clips", type=int, default=400)
     parser.add_argument("--folder", type=Path, help="where to write (a temporary folder)")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     clips = make_clips(arguments.clips)
-    ids, n, rounds = list(clips), len(clips), arguments.rounds
-    shuffled = np.random.default_rng(1).permutation(ids).tolist()
+    n, rounds = len(clips), arguments.rounds
     print(f"{n} clips, {sum(c.size for c in clips.values()) * 2 / 1e6:.1f} MB as int16; medians of {rounds} rounds")
     print(f"{'':44} {'store, /s':>12} {'peer, /s':>12} {'ratio':>8}  peer")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         for dtype in ("int16", "float32"):
-            flat = Flat(folder / f"flat.{dtype}", clips, np.dtype(dtype).type)
-            path = folder / "features.zarr"
-            write = partial(write_store, path, dtype, clips)
-            compare(f"{dtype}: write", rounds, write, flat.write, n, "memmap, synced")
-            compare(
-                f"{dtype}: write, not synced",
-                rounds,
-                write,
-                partial(flat.write, sync=False),
-                n,
-                "memmap, page cache only",
-            )
-            flat.open()
-            feature = FeatureStore.open(path)[dtype]
-            what, peer = ("values", flat.value) if dtype == "int16" else ("views", flat.view)
-            first = partial(first_pass, path, dtype, ids)
-            compare(f"{dtype}: first pass, with checksums", rounds, first, each(peer, ids), n, f"memmap, {what}")
-            for order, sequence in (("sequential", ids), ("random", shuffled)):
-                own, other = each(feature.read, sequence), each(peer, sequence)
-                compare(f"{dtype}: {order} {what}", rounds, own, other, n, f"memmap, {what}")
-            own, other = (each(lambda i, read=read: read(i).sum(), shuffled) for read in (feature.read, peer))
-            compare(f"{dtype}: random values, summed", rounds, own, other, n, "memmap, values summed")
-            own, other = each(feature.read, shuffled[:40]), each(zarr_reader(path / dtype), shuffled[:40])
-            compare(f"{dtype}: random {what}", rounds, own, other, 40, "zarr's reader, stored values")
+            compare_files(folder, dtype, clips, rounds)
+        compare_batches(folder, n, rounds)
         time_opening(folder / "many.zarr", 40_000, rounds)
 
 

@@ -30,7 +30,10 @@ def within(names: set[str], package: str) -> set[str]:
 @pytest.mark.parametrize("path", sorted(STORE.rglob("*.py")), ids=lambda p: p.name)
 def test_the_store_knows_only_itself_numpy_zarr_and_checksums(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imported(path)}
-    assert roots <= set(sys.stdlib_module_names) | {"numpy", "zarr", "google_crc32c", "acoustic_store"}
+    allowed = {"numpy", "zarr", "google_crc32c", "acoustic_store"}
+    if path.name in {"object_files.py", "lease.py"}:
+        allowed.add("obstore")  # an extra
+    assert roots <= set(sys.stdlib_module_names) | allowed
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -101,12 +101,17 @@ def _globals(
         typer.Option("-C", metavar="DIR", help="The workspace; without it, the nearest folder upwards that is one."),
     ] = Path(),
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Leave the network alone; what is missing is an error.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     if not folder.is_dir():
         raise typer.BadParameter(f"there is no folder {folder}", param_hint="-C")
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when the first Hugging Face library is loaded
     ctx.obj = Globals(folder, debug)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +58,24 @@ def print_table(columns: Sequence[str], rows: Sequence[Row], right: Sequence[str
             for cell, width, column in zip(row, widths, columns, strict=True)
         )
         typer.echo("  ".join(padded).rstrip())
+
+
+def inline_picture(png: bytes) -> bool:
+    """Show a PNG in the terminal, by the protocol of kitty or of iTerm2; False where stdout is none that can."""
+    if not sys.stdout.isatty():
+        return False
+    text = base64.standard_b64encode(png).decode()
+    if "KITTY_WINDOW_ID" in os.environ or os.environ.get("TERM", "") in {"xterm-kitty", "xterm-ghostty"}:
+        parts = [text[start : start + 4096] for start in range(0, len(text), 4096)]
+        for number, part in enumerate(parts):
+            head = "a=T,f=100," if number == 0 else ""
+            sys.stdout.write(f"\x1b_G{head}m={int(number + 1 < len(parts))};{part}\x1b\\")
+    elif os.environ.get("TERM_PROGRAM") in {"iTerm.app", "WezTerm"}:
+        sys.stdout.write(f"\x1b]1337;File=inline=1;size={len(png)}:{text}\a")
+    else:
+        return False
+    sys.stdout.write("\n")
+    return True
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -13,12 +15,20 @@ from acoustic_kit.cli.console import duration, print_json, print_table, progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acoustic_kit.features import BuildReport, Feature
+    from acoustic_kit.features import BuildReport
     from acoustic_kit.workspace import Workspace
     from acoustic_store import StoredFeature
 
 commands = typer.Typer(no_args_is_help=True, help="The feature store of this workspace.")
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Features, or recipes for what they need.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME…]",
+        help="Features (with parameters: logmel:n_mels=64,wave.sample_rate=32000), or recipes for what they need.",
+    ),
+]
+Built = Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Names or keys of built features.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Workers = Annotated[
     int, typer.Option(min=0, help="Worker processes; 0 computes in this one.", show_default="all cores")
 ]
@@ -44,7 +54,8 @@ def build(
         int | None, typer.Option(min=0, help="Worker processes (default: one a core); 0 computes in this process.")
     ] = None,
     on_error: Annotated[
-        Literal["skip", "fail"], typer.Option(help="A clip that cannot be computed: record it and go on, or stop.")
+        Literal["skip", "fail", "silence"],
+        typer.Option(help="A clip that cannot be decoded: record it and go on, stop, or take it for silence."),
     ] = "skip",
 ) -> None:
     """Build features for all clips.
@@ -53,9 +64,10 @@ def build(
     """
     from acoustic_kit.errors import AkitError
     from acoustic_kit.features import build_features
+    from acoustic_kit.wanted import named_features, of_all_folds
 
     workspace = workspace_of(ctx)
-    wanted = named_features(workspace, names or list(workspace.config.features))
+    wanted = of_all_folds(workspace, named_features(workspace, names or workspace.config.features))
     with progress() as bar:
         reports = build_features(
             workspace.manifest,
@@ -64,7 +76,7 @@ def build(
             wanted,
             workers=all_cores() if workers is None else workers,
             on_error=on_error,
-            on_progress=lambda feature, done, total: bar(feature.name, done, total),
+            on_progress=lambda feature, done, total: bar(feature.key, done, total),
         )
     workspace.remember_features(names or ())
     _print_reports(workspace, reports)
@@ -82,15 +94,19 @@ def _print_reports(workspace: Workspace, reports: Sequence[BuildReport]) -> None
         rate = f"{report.built / report.seconds:.0f}" if report.built else ""
         rows.append(
             (report.feature.key, report.built, report.held, len(report.failures), size(stored.n_bytes),
-             duration(report.seconds), rate)
+             duration(report.seconds), rate, *map(duration, vars(report.stages).values()))
         )  # fmt: skip
-    columns = ["feature", "built", "held", "failed", "size", "time", "clips/s"]
+    columns = ["feature", "built", "held", "failed", "size", "time", "clips/s", "read", "compute", "write"]
     print_table(columns, rows, right=columns[1:])
     say_failures(reports)
 
 
 def say_failures(reports: Sequence[BuildReport], limit: int = 10) -> None:
-    """Name the clips that could not be computed, each once, with the reason."""
+    """Name the clips that could not be computed, each once, with the reason, and those that count as silence."""
+    silenced = list(dict.fromkeys(id for report in reports for id in report.silenced))
+    if silenced:
+        named = ", ".join(silenced[:limit]) + (f" and {len(silenced) - limit} more" if len(silenced) > limit else "")
+        say(f"{len(silenced)} clips could not be decoded and count as one second of silence: {named}")
     failures = {id: reason for report in reports for id, reason in report.failures.items()}
     if failures:
         say(f"{len(failures)} clips could not be computed:")
@@ -100,34 +116,12 @@ def say_failures(reports: Sequence[BuildReport], limit: int = 10) -> None:
             say(f"  … and {len(failures) - limit} more: `akit features info {next(iter(reports)).feature.name}`")
 
 
-def named_features(workspace: Workspace, names: Sequence[str]) -> list[Feature]:
-    """The features of these names; the name of a recipe stands for what it needs with its default settings."""
-    from acoustic_kit.errors import UsageError
-    from acoustic_kit.features import FEATURES
-    from acoustic_kit.recipe import load_recipe
-
-    wanted: list[Feature] = []
-    for name in names:
-        if name in FEATURES:
-            wanted.append(FEATURES[name]())
-        else:
-            try:
-                recipe = load_recipe(name, workspace.recipes_path)
-            except UsageError as error:
-                where = " It is listed in `features` of akit.toml." if name in workspace.config.features else ""
-                raise UsageError(f"{error}{where}") from error
-            wanted += recipe.features(recipe.settings()).values()
-    return wanted
-
-
 @commands.command("list", epilog="Example: akit features list --json")
-def list_(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
-) -> None:
+def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     """What can be built, and what is built."""
     from acoustic_kit.features import FEATURES
 
-    built = _stored(workspace_of(ctx), None)
+    built = [stored for stored in _stored(workspace_of(ctx), None) if stored.attributes["name"] != "pca_fit"]
     if as_json:
         print_json({"available": sorted(FEATURES), "built": [_as_json(stored) for stored in built]})
         return
@@ -140,6 +134,8 @@ def list_(
 def _brief(stored: StoredFeature) -> str:
     """The feature's own parameters, without those of its source."""
     own = {k: v for k, v in stored.attributes.items() if k not in {"name", "version"} and not isinstance(v, dict)}
+    if training := stored.attributes.get("training"):
+        own["fold"] = training["fold"]
     return ", ".join(f"{key}={value}" for key, value in own.items())
 
 
@@ -173,10 +169,11 @@ def _stored(workspace: Workspace, names: Sequence[str] | None) -> list[StoredFea
 def info(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="A feature's name or key.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """A built feature: parameters, shape, size, clips and failures."""
-    found = _stored(workspace_of(ctx), [name])
+    workspace = workspace_of(ctx)
+    found = _stored(workspace, [name])
     if as_json:
         print_json([_as_json(stored) for stored in found])
         return
@@ -187,6 +184,9 @@ def info(
         ranges = [" – ".join(str(n) for n in sorted({min(axis), max(axis)})) for axis in zip(*shapes, strict=False)]
         rows += [("stored as", stored.dtype), ("shape", "(" + ", ".join(ranges) + ")")]
         rows += [("clips", len(stored)), ("blocks", stored.n_blocks), ("size", size(stored.n_bytes))]
+        if "training" in stored.attributes:
+            share = workspace.store()[stored.key.replace("pca-", "pca_fit-")].read("explained_variance_ratio")
+            rows += [("explained variance", f"{share.sum():.2%} by {len(share)} components")]
         rows += [(f"failed: {id}", failure.reason) for id, failure in stored.failures.items()]
         print_table(["", "value"], rows)
 
@@ -201,22 +201,80 @@ def _flat(parameters: dict[str, object], prefix: str = "") -> list[tuple[str, ob
 @commands.command(epilog="Example: akit features verify --rebuild")
 def verify(
     ctx: typer.Context,
-    names: Names = None,
+    names: Built = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build the damaged clips again.")] = False,
 ) -> None:
     """Read every clip and check it against its checksum."""
     from acoustic_kit.errors import AkitError
-    from acoustic_kit.features import build_features, feature_from_parameters
+    from acoustic_kit.features import build_features
+    from acoustic_kit.wanted import rebuildable
 
     workspace = workspace_of(ctx)
     stored = _stored(workspace, names)
     with progress() as bar:
         damaged = {s.key: s.verify(partial(bar, s.key)) for s in stored}
     print_table(["feature", "damaged", "clips"], [(key, len(ids), ", ".join(ids[:10])) for key, ids in damaged.items()])
-    if not any(damaged.values()):
+    hit = [s for s in stored if damaged[s.key]]
+    if not hit:
         return
     if not rebuild:
         raise AkitError("Some clips are damaged. `akit features verify --rebuild` builds them again.")
-    features = [feature_from_parameters(s.attributes) for s in stored if damaged[s.key]]
+    features = [f for s in hit if s.attributes["name"] != "pca_fit" and (f := rebuildable(workspace, s.attributes))]
     build_features(workspace.manifest, workspace.data_root, workspace.store(), features, rebuild=damaged)
     say("The damaged clips are built again.")
+
+
+@commands.command(epilog="Example: akit features prune --yes")
+def prune(
+    ctx: typer.Context, yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False
+) -> None:
+    """Delete what neither akit.toml nor a run refers to, and the clips that newer ones have replaced."""
+    from acoustic_kit.wanted import unused_keys
+
+    workspace = workspace_of(ctx)
+    store, unused = workspace.store(), unused_keys(workspace)
+    print_table(
+        ["feature", "clips", "size", "parameters"],
+        [(key, len(store[key]), size(store[key].n_bytes), _brief(store[key])) for key in unused],
+        right=["clips", "size"],
+    )
+    if unused and not yes:
+        typer.confirm(f"Delete {len(unused)} features?", abort=True, err=True)
+    freed = sum(store[key].n_bytes for key in unused)
+    for key in unused:
+        store.delete(key)
+    freed += sum(store.compact(key) for key in store.keys())  # noqa: SIM118 (a store is no mapping)
+    say(f"{size(freed)} freed." if freed else "Nothing to delete.")
+
+
+@commands.command(epilog="Example: akit features show logmel 1-100032-A-0.wav --out dog.png")
+def show(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A feature's name or key.")],
+    id: Annotated[str, typer.Argument(help="A clip's id.")],
+    out: Annotated[Path | None, typer.Option(help="The PNG file to write (default: shown in the terminal).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A picture of one clip's feature: in the terminal where it can show one, else as a PNG file."""
+    from acoustic_kit.cli.console import inline_picture
+    from acoustic_kit.errors import UsageError
+    from acoustic_kit.picture import draw
+
+    found = _stored(workspace_of(ctx), [name])
+    if len(found) > 1:
+        raise UsageError(f"Several features are called {name}: {', '.join(s.key for s in found)}. Name one by its key.")
+    stored = found[0]
+    if id not in stored:
+        reason = f"could not be computed: {stored.failures[id].reason}" if id in stored.failures else "is not there"
+        raise UsageError(f"{stored.key}: the clip {id!r} {reason}.")
+    picture = draw(stored, id)
+    if out is None and not as_json and inline_picture(picture):
+        return
+    path = out or Path(re.sub(r"[^\w.-]+", "_", f"{stored.key}_{id}").lstrip(".") + ".png")
+    path.write_bytes(picture)
+    if as_json:
+        values = stored.read(id)
+        figures = {"minimum": float(values.min()), "mean": float(values.mean()), "maximum": float(values.max())}
+        print_json({"key": stored.key, "id": id, "shape": list(values.shape), **figures, "picture": str(path)})
+    else:
+        typer.echo(path)

@@ -4,22 +4,34 @@
 soundfile are loaded when the first clip is computed.
 """
 
-from acoustic_kit.features.build import BuildReport, build_features, fingerprints, with_sources
-from acoustic_kit.features.feature import Feature
+from acoustic_kit.features.ast import Ast
+from acoustic_kit.features.ast_input import AstInput
+from acoustic_kit.features.build import BuildReport, build_features, with_sources
+from acoustic_kit.features.feature import Feature, Training
+from acoustic_kit.features.fingerprints import fingerprints, for_folds
 from acoustic_kit.features.logmel import LogMel
-from acoustic_kit.features.registry import FEATURES, feature_from_parameters
+from acoustic_kit.features.pca import Pca
+from acoustic_kit.features.pcen import Pcen
+from acoustic_kit.features.registry import FEATURES, feature_from_parameters, feature_from_text
 from acoustic_kit.features.stats import Stats
 from acoustic_kit.features.wave import Wave
 
 __all__ = [
     "FEATURES",
+    "Ast",
+    "AstInput",
     "BuildReport",
     "Feature",
     "LogMel",
+    "Pca",
+    "Pcen",
     "Stats",
+    "Training",
     "Wave",
     "build_features",
     "feature_from_parameters",
+    "feature_from_text",
     "fingerprints",
+    "for_folds",
     "with_sources",
 ]

@@ -1,13 +1,36 @@
 """What a feature is: frozen parameters, the feature it is computed from, and a pure function from array to array."""
 
+from __future__ import annotations
+
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from acoustic_store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Training:
+    """The clips that a feature learns from: those that the models of one fold are trained on."""
+
+    fold: str  # its name, or "all"
+    clips: tuple[tuple[str, str], ...] = field(repr=False)  # id and fingerprint
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of ids and fingerprints, whatever their order."""
+        lines = "".join(f"{id}\t{fingerprint}\n" for id, fingerprint in sorted(self.clips))
+        return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+    def parameters(self) -> dict[str, Any]:
+        """What a key says of the clips, as JSON."""
+        return {"fold": self.fold, "clips": len(self.clips), "digest": self.digest}
 
 
 @dataclass(frozen=True)
@@ -15,7 +38,7 @@ class Feature:
     """One feature family with its parameters. Sub-classes are frozen dataclasses whose fields are the parameters.
 
     A field that is itself a ``Feature`` is the source: its arrays are what ``compute`` receives.
-    A feature without such a field (``wave``) is computed from the audio file's path.
+    A feature without such a field (``wave``) is computed from the decoded audio file.
     """
 
     name: ClassVar[str]
@@ -24,10 +47,15 @@ class Feature:
     uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, which it fills (or a GPU) by itself
 
     @property
-    def source(self) -> "Feature | None":
-        """The feature whose arrays ``compute`` receives; None where it receives the path of the audio file."""
+    def source(self) -> Feature | None:
+        """The feature whose arrays ``compute`` receives; None where it receives the decoded file."""
         sources = [value for f in fields(self) if isinstance(value := getattr(self, f.name), Feature)]
         return sources[0] if sources else None
+
+    @property
+    def sees_validation(self) -> bool:
+        """Whether it learns from clips that a fold is validated on, so that the score flatters."""
+        return False
 
     @property
     def storage_dtype(self) -> str:
@@ -36,14 +64,24 @@ class Feature:
 
     def parameters(self) -> dict[str, Any]:
         """All that decides the values, as JSON: name, version, the fields, and the source's parameters in full."""
-        own = {f.name: _as_json(getattr(self, f.name)) for f in fields(self)}
+        own = {f.name: _as_json(getattr(self, f.name)) for f in fields(self) if f.compare}
         return {"name": self.name, "version": self.version, **own}
 
     @cached_property
     def key(self) -> str:
         """``<name>-<8 hex>``: the name under which the store holds it, a hash of ``parameters()``."""
-        text = json.dumps(self.parameters(), sort_keys=True, separators=(",", ":"))
-        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return key_of(self.parameters())
+
+    def for_fold(self, training: Training, everything: Training) -> Feature:
+        """The feature for the models of one fold: itself, but where it learns from what the fold trains on.
+
+        ``everything`` are the training clips of all folds.
+        """
+        return self
+
+    def ready(self, store: FeatureStore) -> Feature:
+        """The feature, able to compute: itself, but where it first has to learn from what the store holds."""
+        return self
 
     def compute(self, source: Any) -> np.ndarray:
         """The feature of one clip. See the sub-class for shapes and units."""
@@ -54,7 +92,13 @@ class Feature:
         return [self.compute(source) for source in sources]
 
 
+def key_of(parameters: Mapping[str, Any]) -> str:
+    """The key of the feature whose `parameters()` these are."""
+    text = json.dumps(parameters, sort_keys=True, separators=(",", ":"))
+    return f"{parameters['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
 def _as_json(value: Any) -> Any:
-    if isinstance(value, Feature):
+    if isinstance(value, Feature | Training):
         return value.parameters()
     return list(value) if isinstance(value, tuple) else value

@@ -74,16 +74,16 @@ def mel_filters(
     return _filter_bank(np.maximum(0.0, np.minimum(rising, falling)) * height)
 
 
-@lru_cache(maxsize=16)
-def chroma_filters(sample_rate: int, n_fft: int) -> FilterBank:
-    """Weight of each bin in the 12 pitch classes C … B, tuned to A = 440 Hz.
+@lru_cache(maxsize=128)
+def chroma_filters(sample_rate: int, n_fft: int, tuning: float = 0.0) -> FilterBank:
+    """Weight of each bin in the 12 pitch classes C … B, which lie ``tuning`` semitones above those of A = 440 Hz.
 
     Each bin's weights are a Gaussian bump around its pitch, as wide as the bin, of unit Euclidean norm,
     weighted by a Gaussian over octaves (centre: octave 5, width 2), after D. Ellis, chroma features, 2007.
     """
     n = 12
     frequencies = np.linspace(0, sample_rate, n_fft, endpoint=False)[1:]
-    pitch = n * np.log2(frequencies / (440.0 / 16))  # semitones above A0
+    pitch = n * np.log2(frequencies / (440.0 / 16)) - tuning  # semitones above A0
     pitch = np.concatenate(([pitch[0] - 1.5 * n], pitch))  # bin 0 has no pitch: 1.5 octaves below bin 1, as in librosa
     width = np.concatenate((np.maximum(np.diff(pitch), 1.0), [1.0]))
     distance = np.remainder(pitch - np.arange(n)[:, None] + n / 2 + 10 * n, n) - n / 2
@@ -106,6 +106,13 @@ def dct_basis(n_coefficients: int, n_bands: int) -> np.ndarray:
     basis = np.sqrt(2.0 / n_bands) * np.cos(np.pi * k * (band + 0.5) / n_bands)
     basis[0] /= np.sqrt(2.0)
     return np.asarray(basis, dtype=np.float32)
+
+
+@lru_cache(maxsize=16)
+def dct_filters(n_coefficients: int, n_bands: int) -> FilterBank:
+    """``dct_basis`` as filters, each of which takes in all bands."""
+    every = np.zeros(n_coefficients, dtype=np.int64)
+    return FilterBank(dct_basis(n_coefficients, n_bands), every, every + n_bands)
 
 
 @lru_cache(maxsize=16)

@@ -52,4 +52,5 @@ def _energy(x: np.ndarray, s: int) -> float:
         r5 += x[i + 5] * x[i + 5]
         r6 += x[i + 6] * x[i + 6]
         r7 += x[i + 7] * x[i + 7]
-    return ((r0 + r1) + (r2 + r3)) + ((r4 + r5) + (r6 + r7))
+    total: float = ((r0 + r1) + (r2 + r3)) + ((r4 + r5) + (r6 + r7))
+    return total

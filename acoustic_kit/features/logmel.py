@@ -1,4 +1,4 @@
-"""``logmel``: the mel spectrogram in decibels."""
+"""``logmel``: the mel spectrogram, in decibels or as it is."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from acoustic_kit.features.wave import Wave
 
 @dataclass(frozen=True)
 class LogMel(Feature):
-    """Mel spectrogram in decibels, as ``librosa.feature.melspectrogram`` and ``librosa.power_to_db`` compute it.
+    """Mel spectrogram, as ``librosa.feature.melspectrogram`` and ``librosa.power_to_db`` compute it.
 
     Parameters
     ----------
@@ -25,7 +25,8 @@ class LogMel(Feature):
     mel_scale : ``slaney`` with Slaney's norm, as in librosa; ``htk`` without a norm, as in torchaudio
     fmin, fmax : Hz; ``fmax`` None is half the sample rate
     pad_mode : what lies beyond the ends of the clip, ``constant`` (zeros) or ``reflect``
-    top_db : values are cut off this far below the clip's maximum; None cuts nothing off
+    scale : ``db``, decibels; ``power``; or ``magnitude``, the sum of |X| where the other two sum |X|²
+    top_db : decibels are cut off this far below the clip's maximum; None cuts nothing off
 
     """
 
@@ -40,19 +41,14 @@ class LogMel(Feature):
     fmin: float = 0.0
     fmax: float | None = None
     pad_mode: Literal["constant", "reflect"] = "constant"
+    scale: Literal["db", "power", "magnitude"] = "db"
     top_db: float | None = 80.0
 
     def __post_init__(self) -> None:
         check_frames(self.n_fft, self.hop_length)
-        if self.n_mels < 1:
-            raise UsageError(f"n_mels is {self.n_mels}; it must be at least 1")
-        if not 0 <= self.fmin < self._fmax <= self.wave.sample_rate / 2:
-            nyquist = self.wave.sample_rate / 2
-            raise UsageError(f"fmin is {self.fmin}, fmax {self._fmax}; they must be 0 ≤ fmin < fmax ≤ {nyquist} Hz")
-        if self.mel_scale not in {"slaney", "htk"}:
-            raise UsageError(f"mel_scale is {self.mel_scale!r}; it must be 'slaney' or 'htk'")
-        if self.pad_mode not in {"constant", "reflect"}:
-            raise UsageError(f"pad_mode is {self.pad_mode!r}; it must be 'constant' or 'reflect'")
+        check_mel(self.wave.sample_rate, self.n_mels, self.fmin, self._fmax, self.mel_scale, self.pad_mode)
+        if self.scale not in {"db", "power", "magnitude"}:
+            raise UsageError(f"scale is {self.scale!r}; it must be 'db', 'power' or 'magnitude'")
         if self.top_db is not None and not 0 <= self.top_db < math.inf:
             raise UsageError(f"top_db is {self.top_db}; it must be at least 0, or None to cut nothing off")
 
@@ -69,7 +65,7 @@ class LogMel(Feature):
 
         Returns
         -------
-        float32 (n_mels, 1 + n // hop_length), dB re 1, at least -100 but for rounding
+        float32 (n_mels, 1 + n // hop_length); decibels are re 1, at least -100 but for rounding
 
         Raises
         ------
@@ -80,10 +76,9 @@ class LogMel(Feature):
         from acoustic_kit.features import spectrum
 
         bank = mel_filters(self.wave.sample_rate, self.n_fft, self.n_mels, self.fmin, self._fmax, self.mel_scale)
-        mel = np.empty((self.n_mels, spectrum.frame_count(len(source), self.hop_length)), dtype=np.float32)
-        for start, power in spectrum.power_blocks(source, self.n_fft, self.hop_length, self.pad_mode):
-            spectrum.apply_filters(power, *bank, mel, start)
-        return spectrum.power_to_db(mel, self.top_db)
+        magnitude = self.scale == "magnitude"
+        mel = spectrum.mel_spectrogram(source, bank, self.n_fft, self.hop_length, self.pad_mode, magnitude)
+        return spectrum.power_to_db(mel, self.top_db) if self.scale == "db" else mel
 
 
 def check_frames(n_fft: int, hop_length: int) -> None:
@@ -92,3 +87,15 @@ def check_frames(n_fft: int, hop_length: int) -> None:
         raise UsageError(f"n_fft is {n_fft}; it must be even and positive")
     if hop_length < 1:
         raise UsageError(f"hop_length is {hop_length}; it must be at least 1")
+
+
+def check_mel(sample_rate: int, n_mels: int, fmin: float, fmax: float, mel_scale: str, pad_mode: str) -> None:
+    """Raise ``UsageError`` unless these describe a mel spectrogram, as the parameters of ``LogMel`` do."""
+    if n_mels < 1:
+        raise UsageError(f"n_mels is {n_mels}; it must be at least 1")
+    if not 0 <= fmin < fmax <= sample_rate / 2:
+        raise UsageError(f"fmin is {fmin}, fmax {fmax}; they must be 0 ≤ fmin < fmax ≤ {sample_rate / 2} Hz")
+    if mel_scale not in {"slaney", "htk"}:
+        raise UsageError(f"mel_scale is {mel_scale!r}; it must be 'slaney' or 'htk'")
+    if pad_mode not in {"constant", "reflect"}:
+        raise UsageError(f"pad_mode is {pad_mode!r}; it must be 'constant' or 'reflect'")

@@ -1,34 +1,44 @@
-"""The feature families by name, and the way back from stored parameters to a feature."""
+"""The feature families by name, and the ways from text and from stored parameters to a feature."""
 
 from __future__ import annotations
 
+import difflib
+import re
+import types
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from acoustic_kit.errors import AkitError
+from pydantic import TypeAdapter, ValidationError
+
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features.ast import Ast
+from acoustic_kit.features.ast_input import AstInput
 from acoustic_kit.features.feature import Feature
 from acoustic_kit.features.logmel import LogMel
+from acoustic_kit.features.pca import Pca
+from acoustic_kit.features.pcen import Pcen
 from acoustic_kit.features.stats import Stats
 from acoustic_kit.features.wave import Wave
 
-FEATURES: dict[str, type[Feature]] = {family.name: family for family in (Wave, LogMel, Stats)}
+FEATURES: dict[str, type[Feature]] = {family.name: family for family in (Wave, LogMel, Pcen, AstInput, Ast, Stats, Pca)}
 
 
 def feature_from_parameters(parameters: Mapping[str, Any]) -> Feature:
-    """The feature whose `parameters()` these are, as the store keeps them.
+    """The feature whose `parameters()` these are, as the store keeps them; what it was fitted on is left out.
 
     Raises AkitError where this version of akit, or of a library that decides values, would compute something else.
     """
+    wanted = {name: value for name, value in parameters.items() if name != "training"}
     try:
-        family = FEATURES[parameters["name"]]
-        own = {f.name: parameters[f.name] for f in fields(family)}
+        family = FEATURES[wanted["name"]]
+        own = {f.name: wanted[f.name] for f in fields(family) if f.name in wanted}
         feature = family(**{name: _from_json(value) for name, value in own.items()})
     except (KeyError, TypeError) as error:
         raise AkitError(
             f"A feature with the parameters {dict(parameters)} is unknown to this version of akit."
         ) from error
-    if feature.parameters() != parameters:
+    if feature.parameters() != wanted:
         raise AkitError(f"{feature.name} was built by another version of akit or of a library; build it anew.")
     return feature
 
@@ -37,3 +47,54 @@ def _from_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return feature_from_parameters(value)
     return tuple(value) if isinstance(value, list) else value
+
+
+def feature_from_text(text: str) -> Feature:
+    """The feature that a person names: `logmel`, or `logmel:n_mels=64,wave.sample_rate=32000` to change defaults.
+
+    A parameter of the source is written with a dot; several values in brackets, as in `pcen:n_fft=[2048,1024]`.
+
+    Raises UsageError for an unknown name or parameter (with the nearest known one) and for a value that does not fit.
+    """
+    name, _, rest = text.partition(":")
+    if name not in FEATURES:
+        raise UsageError(f"There is no feature {name!r}. There are: {', '.join(FEATURES)}.")
+    feature = FEATURES[name]()
+    for assignment in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", rest):
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"{text}: write {assignment!r} as key=value.")
+        try:
+            feature = _with(feature, key.strip().split("."), value.strip())
+        except ValidationError as error:
+            raise UsageError(f"{text}: {key}: {error.errors()[0]['msg']} (got {value!r}).") from error
+        except UsageError as error:
+            raise UsageError(f"{text}: {error}") from error
+    return feature
+
+
+def _with(feature: Feature, path: list[str], text: str) -> Feature:
+    """The feature with one parameter, at a dotted path, changed."""
+    known = [f.name for f in fields(feature) if f.name not in {"training", "fit"}]
+    if path[0] not in known:
+        near = difflib.get_close_matches(path[0], known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(known)}."
+        raise UsageError(f"{feature.name} has no parameter {path[0]!r}. {hint}")
+    old = getattr(feature, path[0])
+    if isinstance(old, Feature):
+        new: Any = _with(old, path[1:], text) if len(path) > 1 else feature_from_text(text)
+    elif len(path) > 1:
+        raise UsageError(f"{path[0]} is no feature; write {path[0]}=value")
+    else:
+        new = _parsed(text, get_type_hints(type(feature))[path[0]])
+    return replace(feature, **{path[0]: new})
+
+
+def _parsed(text: str, hint: Any) -> Any:
+    """Text as a value of a parameter's type; `none` is None."""
+    options = get_args(hint) if get_origin(hint) in {Union, types.UnionType} else (hint,)
+    if text.lower() == "none" and type(None) in options:
+        return None
+    is_list = any(get_origin(option) is tuple for option in options)
+    value = [part.strip() for part in text.strip("[]() ").split(",")] if is_list else text
+    return TypeAdapter(hint).validate_python(value)

@@ -1,6 +1,7 @@
 """The short-time spectrum that all spectral features share, computed in blocks of frames that stay in the cache.
 
-The FFT is in float32. Arrays are (bins or bands, frames): frames are the inner, vectorised axis of every kernel.
+The FFT is in float32 unless asked for otherwise. Arrays are (bins or bands, frames): frames are the inner, vectorised
+axis of every kernel.
 """
 
 from collections.abc import Iterator
@@ -11,12 +12,14 @@ import numba
 import numpy as np
 import scipy.fft
 
+from acoustic_kit.features.filterbanks import FilterBank
 from acoustic_kit.features.wave import check_wave
 
 BLOCK = 32  # frames
 AMIN = 1e-10  # power below which decibels are cut off, as in librosa
 
 PadMode = Literal["constant", "reflect"]
+Precision = Literal["float32", "float64"]
 
 
 def frame_count(n: int, hop_length: int) -> int:
@@ -25,7 +28,7 @@ def frame_count(n: int, hop_length: int) -> int:
 
 
 def power_blocks(
-    wave: np.ndarray, n_fft: int, hop_length: int, pad_mode: PadMode = "constant"
+    wave: np.ndarray, n_fft: int, hop_length: int, pad_mode: PadMode = "constant", precision: Precision = "float32"
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Power spectra |X|² of centred frames under a periodic Hann window, block by block.
 
@@ -35,6 +38,7 @@ def power_blocks(
     n_fft : even, samples in a frame
     hop_length : samples from one frame to the next
     pad_mode : what lies beyond both ends: ``constant`` (zeros) or ``reflect``
+    precision : of the FFT; in float32, bins 70 dB below the frame's loudest are rounding
 
     Yields
     ------
@@ -49,24 +53,46 @@ def power_blocks(
     check_wave(wave)
     padded = np.pad(wave.astype(np.float32, copy=False), n_fft // 2, mode=pad_mode)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
-    window = _hann(n_fft)
-    windowed = np.empty((BLOCK, n_fft), dtype=np.float32)
+    window = _hann(n_fft).astype(precision, copy=False)
+    windowed = np.empty((BLOCK, n_fft), dtype=precision)
     for start in range(0, len(frames), BLOCK):
         block = frames[start : start + BLOCK]
         np.multiply(block, window, out=windowed[: len(block)])
         # Transforming the transposed view costs nothing more, and gives (bins, frames) contiguous.
-        yield start, _power(scipy.fft.rfft(windowed[: len(block)].T, axis=0))
+        yield start, power_of(scipy.fft.rfft(windowed[: len(block)].T, axis=0))
+
+
+def mel_spectrogram(
+    wave: np.ndarray,
+    bank: FilterBank,
+    n_fft: int,
+    hop_length: int,
+    pad_mode: PadMode = "constant",
+    magnitude: bool = False,
+    precision: Precision = "float32",
+) -> np.ndarray:
+    """Sum the power spectra of ``power_blocks``, or with ``magnitude`` their square roots, in the bands of ``bank``.
+
+    Returns
+    -------
+    float32 (bands, 1 + n // hop_length)
+
+    """
+    mel = np.empty((len(bank.weights), frame_count(len(wave), hop_length)), dtype=np.float32)
+    for start, power in power_blocks(wave, n_fft, hop_length, pad_mode, precision):
+        apply_filters(np.sqrt(power, out=power) if magnitude else power, *bank, mel, start)
+    return mel
 
 
 @lru_cache(maxsize=16)
 def _hann(n: int) -> np.ndarray:
-    """Periodic Hann window: float32 (n,)."""
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)).astype(np.float32)
+    """Periodic Hann window: float64 (n,)."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _power(spectrum: np.ndarray) -> np.ndarray:
-    """|X|² of complex64 (bins, frames), C-contiguous: float32 of the same shape."""
+def power_of(spectrum: np.ndarray) -> np.ndarray:
+    """|X|² of complex (bins, frames), C-contiguous: float32 of the same shape."""
     power = np.empty(spectrum.shape, dtype=np.float32)
     flat_spectrum, flat_power = spectrum.reshape(-1), power.reshape(-1)
     for i in range(len(flat_power)):

@@ -13,17 +13,22 @@ from acoustic_kit.features.wave import Wave
 
 @dataclass(frozen=True)
 class Stats(Feature):
-    """Mean, std, skew, kurtosis, median, minimum and maximum of features measured frame by frame.
+    """Statistics of features measured frame by frame.
 
-    The preset ``basic`` has mel bands in decibels, MFCC and their slope, spectral centroid, bandwidth, roll-off,
-    flatness and contrast, RMS, zero crossings and chroma: 193 rows (fewer contrast bands below 12.8 kHz) × 7.
+    The preset ``basic`` has mean, std, skew, kurtosis, median, minimum and maximum of mel bands in decibels, MFCC and
+    their slope, spectral centroid, bandwidth, roll-off, flatness and contrast, RMS, zero crossings and chroma: 193 rows
+    (fewer contrast bands below 12.8 kHz) × 7.
+
+    The preset ``freesound`` is the table of the recipe ``freesound_mobilenet_pca``, which takes waves of 44.1 kHz:
+    mean, std, skew, maximum and minimum of mel bands, MFCC, chroma, contrast, roll-off, centroid, bandwidth, tonnetz
+    and zero crossings, and numbers on the energy envelope, the mean spectrum and parts of the clip: 1,133 at any rate.
 
     Parameters
     ----------
     wave : the source
     preset : which features
-    n_fft : even, samples in a frame
-    hop_length : samples from one frame to the next
+    n_fft : even, samples in a frame; ``freesound`` has always 2048
+    hop_length : samples from one frame to the next; ``freesound`` has always 512
 
     """
 
@@ -31,17 +36,25 @@ class Stats(Feature):
     version: ClassVar[int] = 1
 
     wave: Wave = field(default_factory=Wave)
-    preset: Literal["basic"] = "basic"
+    preset: Literal["basic", "freesound"] = "basic"
     n_fft: int = 2048
     hop_length: int = 512
 
     def __post_init__(self) -> None:
         check_frames(self.n_fft, self.hop_length)
-        if self.preset != "basic":
-            raise UsageError(f"there is no preset {self.preset!r} of stats; there is 'basic'")
+        if self.preset not in {"basic", "freesound"}:
+            raise UsageError(f"there is no preset {self.preset!r} of stats; there are 'basic' and 'freesound'")
+        if self.preset == "freesound" and (self.n_fft, self.hop_length) != (2048, 512):
+            raise UsageError(
+                f"n_fft is {self.n_fft}, hop_length {self.hop_length}; the preset 'freesound' has 2048 and 512"
+            )
 
     def columns(self) -> list[str]:
         """The names of the numbers, in order, such as ``mfcc_03_std`` and ``centroid_median``."""
+        if self.preset == "freesound":
+            from acoustic_kit.features.freesound_table import freesound_columns
+
+            return freesound_columns()
         from acoustic_kit.features.frame_features import basic_sizes
         from acoustic_kit.features.statistics import STATISTICS
 
@@ -61,6 +74,7 @@ class Stats(Feature):
         Returns
         -------
         float32 (columns,), finite, in the order of ``columns()``; units are those of ``frame_features.basic_rows``
+        and ``freesound_table.freesound_rows``
 
         Raises
         ------
@@ -68,6 +82,10 @@ class Stats(Feature):
             ``source`` is empty or not finite.
 
         """
+        if self.preset == "freesound":
+            from acoustic_kit.features.freesound_table import freesound_table
+
+            return freesound_table(source, self.wave.sample_rate)
         from acoustic_kit.features.frame_features import basic_rows
         from acoustic_kit.features.statistics import summarise
 

@@ -1,8 +1,8 @@
 """Batches of a feature, shuffled and augmented, on the device that trains.
 
-A feature that fits into memory is read once and stays on the device; a larger one is read clip by clip from the mapped
-store into one buffer that is used again. There are no worker processes: copying arrays between them costs more than
-reading does.
+A feature that fits into memory is read once and stays on the device; of a larger one, what a batch needs is converted
+straight from the mapped store into the batch. There are no worker processes: copying arrays between them costs more
+than reading does.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Loader:
         self._shape = shapes[0][:-1]
         self._resident: list[torch.Tensor] | None = None
         if sum(4 * int(np.prod(shape)) for shape in shapes) <= RESIDENT_BYTES:
-            self._resident = [torch.tensor(self._stored.read(id), device=device) for id in self._ids]
+            groups = (self._ids[start : start + form.batch_size] for start in range(0, len(self._ids), form.batch_size))
+            self._resident = [torch.tensor(x, device=device) for ids in groups for x in self._stored.read_many(ids)]
         self._targets: torch.Tensor | None = None
         if all(clips.rows["label"].list.len() > 0):
             labels = torch.as_tensor(clips.labels, device=device)
@@ -136,26 +137,32 @@ class Loader:
         """The clips cut or padded to one length: at a random place with draws, else in the middle."""
         frames = self.form.frames or int(self._lengths[chosen].max())
         places = np.full(len(chosen), 0.5) if draws is None else draws.uniform64("crop")[:, 0]
-        fill = 0.0 if self.form.pad == "wrap" else self.form.pad
-        out = torch.full((len(chosen), *self._shape, frames), fill, device=self.device)
+        out = torch.empty((len(chosen), *self._shape, frames), device="cpu" if self._resident is None else self.device)
         for row, clip, place in zip(out, chosen, places, strict=True):
-            x = self._clip(clip)
-            slack = x.shape[-1] - frames
+            length = int(self._lengths[clip])
+            slack = length - frames
             if slack >= 0:
-                first = int(place * (slack + 1))
-                row[:] = x[..., first : first + frames]
+                self._put(row, clip, int(place * (slack + 1)), 0)
             elif self.form.pad == "wrap":
-                repeats = -(-frames // x.shape[-1])
-                row[:] = x.repeat(*[1] * (x.ndim - 1), repeats)[..., :frames]
+                for at in range(0, frames, length):
+                    self._put(row, clip, 0, at)
             else:  # a batch's own length pads on the right, a fixed one where the draw says
-                first = 0 if self.form.frames is None else int(place * (-slack + 1))
-                row[..., first : first + x.shape[-1]] = x
-        return out
+                row.fill_(self.form.pad)
+                self._put(row, clip, 0, 0 if self.form.frames is None else int(place * (-slack + 1)))
+        return out.to(self.device)
 
-    def _clip(self, clip: int) -> torch.Tensor:
+    def _put(self, row: torch.Tensor, clip: int, first: int, at: int) -> None:
+        """Frames ``first``, … of a clip into frames ``at``, … of a row of the batch, until one of the two ends."""
+        length, frames = int(self._lengths[clip]), row.shape[-1]
         if self._resident is not None:
-            return self._resident[clip]
-        return torch.tensor(self._stored.read(self._ids[clip]))
+            n = min(length - first, frames - at)
+            row[..., at : at + n] = self._resident[clip][..., first : first + n]
+            return
+        from acoustic_kit.training.batch_kernels import place
+
+        values, scale = self._stored.stored(self._ids[clip])
+        scale = np.float32(1) if scale is None else scale
+        place(values.reshape(-1), length, first, scale, row.numpy().reshape(-1), frames, at)
 
 
 def _mixed(first: Batch, second: Batch, draws: Draws, alpha: float) -> Batch:

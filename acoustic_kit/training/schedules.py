@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,17 @@ class Progress:
     step: int  # batches done
     steps_per_epoch: int
     epochs: int
+    valid_losses: tuple[float, ...] = ()  # of the phase's epochs that are done
 
     @property
     def share(self) -> float:
         """Of the phase's batches that are done, from 0 to 1."""
         return self.step / max(1, self.steps_per_epoch * self.epochs)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return self.step // self.steps_per_epoch
 
 
 Schedule = Callable[[Progress], float]
@@ -52,3 +58,62 @@ def one_cycle(max_lr: float, *, warm_up: float = 0.3, start: float = 1 / 25, fin
         return max_lr * (low + (1 - low) * (1 + math.cos(math.pi * share)) / 2)
 
     return rate
+
+
+def by_epoch(schedule: Schedule) -> Schedule:
+    """The same schedule, set once an epoch: at its start, to what it is after the epochs that are done."""
+    return lambda progress: schedule(replace(progress, step=progress.epoch * progress.steps_per_epoch))
+
+
+def warm_up(schedule: Schedule, epochs: int, start: float = 0.0) -> Schedule:
+    """A straight line from `start` (a share of the first rate) over some epochs, then the schedule over the rest."""
+
+    def rate(progress: Progress) -> float:
+        steps = epochs * progress.steps_per_epoch
+        after = replace(progress, step=max(0, progress.step - steps), epochs=max(1, progress.epochs - epochs))
+        share = 1.0 if progress.step >= steps else start + (1 - start) * progress.step / steps
+        return share * schedule(after)
+
+    return rate
+
+
+def cosine_restarts(lr: float, first: int, factor: int = 2, final: float = 0.0) -> Schedule:
+    """Half cosines from `lr` to `final`, one after another (SGDR, Loshchilov and Hutter 2017), batch by batch.
+
+    The first lasts `first` epochs, each further one `factor` times as long as the one before.
+    """
+
+    def rate(progress: Progress) -> float:
+        place, length = progress.step / progress.steps_per_epoch, first
+        while place >= length:
+            place, length = place - length, length * factor
+        return final + (lr - final) * (1 + math.cos(math.pi * place / length)) / 2
+
+    return rate
+
+
+def step_decay(lr: float, epochs: int, factor: float = 0.1) -> Schedule:
+    """`lr`, times `factor` after every so many epochs."""
+    return lambda progress: lr * factor ** (progress.epoch // epochs)
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """`lr`, times `factor` whenever `patience` epochs in a row brought no validation loss lower by `threshold`.
+
+    As Keras' ReduceLROnPlateau. It looks at the fold that the run is scored on, which makes the run `optimistic`.
+    """
+
+    lr: float
+    factor: float = 0.1
+    patience: int = 10  # epochs
+    threshold: float = 1e-4
+
+    def __call__(self, progress: Progress) -> float:
+        """The rate after the epochs whose validation losses are known."""
+        best, waited, cuts = math.inf, 0, 0
+        for loss in progress.valid_losses:
+            best, waited = (loss, 0) if loss < best - self.threshold else (best, waited + 1)
+            if waited >= self.patience:
+                cuts, waited = cuts + 1, 0
+        return self.lr * self.factor**cuts

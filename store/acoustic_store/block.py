@@ -1,18 +1,16 @@
 """Writing one block of clips. A block is all that a worker process needs to know."""
 
-import os
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import Self
 
 import google_crc32c
 import numpy as np
 
-from .errors import StoreError, storing
-from .layout import CHUNK, METADATA, PARTIAL, STORAGE, block_document, sync_folder
+from .errors import StoreError
+from .files import Draft, Files
+from .layout import STORAGE, block_document
 
 
 @dataclass(frozen=True)
@@ -29,95 +27,106 @@ class Block:
     ``clips`` are pairs of id and fingerprint of the source.
     """
 
-    folder: Path  # of the feature
+    files: Files  # of the feature
     number: int
     dtype: str
     clips: tuple[tuple[str, str], ...]
     replaces: bool = False  # a damaged block of this number
 
+    def open(self) -> "BlockWriter":
+        """Take rows one by one, for a caller that fills the blocks of several features at once.
+
+        >>> with block.open() as writer:
+        ...     for clip_id, _ in block.clips:
+        ...         writer.add(compute(clip_id))
+        """
+        return BlockWriter(self)
+
     def write(self, rows: Iterable[np.ndarray | Failure]) -> None:
-        """Store one row a clip, in the order of ``clips``; the block appears whole or not at all.
+        """Store one row a clip, as `BlockWriter` does. Of a generator, one array is in memory at once."""
+        with self.open() as writer:
+            for row in rows:
+                writer.add(row)
+
+
+class BlockWriter:
+    """Takes the rows of a block, in the order of its clips; made by ``Block.open``, used as a context manager.
+
+    The block appears, whole, at the end of a ``with`` statement in which each clip was given its row. Where the
+    statement ends with an exception, nothing of it is kept.
+    """
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self._index = _IndexRows(block.dtype)
+        self._taken = 0
+        self._draft: Draft | None = None
+
+    def __enter__(self) -> Self:
+        self._draft = self.block.files.draft(self.block.number)
+        return self
+
+    def add(self, row: np.ndarray | Failure) -> None:
+        """Store the row of the next clip.
 
         Parameters
         ----------
-        rows
-            Arrays of any shape (real numbers, finite; kept as float32, or as int16 with one scale a clip), or a
-            ``Failure``. They are taken one at a time: of a generator, one array is in memory at once.
+        row
+            An array of any shape (real numbers, finite; kept as float32, or as int16 with one scale a clip), or a
+            ``Failure``.
 
         Raises
         ------
         ValueError
-            For a wrong number of rows and for values that are not finite real numbers.
+            For a row too many and for values that are not finite real numbers. The clip still lacks its row then.
         StoreError
             Where the disk is full or the block cannot be written for another reason; nothing stored before is touched.
 
         """
-        partial = self.folder / PARTIAL / f"{self.number:06d}-{secrets.token_hex(4)}"
-        with storing(partial):
-            partial.mkdir()  # only the writer makes the parent: a worker that outlived its writer stops here
+        clip_id, _ = self._next_clip()
+        if isinstance(row, Failure):
+            self.add_stored(row, None)
+            return
         try:
-            document = self._write_chunk(partial / CHUNK, rows)
-            self._commit(partial, document)
+            values, scale = encode(row, self.block.dtype)
+        except ValueError as error:
+            raise ValueError(f"clip {clip_id!r}: {error}") from error
+        self.add_stored(values, scale)
+
+    def add_stored(self, row: np.ndarray | Failure, scale: np.float32 | None) -> None:
+        """Store the row of the next clip as ``StoredFeature.stored`` gives it, bit by bit."""
+        if self._draft is None:
+            raise StoreError("A block can only take rows in a `with` statement: with block.open() as writer.")
+        clip = self._next_clip()
+        if isinstance(row, Failure):
+            self._index.add_failure(clip, row)
+        else:
+            self._draft.write(row)
+            self._index.add_clip(clip, row, scale)
+        self._taken += 1
+
+    def _next_clip(self) -> tuple[str, str]:
+        clips = self.block.clips
+        if self._taken == len(clips):
+            raise ValueError(f"there are more rows than the {len(clips)} clips of the block")
+        return clips[self._taken]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit the block. ValueError where clips lack their row, StoreError where it cannot be written."""
+        assert self._draft is not None
+        try:
+            if kind is None:
+                self._commit(self._draft)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            self._draft.discard()
 
-    def _write_chunk(self, path: Path, rows: Iterable[np.ndarray | Failure]) -> bytes:
-        index = _IndexRows(self.dtype)
-        with storing(path):
-            file = path.open("wb", buffering=0)
-        with file:
-            for clip, row in self._pairs(rows):
-                if isinstance(row, Failure):
-                    index.add_failure(clip, row)
-                    continue
-                try:
-                    values, scale = encode(row, self.dtype)
-                except ValueError as error:
-                    raise ValueError(f"clip {clip[0]!r}: {error}") from error
-                with storing(path):
-                    _write_all(file, values)
-                index.add_clip(clip, values, scale)
-            with storing(path):
-                os.fsync(file.fileno())
-        return block_document(index.length, self.dtype, index.clips, index.failures)
-
-    def _pairs(self, rows: Iterable[np.ndarray | Failure]) -> Iterator[tuple[tuple[str, str], np.ndarray | Failure]]:
-        iterator = iter(rows)
-        for count, clip in enumerate(self.clips):
-            row = next(iterator, None)
-            if row is None:
-                raise ValueError(f"{len(self.clips)} clips need as many rows; there are only {count}")
-            yield clip, row
-        if next(iterator, None) is not None:
-            raise ValueError(f"there are more rows than the {len(self.clips)} clips of the block")
-
-    def _commit(self, partial: Path, document: bytes) -> None:
-        target = self.folder / f"{self.number:06d}"
-        with storing(target):
-            with (partial / METADATA).open("wb", buffering=0) as file:
-                _write_all(file, np.frombuffer(document, np.uint8))
-                os.fsync(file.fileno())
-            sync_folder(partial)
-            if self.replaces and target.exists():
-                discarded = target.rename(partial.with_name(partial.name + "-replaced"))
-                partial.rename(target)
-                shutil.rmtree(discarded, ignore_errors=True)
-            else:
-                self._rename(partial, target, document)
-            sync_folder(self.folder)
-
-    @staticmethod
-    def _rename(partial: Path, target: Path, document: bytes) -> None:
-        try:
-            partial.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-            # A worker that outlived its killed build, or a retried task, was first. An equal index has equal checksums.
-            if not (target / METADATA).is_file() or (target / METADATA).read_bytes() != document:
-                raise StoreError(
-                    f"{target} was written by another process in the meantime; run the same build again."
-                ) from None
+    def _commit(self, draft: Draft) -> None:
+        n_clips, index = len(self.block.clips), self._index
+        if self._taken < n_clips:
+            raise ValueError(f"{n_clips} clips need as many rows; there are only {self._taken}")
+        draft.commit(block_document(index.length, index.dtype, index.clips, index.failures), self.block.replaces)
 
 
 @dataclass
@@ -169,10 +178,3 @@ def encode(row: np.ndarray, dtype: str) -> tuple[np.ndarray, np.float32 | None]:
         raise ValueError(f"a peak of {peak} is too large to be stored as int16")
     steps = np.asarray(values / scale)
     return np.rint(steps, out=steps).astype(STORAGE["int16"]), scale
-
-
-def _write_all(file: BinaryIO, values: np.ndarray) -> None:
-    """Write every byte of a contiguous array to an unbuffered file, whose ``write`` may stop short."""
-    rest = values.reshape(-1).view(np.uint8).data
-    while rest:
-        rest = rest[file.write(rest) :]

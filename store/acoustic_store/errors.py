@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 
 class StoreError(OSError):
@@ -22,7 +21,7 @@ class DamagedError(StoreError):
 
 
 @contextmanager
-def storing(path: Path) -> Iterator[None]:
+def storing(path: object) -> Iterator[None]:
     """Turn what the operating system says while ``path`` is written (full disk, no permission) into a StoreError."""
     try:
         yield

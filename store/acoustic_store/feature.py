@@ -2,119 +2,23 @@
 
 import json
 import math
-import mmap
-import os
 import resource
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import google_crc32c
 import numpy as np
 
 from .block import Failure
 from .errors import DamagedError, StoreError
-from .layout import (
-    CHUNK,
-    METADATA,
-    NOT_THERE,
-    STORAGE,
-    BlockIndex,
-    block_folders,
-    ids_mentioned,
-    parse_block_document,
-    parse_key_document,
-)
+from .files import Files
+from .layout import METADATA, NOT_THERE, parse_key_document
+from .stored_block import StoredBlock, stored_blocks
 
-
-class StoredBlock:
-    """A committed block: its index, parsed when it is first needed, and its samples, mapped when first needed."""
-
-    def __init__(self, folder: Path, dtype: str) -> None:
-        self.folder, self.dtype = folder, dtype
-        self.number = int(folder.name)
-        self.samples: Any = None  # the mapped array [length], or a zarr.Array; see StoredFeature._samples
-        self.checked: set[str] = set()  # the clips whose checksum was right in this process
-        try:
-            with open(f"{folder}/{METADATA}", "rb") as file:  # noqa: PTH123 (600 blocks a store: Path is slower)
-                self.text = file.read()
-        except NOT_THERE:
-            self.text = b""
-        except OSError as error:
-            raise StoreError(f"{folder / METADATA} cannot be read: {error.strerror}.") from error
-
-    @cached_property
-    def index(self) -> BlockIndex:
-        """The parsed index; DamagedError where it is not what was written."""
-        try:
-            if not self.text:
-                raise ValueError("it is missing or empty")
-            return parse_block_document(self.text, self.dtype)
-        except ValueError as error:
-            raise self.damage(self.folder / METADATA, str(error), ids_mentioned(self.text)) from error
-
-    def damage(self, path: Path, problem: str, ids: Iterable[str]) -> DamagedError:
-        """The error that names the clips, the file, and what to do."""
-        ids = list(ids)
-        named = ", ".join(map(repr, ids[:3])) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
-        return DamagedError(
-            f"{path} is damaged: {problem}. Clips hit: {named or 'those of this block'}. "
-            f"Build the feature {self.folder.parent.name} again with these clips in `rebuild`.",
-            ids,
-        )
-
-    def read_error(self, error: Exception, clip_id: str) -> StoreError:
-        """What to raise where a clip could not be read: damage, or else the machine's refusal."""
-        if isinstance(error, OSError) and not isinstance(error, NOT_THERE):
-            return StoreError(f"{self.samples_path} cannot be read: {error.strerror or error}.")
-        return self.damage(self.samples_path, f"it cannot be read ({type(error).__name__}: {error})", [clip_id])
-
-    @property
-    def samples_path(self) -> Path:
-        """The file of the samples, or the folder where another tool has rewritten it."""
-        return self.folder / CHUNK if self.index.is_mappable else self.folder
-
-    def ids(self) -> list[str]:
-        """All clips and failures of the block, as far as they can be told where the index is damaged."""
-        with suppress(DamagedError):
-            return [*self.index.rows, *self.index.failures]
-        return ids_mentioned(self.text)
-
-    def fingerprints(self) -> dict[str, str]:
-        """The fingerprint of every clip and failure of the block."""
-        failed = {clip_id: fingerprint for clip_id, (fingerprint, _) in self.index.failures.items()}
-        return dict(zip(self.index.rows, self.index.fingerprints, strict=True)) | failed
-
-    def is_whole(self) -> bool:
-        """Whether the index is sound and the samples can be opened. What they hold is checked when it is read."""
-        try:
-            self.open_samples()
-        except (DamagedError, *NOT_THERE):
-            return False
-        except OSError as error:
-            raise StoreError(f"{self.folder} cannot be read: {error.strerror or error}.") from error
-        except Exception:  # whatever zarr raises for a document that it does not understand
-            return False
-        return True
-
-    def open_samples(self) -> Any:
-        """Map the chunk; or open the array with zarr where another tool has rewritten it in its own layout."""
-        if not self.index.is_mappable:
-            import zarr
-
-            return zarr.open_array(self.folder, mode="r")
-        dtype = np.dtype(STORAGE[self.dtype])
-        with (self.folder / CHUNK).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size != self.index.length * dtype.itemsize:
-                raise ValueError(f"it holds {size} bytes, not {self.index.length * dtype.itemsize}")
-            if size == 0:
-                return np.empty(0, dtype)
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype)
+T = TypeVar("T")
 
 
 @dataclass
@@ -145,7 +49,8 @@ class _Contents:
 class StoredFeature:
     """The clips of one feature: a snapshot of the blocks that were committed when it was opened.
 
-    Clips are mapped lazily, block by block, and their checksum is compared the first time this object reads them.
+    Clips are read lazily, block by block, and their checksum is compared the first time this object reads them. Where
+    a block has been removed or replaced in the meantime (compacted, mended), the feature is opened anew.
     Can be pickled; a worker process then opens the same feature itself.
 
     Raises (all methods that take a clip id)
@@ -156,18 +61,26 @@ class StoredFeature:
         For a clip that is not what was written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.key = folder.name
-        self.dtype, self.attributes = parse_key_document(folder / METADATA)
-        self._blocks = [StoredBlock(path, self.dtype) for path in block_folders(folder)]
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self.key = files.name
+        try:
+            text = files.read(METADATA)
+        except NOT_THERE as error:
+            raise StoreError(f"{files / METADATA} cannot be read: {error.strerror or error}.") from error
+        self.dtype, self.attributes = parse_key_document(text, files / METADATA)
         # A map holds a file descriptor. An eighth of those allowed leaves room for other features and other files.
-        self._mapped: deque[StoredBlock] = deque()
         self._max_mapped = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
+        self._take_snapshot()
+
+    def _take_snapshot(self) -> None:
+        self._blocks = stored_blocks(self._files, self.dtype)
+        self._mapped: deque[StoredBlock] = deque()
         self._is_first_look = True
+        self.__dict__.pop("_contents", None)
 
     def __reduce__(self) -> tuple:
-        return StoredFeature, (self._folder,)
+        return StoredFeature, (self._files,)
 
     def __repr__(self) -> str:
         return f"<StoredFeature {self.key}: {len(self)} clips as {self.dtype}>"
@@ -197,8 +110,21 @@ class StoredFeature:
     @property
     def n_bytes(self) -> int:
         """Bytes on disk: of samples and indexes, superseded clips included."""
-        files = (path for block in self._blocks for path in block.folder.rglob("*") if path.is_file())
-        return sum(path.stat().st_size for path in files)
+        return self._files.n_bytes(block.number for block in self._blocks)
+
+    def blocks(self) -> list[tuple[StoredBlock, list[str]]]:
+        """The blocks, oldest first, each with those of its clips and failures that no later block supersedes.
+
+        Raises DamagedError where an index is not what was written.
+        """
+        current = self._contents.held | self._contents.failed
+        return [
+            (
+                block,
+                [clip_id for clip_id in (*block.index.rows, *block.index.failures) if current.get(clip_id) is block],
+            )
+            for block in self._blocks
+        ]
 
     def __len__(self) -> int:
         return len(self._contents.held)
@@ -224,15 +150,37 @@ class StoredFeature:
         A feature stored as float32 gives a read-only view of the file; it keeps that file open. One stored as int16 is
         converted into a new array.
         """
-        values, scale = self._stored(self._locate(clip_id), clip_id)
+        values, scale = self.stored(clip_id)
         if scale is None:
             return values
         wave = values.astype(np.float32)
         return np.multiply(wave, scale, out=wave)
 
-    def stack(self, ids: Iterable[str]) -> np.ndarray:
-        """The clips as one new array, float32 [n, *shape]. Raises ValueError where there are none or shapes differ."""
-        ids = list(ids)
+    def read_many(self, ids: Iterable[str]) -> list[np.ndarray]:
+        """The arrays of clips of any shapes, as ``read`` gives them; of object storage, several at a time."""
+        return self._files.each(self.read, ids)
+
+    def stored(self, clip_id: str) -> tuple[np.ndarray, np.float32 | None]:
+        """The clip as it is stored, for a caller that converts a part of it into an array of its own.
+
+        Returns
+        -------
+        values
+            float32, or int16; a read-only view of the file, which it keeps open.
+        scale
+            What int16 values are to be multiplied with; None for float32.
+
+        """
+        return self._stored(self._locate(clip_id), clip_id)
+
+    def stack(self, ids: Iterable[str] | None = None) -> np.ndarray:
+        """Clips as one new array, float32 [n, *shape]; all of them, in the order of ``ids``, where none are named.
+
+        A block of which most is asked for is read at once; of object storage, several blocks at a time.
+
+        Raises ValueError where there are no clips or their shapes differ.
+        """
+        ids = self.ids if ids is None else list(ids)
         if not ids:
             raise ValueError("no clips to stack")
         shape = self.shape(ids[0])
@@ -240,12 +188,21 @@ class StoredFeature:
             if self.shape(clip_id) != shape:
                 odd = f"{ids[0]!r} has {shape}, {clip_id!r} has {self.shape(clip_id)}"
                 raise ValueError(f"clips of {self.key} differ in shape: {odd}")
+        rows = _grouped((self._locate(clip_id), row) for row, clip_id in enumerate(ids))
         stacked = np.empty((len(ids), *shape), np.float32)
-        for row, clip_id in enumerate(ids):
-            values, scale = self._stored(self._locate(clip_id), clip_id)
-            stacked[row] = values
-            if scale is not None:
-                stacked[row] *= scale
+
+        def fill(block: StoredBlock) -> None:
+            is_most = 2 * len(rows[block]) * math.prod(shape) >= block.index.length
+            samples = self._whole(block, ids[rows[block][0]]) if is_most else None
+            for row in rows[block]:
+                values, scale = self._stored(block, ids[row], samples)
+                stacked[row] = values
+                if scale is not None:
+                    stacked[row] *= (
+                        scale  # while it is in the cache: half the time of one multiplication of mixed types
+                    )
+
+        self._files.each(fill, rows)
         return stacked
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
@@ -268,18 +225,22 @@ class StoredFeature:
             Building again finds the others missing.
 
         """
-        damaged = list(self._contents.lost)
-        for count, (clip_id, block) in enumerate(self._contents.held.items(), start=1):
-            block.checked.discard(clip_id)
-            try:
-                self._stored(block, clip_id)
-            except DamagedError:
-                damaged.append(clip_id)
-            if progress:
-                progress(count, len(self))
-        for block in self._contents.damaged:
+        contents, count = self._contents, 0
+        damaged, n_clips = list(contents.lost), len(contents.held)
+        for block, ids in _grouped((block, clip_id) for clip_id, block in contents.held.items()).items():
+            block.checked.difference_update(ids)
+            samples = self._whole(block, ids[0])
+            for clip_id in ids:
+                try:
+                    self._stored(block, clip_id, samples)
+                except DamagedError:
+                    damaged.append(clip_id)
+                count += 1
+                if progress:
+                    progress(count, n_clips)
+        for block in contents.damaged:
             if not block.ids():
-                raise block.damage(block.folder / METADATA, "its index cannot be read at all", damaged)
+                raise block.damage(f"{block.place}/{METADATA}", "its index cannot be read at all", damaged)
         return damaged
 
     def _locate(self, clip_id: str) -> StoredBlock:
@@ -289,12 +250,12 @@ class StoredFeature:
         if block := contents.held.get(clip_id):
             return block
         if block := contents.lost.get(clip_id):
-            raise block.damage(block.folder / METADATA, "its index cannot be trusted", [clip_id])
+            raise block.damage(f"{block.place}/{METADATA}", "its index cannot be trusted", [clip_id])
         if block := contents.failed.get(clip_id):
             raise KeyError(f"clip {clip_id!r} of {self.key} could not be built: {block.index.failures[clip_id][1]}")
         if contents.damaged:
             block = contents.damaged[0]
-            raise block.damage(block.folder / METADATA, "its index cannot be read", [clip_id])
+            raise block.damage(f"{block.place}/{METADATA}", "its index cannot be read", [clip_id])
         raise KeyError(f"{self.key} has no clip {clip_id!r} among its {len(self)}; build it first")
 
     def _search(self, clip_id: str) -> StoredBlock | None:
@@ -308,26 +269,40 @@ class StoredFeature:
                 return None
         return None
 
-    def _stored(self, block: StoredBlock, clip_id: str) -> tuple[np.ndarray, np.float32 | None]:
-        """The stored values [shape] of a clip and their scale; a view of the mapped file where it is mapped."""
-        index = block.index
-        row = index.rows[clip_id]
-        shape, start = index.shapes[row], index.offsets[row]
+    def _stored(
+        self, block: StoredBlock, clip_id: str, samples: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.float32 | None]:
+        """A clip of a block; from ``samples`` where the whole block has been read."""
         try:
-            values = self._samples(block)[start : start + math.prod(shape)].reshape(shape)
-        except Exception as error:  # what zarr or numpy may raise for hostile files is not a closed list
-            raise block.read_error(error, clip_id) from error
-        if clip_id not in block.checked:
-            if google_crc32c.value(np.ascontiguousarray(values).reshape(-1)) != index.checksums[row]:
-                raise block.damage(block.samples_path, "the checksum of the clip is wrong", [clip_id])
-            block.checked.add(clip_id)
-        return values, None if index.scales is None else np.float32(index.scales[row])
+            return block.stored(clip_id, self._samples(block, clip_id) if samples is None else samples)
+        except DamagedError:
+            if not block.is_outdated():
+                raise
+        self._take_snapshot()
+        block = self._locate(clip_id)
+        return block.stored(clip_id, self._samples(block, clip_id))
 
-    def _samples(self, block: StoredBlock) -> Any:
+    def _whole(self, block: StoredBlock, clip_id: str) -> np.ndarray | None:
+        """The samples of a block: a view, or read at once. None where they cannot be; reading a clip tells why."""
+        with suppress(Exception):
+            return np.asarray(self._samples(block, clip_id)[:])
+        return None
+
+    def _samples(self, block: StoredBlock, clip_id: str) -> Any:
         samples = block.samples
         if samples is None:
             if len(self._mapped) >= self._max_mapped:
                 self._mapped.popleft().samples = None  # closed once nobody holds a view of it
-            samples = block.samples = block.open_samples()
+            try:
+                samples = block.samples = block.open_samples()
+            except Exception as error:  # what zarr or numpy may raise for hostile files is not a closed list
+                raise block.read_error(error, clip_id) from error
             self._mapped.append(block)
         return samples
+
+
+def _grouped(pairs: Iterable[tuple[StoredBlock, T]]) -> dict[StoredBlock, list[T]]:
+    groups: dict[StoredBlock, list[T]] = {}
+    for block, item in pairs:
+        groups.setdefault(block, []).append(item)
+    return groups

@@ -9,6 +9,9 @@
           c.0                   the one chunk: the clips' elements in C order, one clip after another, little-endian
         .partial/               blocks being written; no reader looks here, the next writer removes it
 
+In object storage the names are the same, but a block is committed by its zarr.json, which is put last; there is no
+``.partial``, and an object ``.lock`` keeps two writers apart.
+
 The documents are written by hand, not through zarr: the bytes then depend on nothing but the content (a resumed build
 equals an uninterrupted one), and zarr, which takes 0.4 s to import, is only needed to read blocks that another tool has
 rewritten.
@@ -16,10 +19,8 @@ rewritten.
 
 import json
 import math
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -30,6 +31,7 @@ FORMAT = 1  # raise it when older versions of this package can no longer read wh
 METADATA = "zarr.json"
 CHUNK = "c.0"
 PARTIAL = ".partial"
+LEASE = ".lock"
 STORAGE = {"int16": "<i2", "float32": "<f4"}
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BLOCK = re.compile(r"[0-9]{6,}")
@@ -69,25 +71,23 @@ def key_document(dtype: str, attributes: dict[str, Any]) -> bytes:
     return group_document({**content, "crc32c": checksum(content)})
 
 
-def parse_key_document(path: Path) -> tuple[str, dict[str, Any]]:
-    """Storage dtype and attributes of the feature whose zarr.json is ``path``.
+def parse_key_document(text: bytes, place: object) -> tuple[str, dict[str, Any]]:
+    """Storage dtype and attributes of a feature, from its zarr.json, which lies at ``place``.
 
-    Raises StoreError where it cannot be opened or another version wrote it, DamagedError where it has changed since.
+    Raises StoreError where another version wrote it, DamagedError where it has changed since.
     """
     remedy = "Build the feature again with its own parameters, which mends this file, or delete the key."
     try:
-        content = dict(json.loads(path.read_bytes())["attributes"])
+        content = dict(json.loads(text)["attributes"])
         claimed = content.pop("crc32c")
         version, dtype, attributes = content["acoustic_store"], content["dtype"], content["feature"]
         is_sound = claimed == checksum(content)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DamagedError(f"{path} cannot be read ({type(error).__name__}: {error}). {remedy}") from error
+        raise DamagedError(f"{place} cannot be read ({type(error).__name__}: {error}). {remedy}") from error
     if is_sound and version != FORMAT:
-        raise StoreError(f"{path} was written by another version of acoustic_store (format {version}, not {FORMAT}).")
+        raise StoreError(f"{place} was written by another version of acoustic_store (format {version}, not {FORMAT}).")
     if not is_sound or dtype not in STORAGE or not isinstance(attributes, dict):
-        raise DamagedError(f"{path} is not what was written: its checksum is wrong. {remedy}")
+        raise DamagedError(f"{place} is not what was written: its checksum is wrong. {remedy}")
     return dtype, attributes
 
 
@@ -180,15 +180,6 @@ def ids_mentioned(text: bytes) -> list[str]:
     return ids
 
 
-def block_folders(folder: Path) -> list[Path]:
-    """The committed blocks of one feature, oldest first."""
-    return sorted((folder / name for name in os.listdir(folder) if BLOCK.fullmatch(name)), key=lambda p: int(p.name))  # noqa: PTH208
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names that were created in or moved into ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def block_name(number: int) -> str:
+    """The folder of a block."""
+    return f"{number:06d}"

@@ -384,3 +384,49 @@ def test_a_kill_while_predictions_are_combined_leaves_none_out_of_date(
     assert run.record.combined == ["1", "2", "3"]
     assert run.oof is not None
     assert len(run.oof.ids) == 36
+
+
+PCA_RECIPE = """
+import json
+from pathlib import Path
+from sklearn.dummy import DummyClassifier
+import acoustic_kit as akit
+
+LOG = Path(__file__).with_suffix(".log")
+class Settings(akit.Settings):
+    fit_on: str = "fold"
+FAST = akit.Fast(clips_per_class=2, folds=2)
+
+def features(s): return {"x": akit.Pca(akit.Stats(), n_components=3, fit_on=s.fit_on), "raw": akit.Stats()}
+
+def train(fold, s):
+    stored = fold.train.features["x"]
+    with LOG.open("a") as log:
+        log.write(json.dumps([fold.name, stored.attributes["training"], fold.train["x"].mean(0).tolist()]) + "\\n")
+    return DummyClassifier(strategy="prior").fit(fold.train["x"], fold.train.labels)
+
+def predict(model, clips, s):
+    return akit.class_probabilities(model, clips["x"], len(clips.classes))
+"""
+
+
+@pytest.mark.parametrize("fit_on", ["fold", "all"])
+def test_a_pca_is_fitted_on_what_each_fold_trains_on_unless_the_recipe_says_all(
+    workspace: Workspace, tmp_path: Path, fit_on: str
+) -> None:
+    path = tmp_path / "pca_recipe.py"
+    path.write_text(PCA_RECIPE)
+    recipe = load_recipe(path)
+    settings = recipe.settings([f"fit_on={fit_on}"])
+    run, _ = run_recipe(workspace, recipe, settings, folds=["1"])
+    run, _ = run_recipe(workspace, recipe, settings)
+    assert run.finished
+    said = [record.optimistic for record in run.done.values()]
+    assert said == [[] if fit_on == "fold" else ["x was fitted on validation clips too"]] * 4
+    for name, training, mean in diary(recipe):
+        assert training["fold"] == (name if fit_on == "fold" else "all")
+        if fit_on == "fold":
+            np.testing.assert_allclose(mean, 0, atol=1e-3)  # centred on what it was fitted on
+    full, _ = run_recipe(workspace, recipe, settings, full=True)
+    assert diary(recipe)[-1][1]["fold"] == "all"
+    assert full.done["full"].optimistic == []

@@ -1,6 +1,7 @@
 """Build a store of generated clips; run by the tests in a process of its own, to be killed there.
 
     python build_script.py STORE [--workers N] [--kill-at LINE] [--count-lines] [--clips N] [--file-limit BYTES]
+    python build_script.py STORE --compact CLIPS [--kill-at LINE] [--count-lines]
 
 `--kill-at` sends SIGKILL to this process just before it executes that line of acoustic_store (or of the generator of
 rows), counted from the start: any instant of a build can be chosen, and the same one each time.
@@ -57,6 +58,11 @@ def build(path: str, n: int, workers: int) -> None:
                 write(block)
 
 
+def compact(path: str, n: int) -> None:
+    """Keep the first ``n`` clips."""
+    FeatureStore.open(path).compact(KEY, keep=[clip_id for clip_id, _ in clips(n)])
+
+
 class LineCounter:
     """Counts executed lines of the watched files, and kills the process before line number ``kill_at``."""
 
@@ -79,13 +85,17 @@ def main() -> None:
     parser.add_argument("--count-lines", action="store_true")
     parser.add_argument("--clips", type=int, default=22)
     parser.add_argument("--file-limit", type=int)
+    parser.add_argument("--compact", type=int)
     arguments = parser.parse_args()
     counter = LineCounter(arguments.kill_at)
     if arguments.file_limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (arguments.file_limit, arguments.file_limit))
     if arguments.count_lines or arguments.kill_at:
         sys.settrace(counter)
-    build(arguments.store, arguments.clips, arguments.workers)
+    if arguments.compact:
+        compact(arguments.store, arguments.compact)
+    else:
+        build(arguments.store, arguments.clips, arguments.workers)
     sys.settrace(None)
     print(counter.lines)
 

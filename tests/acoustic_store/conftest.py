@@ -1,10 +1,15 @@
 """What the store's tests share."""
 
 import importlib.util
+import json
+import logging
 import os
+import secrets
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +18,7 @@ import pytest
 
 import acoustic_store
 from acoustic_store import FeatureStore, StoredFeature, Writer
+from acoustic_store.files import open_files
 
 SCRIPT = Path(__file__).with_name("build_script.py")
 
@@ -48,10 +54,14 @@ def start() -> Callable[..., subprocess.Popen]:
 
 
 @pytest.fixture(scope="session")
-def tree() -> Callable[[Path], dict[str, bytes | None]]:
-    """Every file below a folder with its bytes, every folder with None."""
+def tree() -> Callable[[Path | str], dict[str, bytes | None]]:
+    """Every file below a folder, or ``s3://…``, with its bytes; every folder with None."""
 
-    def listed(folder: Path) -> dict[str, bytes | None]:
+    def listed(place: Path | str) -> dict[str, bytes | None]:
+        if str(place).startswith("s3://"):
+            files = open_files(place)
+            return {name: files.read(name) for name in files.sizes()}
+        folder = Path(place)
         return {
             str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
         }
@@ -62,6 +72,70 @@ def tree() -> Callable[[Path], dict[str, bytes | None]]:
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
     return FeatureStore.open(tmp_path / "features.zarr", create=True)
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """A bucket on a server of this process; its endpoint and credentials are in the environment."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_REGION", "us-east-1")
+        with urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/clips", method="PUT")):
+            pass
+        yield "clips"
+    server.stop()
+
+
+@pytest.fixture
+def object_url(bucket: str) -> str:
+    """Where nothing is yet."""
+    return f"s3://{bucket}/{secrets.token_hex(4)}/features.zarr"
+
+
+@pytest.fixture
+def object_store(object_url: str) -> FeatureStore:
+    return FeatureStore.open(object_url, create=True)
+
+
+@pytest.fixture(params=["local", "object"])
+def any_store(request: pytest.FixtureRequest) -> FeatureStore:
+    """A store in a folder, then one in object storage: what one can do, the other can."""
+    return request.getfixturevalue("store" if request.param == "local" else "object_store")
+
+
+@pytest.fixture(scope="session")
+def lose_block() -> Callable[[FeatureStore, str, int], None]:
+    """Remove a block behind the store's back."""
+
+    def lost(store: FeatureStore, key: str, number: int) -> None:
+        files = open_files(store.url) / key
+        if store.url.startswith("s3://"):
+            files.remove_block(number)
+        else:
+            shutil.rmtree(store.path / key / f"{number:06d}")
+
+    return lost
+
+
+@pytest.fixture(scope="session")
+def expire_lease() -> Callable[[FeatureStore, str], None]:
+    """Let a minute pass for the lock of a writer that may have been killed; nothing where it needs no time."""
+
+    def expired(store: FeatureStore, key: str) -> None:
+        files = open_files(store.url) / key
+        if "://" not in store.url or ".lock" not in files.sizes():
+            return
+        files.write(".lock", json.dumps(json.loads(files.read(".lock")) | {"expires": 0}).encode())
+
+    return expired
 
 
 @pytest.fixture(scope="session")

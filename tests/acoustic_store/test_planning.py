@@ -1,5 +1,3 @@
-import shutil
-
 import numpy as np
 import pytest
 
@@ -11,72 +9,76 @@ def plan(store: FeatureStore, clips, **options):
         return [(block.number, [clip_id for clip_id, _ in block.clips]) for block in writer.plan(clips, **options)]
 
 
-def test_nothing_is_built_twice_and_new_clips_join(store, build):
-    build(store, {"a": np.ones(1), "b": Failure("bad"), "c": np.ones(1)})
-    assert plan(store, [("a", "1"), ("b", "1"), ("c", "1")]) == []
-    assert plan(store, [("a", "1"), ("b", "1"), ("new", "1"), ("c", "1")]) == [(1, ["new"])]
+def test_nothing_is_built_twice_and_new_clips_join(any_store, build):
+    build(any_store, {"a": np.ones(1), "b": Failure("bad"), "c": np.ones(1)})
+    assert plan(any_store, [("a", "1"), ("b", "1"), ("c", "1")]) == []
+    assert plan(any_store, [("a", "1"), ("b", "1"), ("new", "1"), ("c", "1")]) == [(1, ["new"])]
 
 
-def test_a_changed_clip_supersedes_the_old_one(store, build):
-    build(store, {name: np.full(3, 1) for name in "abc"})
-    feature = build(store, {"b": np.full(4, 2)}, fingerprints={"b": "2"})
+def test_a_changed_clip_supersedes_the_old_one(any_store, build):
+    build(any_store, {name: np.full(3, 1) for name in "abc"})
+    feature = build(any_store, {"b": np.full(4, 2)}, fingerprints={"b": "2"})
     assert feature.ids == ["a", "b", "c"]
     assert feature.fingerprint("b") == "2"
     np.testing.assert_array_equal(feature.read("b"), np.full(4, 2))
-    np.testing.assert_array_equal(store["x-1"].read("b"), np.full(4, 2))
-    assert plan(store, [("a", "1"), ("b", "2"), ("c", "1")]) == []
+    np.testing.assert_array_equal(any_store["x-1"].read("b"), np.full(4, 2))
+    assert plan(any_store, [("a", "1"), ("b", "2"), ("c", "1")]) == []
 
 
-def test_a_failure_supersedes_a_clip_and_a_clip_a_failure(store, build):
-    build(store, {"a": np.ones(3), "b": Failure("bad")})
-    feature = build(store, {"a": Failure("gone"), "b": np.ones(2)}, fingerprints={"a": "2", "b": "2"})
+def test_a_failure_supersedes_a_clip_and_a_clip_a_failure(any_store, build):
+    build(any_store, {"a": np.ones(3), "b": Failure("bad")})
+    feature = build(any_store, {"a": Failure("gone"), "b": np.ones(2)}, fingerprints={"a": "2", "b": "2"})
     assert feature.ids == ["b"]
     assert feature.failures == {"a": Failure("gone")}
-    assert plan(store, [("a", "2"), ("b", "2")]) == []
+    assert plan(any_store, [("a", "2"), ("b", "2")]) == []
 
 
-def test_rebuild_asks_for_clips_again(store, build):
-    build(store, {"a": np.ones(3), "b": Failure("bad"), "c": np.ones(3)})
-    assert plan(store, [("a", "1"), ("b", "1"), ("c", "1")], rebuild=["b", "c", "unknown"]) == [(1, ["b", "c"])]
+def test_rebuild_asks_for_clips_again(any_store, build):
+    build(any_store, {"a": np.ones(3), "b": Failure("bad"), "c": np.ones(3)})
+    assert plan(any_store, [("a", "1"), ("b", "1"), ("c", "1")], rebuild=["b", "c", "unknown"]) == [(1, ["b", "c"])]
 
 
-def test_gaps_of_an_interrupted_build_are_filled_but_never_before_what_they_supersede(store, build):
-    build(store, {name: np.full(1, 1) for name in "abcdefgh"}, block_size=2)
-    shutil.rmtree(store.path / "x-1" / "000001")
+def test_gaps_of_an_interrupted_build_are_filled_but_never_before_what_they_supersede(any_store, lose_block, build):
+    build(any_store, {name: np.full(1, 1) for name in "abcdefgh"}, block_size=2)
+    lose_block(any_store, "x-1", 1)
     clips = [(name, "1") for name in "abcdefgh"]
-    assert plan(store, clips, block_size=2) == [(1, ["c", "d"])]
+    assert plan(any_store, clips, block_size=2) == [(1, ["c", "d"])]
     changed = [(name, "2" if name in "ah" else "1") for name in "hcdbaefg"]
-    assert plan(store, changed, block_size=2) == [(4, ["h", "c"]), (1, ["d", "a"])]
+    assert plan(any_store, changed, block_size=2) == [(4, ["h", "c"]), (1, ["d", "a"])]
     feature = build(
-        store, {name: np.full(1, 2) for name in "hcdbaefg"}, fingerprints={"a": "2", "h": "2"}, block_size=2
+        any_store, {name: np.full(1, 2) for name in "hcdbaefg"}, fingerprints={"a": "2", "h": "2"}, block_size=2
     )
     assert [int(feature.read(name)[0]) for name in "abcdefgh"] == [2, 1, 2, 2, 1, 1, 1, 2]
 
 
-def test_blocks_can_be_written_in_any_order(store, tree, build, tmp_path):
+def test_blocks_can_be_written_in_any_order(any_store, tree, build, tmp_path):
     rows = {f"c{n}": np.full(n, n) for n in range(11)}
-    build(store, rows, block_size=2)
+    build(any_store, rows, block_size=2)
+
+    def files(store):
+        return {name: content for name, content in tree(store.url).items() if content is not None}  # without folders
+
     other = FeatureStore.open(tmp_path / "other.zarr", create=True)
     with other.writer("x-1", "float32", {}) as writer:
         for block in reversed(writer.plan([(clip_id, "1") for clip_id in rows], block_size=2)):
             block.write([rows[clip_id] for clip_id, _ in block.clips])
-    assert tree(store.path) == tree(other.path)
+    assert files(any_store) == files(other)
     assert other["x-1"].ids == list(rows)
 
 
-def test_writing_a_block_again_is_harmless_but_another_content_is_refused(store, tree):
-    with store.writer("x-1", "float32", {}) as writer:
+def test_writing_a_block_again_is_harmless_but_another_content_is_refused(any_store, tree):
+    with any_store.writer("x-1", "float32", {}) as writer:
         (block,) = writer.plan([("a", "1")])
         block.write([np.ones(3)])
-        before = tree(store.path)
+        before = tree(any_store.url)
         block.write([np.ones(3)])
         with pytest.raises(StoreError, match="by another process"):
             block.write([np.zeros(3)])
-        assert tree(store.path) == before
+        assert tree(any_store.url) == before
 
 
-def test_wrong_use_is_refused(store):
-    writer = store.writer("x-1", "float32", {})
+def test_wrong_use_is_refused(any_store):
+    writer = any_store.writer("x-1", "float32", {})
     with pytest.raises(StoreError, match="with"):
         writer.plan([])
     with writer:

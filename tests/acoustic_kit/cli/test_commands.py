@@ -155,7 +155,7 @@ def test_bad_clips_are_named_with_their_reason(tmp_path: Path) -> None:
 
 
 def test_verify_reports_a_flipped_bit_and_rebuilds_it(workspace: Workspace) -> None:
-    chunk = sorted(workspace.store_path.glob("stats-*/*/c.0"))[0]
+    chunk = sorted(workspace.store().path.glob("stats-*/*/c.0"))[0]
     content = bytearray(chunk.read_bytes())
     content[100] ^= 1
     chunk.write_bytes(content)

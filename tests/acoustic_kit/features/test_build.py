@@ -15,7 +15,17 @@ import soundfile
 
 from acoustic_kit.datasets import file_digest
 from acoustic_kit.errors import AkitError
-from acoustic_kit.features import LogMel, Stats, Wave, build_features, feature_from_parameters, with_sources
+from acoustic_kit.features import (
+    BuildReport,
+    LogMel,
+    Stats,
+    Wave,
+    build_features,
+    feature_from_parameters,
+    with_sources,
+)
+from acoustic_kit.features import wave as wave_module
+from acoustic_kit.features.build import OnError
 from acoustic_store import FeatureStore
 
 RATE = 8000
@@ -76,6 +86,31 @@ def test_what_is_stored_is_what_the_pure_functions_give(tmp_path: Path, store: F
         wave = stats.wave.compute(tmp_path / "data" / path)
         np.testing.assert_array_equal(store[stats.wave.key].read(id), wave)
         np.testing.assert_array_equal(store[stats.key].read(id), stats.compute(wave))
+
+
+def test_each_file_is_decoded_once_whatever_is_made_of_it(
+    tmp_path: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = make_clips(tmp_path / "data")
+    decoded: list[str] = []
+    decode = wave_module.decode
+    monkeypatch.setattr(wave_module, "decode", lambda path: (decoded.append(Path(path).name), decode(path))[1])
+    waves = [Wave(8000), Wave(4000), Wave(8000, trim_top_db=None)]
+    reports = build_features(manifest, tmp_path / "data", store, [*waves, Stats(Wave(4000))])
+    assert sorted(decoded) == ["0.wav", "1.wav", "2.wav", "3.wav", "4.wav"]
+    assert [report.built for report in reports] == [5, 5, 5, 5]
+    for wave in waves:
+        alone = FeatureStore.open(tmp_path / f"{wave.key}.zarr", create=True)
+        build_features(manifest, tmp_path / "data", alone, [wave])
+        assert files(alone.path / wave.key) == files(store.path / wave.key)
+
+
+def test_the_report_tells_what_reading_computing_and_writing_took(tmp_path: Path, store: FeatureStore) -> None:
+    manifest = make_clips(tmp_path / "data")
+    for report in build_features(manifest, tmp_path / "data", store, [Stats()]):
+        stages = report.stages
+        assert min(stages.read, stages.compute, stages.write) > 0
+        assert stages.read + stages.compute + stages.write < report.seconds  # in this process nothing overlaps
 
 
 def test_a_second_build_does_nothing(tmp_path: Path, store: FeatureStore) -> None:
@@ -143,6 +178,40 @@ def test_on_error_fail_stops_and_names_the_clip(tmp_path: Path, store: FeatureSt
     with pytest.raises(AkitError, match="id of text: "):
         build_features(manifest, data, store, [Wave()], on_error="fail")
     (data / "text.wav").unlink()
+
+
+def test_clips_that_cannot_be_decoded_count_as_silence_where_that_is_asked_for(
+    tmp_path: Path, store: FeatureStore
+) -> None:
+    data = tmp_path / "data"
+    make_clips(data, n=2)
+    (data / "text.wav").write_text("no sound")
+    manifest = pl.DataFrame([row_of(path, path.stem) for path in sorted(data.iterdir())])
+
+    def build(on_error: OnError) -> list[BuildReport]:
+        return build_features(manifest, data, store, [Stats(Wave(RATE))], on_error=on_error)
+
+    assert [set(report.failures) for report in build("skip")] == [{"text"}, {"text"}]
+    for report in build("silence"):
+        assert (report.built, report.failures, report.silenced) == (1, {}, ["text"])
+    wave = store[Wave(RATE).key].read("text")
+    assert (len(wave), wave.any()) == (RATE, False)
+    assert np.isfinite(store[Stats(Wave(RATE)).key].read("text")).all()
+
+    assert [(report.built, report.silenced) for report in build("skip")] == [(0, ["text"])] * 2  # it stays so
+    soundfile.write(data / "text.wav", np.full(3000, 0.5), RATE)
+    assert [(report.built, report.silenced) for report in build("silence")] == [(1, []), (1, [])]  # mended
+    assert store[Wave(RATE).key].read("text").max() > 0.4
+
+
+def test_silence_is_not_taken_for_sound_by_a_build_that_is_to_fail(tmp_path: Path, store: FeatureStore) -> None:
+    data = tmp_path / "data"
+    make_clips(data, n=1)
+    (data / "text.wav").write_text("no sound")
+    manifest = pl.DataFrame([row_of(path, path.stem) for path in sorted(data.iterdir())])
+    build_features(manifest, data, store, [Wave()], on_error="silence")
+    with pytest.raises(AkitError, match="text: it cannot be decoded"):
+        build_features(manifest, data, store, [Wave()], on_error="fail")
 
 
 def test_worker_processes_build_the_same_bytes(tmp_path: Path, store: FeatureStore) -> None:

@@ -23,10 +23,11 @@ def test_mel_filters_are_librosas(sample_rate: int, n_fft: int, n_mels: int, fmi
         assert not weights[end:].any()
 
 
+@pytest.mark.parametrize("tuning", [-0.5, 0.0, 0.13])
 @pytest.mark.parametrize(("sample_rate", "n_fft"), SPECTRA)
-def test_chroma_filters_are_librosas(sample_rate: int, n_fft: int) -> None:
-    theirs = librosa.filters.chroma(sr=sample_rate, n_fft=n_fft, tuning=0)
-    np.testing.assert_allclose(chroma_filters(sample_rate, n_fft).weights, theirs, rtol=1e-5, atol=1e-8)
+def test_chroma_filters_are_librosas(sample_rate: int, n_fft: int, tuning: float) -> None:
+    theirs = librosa.filters.chroma(sr=sample_rate, n_fft=n_fft, tuning=tuning)
+    np.testing.assert_allclose(chroma_filters(sample_rate, n_fft, tuning).weights, theirs, rtol=1e-5, atol=1e-8)
 
 
 def test_chroma_of_a_pure_tone_is_its_pitch_class() -> None:

@@ -191,7 +191,7 @@ def test_waves_that_are_no_sound_are_refused(wave: np.ndarray) -> None:
         Stats().compute(wave.astype(np.float32))
 
 
-@pytest.mark.parametrize("wrong", [{"n_fft": 7}, {"hop_length": -1}, {"preset": "freesound"}])
+@pytest.mark.parametrize("wrong", [{"n_fft": 7}, {"hop_length": -1}, {"preset": "complete"}])
 def test_wrong_parameters_are_refused(wrong: dict) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         Stats(**wrong)

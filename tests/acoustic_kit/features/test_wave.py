@@ -136,6 +136,16 @@ def test_wave_is_librosas_load_and_trim_on_real_clips(esc10: Path) -> None:
         np.testing.assert_array_equal(whole, librosa.load(path, sr=16000)[0])
 
 
+@pytest.mark.parametrize("n", [1, 700, 5000, 30000])
+def test_trim_with_reflected_ends_is_librosas_frames_of_the_reflected_wave(n: int) -> None:
+    wave = (noise(n) * np.linspace(0, 1, n) ** 4).astype(np.float32)
+    padded = np.pad(wave, 1024, mode="reflect")
+    power = librosa.feature.rms(y=padded, center=False)[0] ** 2
+    sound = np.flatnonzero(librosa.power_to_db(power, ref=np.max, top_db=None) > -40)
+    expected = (sound[0] * 512, min(n, (sound[-1] + 1) * 512))
+    assert trim(wave, 40.0, "reflect")[1] == expected
+
+
 @given(n=st.integers(1, 3000), before=st.sampled_from([0, 1, 1024]), seed=st.integers(0, 9))
 @settings(deadline=None, max_examples=30)
 def test_hop_energy_is_numpys_to_the_last_bit(n: int, before: int, seed: int) -> None:
@@ -181,9 +191,16 @@ def test_a_wave_is_trimmed_then_normalised_then_fitted() -> None:
 
 def test_every_parameter_and_the_resamplers_version_decide_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     base = Wave()
-    changes = [{"sample_rate": 16000}, {"trim_top_db": None}, {"peak": 1.0}, {"seconds": 4.0}, {"encoding": "float32"}]
+    changes = [
+        {"sample_rate": 16000},
+        {"trim_top_db": None},
+        {"trim_pad": "reflect"},
+        {"peak": 1.0},
+        {"seconds": 4.0},
+        {"encoding": "float32"},
+    ]
     others = [replace(base, **change) for change in changes]
-    assert len({base.key, *(other.key for other in others)}) == 6
+    assert len({base.key, *(other.key for other in others)}) == 7
     monkeypatch.setattr("acoustic_kit.features.wave._resampler_version", lambda: "0.0")
     assert Wave().key != base.key
 

@@ -1,6 +1,8 @@
 """Batches: every clip once an epoch, cut or padded, mixed, and the same whatever the batch size or the memory."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,6 +12,7 @@ import torch
 from acoustic_kit.fold import Clips
 from acoustic_kit.training import batches as module
 from acoustic_kit.training.batches import Batches
+from acoustic_store import FeatureStore
 
 CPU = torch.device("cpu")
 Make = Callable[[pl.Expr], Clips]
@@ -46,6 +49,25 @@ def test_the_batch_size_and_the_memory_change_nothing(clips: Clips, monkeypatch:
     mapped = epoch(clips, **options)
     for other in (parts, mapped):
         torch.testing.assert_close(other, whole, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
+@pytest.mark.parametrize("options", [{"frames": 12}, {"frames": 12, "pad": "wrap"}, {"frames": None}])
+def test_clips_beyond_memory_are_those_that_are_read(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, shape: tuple[int, ...], options: dict
+) -> None:
+    random = np.random.default_rng(0)
+    store = FeatureStore.open(tmp_path / "features.zarr", create=True)
+    with store.writer("x-1", dtype, {}) as writer:
+        for block in writer.plan([(id, "") for id in clips.ids]):
+            block.write(random.standard_normal((*shape, 5 + i % 20)) for i, _ in enumerate(block.clips))
+    other = replace(clips, features={"mel": store["x-1"]})
+    whole = list(Batches("mel", 8, **options).open(other, CPU).training("0"))
+    monkeypatch.setattr(module, "RESIDENT_BYTES", 0)
+    mapped = list(Batches("mel", 8, **options).open(other, CPU).training("0"))
+    for one, two in zip(whole, mapped, strict=True):
+        torch.testing.assert_close(two.x, one.x, rtol=0, atol=0)
 
 
 def test_long_clips_are_cut_at_random_places_and_in_the_middle(clips: Clips) -> None:

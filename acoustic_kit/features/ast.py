@@ -1,0 +1,132 @@
+"""``ast``: what the Audio Spectrogram Transformer makes of a clip (Gong, Chung and Glass 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features.ast_input import AstInput
+from acoustic_kit.features.feature import Feature
+from acoustic_kit.weights import AST_NAME, CONFIG, TENSORS, Weights, ast_settings, find_weights, load_ast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from transformers import ASTModel
+
+LOCAL = "local folder"  # what the store says instead of a path on one machine
+
+
+@dataclass(frozen=True)
+class Ast(Feature):
+    """Embeddings of the Audio Spectrogram Transformer, as ``transformers.ASTModel`` computes them.
+
+    They are computed in batches, on a GPU where there is one. The key holds digests of the weights, so that the same
+    weights in another folder give the same key, and other weights another; for a name on the hub it also holds that
+    name and the commit.
+
+    Parameters
+    ----------
+    input : the source
+    weights : a name on the Hugging Face hub, or a folder with ``config.json`` and ``model.safetensors``
+    revision : branch, tag or commit on the hub; None is a fixed commit for the default weights, the newest for others
+    output : ``pooled``: the mean of the class and the distillation token; ``tokens``: these two and all patches
+    precision : of the products of matrices. ``bfloat16`` is faster on GPUs, and good to two or three digits
+
+    """
+
+    name: ClassVar[str] = "ast"
+    version: ClassVar[int] = 1
+    batch_size: ClassVar[int] = 8  # for GPUs; on a CPU a clip takes as long in any batch
+    uses_all_cores: ClassVar[bool] = True
+
+    input: AstInput = field(default_factory=AstInput)
+    weights: str = AST_NAME
+    revision: str | None = None
+    output: Literal["pooled", "tokens"] = "pooled"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.output not in {"pooled", "tokens"}:
+            raise UsageError(f"output is {self.output!r}; it must be 'pooled' or 'tokens'")
+        if self.precision not in {"float32", "bfloat16"}:
+            raise UsageError(f"precision is {self.precision!r}; it must be 'float32' or 'bfloat16'")
+
+    def parameters(self) -> dict[str, Any]:
+        """As for every feature, and which weights they are: commit and digests, and no path.
+
+        Raises AkitError where the weights are not to be had, UsageError where they do not fit the input.
+        """
+        found = self._weights()
+        digests = found.digests()
+        return super().parameters() | {
+            "weights": found.name or LOCAL,
+            "revision": found.revision,
+            "weights_sha256": digests[TENSORS],
+            "config_sha256": digests[CONFIG],
+        }
+
+    def compute(self, source: np.ndarray) -> np.ndarray:
+        """The embedding of one clip; see ``compute_batch``."""
+        return self.compute_batch([source])[0]
+
+    def compute_batch(self, sources: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The embeddings of some clips, computed together.
+
+        Parameters
+        ----------
+        sources : each float32 (max_length, n_mels), from ``AstInput``
+
+        Returns
+        -------
+        ``pooled``: each float32 (768,); ``tokens``: each float32 (1214, 768): class and distillation token, then
+        12 × 101 patches, frequency by frequency. Sizes are those of the default weights
+
+        Raises
+        ------
+        AkitError
+            The weights are not to be had, or damaged.
+        UsageError
+            They are for another size of input.
+
+        """
+        import torch
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        weights = self._weights()
+        model = _model(weights, weights.digests()[TENSORS], device)
+        batch = torch.from_numpy(np.stack(sources)).to(device)
+        half = self.precision == "bfloat16"
+        # By itself cuDNN rounds the patches' convolution to ten bits of mantissa.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with torch.inference_mode(), exact, torch.autocast(device.type, torch.bfloat16, enabled=half):
+            made = model(batch)
+        embeddings = made.pooler_output if self.output == "pooled" else made.last_hidden_state
+        return list(embeddings.float().cpu().numpy())
+
+    def _weights(self) -> Weights:
+        """The weights, which fit the input."""
+        if self.weights == LOCAL:
+            raise AkitError("this ast was made with weights from a folder, and the store does not know which: name it")
+        how = 'ast:weights=FOLDER on the command line, Ast(weights="FOLDER") in Python.'
+        found = find_weights(self.weights, self.revision, how=how)
+        settings = ast_settings(found)
+        wanted = settings.get("max_length", 1024), settings.get("num_mel_bins", 128)
+        if (self.input.max_length, self.input.n_mels) != wanted:
+            raise UsageError(
+                f"the weights {self.weights} take {wanted[0]} frames of {wanted[1]} bands, the input has "
+                f"{self.input.max_length} of {self.input.n_mels}; set input.max_length and input.n_mels "
+                "(and input.mean and input.std, which belong to the weights too)"
+            )
+        return found
+
+
+@lru_cache(maxsize=1)
+def _model(weights: Weights, digest: str, device: torch.device) -> ASTModel:
+    """The model on the device, loaded once a process; ``digest`` tells a file that was replaced."""
+    return load_ast(weights).to(device)

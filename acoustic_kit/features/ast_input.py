@@ -1,0 +1,82 @@
+"""``ast_input``: Kaldi's filter bank, framed and normalised as the Audio Spectrogram Transformer takes it."""
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from acoustic_kit.errors import UsageError
+from acoustic_kit.features.feature import Feature
+from acoustic_kit.features.kaldi import FRAME_LENGTH, SAMPLE_RATE
+from acoustic_kit.features.wave import Wave, check_wave
+
+
+def _wave() -> Wave:
+    return Wave(SAMPLE_RATE)
+
+
+@dataclass(frozen=True)
+class AstInput(Feature):
+    """Log-mel frames of one length, as ``transformers.ASTFeatureExtractor`` computes them with torchaudio.
+
+    Rows of zeros follow a clip that is too short, one that is too long loses its end, and then all becomes
+    (x - mean) / (2 std). The original fails on clips of less than a frame; here zeros fill them up to one.
+
+    Parameters
+    ----------
+    wave : the source, at 16 kHz
+    n_mels : bands, 20 Hz to 8 kHz
+    max_length : frames of 10 ms; 1024 are 10.255 s
+    mean, std : of AudioSet, natural logarithm of power; a checkpoint's own are in its ``preprocessor_config.json``
+
+    """
+
+    name: ClassVar[str] = "ast_input"
+    version: ClassVar[int] = 1
+
+    wave: Wave = field(default_factory=_wave)
+    n_mels: int = 128
+    max_length: int = 1024
+    mean: float = -4.2677393
+    std: float = 4.5689974
+
+    def __post_init__(self) -> None:
+        if self.wave.sample_rate != SAMPLE_RATE:
+            raise UsageError(f"sample_rate is {self.wave.sample_rate}; ast_input takes waves at {SAMPLE_RATE} Hz")
+        if self.n_mels < 1:
+            raise UsageError(f"n_mels is {self.n_mels}; it must be at least 1")
+        if self.max_length < 1:
+            raise UsageError(f"max_length is {self.max_length}; it must be at least 1 frame")
+        if not (math.isfinite(self.mean) and 0 < self.std < math.inf):
+            raise UsageError(f"mean is {self.mean}, std {self.std}; they must be finite, and std positive")
+
+    def compute(self, source: np.ndarray) -> np.ndarray:
+        """The filter bank of one wave.
+
+        Parameters
+        ----------
+        source : float32 (n,), n ≥ 1, finite, at 16 kHz, full scale ±1
+
+        Returns
+        -------
+        float32 (max_length, n_mels), time first, without unit; about 0 ± 0.5 on AudioSet
+
+        Raises
+        ------
+        AkitError
+            ``source`` is empty or not finite.
+
+        """
+        from acoustic_kit.features import kaldi_kernels
+
+        check_wave(source)
+        wave = np.ascontiguousarray(source, np.float32)
+        if len(wave) < FRAME_LENGTH:
+            wave = np.pad(wave, (0, FRAME_LENGTH - len(wave)))
+        log_mel = kaldi_kernels.log_mel(wave, self.n_mels, self.max_length)
+        log_mel -= np.float32(self.mean)
+        log_mel *= np.float32(0.5 / self.std)
+        padded = np.full((self.max_length, self.n_mels), -0.5 * self.mean / self.std, np.float32)
+        padded[: log_mel.shape[1]] = log_mel.T
+        return padded

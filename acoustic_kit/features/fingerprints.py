@@ -1,0 +1,46 @@
+"""What a clip's features are built from: a digest of its file, so that a changed file is noticed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from acoustic_kit.datasets import file_digest
+from acoustic_kit.features.feature import Feature, Training
+from acoustic_kit.fold import FULL, training_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import polars as pl
+
+
+def fingerprints(manifest: pl.DataFrame, data_root: Path) -> dict[str, str]:
+    """A digest of each clip's file, by id: the manifest's own while size and time stamp are as it knew them.
+
+    A file that is gone keeps the manifest's digest: what was built from it stays good.
+    """
+    found = {}
+    for row in manifest.select("id", "path", "content", "size", "mtime_ns").iter_rows(named=True):
+        path = data_root / row["path"]
+        try:
+            stat = path.stat()
+            changed = (stat.st_size, stat.st_mtime_ns) != (row["size"], row["mtime_ns"])
+            found[row["id"]] = file_digest(path) if changed else row["content"]
+        except OSError:
+            found[row["id"]] = row["content"]
+    return found
+
+
+def for_folds(
+    features: Sequence[Feature], manifest: pl.DataFrame, data_root: Path, folds: Sequence[str]
+) -> dict[str, list[Feature]]:
+    """The features as the models of each fold read them: those that learn are fitted on what the fold trains on."""
+    digests = fingerprints(manifest, data_root)
+
+    def training(fold: str) -> Training:
+        rows, _ = training_rows(manifest, fold)
+        return Training("all" if fold == FULL else fold, tuple((id, digests[id]) for id in rows["id"]))
+
+    everything = training(FULL)
+    return {fold: [f.for_fold(t, everything) for f in features] for fold in folds for t in [training(fold)]}

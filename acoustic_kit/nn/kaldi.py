@@ -1,0 +1,63 @@
+"""The input of the Audio Spectrogram Transformer, computed from waves on the device."""
+
+import torch
+from torch import Tensor, nn
+
+from acoustic_kit.features import kaldi
+from acoustic_kit.features.ast_input import AstInput
+
+
+class KaldiFilterBank(nn.Module):
+    """The filter bank of the feature ``ast_input``, for a batch of waves, on any device, in float32.
+
+    Parameters
+    ----------
+    feature : the parameters; those of its wave are not looked at
+
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, feature: AstInput | None = None) -> None:
+        super().__init__()
+        self.feature = feature or AstInput()
+        bank = kaldi.filters(self.feature.n_mels)
+        # The window's first value is 0: the sample that has none before it to be emphasised with plays no part.
+        self.register_buffer("window", torch.tensor(kaldi.window()[1:]), persistent=False)
+        self.register_buffer("filters", torch.tensor(bank.weights.T), persistent=False)
+
+    def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The filter bank of each wave.
+
+        Parameters
+        ----------
+        waves : (batch, samples), at 16 kHz, full scale ±1, zeros after the end of the shorter ones
+        lengths : (batch,), samples of each; None where none is padded
+
+        Returns
+        -------
+        float32 (batch, max_length, n_mels), time first, without unit; frames after a wave's end are -mean / (2 std)
+
+        """
+        longest = kaldi.FRAME_LENGTH + (self.feature.max_length - 1) * kaldi.HOP_LENGTH
+        with torch.autocast(waves.device.type, enabled=False):
+            waves = waves[:, :longest].float()
+            waves = nn.functional.pad(waves, (0, max(0, kaldi.FRAME_LENGTH - waves.shape[1])))
+            log_mel = self._log_mel(waves)
+            frames = log_mel.shape[1]
+            if lengths is not None:
+                last = (lengths.clamp(kaldi.FRAME_LENGTH, waves.shape[1]) - kaldi.FRAME_LENGTH) // kaldi.HOP_LENGTH
+                inside = torch.arange(frames, device=waves.device) <= last.to(waves.device)[:, None]
+                log_mel = torch.where(inside[:, :, None], log_mel, 0.0)
+            log_mel = nn.functional.pad(log_mel, (0, 0, 0, self.feature.max_length - frames))
+            return (log_mel - self.feature.mean) * (0.5 / self.feature.std)
+
+    def _log_mel(self, waves: Tensor) -> Tensor:
+        """Natural logarithm of the power in mel bands: float32 (batch, frames, n_mels)."""
+        frames = waves.unfold(1, kaldi.FRAME_LENGTH, kaldi.HOP_LENGTH)
+        frames = frames - frames.mean(dim=2, keepdim=True)
+        emphasised = frames[:, :, 1:] - kaldi.PREEMPHASIS * frames[:, :, :-1]
+        spectra = torch.view_as_real(torch.fft.rfft(emphasised * self.window, n=kaldi.N_FFT))
+        power = spectra.square().sum(dim=3)
+        return (power @ self.filters).clamp(min=kaldi.FLOOR).log()

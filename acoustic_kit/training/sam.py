@@ -1,0 +1,66 @@
+"""Sharpness-aware minimisation: an optimiser step that looks at the gradient a little uphill (Foret et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Sam:
+    """Two steps around any optimiser, without a closure.
+
+        loss(net(x)).backward();  sam.ascend()     # weights + rho · g / (‖g‖ + 1e-12)
+        loss(net(x)).backward();  sam.descend()    # weights as they were, then the optimiser's own step
+
+    Clip gradients before either call, as you like. The norm is that of all parameters' gradients together.
+
+    Parameters
+    ----------
+    optimizer : what makes the step; its parameters are those that move
+    rho : radius of the neighbourhood, positive
+
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, rho: float = 0.05) -> None:
+        if rho <= 0:
+            raise ValueError(f"rho is {rho}; it must be positive")
+        self.optimizer, self.rho = optimizer, rho
+        self._moved: list[tuple[nn.Parameter, torch.Tensor]] = []
+
+    @torch.no_grad()
+    def ascend(self) -> None:
+        """Move the weights uphill by `rho`, and clear the gradients."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [p.grad for p in parameters]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        scale = self.rho / (norm + 1e-12)  # a tensor on the device: nothing waits for it
+        self._moved = [(p, p.clone()) for p in parameters]
+        torch._foreach_add_(parameters, torch._foreach_mul(gradients, scale))
+        self.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def descend(self) -> None:
+        """Put the weights back, step with the gradients found uphill, and clear them."""
+        for parameter, weights in self._moved:
+            parameter.copy_(weights)
+        self._moved = []
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+@contextmanager
+def frozen_statistics(net: nn.Module) -> Iterator[None]:
+    """Batch normalisation keeps its running statistics as they are, while it normalises with the batch's own."""
+    layers = [layer for layer in net.modules() if isinstance(layer, _BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum

@@ -1,0 +1,101 @@
+"""What a workspace wants of its feature store: features by name, by recipe, and by the runs that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features import FEATURES, Feature, feature_from_parameters, feature_from_text, for_folds
+from acoustic_kit.features.feature import key_of
+from acoustic_kit.fold import FULL, fold_names
+from acoustic_kit.recipe import load_recipe
+from acoustic_kit.runs import list_runs
+
+if TYPE_CHECKING:
+    from acoustic_kit.workspace import Workspace
+
+
+def named_features(workspace: Workspace, names: Sequence[str]) -> list[Feature]:
+    """The features of these names; the name of a recipe stands for what it needs with its default settings.
+
+    A feature may be named with parameters, see `feature_from_text`. Raises UsageError for a name that is neither.
+    """
+    wanted: list[Feature] = []
+    for name in names:
+        if name.partition(":")[0] in FEATURES:
+            wanted.append(feature_from_text(name))
+            continue
+        try:
+            recipe = load_recipe(name, workspace.recipes_path)
+        except UsageError as error:
+            where = " It is listed in `features` of akit.toml." if name in workspace.config.features else ""
+            raise UsageError(f"{error}{where}") from error
+        wanted += recipe.features(recipe.settings()).values()
+    return wanted
+
+
+def of_all_folds(workspace: Workspace, features: Sequence[Feature]) -> list[Feature]:
+    """The features as the models of all folds read them, each once."""
+    found = for_folds(features, workspace.manifest, workspace.data_root, fold_names(workspace.manifest))
+    return list(dict.fromkeys(feature for fold in found.values() for feature in fold))
+
+
+def rebuildable(workspace: Workspace, parameters: Mapping[str, Any]) -> Feature | None:
+    """The feature that was stored with these parameters, ready to be built again.
+
+    None where it was fitted on clips that the manifest no longer has as they were.
+    Raises AkitError where this version of akit would compute something else, and where model weights came from a folder
+    that `akit.toml` does not name.
+    """
+    key = key_of(parameters)
+    listed = of_all_folds(workspace, named_features(workspace, workspace.config.features))
+    if found := next((f for f in listed if f.name == parameters["name"] and f.key == key), None):
+        return found
+    folds = [*fold_names(workspace.manifest), FULL]
+    feature = feature_from_parameters(parameters)
+    fitted = for_folds([feature], workspace.manifest, workspace.data_root, folds)
+    return next((f for (f,) in fitted.values() if f.key == key), None)
+
+
+def unused_keys(workspace: Workspace) -> list[str]:
+    """The keys in the store that neither `akit.toml` nor a run refers to, directly or as a source.
+
+    What was fitted on clips that the manifest no longer has as they were is not referred to either.
+    """
+    store = workspace.store()
+    wanted, unknown = set(), set()
+    for feature in named_features(workspace, workspace.config.features):
+        try:
+            wanted.add(feature.key)
+        except AkitError:  # its model's weights are not to be had: no feature of this name can be told to be another
+            unknown.add(feature.name)
+    wanted |= {key for run in list_runs(workspace.runs_path) for key in run.record.features.values()}
+    attributes = {key: store[key].attributes for key in store.keys()}  # noqa: SIM118 (a store is no mapping)
+    used: set[str] = set()
+    for parameters in attributes.values():
+        is_wanted = parameters["name"] in unknown or _unfitted_key(parameters) in wanted
+        if is_wanted and _is_current(workspace, parameters):
+            used |= {key_of(link) for link in _chain(parameters)}
+    fits = {key for key, found in attributes.items() if found["name"] == "pca_fit" and key_of(found["pca"]) in used}
+    return [key for key in attributes if key not in used | fits]
+
+
+def _is_current(workspace: Workspace, parameters: Mapping[str, Any]) -> bool:
+    """Whether a feature learnt from nothing, or from clips that the manifest still has as they were."""
+    try:
+        return "training" not in parameters or rebuildable(workspace, parameters) is not None
+    except AkitError:  # another version's
+        return False
+
+
+def _unfitted_key(parameters: Mapping[str, Any]) -> str:
+    return key_of({name: value for name, value in parameters.items() if name != "training"})
+
+
+def _chain(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The parameters of a feature and of all that it is computed from."""
+    yield parameters
+    for value in parameters.values():
+        if isinstance(value, Mapping) and "name" in value:
+            yield from _chain(value)

@@ -1,0 +1,264 @@
+"""A store in a local folder."""
+
+import fcntl
+import mmap
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from .errors import LockedError, StoreError, storing
+from .layout import BLOCK, CHUNK, METADATA, NOT_THERE, PARTIAL, block_name
+
+_held: set[int] = set()  # the descriptors of this process's locks
+
+
+def _drop_inherited_locks() -> None:
+    # A forked child shares its parent's locks. Kept, one that outlives a killed parent would lock the feature for ever.
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_drop_inherited_locks)
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """A folder on this machine; the methods are those of ``Files``."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return self.path.name
+
+    def __truediv__(self, name: str) -> Self:
+        return type(self)(self.path / name)
+
+    def folders(self) -> list[str]:
+        """The names of the folders in this one."""
+        with suppress(*NOT_THERE):
+            return [path.name for path in self.path.iterdir() if path.is_dir()]
+        return []
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        return (self.path / name).stat().st_size
+
+    def read(self, name: str) -> bytes:
+        """A file."""
+        try:
+            return (self.path / name).read_bytes()
+        except NOT_THERE:
+            raise
+        except OSError as error:
+            raise StoreError(f"{self.path / name} cannot be read: {error.strerror}.") from error
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file in place: a killed writer leaves an empty or a damaged one, which the next one fills."""
+        with storing(self.path / name):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(self.path)
+            sync_folder(self.path.parent)
+
+    def indexes(self) -> dict[int, bytes]:
+        """The zarr.json of every block."""
+        while True:
+            try:
+                numbers = sorted(int(name) for name in os.listdir(self.path) if BLOCK.fullmatch(name))  # noqa: PTH208
+            except OSError as error:
+                raise StoreError(f"{self.path} cannot be read: {error.strerror}.") from error
+            found = {number: self.index(number) for number in numbers}
+            if all(text or (self.path / block_name(number)).exists() for number, text in found.items()):
+                return found
+
+    def index(self, number: int) -> bytes:
+        """The zarr.json of one block."""
+        path = f"{self.path}/{block_name(number)}/{METADATA}"
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123 (600 blocks a store: Path is slower)
+                return file.read()
+        except NOT_THERE:
+            return b""
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
+
+    def samples(self, number: int, length: int, dtype: np.dtype) -> np.ndarray:
+        """The chunk of a block, mapped: read-only, [length]."""
+        with (self.path / block_name(number) / CHUNK).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != length * dtype.itemsize:
+                raise ValueError(f"it holds {size} bytes, not {length * dtype.itemsize}")
+            if size == 0:
+                return np.empty(0, dtype)
+            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype)
+
+    def zarr_array(self, number: int) -> Any:
+        """The block as zarr reads it."""
+        import zarr
+
+        return zarr.open_array(self.path / block_name(number), mode="r")
+
+    def n_bytes(self, numbers: Iterable[int]) -> int:
+        """The size of all files of these blocks."""
+        files = (path for number in numbers for path in (self.path / block_name(number)).rglob("*"))
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+    def draft(self, number: int) -> "_LocalDraft":
+        """Begin a block, in a folder of its own."""
+        return _LocalDraft(self.path, number)
+
+    def remove_block(self, number: int) -> None:
+        """Move one block away, then remove it."""
+        with storing(self.path):
+            target = self.path / block_name(number)
+            discarded = target.rename(self.path / PARTIAL / f"{target.name}-{secrets.token_hex(4)}")
+            _remove(discarded)
+
+    def remove(self) -> None:
+        """Remove the folder, its blocks first."""
+        with storing(self.path):
+            for number in self.indexes():
+                _remove(self.path / block_name(number))
+            shutil.rmtree(self.path)
+
+    def lock(self) -> "_LocalLock":
+        """Lock the feature in this folder, which is made where it is missing."""
+        with storing(self.path):
+            self.path.mkdir(exist_ok=True)
+            return _LocalLock(self.path)
+
+    def each(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """``function`` of every item, one by one: the disk does not make us wait."""
+        return [function(item) for item in items]
+
+
+class _LocalLock:
+    """The lock is on the feature's own zarr.json, and the kernel drops it with the process: no stray file, never stale.
+
+    Its holder owns the folder of the drafts: it begins and ends without one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        path = folder / METADATA
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        _held.add(self._descriptor)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not path.exists() or not os.path.samestat(os.fstat(self._descriptor), path.stat()):
+                raise LockedError(f"{folder.name} was deleted by another process just now; run the same command again.")
+            self._clear()
+            (folder / PARTIAL).mkdir()
+        except BlockingIOError:
+            self._unlock()
+            raise LockedError(
+                f"{folder.name} is being written by another process. Wait until it has finished, or stop it, "
+                f"then run the same command again ({folder})."
+            ) from None
+        except BaseException:
+            self._unlock()
+            raise
+
+    def release(self) -> None:
+        """Unlock; nothing in a forked child, which has no lock."""
+        if self._descriptor in _held:
+            try:
+                with storing(self._folder / PARTIAL):
+                    self._clear()
+            finally:
+                self._unlock()
+
+    def _clear(self) -> None:
+        if (self._folder / PARTIAL).exists():
+            shutil.rmtree(self._folder / PARTIAL)
+
+    def _unlock(self) -> None:
+        _held.remove(self._descriptor)
+        os.close(self._descriptor)
+
+
+class _LocalDraft:
+    """A folder in ``.partial`` that becomes a block by being renamed."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._target = folder / block_name(number)
+        self._folder = folder / PARTIAL / f"{self._target.name}-{secrets.token_hex(4)}"
+        with storing(self._folder):
+            self._folder.mkdir()  # only the lock makes the parent: a worker that outlived its writer stops here
+            self._file = (self._folder / CHUNK).open("wb", buffering=0)
+
+    def write(self, values: np.ndarray) -> None:
+        """Append the bytes of a contiguous array to the chunk, whose ``write`` may stop short."""
+        rest = values.reshape(-1).view(np.uint8).data
+        with storing(self._folder):
+            while rest:
+                rest = rest[self._file.write(rest) :]
+
+    def commit(self, document: bytes, replaces: bool) -> None:
+        """Rename it into place, when all of it is on the disk."""
+        target = self._target
+        with storing(target):
+            os.fsync(self._file.fileno())
+            with (self._folder / METADATA).open("wb") as file:
+                file.write(document)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(self._folder)
+            if replaces and target.exists():
+                discarded = target.rename(self._folder.with_name(self._folder.name + "-replaced"))
+                self._folder.rename(target)
+                _remove(discarded)
+            else:
+                self._rename(document)
+            sync_folder(target.parent)
+
+    def _rename(self, document: bytes) -> None:
+        try:
+            self._folder.rename(self._target)
+        except OSError:
+            if not self._target.exists():
+                raise
+            # A worker that outlived its killed build, or a retried task, was first. An equal index has equal checksums.
+            metadata = self._target / METADATA
+            if not metadata.is_file() or metadata.read_bytes() != document:
+                raise StoreError(
+                    f"{self._target} was written by another process in the meantime; run the same build again."
+                ) from None
+
+    def discard(self) -> None:
+        """Close the chunk and remove the folder, where it was not renamed."""
+        self._file.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    """Remove a block, which damage may have made a file."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names that were created in or moved into ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
