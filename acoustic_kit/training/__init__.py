@@ -5,7 +5,19 @@ from acoustic_kit.training.batches import Batch, Batches, Loader
 from acoustic_kit.training.checkpoint import load_tensors, save_tensors
 from acoustic_kit.training.draws import Draws
 from acoustic_kit.training.loop import Phase, default_loss, fit, forward, make_fabric
-from acoustic_kit.training.schedules import Progress, Schedule, constant, cosine, one_cycle
+from acoustic_kit.training.sam import Sam, frozen_statistics
+from acoustic_kit.training.schedules import (
+    Plateau,
+    Progress,
+    Schedule,
+    by_epoch,
+    constant,
+    cosine,
+    cosine_restarts,
+    one_cycle,
+    step_decay,
+    warm_up,
+)
 
 __all__ = [
     "Augment",
@@ -14,17 +26,24 @@ __all__ = [
     "Draws",
     "Loader",
     "Phase",
+    "Plateau",
     "Progress",
+    "Sam",
     "Schedule",
+    "by_epoch",
     "constant",
     "cosine",
+    "cosine_restarts",
     "default_loss",
     "fit",
     "forward",
+    "frozen_statistics",
     "load_tensors",
     "make_fabric",
     "one_cycle",
     "save_tensors",
     "spec_augment",
+    "step_decay",
     "time_shift",
+    "warm_up",
 ]

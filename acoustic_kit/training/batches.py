@@ -1,13 +1,13 @@
-"""Batches of a feature, shuffled and augmented, on the device that trains.
+"""Batches of a feature, shuffled, mixed and augmented, on the device that trains.
 
-A feature that fits into memory is read once and stays on the device; of a larger one, what a batch needs is converted
-straight from the mapped store into the batch. There are no worker processes: copying arrays between them costs more
-than reading does.
+There are no worker processes: copying arrays between them costs more than reading does. Where a feature does not fit
+into memory, one thread makes the next batch while this one is trained on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,17 +17,26 @@ from scipy.special import betaincinv
 
 from acoustic_kit.fold import Clips
 from acoustic_kit.training.augment import Augment
+from acoustic_kit.training.clip_reader import ClipReader
 from acoustic_kit.training.draws import Draws, digests
-
-RESIDENT_BYTES = 2**31  # a feature up to this size is kept on the device
 
 
 @dataclass(frozen=True)
 class Batch:
     """Some clips, as the loss sees them."""
 
-    x: torch.Tensor  # float32 (clips, …, frames)
+    inputs: tuple[
+        torch.Tensor, ...
+    ]  # of the network: x, float32 (clips, …, frames), and the side input where there is one
     targets: torch.Tensor  # float32 (clips, classes): one-hot, mixed, or several labels
+
+    @property
+    def x(self) -> torch.Tensor:
+        """The feature: float32 (clips, …, frames)."""
+        return self.inputs[0]
+
+    def __len__(self) -> int:
+        return len(self.targets)
 
 
 @dataclass(frozen=True)
@@ -41,10 +50,17 @@ class Batches:
     frames : what clips are cut or padded to: in training at a random place, else in the middle. None pads each batch to
         its longest clip
     pad : what lies beyond a clip's ends: a value, or `wrap`, which repeats the clip
+    short : where a clip lies that is shorter than `frames`: as a longer one is cut, or at the `start`
     channel_axis : give x an axis of size one after the clips, as two-dimensional convolutions want it
+    side : a second input of the network, from the clips: float32 (clips, columns); mixed as x is
     augment : in training only, in this order
-    mixup : in training only, α of Beta(α, α): each clip is mixed with another one of the epoch, drawn and augmented on
-        its own (mixup, Zhang et al. 2018); 0 mixes nothing
+    mixup : in training only, α of Beta(α, α); 0 mixes nothing (mixup, Zhang et al. 2018)
+    mixup_by : `clip`: each is mixed with another of the epoch, drawn and augmented on its own, with its own λ; `batch`:
+        one λ a batch, and partners from within it
+    mixup_share : of the batches that are mixed
+    drop_last : in training, leave out the last batch where it is smaller than the others
+    weights : of the clips, float (clips,): in training they are drawn with replacement in proportion; None takes each
+        once an epoch
 
     """
 
@@ -52,9 +68,15 @@ class Batches:
     batch_size: int
     frames: int | None = None
     pad: float | Literal["wrap"] = 0.0
+    short: Literal["random", "start"] = "random"
     channel_axis: bool = False
+    side: Callable[[Clips], np.ndarray] | None = None
     augment: Sequence[Augment] = ()
     mixup: float = 0.0
+    mixup_by: Literal["clip", "batch"] = "clip"
+    mixup_share: float = 1.0
+    drop_last: bool = False
+    weights: Callable[[Clips], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         if self.mixup > 0 and self.frames is None:
@@ -70,15 +92,11 @@ class Loader:
 
     def __init__(self, form: Batches, clips: Clips, device: torch.device) -> None:
         self.form, self.device = form, device
-        self._ids, self._stored = clips.ids, clips.features[form.feature]
-        self._digests = digests(self._ids)
-        shapes = [self._stored.shape(id) for id in self._ids]
-        self._lengths = np.array([shape[-1] for shape in shapes])
-        self._shape = shapes[0][:-1]
-        self._resident: list[torch.Tensor] | None = None
-        if sum(4 * int(np.prod(shape)) for shape in shapes) <= RESIDENT_BYTES:
-            groups = (self._ids[start : start + form.batch_size] for start in range(0, len(self._ids), form.batch_size))
-            self._resident = [torch.tensor(x, device=device) for ids in groups for x in self._stored.read_many(ids)]
+        self._n = len(clips)
+        self._digests = digests(clips.ids)
+        self._reader = ClipReader(clips.features[form.feature], clips.ids, device)
+        self._side = None if form.side is None else torch.as_tensor(form.side(clips), device=device).float()
+        self._weights = None if form.weights is None else np.asarray(form.weights(clips), dtype=np.float64)
         self._targets: torch.Tensor | None = None
         if all(clips.rows["label"].list.len() > 0):
             labels = torch.as_tensor(clips.labels, device=device)
@@ -86,24 +104,30 @@ class Loader:
             self._targets = one_hot.float()
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
-        return len(self._chunks())
+        """Batches in an epoch of training."""
+        return len(self._chunks(self.form.drop_last))
 
     def training(self, key: str) -> Iterator[Batch]:
         """One epoch, shuffled and augmented. `key` names seed, fold, stage and epoch, and decides all randomness."""
-        order, partners = (self._permutation(f"{key}/{what}") for what in ("order", "partner"))
-        for chosen in self._chunks():
-            batch = self._augmented(order[chosen], f"{key}/first")
-            if self.form.mixup > 0:
-                other = self._augmented(partners[chosen], f"{key}/second")
-                batch = _mixed(batch, other, self._draws(order[chosen], key), self.form.mixup)
-            yield Batch(self._shaped(batch.x), batch.targets)
+        order, partners = self._order(f"{key}/order"), self._order(f"{key}/partner")
+        chunks = self._chunks(self.form.drop_last)
 
-    def in_order(self) -> Iterator[torch.Tensor]:
-        """All clips as they are, in the order in which they were given: x of each batch."""
-        everything = np.arange(len(self._ids))
-        for chosen in self._chunks():
-            yield self._shaped(self._gather(everything[chosen], None))
+        def make(number: int) -> Batch:
+            chosen = chunks[number]
+            batch = self._augmented(order, chosen, f"{key}/first")
+            if self.form.mixup > 0 and self.form.mixup_by == "clip":
+                other = self._augmented(partners, chosen, f"{key}/second")
+                share = self._draws(order, chosen, key).uniform64("mixup")[:, 0]
+                return _mixed(batch, other, _beta(self.form.mixup, share))
+            return self._mixed_within(batch, f"{key}/batch {number}") if self.form.mixup > 0 else batch
+
+        yield from map(make, range(len(chunks))) if self._reader.is_resident else _ahead(make, len(chunks))
+
+    def in_order(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        """All clips as they are, in the order in which they were given: the network's inputs of each batch."""
+        everything = np.arange(self._n)
+        for chunk in self._chunks(drop_last=False):
+            yield self._inputs(everything[chunk], None)
 
     @property
     def targets(self) -> torch.Tensor:
@@ -111,66 +135,83 @@ class Loader:
         assert self._targets is not None
         return self._targets
 
-    def _chunks(self) -> list[slice]:
+    def _chunks(self, drop_last: bool) -> list[slice]:
         """The places of each batch; one clip left over joins the last batch, as it has no statistics of its own."""
-        size, n = self.form.batch_size, len(self._ids)
-        starts = [start for start in range(0, n, size) if start == 0 or n - start > 1]
-        return [slice(start, end) for start, end in zip(starts, [*starts[1:], n], strict=True)]
+        size = self.form.batch_size
+        starts = [start for start in range(0, self._n, size) if start == 0 or self._n - start > 1]
+        chunks = [slice(start, end) for start, end in zip(starts, [*starts[1:], self._n], strict=True)]
+        return chunks[:-1] if drop_last and len(chunks) > 1 and self._n % size else chunks
 
-    def _shaped(self, x: torch.Tensor) -> torch.Tensor:
-        return x[:, None] if self.form.channel_axis else x
+    def _order(self, key: str) -> np.ndarray:
+        """The clips of an epoch: each once, or drawn by weight."""
+        if self._weights is None:
+            draws = Draws(key, self._digests, self.device)
+            return np.argsort(draws.uniform64("permutation")[:, 0], kind="stable")
+        places = Draws(key, np.arange(self._n, dtype=np.uint64), self.device).uniform64("weighted")[:, 0]
+        reached = np.cumsum(self._weights)
+        drawn: np.ndarray = np.searchsorted(reached, places * reached[-1], side="right")
+        return drawn
 
-    def _permutation(self, key: str) -> np.ndarray:
-        return np.argsort(self._draws(slice(None), key).uniform64("permutation")[:, 0], kind="stable")
+    def _draws(self, order: np.ndarray, chunk: slice, key: str) -> Draws:
+        """The random numbers of the clips of a batch; a clip that was drawn twice has others the second time."""
+        digests = self._digests[order[chunk]]
+        if self._weights is not None:
+            digests = digests ^ np.arange(chunk.start, chunk.stop, dtype=np.uint64)
+        return Draws(key, digests, self.device)
 
-    def _draws(self, chosen: np.ndarray | slice, key: str) -> Draws:
-        return Draws(key, self._digests[chosen], self.device)
-
-    def _augmented(self, chosen: np.ndarray, key: str) -> Batch:
-        draws = self._draws(chosen, key)
-        x = self._gather(chosen, draws)
+    def _augmented(self, order: np.ndarray, chunk: slice, key: str) -> Batch:
+        draws = self._draws(order, chunk, key)
+        x, *side = self._inputs(order[chunk], draws)
         for augment in self.form.augment:
             x = augment(x, draws)
-        return Batch(x, self.targets[torch.from_numpy(chosen).to(self.device)])
+        return Batch((x, *side), self.targets[torch.from_numpy(order[chunk]).to(self.device)])
 
-    def _gather(self, chosen: np.ndarray, draws: Draws | None) -> torch.Tensor:
-        """The clips cut or padded to one length: at a random place with draws, else in the middle."""
-        frames = self.form.frames or int(self._lengths[chosen].max())
+    def _inputs(self, chosen: np.ndarray, draws: Draws | None) -> tuple[torch.Tensor, ...]:
+        """Clips cut or padded to one length, at a random place with draws, else in the middle; and their side input."""
+        frames = self.form.frames or int(self._reader.lengths[chosen].max())
         places = np.full(len(chosen), 0.5) if draws is None else draws.uniform64("crop")[:, 0]
-        out = torch.empty((len(chosen), *self._shape, frames), device="cpu" if self._resident is None else self.device)
-        for row, clip, place in zip(out, chosen, places, strict=True):
-            length = int(self._lengths[clip])
-            slack = length - frames
-            if slack >= 0:
-                self._put(row, clip, int(place * (slack + 1)), 0)
-            elif self.form.pad == "wrap":
-                for at in range(0, frames, length):
-                    self._put(row, clip, 0, at)
-            else:  # a batch's own length pads on the right, a fixed one where the draw says
-                row.fill_(self.form.pad)
-                self._put(row, clip, 0, 0 if self.form.frames is None else int(place * (-slack + 1)))
-        return out.to(self.device)
+        slack = self._reader.lengths[chosen] - frames
+        first = np.where(slack < 0, -np.floor(places * (1 - slack)), np.floor(places * (slack + 1))).astype(np.int64)
+        if self.form.frames is None or self.form.short == "start" or self.form.pad == "wrap":
+            first = np.maximum(first, 0)
+        x = self._reader.cut(chosen, frames, first, None if self.form.pad == "wrap" else self.form.pad)
+        x = x[:, None] if self.form.channel_axis else x
+        return (x,) if self._side is None else (x, self._side[torch.from_numpy(chosen).to(self.device)])
 
-    def _put(self, row: torch.Tensor, clip: int, first: int, at: int) -> None:
-        """Frames ``first``, … of a clip into frames ``at``, … of a row of the batch, until one of the two ends."""
-        length, frames = int(self._lengths[clip]), row.shape[-1]
-        if self._resident is not None:
-            n = min(length - first, frames - at)
-            row[..., at : at + n] = self._resident[clip][..., first : first + n]
-            return
-        from acoustic_kit.training.batch_kernels import place
-
-        values, scale = self._stored.stored(self._ids[clip])
-        scale = np.float32(1) if scale is None else scale
-        place(values.reshape(-1), length, first, scale, row.numpy().reshape(-1), frames, at)
+    def _mixed_within(self, batch: Batch, key: str) -> Batch:
+        """The batch mixed with its own clips in another order, all with one λ; or as it is."""
+        one = Draws(key, np.zeros(1, np.uint64), self.device)
+        if one.uniform64("is mixed")[0, 0] >= self.form.mixup_share:
+            return batch
+        order = np.argsort(Draws(key, np.arange(len(batch), dtype=np.uint64), self.device).uniform64("order")[:, 0])
+        chosen = torch.from_numpy(order).to(self.device)
+        other = Batch(tuple(t[chosen] for t in batch.inputs), batch.targets[chosen])
+        return _mixed(batch, other, np.repeat(_beta(self.form.mixup, one.uniform64("mixup")[:, 0]), len(batch)))
 
 
-def _mixed(first: Batch, second: Batch, draws: Draws, alpha: float) -> Batch:
-    """λ·first + (1-λ)·second, with λ ~ Beta(α, α) drawn for each clip."""
-    share = betaincinv(alpha, alpha, draws.uniform64("mixup")[:, 0]).astype(np.float32)
-    weight = torch.from_numpy(share).to(first.x.device)
-    x_weight = weight.reshape(-1, *[1] * (first.x.ndim - 1))
-    return Batch(
-        torch.lerp(second.x, first.x, x_weight.expand_as(first.x)),
-        torch.lerp(second.targets, first.targets, weight[:, None].expand_as(first.targets)),
-    )
+def _beta(alpha: float, uniform: np.ndarray) -> np.ndarray:
+    """Numbers of Beta(α, α) from numbers in [0, 1), by its inverse distribution function."""
+    found: np.ndarray = betaincinv(alpha, alpha, uniform)
+    return found.astype(np.float32)
+
+
+def _mixed(first: Batch, second: Batch, share: np.ndarray) -> Batch:
+    """λ·first + (1-λ)·second, with the λ of each clip, float32 (clips,)."""
+    weight = torch.from_numpy(share).to(first.targets.device)
+
+    def mix(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return torch.lerp(other, one, weight.reshape(-1, *[1] * (one.ndim - 1)).expand_as(one))
+
+    inputs = tuple(mix(one, other) for one, other in zip(first.inputs, second.inputs, strict=True))
+    return Batch(inputs, mix(first.targets, second.targets))
+
+
+def _ahead(make: Callable[[int], Batch], n: int) -> Iterator[Batch]:
+    """`make(0)`, `make(1)`, …, each begun by a thread while the one before is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = [thread.submit(make, 0)]
+        for number in range(n):
+            batch = coming.pop().result()
+            if number + 1 < n:
+                coming.append(thread.submit(make, number + 1))
+            yield batch

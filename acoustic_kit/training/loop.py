@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError
 from acoustic_kit.fold import Clips, Fold, Task
-from acoustic_kit.metrics import score
+from acoustic_kit.metrics import score, validate_metric
 from acoustic_kit.training.batches import Batch, Batches, Loader
 from acoustic_kit.training.checkpoint import (
     load_state,
@@ -29,10 +30,11 @@ from acoustic_kit.training.checkpoint import (
     save_tensors,
 )
 from acoustic_kit.training.draws import digest64
-from acoustic_kit.training.schedules import Progress, Schedule
+from acoustic_kit.training.sam import Sam, frozen_statistics
+from acoustic_kit.training.schedules import Plateau, Progress, Schedule
 
+View = Callable[[torch.Tensor], torch.Tensor]  # x → x
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (clips, classes), targets likewise → a scalar
-Keep = Literal["last", "valid_loss", "valid_metric"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Phase:
     epochs: int
     schedule: Schedule
     patience: int | None = None  # epochs without a better validation loss, then stop; makes the run `optimistic`
+    beta1: Schedule | None = None  # of Adam and its kin, where it is cycled too; else as the optimiser was made
+
+    @property
+    def looks_at_validation(self) -> bool:
+        """Whether the fold that a run is scored on decides how long, or at which rate, it trains."""
+        return self.patience is not None or isinstance(self.schedule, Plateau)
 
 
 @dataclass
@@ -66,10 +74,12 @@ def fit(
     phases: Sequence[Phase],
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
     loss: Loss | None = None,
-    keep: Keep = "last",
+    keep: str = "last",
     clip_norm: float | None = None,
     ema: float | None = None,
     micro_batch: int | None = None,
+    sam: float | None = None,
+    sam_statistics: Literal["both", "first"] = "both",
 ) -> nn.Module:
     """Train a network on one fold; the same call goes on where it was stopped, and returns at once when it is finished.
 
@@ -79,58 +89,67 @@ def fit(
     Parameters
     ----------
     stage : names the checkpoints; two stages of one fold are two calls
-    net : maps x (clips, …) to logits (clips, classes)
+    net : maps the inputs of `batches`, x (clips, …) and a side input where there is one, to logits (clips, classes)
     optimizer : makes the optimiser; its learning rate is set by the phases' schedules before every step
     loss : of logits and targets; the default is cross entropy, or its binary form for several labels a clip
-    keep : which weights are returned: after the last epoch, or after the best one by validation loss or metric, which
-        makes the run `optimistic`: it looked at the fold that it is scored on
-    clip_norm : the gradient's norm is cut to this
+    keep : which weights are returned: `last`, those after the last epoch; or those after the best one by `valid_loss`,
+        by the workspace's metric (`valid_metric`) or by a metric that is named (`accuracy`), which makes the run
+        `optimistic`: it looked at the fold that it is scored on
+    clip_norm : the gradient's norm is cut to this, in both of SAM's passes
     ema : decay of an exponential moving average of the weights, which is then what is validated and returned
     micro_batch : clips that go through the network at once; gradients add up to those of the whole batch (but for
         layers that look at the batch, such as batch normalisation)
+    sam : ρ of sharpness-aware minimisation (see `Sam`), two passes a step; None is the optimiser's own step
+    sam_statistics : in which of SAM's passes batch normalisation moves its running statistics
 
     Returns the network in evaluation mode, on the device that the run uses.
 
     """
-    training = _Training(fold, stage, net, batches, phases, optimizer, loss, keep, clip_norm, ema, micro_batch)
+    training = _Training(
+        fold, stage, net, batches, phases, optimizer, loss or default_loss(fold.train.task), keep, clip_norm, ema,
+        micro_batch or batches.batch_size, sam, sam_statistics,
+    )  # fmt: skip
     if keep != "last":
         if fold.valid is None:
             raise AkitError(f"keep={keep!r} needs a validation fold; with --full, use --set checkpoint=last.")
         fold.optimistic.append(f"{stage}: kept the epoch that was best on the fold it is scored on")
-    if fold.valid is not None and any(phase.patience for phase in phases):
-        fold.optimistic.append(f"{stage}: stopped when the fold it is scored on got no better")
+    if any(phase.looks_at_validation for phase in phases):
+        if fold.valid is None:
+            raise AkitError("This schedule looks at a validation fold, which --full leaves out.")
+        fold.optimistic.append(f"{stage}: its rate or its end was decided by the fold it is scored on")
     return training.run()
 
 
+@dataclass
 class _Training:
     """One stage in progress. The tensors are in `net`, `average` and `optimizer`, all else in `state`."""
 
-    def __init__(
-        self,
-        fold: Fold,
-        stage: str,
-        net: nn.Module,
-        batches: Batches,
-        phases: Sequence[Phase],
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
-        loss: Loss | None,
-        keep: Keep,
-        clip_norm: float | None,
-        ema: float | None,
-        micro_batch: int | None,
-    ) -> None:
-        self.fold, self.stage, self.phases, self.keep, self.clip_norm = fold, stage, phases, keep, clip_norm
-        self.fabric = make_fabric(fold.device)
-        self.net, self.optimizer = self.fabric.setup(net, optimizer(net.parameters()))
-        self.bare = net
+    fold: Fold
+    stage: str
+    bare: nn.Module
+    batches: Batches
+    phases: Sequence[Phase]
+    make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    loss: Loss
+    keep: str
+    clip_norm: float | None
+    ema: float | None
+    micro_batch: int
+    rho: float | None
+    sam_statistics: Literal["both", "first"]
+    state: _State = field(default_factory=_State)
+
+    def __post_init__(self) -> None:
+        self.fabric = make_fabric(self.fold.device)
+        self.net, self.optimizer = self.fabric.setup(self.bare, self.make_optimizer(self.bare.parameters()))
+        self.sam = None if self.rho is None else Sam(self.optimizer, self.rho)
         self.average: AveragedModel | None = None
-        if ema is not None:
-            averaging = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(net, multi_avg_fn=averaging, use_buffers=True)
-        self.loss = loss or default_loss(fold.train.task)
-        self.micro_batch = micro_batch or batches.batch_size
-        self.batches, self.state = batches, _State()
-        self.folder: Path = fold.folder / stage
+        if self.ema is not None:
+            averaging = get_ema_multi_avg_fn(self.ema)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(self.bare, multi_avg_fn=averaging, use_buffers=True)
+        self.folder: Path = self.fold.folder / self.stage
+        self.kept_metric = self.fold.metric if self.keep in {"last", "valid_loss", "valid_metric"} else self.keep
+        validate_metric(self.kept_metric, self.fold.train.task)
 
     def run(self) -> nn.Module:
         """Train what is left, and return the kept weights in the network."""
@@ -169,49 +188,64 @@ class _Training:
         """One pass over the training clips; returns the mean loss of a clip."""
         self.net.train()
         total, clips = torch.zeros((), device=self.fabric.device), 0  # summed on the device: no step waits for it
+        losses = tuple(
+            e["valid_loss"] for e in self.state.history if "valid_loss" in e and e["phase"] == self.state.phase
+        )
         for number, batch in enumerate(batches):
-            progress = Progress(self.state.epoch * n_batches + number, n_batches, phase.epochs)
+            progress = Progress(self.state.epoch * n_batches + number, n_batches, phase.epochs, losses)
             for group in self.optimizer.param_groups:
                 group["lr"] = phase.schedule(progress)
-            total += self._step(batch) * len(batch.x)
-            clips += len(batch.x)
+                if phase.beta1 is not None:
+                    group["betas"] = (phase.beta1(progress), group["betas"][1])
+            total += self._step(batch) * len(batch)
+            clips += len(batch)
         if not math.isfinite(total.item()):
             raise AkitError(f"The training loss of stage {self.stage!r} is not finite. Lower the learning rate.")
         return total.item() / clips
 
     def _step(self, batch: Batch) -> torch.Tensor:
-        """One step of the optimiser; returns the mean loss of the batch."""
+        """One step of the optimiser; returns the mean loss of the batch, as it was before."""
+        loss = self._gradients(batch)
+        if self.sam is None:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        else:
+            self.sam.ascend()
+            with nullcontext() if self.sam_statistics == "both" else frozen_statistics(self.net):
+                self._gradients(batch)
+            self.sam.descend()
+        if self.average is not None:
+            self.average.update_parameters(self.bare)
+        return loss
+
+    def _gradients(self, batch: Batch) -> torch.Tensor:
+        """Leave the clipped gradients of the batch in the parameters; returns its mean loss."""
         total = torch.zeros((), device=batch.x.device)
         try:
-            parts = math.ceil(len(batch.x) / self.micro_batch)
-            for x, targets in zip(batch.x.tensor_split(parts), batch.targets.tensor_split(parts), strict=True):
-                loss = self.loss(self.net(x), targets) * (len(x) / len(batch.x))
+            parts = math.ceil(len(batch) / self.micro_batch)
+            split = [tensor.tensor_split(parts) for tensor in (*batch.inputs, batch.targets)]
+            for *inputs, targets in zip(*split, strict=True):
+                loss = self.loss(self.net(*inputs), targets) * (len(targets) / len(batch))
                 self.fabric.backward(loss)
                 total += loss.detach()
         except torch.cuda.OutOfMemoryError as error:
             raise AkitError(
-                f"The GPU's memory does not hold {min(self.micro_batch, len(batch.x))} clips at once. "
+                f"The GPU's memory does not hold {min(self.micro_batch, len(batch))} clips at once. "
                 f"Add gradients up over smaller parts: --set micro_batch={max(1, self.micro_batch // 2)}."
             ) from error
         if self.clip_norm is not None:
             self.fabric.clip_gradients(self.net, self.optimizer, max_norm=self.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.average is not None:
-            self.average.update_parameters(self.bare)
         return total
 
     def _validate(self, valid: Loader) -> dict[str, float]:
         """Loss and metric on the validation clips."""
         assert self.fold.valid is not None
         logits = _logits(self._validated, valid, self.fabric)
-        probabilities = to_probabilities(logits, self.fold.valid.task)
-        return {
-            "valid_loss": self.loss(logits, valid.targets).item(),
-            f"valid_{self.fold.metric}": score(
-                self.fold.metric, self.fold.valid.labels, probabilities.double().cpu().numpy()
-            ),
-        }
+        probabilities = to_probabilities(logits, self.fold.valid.task).double().cpu().numpy()
+        figures = {"valid_loss": self.loss(logits, valid.targets).item()}
+        for metric in dict.fromkeys((self.fold.metric, self.kept_metric)):
+            figures[f"valid_{metric}"] = score(metric, self.fold.valid.labels, probabilities)
+        return figures
 
     @property
     def _validated(self) -> nn.Module:
@@ -221,7 +255,7 @@ class _Training:
     def _keep(self, figures: dict[str, float]) -> None:
         """Store the weights that are to be returned, if these are they so far."""
         if self.keep != "last":
-            figure = -figures["valid_loss"] if self.keep == "valid_loss" else figures[f"valid_{self.fold.metric}"]
+            figure = -figures["valid_loss"] if self.keep == "valid_loss" else figures[f"valid_{self.kept_metric}"]
             if figure <= self.state.best:
                 return
             self.state.best = figure
@@ -288,15 +322,19 @@ def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
     return logits.softmax(dim=1) if task == "single" else logits.sigmoid()
 
 
-def forward(net: nn.Module, clips: Clips, batches: Batches) -> np.ndarray:
-    """A trained network's class probabilities: float64 (clips, classes), on the device where the network lies."""
+def forward(net: nn.Module, clips: Clips, batches: Batches, views: Sequence[View] = (lambda x: x,)) -> np.ndarray:
+    """A trained network's class probabilities: float64 (clips, classes), on the device where the network lies.
+
+    `views` map x to another x, for test-time augmentation; the probabilities are averaged over them.
+    """
     device = next(net.parameters()).device
-    logits = _logits(net, batches.open(clips, device), make_fabric(device.type))
-    return to_probabilities(logits, clips.task).double().cpu().numpy()
+    loader, fabric = batches.open(clips, device), make_fabric(device.type)
+    found = [to_probabilities(_logits(net, loader, fabric, view), clips.task) for view in views]
+    return torch.stack(found).double().mean(dim=0).cpu().numpy()
 
 
 @torch.no_grad()
-def _logits(net: nn.Module, loader: Loader, fabric: Fabric) -> torch.Tensor:
+def _logits(net: nn.Module, loader: Loader, fabric: Fabric, view: View = lambda x: x) -> torch.Tensor:
     net.eval()
     with fabric.autocast():
-        return torch.cat([net(x).float() for x in loader.in_order()])
+        return torch.cat([net(view(x), *side).float() for x, *side in loader.in_order()])

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from acoustic_kit.fold import Clips
-from acoustic_kit.training import batches as module
+from acoustic_kit.training import batches as module_batches
+from acoustic_kit.training import clip_reader as module
 from acoustic_kit.training.batches import Batches
 from acoustic_store import FeatureStore
 
@@ -72,7 +73,7 @@ def test_clips_beyond_memory_are_those_that_are_read(
 
 def test_long_clips_are_cut_at_random_places_and_in_the_middle(clips: Clips) -> None:
     loader = Batches("mel", 64, frames=5).open(clips, CPU)
-    (x,) = loader.in_order()
+    ((x,),) = loader.in_order()
     for id, found in zip(clips.ids, x.numpy(), strict=True):
         mel = clips.features["mel"].read(id)
         first = int(0.5 * (mel.shape[1] - 5 + 1))
@@ -84,17 +85,17 @@ def test_long_clips_are_cut_at_random_places_and_in_the_middle(clips: Clips) -> 
 def test_short_clips_are_padded_or_repeated(clips: Clips) -> None:
     mel = clips.features["mel"].read(clips.ids[0])
     n = mel.shape[1]
-    (padded,) = Batches("mel", 64, frames=n + 7, pad=-5.0).open(clips, CPU).in_order()
+    ((padded,),) = Batches("mel", 64, frames=n + 7, pad=-5.0).open(clips, CPU).in_order()
     before = int(0.5 * 8)
     np.testing.assert_array_equal(padded[0, :, before : before + n], mel)
     assert (padded[0, :, :before] == -5).all()
     assert (padded[0, :, before + n :] == -5).all()
-    (wrapped,) = Batches("mel", 64, frames=3 * n + 2, pad="wrap").open(clips, CPU).in_order()
+    ((wrapped,),) = Batches("mel", 64, frames=3 * n + 2, pad="wrap").open(clips, CPU).in_order()
     np.testing.assert_array_equal(wrapped[0], np.tile(mel, 4)[:, : 3 * n + 2])
 
 
 def test_without_a_length_a_batch_is_as_long_as_its_longest_clip(clips: Clips) -> None:
-    for x in Batches("mel", 8, pad=-7.0).open(clips, CPU).in_order():
+    for (x,) in Batches("mel", 8, pad=-7.0).open(clips, CPU).in_order():
         assert (x[:, 0, :] != -7).all(dim=1).any()
         assert (x[:, 0, 0] != -7).all()  # padding is on the right
 
@@ -123,5 +124,97 @@ def test_a_channel_axis_is_given_on_request(clips: Clips) -> None:
 
 def test_clips_without_labels_can_be_predicted(clips_with_mel: Make) -> None:
     test = clips_with_mel(pl.col("split") == "test")
-    (x,) = Batches("mel", 64, frames=10).open(test, CPU).in_order()
+    ((x,),) = Batches("mel", 64, frames=10).open(test, CPU).in_order()
     assert len(x) == len(test) == 12
+
+
+def of_one_batch(clips: Clips, key: str = "0", **options: object) -> tuple[module_batches.Batch, torch.Tensor]:
+    """The mixed batch of all clips, and the labels of its first parts: one-hot (clips, classes)."""
+    options = {"frames": 10, "batch_size": 64, **options}
+    (mixed,) = Batches("mel", mixup=0.7, **options).open(clips, CPU).training(key)  # type: ignore[arg-type]
+    (plain,) = Batches("mel", **options).open(clips, CPU).training(key)  # type: ignore[arg-type]
+    return mixed, plain.targets
+
+
+def test_mixup_by_batch_has_one_share_and_partners_from_the_batch(clips: Clips) -> None:
+    (plain,) = Batches("mel", 64, frames=10).open(clips, CPU).training("0")
+    mixed, labels = of_one_batch(clips, mixup_by="batch")
+    shares = {round(value, 5) for value in (mixed.targets * labels).sum(1).tolist()} - {1.0}
+    assert len(shares) == 1
+    (share,) = shares
+    for x, target, own, own_x in zip(mixed.x, mixed.targets, labels, plain.x, strict=True):
+        if target.max() < 1:
+            partners = plain.x[(labels == (target - share * own).round(decimals=4).gt(0)).all(1)]
+            distances = [(x - share * own_x - (1 - share) * partner).abs().max() for partner in partners]
+            assert min(distances) < 1e-3
+
+
+def test_a_share_of_the_batches_is_left_as_it_is(clips: Clips) -> None:
+    def are_mixed(share: float) -> int:
+        loader = Batches("mel", 4, 10, mixup=1.0, mixup_by="batch", mixup_share=share).open(clips, CPU)
+        batches = [batch for epoch in range(10) for batch in loader.training(str(epoch))]
+        return sum(bool((batch.targets.max(1).values < 1).any()) for batch in batches)
+
+    assert are_mixed(0.0) == 0
+    assert 20 < are_mixed(0.5) < 70
+    assert are_mixed(1.0) > 70
+
+
+@pytest.mark.parametrize("by", ["clip", "batch"])
+def test_a_side_input_is_mixed_as_the_targets_are(clips: Clips, by: str) -> None:
+    def one_hot(clips: Clips) -> np.ndarray:
+        return np.eye(len(clips.classes))[clips.labels]
+
+    for mixup in (0.0, 0.7):
+        loader = Batches("mel", 8, 10, side=one_hot, mixup=mixup, mixup_by=by).open(clips, CPU)  # type: ignore[arg-type]
+        for batch in loader.training("0"):
+            torch.testing.assert_close(batch.inputs[1], batch.targets)
+    for _, side in loader.in_order():
+        assert (side.sum(1) == 1).all()
+
+
+def test_the_last_batch_is_dropped_in_training_only(clips: Clips) -> None:
+    loader = Batches("mel", 10, frames=10, drop_last=True).open(clips, CPU)
+    assert [len(batch) for batch in loader.training("0")] == [10, 10, 10]
+    assert len(loader) == 3
+    assert sum(len(x) for (x,) in loader.in_order()) == 36
+    assert len(Batches("mel", 64, frames=10, drop_last=True).open(clips, CPU)) == 1  # else there would be none
+
+
+def test_clips_are_drawn_in_proportion_to_their_weights(clips: Clips) -> None:
+    def weights(clips: Clips) -> np.ndarray:
+        return np.where(clips.labels == 0, 3.0, np.where(clips.labels == 1, 1.0, 0.0))
+
+    loader = Batches("mel", 6, frames=400, pad="wrap", weights=weights).open(clips, CPU)
+    counts = sum(batch.targets.sum(0) for epoch in range(40) for batch in loader.training(str(epoch)))
+    assert counts[2] == 0
+    assert counts.sum() == 40 * 36
+    assert counts[0] / counts[1] == pytest.approx(3, rel=0.2)
+
+
+def test_a_clip_that_is_drawn_twice_is_augmented_twice(clips: Clips) -> None:
+    first = clips.ids[0]
+    loader = Batches("mel", 36, frames=4, weights=lambda c: np.array([id == first for id in c.ids])).open(clips, CPU)
+    (batch,) = loader.training("0")
+    assert len({tuple(x[0].tolist()) for x in batch.x}) > 3
+
+
+def test_a_short_clip_lies_at_the_start_on_request(clips: Clips) -> None:
+    n = clips.features["mel"].shape(clips.ids[0])[1]
+    loader = Batches("mel", 64, frames=n + 9, pad=-5.0, short="start").open(clips, CPU)
+    ((x,),) = loader.in_order()
+    assert (x[0, :, :n] != -5).all()
+    assert (x[0, :, n:] == -5).all()
+    (batch,) = loader.training("0")
+    assert (batch.x[:, 0, 0] != -5).all()
+
+
+def test_clips_of_one_length_lie_in_one_array(clips: Clips, tmp_path: Path) -> None:
+    store = FeatureStore.open(tmp_path / "features.zarr", create=True)
+    with store.writer("x-1", "int16", {}) as writer:
+        for block in writer.plan([(id, "") for id in clips.ids]):
+            block.write(np.random.default_rng(i).standard_normal(50) for i, _ in enumerate(block.clips))
+    same = replace(clips, features={"mel": store["x-1"]})
+    batches = Batches("mel", 8, 50).open(same, CPU).training("0")
+    shuffled = {tuple(x.tolist()) for batch in batches for x in batch.x}
+    assert shuffled == {tuple(store["x-1"].read(id).tolist()) for id in clips.ids}

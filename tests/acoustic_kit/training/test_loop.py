@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from acoustic_kit.errors import AkitError
-from acoustic_kit.fold import Fold
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.fold import Clips, Fold
 from acoustic_kit.training import (
     Batches,
     Phase,
+    Plateau,
     constant,
     cosine,
     default_loss,
@@ -70,7 +71,9 @@ def killed_at(fold: Fold, epoch: int) -> Fold:
     return replace(fold, on_epoch=stop)
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"keep": "valid_loss"}, {"clip_norm": 0.1}, {"micro_batch": 3}])
+@pytest.mark.parametrize(
+    "options", [{}, {"ema": 0.9}, {"keep": "valid_loss"}, {"clip_norm": 0.1}, {"micro_batch": 3}, {"sam": 0.05}]
+)
 def test_a_resumed_training_ends_with_the_same_bits(fold: Fold, net: Make, tmp_path: Path, options: dict) -> None:
     phases = [Phase(3, cosine(0.03)), Phase(2, constant(0.003))]
     whole = train(fold, net(), phases=phases, **options)
@@ -96,9 +99,86 @@ def test_the_kept_checkpoint_is_the_best_one_and_says_that_it_looked(fold: Fold,
     assert fold.valid is not None
     loader = BATCHES.open(fold.valid, torch.device("cpu"))
     with torch.no_grad():
-        logits = torch.cat([kept(x) for x in loader.in_order()])
+        logits = torch.cat([kept(x) for (x,) in loader.in_order()])
     assert default_loss("single")(logits, loader.targets).item() == pytest.approx(min(losses))
     assert fold.optimistic == ["stage: kept the epoch that was best on the fold it is scored on"]
+
+
+def test_the_best_epoch_can_be_that_of_a_metric_that_is_named(fold: Fold, net: Make) -> None:
+    metric = "0.8*accuracy+0.2*f1"
+    train(fold, net(), epochs=3, keep=metric)
+    assert set(log(fold)[0]) >= {"valid_accuracy", f"valid_{metric}"}
+    with pytest.raises(UsageError, match="f2"):
+        train(fold, net(), keep="f2")
+
+
+def test_a_plateau_cuts_the_rate_says_that_it_looked_and_survives_a_kill(fold: Fold, net: Make, tmp_path: Path) -> None:
+    phases = [Phase(6, Plateau(1e-9, patience=2))]
+    whole = train(fold, net(norm=False, dropout=0.0), phases=phases)
+    assert [entry["lr"] for entry in log(fold)] == pytest.approx([1e-9, 1e-9, 1e-9, 1e-10, 1e-10, 1e-11])
+    assert fold.optimistic == ["stage: its rate or its end was decided by the fold it is scored on"]
+    stopped = replace(fold, folder=tmp_path / "stopped")
+    with pytest.raises(Killed):
+        train(killed_at(stopped, 4), net(norm=False, dropout=0.0), phases=phases)
+    resumed = train(stopped, net(norm=False, dropout=0.0), phases=phases)
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+    with pytest.raises(AkitError, match="--full"):
+        train(replace(fold, valid=None), net(), phases=phases)
+
+
+def test_the_first_beta_follows_its_schedule(fold: Fold, net: Make) -> None:
+    seen = []
+
+    class Spy(torch.optim.AdamW):
+        def step(self, closure: Any = None) -> None:
+            seen.append(self.param_groups[0]["betas"])
+            super().step(closure)
+
+    phases = [Phase(2, constant(0.01), beta1=lambda progress: 0.9 if progress.epoch else 0.8)]
+    train(fold, net(), phases=phases, optimizer=partial(Spy, lr=1.0, betas=(0.95, 0.99)))
+    assert set(seen) == {(0.8, 0.99), (0.9, 0.99)}
+
+
+def test_sam_learns_and_moves_batch_statistics_in_both_passes_or_in_the_first(
+    fold: Fold, net: Make, tmp_path: Path
+) -> None:
+    both = train(fold, net(), epochs=25, sam=0.05)
+    assert fold.valid is not None
+    assert np.mean(forward(both, fold.valid, BATCHES).argmax(1) == fold.valid.labels) > 0.6
+    counts = []
+    for place in ("both", "first"):
+        seen = net(dropout=0.0)
+        calls: list[float] = []
+        seen.norm.register_forward_hook(lambda norm, *_, calls=calls: calls.append(norm.momentum))
+        train(replace(fold, folder=tmp_path / place, valid=None), seen, epochs=1, sam=0.05, sam_statistics=place)
+        counts.append([bool(momentum) for momentum in calls])
+    assert counts == [[True] * 10, [True, False] * 5]
+
+
+def test_views_are_averaged(fold: Fold, net: Make) -> None:
+    trained = train(fold, net(), epochs=1)
+    assert fold.valid is not None
+    plain, louder = (forward(trained, fold.valid, BATCHES, [view]) for view in (lambda x: x, lambda x: x * 1.5))
+    both = forward(trained, fold.valid, BATCHES, [lambda x: x, lambda x: x * 1.5])
+    np.testing.assert_allclose(both, (plain + louder) / 2, atol=1e-6)
+
+
+def test_a_network_gets_its_side_input(fold: Fold) -> None:
+    class Two(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(11, 3)
+
+        def forward(self, x: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.cat([x.mean(-1), side], 1))
+
+    def one_hot(clips: Clips) -> np.ndarray:
+        return np.eye(3)[clips.labels]
+
+    batches = replace(BATCHES, side=one_hot)
+    trained = train(fold, Two(), epochs=15, batches=batches, micro_batch=5)
+    assert fold.valid is not None
+    assert np.mean(forward(trained, fold.valid, batches).argmax(1) == fold.valid.labels) == 1  # the side tells it
 
 
 def test_the_last_checkpoint_is_honest(fold: Fold, net: Make) -> None:
@@ -122,7 +202,7 @@ def test_patience_ends_a_phase_and_says_that_it_looked(fold: Fold, net: Make) ->
     phases = [Phase(30, constant(0.0), patience=2), Phase(2, constant(0.01))]
     train(fold, net(norm=False), phases=phases)
     assert [entry["phase"] for entry in log(fold)] == [0, 0, 0, 1, 1]
-    assert fold.optimistic == ["stage: stopped when the fold it is scored on got no better"]
+    assert fold.optimistic == ["stage: its rate or its end was decided by the fold it is scored on"]
 
 
 def test_the_average_of_the_weights_is_what_is_returned(fold: Fold, net: Make, tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""Clips of one feature, put into a batch: from memory where they fit, else straight from the mapped store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from acoustic_kit.training.batch_kernels import place
+
+if TYPE_CHECKING:
+    from acoustic_store import StoredFeature
+
+RESIDENT_BYTES = 2**31  # a feature up to this size is kept in a CPU's memory
+RESIDENT_SHARE = 0.5  # of a GPU's free memory that a feature may take
+READ_AT_ONCE = 64  # clips
+
+
+class ClipReader:
+    """The arrays of some clips, each (…, frames), all alike but for the frames.
+
+    What fits is read once and stays on the device. Of a larger feature, what a batch needs is converted straight from
+    the mapped store. The values are the same.
+    """
+
+    def __init__(self, stored: StoredFeature, ids: Sequence[str], device: torch.device) -> None:
+        self.device, self._stored, self._ids = device, stored, ids
+        shapes = [stored.shape(id) for id in ids]
+        self.lengths = np.array([shape[-1] for shape in shapes])
+        self.shape = shapes[0][:-1]  # of a frame
+        n_bytes = sum(4 * int(np.prod(shape)) for shape in shapes)
+        self.is_resident = n_bytes <= _memory_for_features(device)
+
+    def cut(self, chosen: np.ndarray, frames: int, first: np.ndarray, pad: float | None) -> torch.Tensor:
+        """Some clips at one length: float32 (clips, …, frames), on the device.
+
+        Parameters
+        ----------
+        chosen : int (clips,), positions in `ids`
+        frames : the length
+        first : int (clips,), the clip's frame that comes first; negative where the clip begins later
+        pad : what lies beyond a clip's ends; None repeats the clip from its start
+
+        """
+        if self.is_resident and self._stacked is not None and frames == self._stacked.shape[-1] and not first.any():
+            return self._stacked[torch.from_numpy(chosen).to(self.device)]
+        shape = (len(chosen), *self.shape, frames)
+        pinned = not self.is_resident and self.device.type == "cuda"  # is then copied while the GPU computes
+        out = torch.empty(shape, device=self.device) if self.is_resident else torch.empty(shape, pin_memory=pinned)
+        for row, clip, start in zip(out, chosen, first, strict=True):
+            length = int(self.lengths[clip])
+            if pad is None:
+                for at in range(0, frames, length) if length < frames else [0]:
+                    self._put(row, clip, max(0, int(start)), at)
+            else:
+                if length < frames:
+                    row.fill_(pad)
+                self._put(row, clip, max(0, int(start)), max(0, -int(start)))
+        return out.to(self.device, non_blocking=True)
+
+    def _put(self, row: torch.Tensor, clip: int, first: int, at: int) -> None:
+        """Frames `first`, … of a clip into frames `at`, … of a row of the batch, until one of the two ends."""
+        length, frames = int(self.lengths[clip]), row.shape[-1]
+        if self.is_resident:
+            n = min(length - first, frames - at)
+            row[..., at : at + n] = self._resident[clip][..., first : first + n]
+            return
+        values, scale = self._stored.stored(self._ids[clip])
+        scale = np.float32(1) if scale is None else scale
+        place(values.reshape(-1), length, first, scale, row.numpy().reshape(-1), frames, at)
+
+    @cached_property
+    def _stacked(self) -> torch.Tensor | None:
+        """All clips as one array, where they have one length."""
+        if len(set(self.lengths)) > 1:
+            return None
+        out = torch.empty((len(self._ids), *self.shape, int(self.lengths[0])), device=self.device)
+        for start, x in self._read():
+            out[start : start + len(x)] = torch.from_numpy(np.stack(x)).to(self.device)
+        return out
+
+    @cached_property
+    def _resident(self) -> list[torch.Tensor]:
+        if self._stacked is not None:
+            return list(self._stacked)
+        return [torch.tensor(x, device=self.device) for _, clips in self._read() for x in clips]
+
+    def _read(self) -> Iterator[tuple[int, list[np.ndarray]]]:
+        for start in range(0, len(self._ids), READ_AT_ONCE):
+            yield start, self._stored.read_many(self._ids[start : start + READ_AT_ONCE])
+
+
+def _memory_for_features(device: torch.device) -> float:
+    if device.type == "cuda":
+        return RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    return RESIDENT_BYTES
