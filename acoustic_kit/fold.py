@@ -61,6 +61,7 @@ class Fold:
     folder: Path  # for checkpoints: kept until the fold is done
     on_epoch: Callable[[str, int, int, Mapping[str, float]], None]  # stage, epochs done, epochs in all, figures
     optimistic: list[str] = field(default_factory=list)  # why the score flatters, a line each; training adds to it
+    notes: list[str] = field(default_factory=list)  # what a reader of the run should know, likewise
 
     @property
     def n_classes(self) -> int:

@@ -33,6 +33,7 @@ class FoldRecord(BaseModel):
     device: str = "cpu"
     precision: str = "float64"
     optimistic: list[str] = []  # why the score of this fold flatters, a line each
+    notes: list[str] = []  # what else to know of it, such as weights that were not to be had
 
 
 class RunRecord(BaseModel):
@@ -41,6 +42,7 @@ class RunRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
+    setting: str = ""  # 8 hex, alike for the seeds of one setting; empty in runs of before there was any
     recipe: str
     title: str
     settings: dict[str, Any]
@@ -138,6 +140,11 @@ class Run:
         """Why the out-of-fold score flatters: choices that looked at the fold that they are scored on."""
         return sorted({why for fold in self.done.values() for why in fold.optimistic})
 
+    @property
+    def notes(self) -> list[str]:
+        """What training found worth telling."""
+        return sorted({note for fold in self.done.values() for note in fold.notes})
+
     @cached_property
     def oof(self) -> Predictions | None:
         """Out-of-fold predictions of the training clips, as far as folds are done; None for a run on all clips."""
@@ -219,6 +226,38 @@ class Standing:
     def spread(self) -> float | None:
         """The standard deviation of the score over folds; None for fewer than two."""
         return float(np.std(list(self.fold_scores.values()), ddof=1)) if len(self.fold_scores) > 1 else None
+
+
+@dataclass(frozen=True)
+class Placing:
+    """A row of the leaderboard: the seeds of one setting, as far as the same folds of them are done."""
+
+    standings: tuple[Standing, ...]  # best first
+
+    @property
+    def score(self) -> float | None:
+        """The mean over seeds of the score over all out-of-fold predictions."""
+        scores = [standing.score for standing in self.standings if standing.score is not None]
+        return float(np.mean(scores)) if scores else None
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over folds of the mean over seeds; None for fewer than two folds."""
+        by_fold = [list(standing.fold_scores.values()) for standing in self.standings]
+        return float(np.std(np.mean(by_fold, axis=0), ddof=1)) if len(by_fold[0]) > 1 else None
+
+
+def by_setting(standings: Sequence[Standing]) -> list[Placing]:
+    """The rows of a leaderboard with the seeds of one setting in one row, best first.
+
+    Runs that lack folds stand apart from those that do not: a mean over both would compare different clips.
+    """
+    groups: dict[tuple[object, ...], list[Standing]] = {}
+    for standing in standings:
+        key = (standing.run.record.setting or standing.run.name, standing.complete, *standing.fold_scores)
+        groups.setdefault(key, []).append(standing)
+    placings = [Placing(tuple(group)) for group in groups.values()]
+    return sorted(placings, key=lambda p: (not p.standings[0].complete, p.score is None, -(p.score or 0.0)))
 
 
 def leaderboard(

@@ -186,7 +186,9 @@ def info(
         rows += [("clips", len(stored)), ("blocks", stored.n_blocks), ("size", size(stored.n_bytes))]
         if "training" in stored.attributes:
             share = workspace.store()[stored.key.replace("pca-", "pca_fit-")].read("explained_variance_ratio")
-            rows += [("explained variance", f"{share.sum():.2%} by {len(share)} components")]
+            asked = stored.attributes["n_components"]
+            fewer = f" ({asked} were asked for)" if len(share) < asked else ""
+            rows += [("explained variance", f"{share.sum():.2%} by {len(share)} components{fewer}")]
         rows += [(f"failed: {id}", failure.reason) for id, failure in stored.failures.items()]
         print_table(["", "value"], rows)
 

@@ -50,7 +50,8 @@ class Pca(Feature):
     Parameters
     ----------
     table : the source: a feature of shape (columns,)
-    n_components : how many, or a share of the variance where below 1
+    n_components : how many, at most as many as there are clips to learn from or columns; or a share of the variance,
+        where below 1
     scale : divide each column by its standard deviation
     fit_on : ``fold``: what a fold trains on; ``all``: the training clips of all folds, whose validation clips are then
         seen (without labels), as the eighth place of Freesound 2018 did it
@@ -103,7 +104,7 @@ class Pca(Feature):
         Raises
         ------
         AkitError
-            It is not for a fold yet, its clips have no table, or there are fewer than two, or than ``n_components``.
+            It is not for a fold yet, its clips have no table, or there are fewer than two.
 
         """
         from acoustic_store import DamagedError
@@ -159,25 +160,15 @@ def fit_pca(rows: np.ndarray, n_components: int | float, scale: bool = True) -> 
     Parameters
     ----------
     rows : float32 (clips, columns), finite
-    n_components : how many, or a share of the variance where below 1
+    n_components : how many, at most as many as there are clips or columns; or a share of the variance, where below 1
     scale : divide each column by its (population) standard deviation
-
-    Raises
-    ------
-    AkitError
-        There are fewer clips or columns than ``n_components``.
 
     """
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler
 
-    if n_components > min(rows.shape):
-        raise AkitError(
-            f"pca cannot have {n_components} components: {rows.shape[0]} clips and {rows.shape[1]} columns allow "
-            f"{min(rows.shape)}. Ask for fewer, or for a share of the variance."
-        )
     scaler = StandardScaler(with_std=scale).fit(rows.astype(np.float64))
-    share = n_components if n_components < 1 else int(n_components)
+    share = n_components if n_components < 1 else min(int(n_components), *rows.shape)
     pca = PCA(share, svd_solver=solver_for(rows.shape, n_components), random_state=0)
     pca.fit(scaler.transform(rows.astype(np.float64)))
     spread = scaler.scale_ if scale else np.ones(rows.shape[1])

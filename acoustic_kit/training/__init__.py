@@ -1,7 +1,7 @@
 """Training: one loop for every torch recipe, with its batches, augmentation, schedules and checkpoints."""
 
 from acoustic_kit.training.augment import Augment, spec_augment, time_shift
-from acoustic_kit.training.batches import Batch, Batches, Loader
+from acoustic_kit.training.batches import Batch, BatchAugment, BatchDraws, Batches, Loader, Loss
 from acoustic_kit.training.checkpoint import load_tensors, save_tensors
 from acoustic_kit.training.draws import Draws
 from acoustic_kit.training.loop import Phase, default_loss, fit, forward, make_fabric
@@ -22,9 +22,12 @@ from acoustic_kit.training.schedules import (
 __all__ = [
     "Augment",
     "Batch",
+    "BatchAugment",
+    "BatchDraws",
     "Batches",
     "Draws",
     "Loader",
+    "Loss",
     "Phase",
     "Plateau",
     "Progress",

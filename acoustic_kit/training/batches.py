@@ -20,6 +20,8 @@ from acoustic_kit.training.augment import Augment
 from acoustic_kit.training.clip_reader import ClipReader
 from acoustic_kit.training.draws import Draws, digests
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (clips, classes), targets likewise → a scalar
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -29,6 +31,7 @@ class Batch:
         torch.Tensor, ...
     ]  # of the network: x, float32 (clips, …, frames), and the side input where there is one
     targets: torch.Tensor  # float32 (clips, classes): one-hot, mixed, or several labels
+    loss: Loss | None = None  # where this batch's is not the stage's
 
     @property
     def x(self) -> torch.Tensor:
@@ -40,6 +43,18 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class BatchDraws:
+    """The random numbers of a batch, and where it stands in the training."""
+
+    epoch: int  # of the stage, from 1
+    clips: Draws  # of each clip
+    batch: Draws  # of the batch: one row
+
+
+BatchAugment = Callable[[Batch, BatchDraws], Batch]
+
+
+@dataclass(frozen=True)
 class Batches:
     """How clips of one feature become batches.
 
@@ -47,13 +62,14 @@ class Batches:
     ----------
     feature : the recipe's name for it; its last axis is time
     batch_size : clips; the last batch of an epoch may be smaller
-    frames : what clips are cut or padded to: in training at a random place, else in the middle. None pads each batch to
-        its longest clip
-    pad : what lies beyond a clip's ends: a value, or `wrap`, which repeats the clip
+    frames : what clips are cut or padded to: in training at a random place, else in the middle. A range gives each
+        batch of training a length of its own, and all others its last. None pads each batch to its longest clip
+    pad : what lies beyond a clip's ends: a value; `wrap`, which repeats the clip; or `symmetric`, which mirrors it
     short : where a clip lies that is shorter than `frames`: as a longer one is cut, or at the `start`
     channel_axis : give x an axis of size one after the clips, as two-dimensional convolutions want it
     side : a second input of the network, from the clips: float32 (clips, columns); mixed as x is
-    augment : in training only, in this order
+    augment : in training only, in this order, clip by clip
+    batch_augment : in training only, after all else: what is done to a batch as a whole
     mixup : in training only, α of Beta(α, α); 0 mixes nothing (mixup, Zhang et al. 2018)
     mixup_by : `clip`: each is mixed with another of the epoch, drawn and augmented on its own, with its own λ; `batch`:
         one λ a batch, and partners from within it
@@ -66,12 +82,13 @@ class Batches:
 
     feature: str
     batch_size: int
-    frames: int | None = None
-    pad: float | Literal["wrap"] = 0.0
+    frames: int | range | None = None
+    pad: float | Literal["wrap", "symmetric"] = 0.0
     short: Literal["random", "start"] = "random"
     channel_axis: bool = False
     side: Callable[[Clips], np.ndarray] | None = None
     augment: Sequence[Augment] = ()
+    batch_augment: BatchAugment | None = None
     mixup: float = 0.0
     mixup_by: Literal["clip", "batch"] = "clip"
     mixup_share: float = 1.0
@@ -107,27 +124,37 @@ class Loader:
         """Batches in an epoch of training."""
         return len(self._chunks(self.form.drop_last))
 
-    def training(self, key: str) -> Iterator[Batch]:
+    def training(self, key: str, epoch: int = 1) -> Iterator[Batch]:
         """One epoch, shuffled and augmented. `key` names seed, fold, stage and epoch, and decides all randomness."""
         order, partners = self._order(f"{key}/order"), self._order(f"{key}/partner")
         chunks = self._chunks(self.form.drop_last)
 
         def make(number: int) -> Batch:
-            chosen = chunks[number]
-            batch = self._augmented(order, chosen, f"{key}/first")
+            chosen, own = chunks[number], Draws(f"{key}/batch {number}", np.zeros(1, np.uint64), self.device)
+            frames = self._frames(own)
+            batch = self._augmented(order, chosen, frames, f"{key}/first")
             if self.form.mixup > 0 and self.form.mixup_by == "clip":
-                other = self._augmented(partners, chosen, f"{key}/second")
+                other = self._augmented(partners, chosen, frames, f"{key}/second")
                 share = self._draws(order, chosen, key).uniform64("mixup")[:, 0]
-                return _mixed(batch, other, _beta(self.form.mixup, share))
-            return self._mixed_within(batch, f"{key}/batch {number}") if self.form.mixup > 0 else batch
+                batch = _mixed(batch, other, _beta(self.form.mixup, share))
+            elif self.form.mixup > 0:
+                batch = self._mixed_within(batch, own)
+            if self.form.batch_augment is not None:
+                draws = self._draws(order, chosen, f"{key}/batch augment")
+                batch = self.form.batch_augment(batch, BatchDraws(epoch, draws, own))
+            return batch
 
         yield from map(make, range(len(chunks))) if self._reader.is_resident else _ahead(make, len(chunks))
 
-    def in_order(self) -> Iterator[tuple[torch.Tensor, ...]]:
-        """All clips as they are, in the order in which they were given: the network's inputs of each batch."""
+    def in_order(self, key: str | None = None) -> Iterator[tuple[torch.Tensor, ...]]:
+        """All clips as they are, in the order in which they were given: the network's inputs of each batch.
+
+        They are cut in the middle; with a `key`, which decides where, at random places.
+        """
         everything = np.arange(self._n)
+        frames = self.form.frames[-1] if isinstance(self.form.frames, range) else self.form.frames
         for chunk in self._chunks(drop_last=False):
-            yield self._inputs(everything[chunk], None)
+            yield self._inputs(everything[chunk], frames, None if key is None else self._draws(everything, chunk, key))
 
     @property
     def targets(self) -> torch.Tensor:
@@ -159,34 +186,37 @@ class Loader:
             digests = digests ^ np.arange(chunk.start, chunk.stop, dtype=np.uint64)
         return Draws(key, digests, self.device)
 
-    def _augmented(self, order: np.ndarray, chunk: slice, key: str) -> Batch:
+    def _frames(self, own: Draws) -> int | None:
+        """The length of a batch of training, from the batch's own random numbers."""
+        frames = self.form.frames
+        return frames[int(own.uniform64("frames")[0, 0] * len(frames))] if isinstance(frames, range) else frames
+
+    def _augmented(self, order: np.ndarray, chunk: slice, frames: int | None, key: str) -> Batch:
         draws = self._draws(order, chunk, key)
-        x, *side = self._inputs(order[chunk], draws)
+        x, *side = self._inputs(order[chunk], frames, draws)
         for augment in self.form.augment:
             x = augment(x, draws)
         return Batch((x, *side), self.targets[torch.from_numpy(order[chunk]).to(self.device)])
 
-    def _inputs(self, chosen: np.ndarray, draws: Draws | None) -> tuple[torch.Tensor, ...]:
+    def _inputs(self, chosen: np.ndarray, frames: int | None, draws: Draws | None) -> tuple[torch.Tensor, ...]:
         """Clips cut or padded to one length, at a random place with draws, else in the middle; and their side input."""
-        frames = self.form.frames or int(self._reader.lengths[chosen].max())
+        lengths = self._reader.lengths[chosen]
+        slack = lengths - (frames or int(lengths.max()))
         places = np.full(len(chosen), 0.5) if draws is None else draws.uniform64("crop")[:, 0]
-        slack = self._reader.lengths[chosen] - frames
         first = np.where(slack < 0, -np.floor(places * (1 - slack)), np.floor(places * (slack + 1))).astype(np.int64)
-        if self.form.frames is None or self.form.short == "start" or self.form.pad == "wrap":
+        if frames is None or self.form.short == "start" or self.form.pad == "wrap":
             first = np.maximum(first, 0)
-        x = self._reader.cut(chosen, frames, first, None if self.form.pad == "wrap" else self.form.pad)
+        x = self._reader.cut(chosen, frames or int(lengths.max()), first, self.form.pad)
         x = x[:, None] if self.form.channel_axis else x
         return (x,) if self._side is None else (x, self._side[torch.from_numpy(chosen).to(self.device)])
 
-    def _mixed_within(self, batch: Batch, key: str) -> Batch:
+    def _mixed_within(self, batch: Batch, own: Draws) -> Batch:
         """The batch mixed with its own clips in another order, all with one λ; or as it is."""
-        one = Draws(key, np.zeros(1, np.uint64), self.device)
-        if one.uniform64("is mixed")[0, 0] >= self.form.mixup_share:
+        if own.uniform64("is mixed")[0, 0] >= self.form.mixup_share:
             return batch
-        order = np.argsort(Draws(key, np.arange(len(batch), dtype=np.uint64), self.device).uniform64("order")[:, 0])
-        chosen = torch.from_numpy(order).to(self.device)
+        chosen = torch.from_numpy(np.argsort(own.uniform64("order", len(batch))[0])).to(self.device)
         other = Batch(tuple(t[chosen] for t in batch.inputs), batch.targets[chosen])
-        return _mixed(batch, other, np.repeat(_beta(self.form.mixup, one.uniform64("mixup")[:, 0]), len(batch)))
+        return _mixed(batch, other, np.repeat(_beta(self.form.mixup, own.uniform64("mixup")[:, 0]), len(batch)))
 
 
 def _beta(alpha: float, uniform: np.ndarray) -> np.ndarray:

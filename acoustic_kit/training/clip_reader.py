@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -34,7 +34,9 @@ class ClipReader:
         n_bytes = sum(4 * int(np.prod(shape)) for shape in shapes)
         self.is_resident = n_bytes <= _memory_for_features(device)
 
-    def cut(self, chosen: np.ndarray, frames: int, first: np.ndarray, pad: float | None) -> torch.Tensor:
+    def cut(
+        self, chosen: np.ndarray, frames: int, first: np.ndarray, pad: float | Literal["wrap", "symmetric"]
+    ) -> torch.Tensor:
         """Some clips at one length: float32 (clips, …, frames), on the device.
 
         Parameters
@@ -42,7 +44,8 @@ class ClipReader:
         chosen : int (clips,), positions in `ids`
         frames : the length
         first : int (clips,), the clip's frame that comes first; negative where the clip begins later
-        pad : what lies beyond a clip's ends; None repeats the clip from its start
+        pad : what lies beyond a clip's ends: a value; `wrap` repeats the clip from its start, `symmetric` mirrors it at
+            both ends, as often as it takes
 
         """
         if self.is_resident and self._stacked is not None and frames == self._stacked.shape[-1] and not first.any():
@@ -52,13 +55,16 @@ class ClipReader:
         out = torch.empty(shape, device=self.device) if self.is_resident else torch.empty(shape, pin_memory=pinned)
         for row, clip, start in zip(out, chosen, first, strict=True):
             length = int(self.lengths[clip])
-            if pad is None:
+            if pad == "wrap":
                 for at in range(0, frames, length) if length < frames else [0]:
                     self._put(row, clip, max(0, int(start)), at)
-            else:
-                if length < frames:
-                    row.fill_(pad)
-                self._put(row, clip, max(0, int(start)), max(0, -int(start)))
+                continue
+            before = max(0, -int(start))
+            if length < frames and pad != "symmetric":
+                row.fill_(float(pad))
+            self._put(row, clip, max(0, int(start)), before)
+            if length < frames and pad == "symmetric":
+                row[:] = row[..., _mirrored(frames, length, before, row.device)]
         return out.to(self.device, non_blocking=True)
 
     def _put(self, row: torch.Tensor, clip: int, first: int, at: int) -> None:
@@ -91,6 +97,12 @@ class ClipReader:
     def _read(self) -> Iterator[tuple[int, list[np.ndarray]]]:
         for start in range(0, len(self._ids), READ_AT_ONCE):
             yield start, self._stored.read_many(self._ids[start : start + READ_AT_ONCE])
+
+
+def _mirrored(frames: int, length: int, before: int, device: torch.device) -> torch.Tensor:
+    """For each frame of a row, in which the clip lies from `before` on, the frame of the row that it mirrors."""
+    place = (torch.arange(frames, device=device) - before) % (2 * length)
+    return before + torch.where(place < length, place, 2 * length - 1 - place)
 
 
 def _memory_for_features(device: torch.device) -> float:

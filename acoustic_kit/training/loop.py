@@ -21,7 +21,7 @@ from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError
 from acoustic_kit.fold import Clips, Fold, Task
 from acoustic_kit.metrics import score, validate_metric
-from acoustic_kit.training.batches import Batch, Batches, Loader
+from acoustic_kit.training.batches import Batch, Batches, Loader, Loss
 from acoustic_kit.training.checkpoint import (
     load_state,
     load_tensors,
@@ -34,7 +34,6 @@ from acoustic_kit.training.sam import Sam, frozen_statistics
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule
 
 View = Callable[[torch.Tensor], torch.Tensor]  # x → x
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (clips, classes), targets likewise → a scalar
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ def fit(
     micro_batch: int | None = None,
     sam: float | None = None,
     sam_statistics: Literal["both", "first"] = "both",
+    valid_batches: Sequence[Batches] = (),
 ) -> nn.Module:
     """Train a network on one fold; the same call goes on where it was stopped, and returns at once when it is finished.
 
@@ -101,13 +101,15 @@ def fit(
         layers that look at the batch, such as batch normalisation)
     sam : ρ of sharpness-aware minimisation (see `Sam`), two passes a step; None is the optimiser's own step
     sam_statistics : in which of SAM's passes batch normalisation moves its running statistics
+    valid_batches : validate on these instead of `batches`, each cut at places drawn anew every epoch; losses and
+        probabilities are averaged over them
 
     Returns the network in evaluation mode, on the device that the run uses.
 
     """
     training = _Training(
         fold, stage, net, batches, phases, optimizer, loss or default_loss(fold.train.task), keep, clip_norm, ema,
-        micro_batch or batches.batch_size, sam, sam_statistics,
+        micro_batch or batches.batch_size, sam, sam_statistics, valid_batches,
     )  # fmt: skip
     if keep != "last":
         if fold.valid is None:
@@ -137,6 +139,7 @@ class _Training:
     micro_batch: int
     rho: float | None
     sam_statistics: Literal["both", "first"]
+    valid_batches: Sequence[Batches]
     state: _State = field(default_factory=_State)
 
     def __post_init__(self) -> None:
@@ -156,7 +159,8 @@ class _Training:
         self._restore()
         if not self.state.done:
             train = self.batches.open(self.fold.train, self.fabric.device)
-            valid = self.batches.open(self.fold.valid, self.fabric.device) if self.fold.valid else None
+            forms = self.valid_batches or [self.batches]
+            valid = [form.open(self.fold.valid, self.fabric.device) for form in forms] if self.fold.valid else []
             while self.state.phase < len(self.phases):
                 self._run_phase(self.phases[self.state.phase], train, valid)
                 self.state.phase += 1
@@ -170,15 +174,16 @@ class _Training:
     def _kept_path(self) -> Path:
         return self.folder / "kept.safetensors"
 
-    def _run_phase(self, phase: Phase, train: Loader, valid: Loader | None) -> None:
+    def _run_phase(self, phase: Phase, train: Loader, valid: Sequence[Loader]) -> None:
         while self.state.epoch < phase.epochs and (phase.patience is None or self.state.waited < phase.patience):
             began = time.monotonic()
             key = f"{self.fold.seed}/{self.stage}/{self.state.phase}/{self.state.epoch}"
             torch.manual_seed(digest64(key) >> 1)  # dropout
-            figures = {"train_loss": self._train_epoch(phase, train.training(key), len(train))}
+            epoch = len(self.state.history) + 1
+            figures = {"train_loss": self._train_epoch(phase, train.training(key, epoch), len(train))}
             train_seconds = time.monotonic() - began
-            if valid is not None:
-                figures |= self._validate(valid)
+            if valid:
+                figures |= self._validate(valid, key)
             self.state.epoch += 1
             self._keep(figures)
             self._note(figures, {"train_seconds": train_seconds, "seconds": time.monotonic() - began})
@@ -225,7 +230,7 @@ class _Training:
             parts = math.ceil(len(batch) / self.micro_batch)
             split = [tensor.tensor_split(parts) for tensor in (*batch.inputs, batch.targets)]
             for *inputs, targets in zip(*split, strict=True):
-                loss = self.loss(self.net(*inputs), targets) * (len(targets) / len(batch))
+                loss = (batch.loss or self.loss)(self.net(*inputs), targets) * (len(targets) / len(batch))
                 self.fabric.backward(loss)
                 total += loss.detach()
         except torch.cuda.OutOfMemoryError as error:
@@ -237,12 +242,15 @@ class _Training:
             self.fabric.clip_gradients(self.net, self.optimizer, max_norm=self.clip_norm)
         return total
 
-    def _validate(self, valid: Loader) -> dict[str, float]:
+    def _validate(self, valid: Sequence[Loader], key: str) -> dict[str, float]:
         """Loss and metric on the validation clips."""
         assert self.fold.valid is not None
-        logits = _logits(self._validated, valid, self.fabric)
-        probabilities = to_probabilities(logits, self.fold.valid.task).double().cpu().numpy()
-        figures = {"valid_loss": self.loss(logits, valid.targets).item()}
+        task = self.fold.valid.task
+        places = [f"{key}/valid {i}" if self.valid_batches else None for i in range(len(valid))]
+        logits = [_logits(self._validated, loader, self.fabric, k) for loader, k in zip(valid, places, strict=True)]
+        losses = [self.loss(one, valid[0].targets).item() for one in logits]
+        probabilities = torch.stack([to_probabilities(one, task) for one in logits]).double().mean(dim=0).cpu().numpy()
+        figures = {"valid_loss": sum(losses) / len(losses)}
         for metric in dict.fromkeys((self.fold.metric, self.kept_metric)):
             figures[f"valid_{metric}"] = score(metric, self.fold.valid.labels, probabilities)
         return figures
@@ -322,19 +330,31 @@ def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
     return logits.softmax(dim=1) if task == "single" else logits.sigmoid()
 
 
-def forward(net: nn.Module, clips: Clips, batches: Batches, views: Sequence[View] = (lambda x: x,)) -> np.ndarray:
+def forward(
+    net: nn.Module,
+    clips: Clips,
+    batches: Batches,
+    views: Sequence[View] = (lambda x: x,),
+    key: str | None = None,
+) -> np.ndarray:
     """A trained network's class probabilities: float64 (clips, classes), on the device where the network lies.
 
-    `views` map x to another x, for test-time augmentation; the probabilities are averaged over them.
+    Parameters
+    ----------
+    views : map x to another x, for test-time augmentation; the probabilities are averaged over them
+    key : clips are cut at random places that it decides; None cuts them in the middle
+
     """
     device = next(net.parameters()).device
     loader, fabric = batches.open(clips, device), make_fabric(device.type)
-    found = [to_probabilities(_logits(net, loader, fabric, view), clips.task) for view in views]
+    found = [to_probabilities(_logits(net, loader, fabric, key, view), clips.task) for view in views]
     return torch.stack(found).double().mean(dim=0).cpu().numpy()
 
 
 @torch.no_grad()
-def _logits(net: nn.Module, loader: Loader, fabric: Fabric, view: View = lambda x: x) -> torch.Tensor:
+def _logits(
+    net: nn.Module, loader: Loader, fabric: Fabric, key: str | None = None, view: View = lambda x: x
+) -> torch.Tensor:
     net.eval()
     with fabric.autocast():
-        return torch.cat([net(view(x), *side).float() for x, *side in loader.in_order()])
+        return torch.cat([net(view(x), *side).float() for x, *side in loader.in_order(key)])

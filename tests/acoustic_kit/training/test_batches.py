@@ -218,3 +218,42 @@ def test_clips_of_one_length_lie_in_one_array(clips: Clips, tmp_path: Path) -> N
     batches = Batches("mel", 8, 50).open(same, CPU).training("0")
     shuffled = {tuple(x.tolist()) for batch in batches for x in batch.x}
     assert shuffled == {tuple(store["x-1"].read(id).tolist()) for id in clips.ids}
+
+
+def test_each_batch_has_a_length_of_its_own_from_a_range(clips: Clips) -> None:
+    loader = Batches("mel", 4, range(6, 13)).open(clips, CPU)
+    lengths = [batch.x.shape[-1] for epoch in range(10) for batch in loader.training(str(epoch))]
+    assert set(lengths) == set(range(6, 13))
+    assert {x.shape[-1] for (x,) in loader.in_order()} == {12}
+
+
+@pytest.mark.parametrize("resident", [2**31, 0])
+def test_a_short_clip_is_mirrored_as_numpy_does(clips: Clips, monkeypatch: pytest.MonkeyPatch, resident: int) -> None:
+    monkeypatch.setattr(module, "RESIDENT_BYTES", resident)
+    n = clips.features["mel"].shape(clips.ids[0])[1]
+    for frames in (n + 5, 4 * n + 3):
+        ((x,),) = Batches("mel", 64, frames, "symmetric").open(clips, CPU).in_order()
+        mel = clips.features["mel"].read(clips.ids[0])
+        before = int(0.5 * (frames - n + 1))
+        np.testing.assert_array_equal(x[0], np.pad(mel, ((0, 0), (before, frames - n - before)), "symmetric"))
+
+
+def test_a_key_cuts_at_random_places_which_it_decides(clips: Clips) -> None:
+    loader = Batches("mel", 64, frames=5).open(clips, CPU)
+    middle, one, again, other = (next(loader.in_order(key))[0] for key in (None, "1", "1", "2"))
+    torch.testing.assert_close(one, again)
+    assert not torch.equal(one, other)
+    assert not torch.equal(one, middle)
+
+
+def test_a_batch_is_augmented_as_a_whole_and_may_bring_its_loss(clips: Clips) -> None:
+    seen = []
+
+    def augment(batch: module_batches.Batch, draws: module_batches.BatchDraws) -> module_batches.Batch:
+        seen.append((draws.epoch, len(draws.clips.clips), float(draws.batch.uniform64("x")[0, 0])))
+        return replace(batch, targets=batch.targets * 0, loss=lambda logits, targets: logits.sum())
+
+    batches = list(Batches("mel", 10, 12, batch_augment=augment).open(clips, CPU).training("0", epoch=3))
+    assert [(epoch, n) for epoch, n, _ in seen] == [(3, 10), (3, 10), (3, 10), (3, 6)]
+    assert len({number for *_, number in seen}) == 4
+    assert all(batch.loss is not None and not batch.targets.any() for batch in batches)

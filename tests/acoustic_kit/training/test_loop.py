@@ -15,6 +15,8 @@ import torch
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import Clips, Fold
 from acoustic_kit.training import (
+    Batch,
+    BatchDraws,
     Batches,
     Phase,
     Plateau,
@@ -153,6 +155,32 @@ def test_sam_learns_and_moves_batch_statistics_in_both_passes_or_in_the_first(
         train(replace(fold, folder=tmp_path / place, valid=None), seen, epochs=1, sam=0.05, sam_statistics=place)
         counts.append([bool(momentum) for momentum in calls])
     assert counts == [[True] * 10, [True, False] * 5]
+
+
+def test_validation_is_averaged_over_several_forms(fold: Fold, net: Make) -> None:
+    forms = [replace(BATCHES, frames=5), replace(BATCHES, frames=9)]
+    phases = [Phase(3, constant(0.0))]
+    trained = train(fold, net(dropout=0.0, norm=False), phases=phases, valid_batches=forms)
+    losses = [entry["valid_loss"] for entry in log(fold)]
+    assert len(set(losses)) == 3  # cut anew every epoch, by the same weights
+    assert fold.valid is not None
+    found = []
+    for i, form in enumerate(forms):
+        loader = form.open(fold.valid, torch.device("cpu"))
+        with torch.no_grad():
+            logits = torch.cat([trained(x) for (x,) in loader.in_order(f"{fold.seed}/stage/0/2/valid {i}")])
+        found.append(default_loss("single")(logits, loader.targets).item())
+    assert losses[-1] == pytest.approx(np.mean(found), rel=1e-5)
+
+
+def test_a_batch_that_brings_its_own_loss_is_trained_on_it(fold: Fold, net: Make) -> None:
+    def without_loss(batch: Batch, draws: BatchDraws) -> Batch:
+        return replace(batch, loss=lambda logits, targets: logits.sum() * 0)
+
+    before = weights(net(norm=False))
+    batches = replace(BATCHES, batch_augment=without_loss)
+    optimizer = partial(torch.optim.SGD, lr=1.0)
+    torch.testing.assert_close(weights(train(fold, net(norm=False), batches=batches, optimizer=optimizer)), before)
 
 
 def test_views_are_averaged(fold: Fold, net: Make) -> None:
