@@ -44,6 +44,7 @@ class Phase:
     schedule: Schedule
     patience: int | None = None  # epochs without a better validation loss, then stop; makes the run `optimistic`
     beta1: Schedule | None = None  # of Adam and its kin, where it is cycled too; else as the optimiser was made
+    from_best: bool = False  # start from the weights that are kept so far, and choose those to keep anew
 
     @property
     def looks_at_validation(self) -> bool:
@@ -162,17 +163,27 @@ class _Training:
             forms = self.valid_batches or [self.batches]
             valid = [form.open(self.fold.valid, self.fabric.device) for form in forms] if self.fold.valid else []
             while self.state.phase < len(self.phases):
-                self._run_phase(self.phases[self.state.phase], train, valid)
+                phase = self.phases[self.state.phase]
+                if phase.from_best and self.state.epoch == 0:
+                    self._start_from(load_tensors(self._kept_path(self.state.phase - 1)))
+                self._run_phase(phase, train, valid)
                 self.state.phase += 1
                 self.state.epoch, self.state.best_loss, self.state.waited = 0, math.inf, 0
             self.state.done = True
             self._save()
-        self.bare.load_state_dict(load_tensors(self._kept_path))
+        self.bare.load_state_dict(load_tensors(self._kept_path(len(self.phases) - 1)))
         return self.bare.eval()
 
-    @property
-    def _kept_path(self) -> Path:
-        return self.folder / "kept.safetensors"
+    def _kept_path(self, phase: int) -> Path:
+        """The weights kept up to the end of a phase: of all phases since the last one that began from the best."""
+        choice = sum(p.from_best for p in self.phases[: phase + 1])
+        return self.folder / f"kept{choice or ''}.safetensors"
+
+    def _start_from(self, weights: dict[str, torch.Tensor]) -> None:
+        self.bare.load_state_dict(weights)
+        if self.average is not None:
+            self.average.module.load_state_dict(weights)
+        self.state.best = -math.inf
 
     def _run_phase(self, phase: Phase, train: Loader, valid: Sequence[Loader]) -> None:
         while self.state.epoch < phase.epochs and (phase.patience is None or self.state.waited < phase.patience):
@@ -268,7 +279,7 @@ class _Training:
                 return
             self.state.best = figure
         weights = self.bare if self.average is None else self.average.module
-        save_tensors(self._kept_path, weights.state_dict())
+        save_tensors(self._kept_path(self.state.phase), weights.state_dict())
 
     def _note(self, figures: dict[str, float], times: dict[str, float]) -> None:
         """Remember how the epoch went, and tell the run's listener."""

@@ -173,6 +173,26 @@ def test_validation_is_averaged_over_several_forms(fold: Fold, net: Make) -> Non
     assert losses[-1] == pytest.approx(np.mean(found), rel=1e-5)
 
 
+def test_a_phase_can_start_from_the_best_weights_and_choose_anew(fold: Fold, net: Make, tmp_path: Path) -> None:
+    phases = [Phase(4, constant(0.5)), Phase(1, constant(0.0), from_best=True), Phase(2, constant(2.0), from_best=True)]
+    kept = train(fold, net(norm=False), phases=phases, keep="valid_loss")
+    losses = [entry["valid_loss"] for entry in log(fold)]
+    assert losses[4] == pytest.approx(min(losses[:4]))  # nothing moved since
+    assert fold.valid is not None
+    loader = BATCHES.open(fold.valid, torch.device("cpu"))
+    with torch.no_grad():
+        logits = torch.cat([kept(x) for (x,) in loader.in_order()])
+    last = default_loss("single")(logits, loader.targets).item()
+    assert last == pytest.approx(min(losses[5:]))  # the last phase's best, though another's was better
+    assert last > min(losses)
+    stopped = replace(fold, folder=tmp_path / "stopped")
+    for epoch in (4, 5, 6):
+        with pytest.raises(Killed):
+            train(killed_at(stopped, epoch), net(norm=False), phases=phases, keep="valid_loss")
+    resumed = train(stopped, net(norm=False), phases=phases, keep="valid_loss")
+    torch.testing.assert_close(weights(resumed), weights(kept), rtol=0, atol=0)
+
+
 def test_a_batch_that_brings_its_own_loss_is_trained_on_it(fold: Fold, net: Make) -> None:
     def without_loss(batch: Batch, draws: BatchDraws) -> Batch:
         return replace(batch, loss=lambda logits, targets: logits.sum() * 0)
