@@ -84,6 +84,11 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def tuning_path(self) -> Path:
+        """One folder a study of `akit recipe tune`."""
+        return self.root / "tuning"
+
+    @property
     def submissions_path(self) -> Path:
         """The submissions, each a CSV with a JSON that says how it was made."""
         return self.root / "submissions"
@@ -128,7 +133,7 @@ class Workspace:
             return
         path = self.root / CONFIG_NAME
         text, found = re.subn(
-            r"^features\s*=\s*\[[^\]]*\]",
+            r"""^features\s*=\s*\[(?:[^\]"']|"(?:[^"\\]|\\.)*"|'[^']*')*\]""",  # a string may hold a bracket
             lambda _: f"features = {_toml(features)}",
             path.read_text("utf-8"),
             flags=re.M,

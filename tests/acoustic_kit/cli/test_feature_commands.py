@@ -31,6 +31,13 @@ def test_a_feature_is_built_with_the_parameters_that_its_name_gives(workspace: W
     assert "Nothing to do" in akit(again, "features", "build", "--workers", 0).stderr
 
 
+def test_names_with_brackets_stand_in_the_configuration_beside_others(workspace: Workspace) -> None:
+    names = ("pcen:n_fft=[512,256]", "logmel:n_mels=8")
+    for name in names:
+        akit(workspace, "features", "build", name, "--workers", 0)
+    assert Workspace.find(workspace.root).config.features == ("stats", *names)
+
+
 def test_a_pca_is_built_for_every_fold_and_info_tells_its_variance(workspace: Workspace) -> None:
     akit(workspace, "features", "build", "pca:n_components=5", "--workers", 0)
     built = json.loads(akit(workspace, "features", "list", "--json").stdout)["built"]
