@@ -92,9 +92,10 @@ def _print_reports(workspace: Workspace, reports: Sequence[BuildReport]) -> None
     for report in reports:
         stored = store[report.feature.key]
         rate = f"{report.built / report.seconds:.0f}" if report.built else ""
+        stages = [duration(seconds) if report.built else "" for seconds in vars(report.stages).values()]
         rows.append(
             (report.feature.key, report.built, report.held, len(report.failures), size(stored.n_bytes),
-             duration(report.seconds), rate, *(duration(s) if report.built else "" for s in vars(report.stages).values()))
+             duration(report.seconds), rate, *stages)
         )  # fmt: skip
     columns = ["feature", "built", "held", "failed", "size", "time", "clips/s", "read", "compute", "write"]
     print_table(columns, rows, right=columns[1:])
