@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[1]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` need a CUDA device."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device")
+
+
 @pytest.fixture(scope="session")
 def esc10() -> Path:
     """The folder of the 400 real clips of ESC-10, in ESC-50's layout; the test is skipped where it is missing."""

@@ -300,7 +300,6 @@ def test_a_missing_gpu_is_said(fold: Fold, net: Make) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 def test_it_learns_on_a_gpu_and_goes_on_there(fold: Fold, net: Make) -> None:
     on_gpu = replace(fold, device="cuda")
     with pytest.raises(Killed):
