@@ -289,13 +289,18 @@ def _metric_of(path: Path) -> str | None:
     return metric if isinstance(metric, str) else None
 
 
-def score_against_truth(workspace: Workspace, path: Path) -> dict[str, float]:
+def score_against_truth(workspace: Workspace, path: Path, metric: str | None = None) -> dict[str, float]:
     """All metrics that fit what a submission holds, against the labels of kept-aside test clips.
 
-    Raises UsageError where there is no such file, and AkitError where the workspace has no truth.
+    Among them is `metric`, or the workspace's, where it is a weighted sum.
+
+    Raises UsageError where there is no such file or metric, and AkitError where the workspace has no truth.
     """
     import polars as pl
 
+    config = workspace.config
+    metric = metric or config.metric
+    validate_metric(metric, config.task)
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     if not workspace.truth_path.exists():
@@ -305,5 +310,4 @@ def score_against_truth(workspace: Workspace, path: Path) -> dict[str, float]:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise AkitError(f"{workspace.truth_path} cannot be read; make the workspace again with `akit init`.") from error
     labels = dict(zip(truth["id"], truth["label"].to_list(), strict=True))
-    config = workspace.config
-    return score_submission(path, labels, config.classes, config.task, config.label_separator or ",")
+    return score_submission(path, labels, config.classes, config.task, config.label_separator or ",", metric)

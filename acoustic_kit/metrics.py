@@ -62,6 +62,11 @@ def validate_metric(metric: str, task: str) -> None:
         raise UsageError(f"{unfit[0]!r} does not fit a task with several labels a clip; {fitting} do")
 
 
+def needs_probabilities(metric: str) -> bool:
+    """Whether labels alone do not tell a metric."""
+    return any(name == "map" for _, name in terms(metric))
+
+
 def fitting_metrics(task: str) -> tuple[str, ...]:
     """The names of the metrics that fit a task (``single`` or ``multi``)."""
     return tuple(METRICS) if task == "single" else MULTI_LABEL_METRICS
@@ -115,7 +120,7 @@ def score_ranked(metric: str, targets: np.ndarray, ranked: np.ndarray) -> float:
     n_classes = targets.shape[1] if targets.ndim == 2 else int(max(targets.max(initial=0), ranked.max(initial=0))) + 1
     _check_targets(targets, len(ranked), n_classes)
     validate_metric(metric, "multi" if targets.ndim == 2 else "single")
-    if any(name == "map" for _, name in terms(metric)):
+    if needs_probabilities(metric):
         raise UsageError("'map' needs probabilities; these predictions are labels")
     if targets.ndim == 1:
         return sum(weight * _single_label(name, targets, ranked) for weight, name in terms(metric))

@@ -2,8 +2,8 @@
 
 A recipe is a Python file that defines ``Settings`` (a sub-class of `Settings`), ``features(s)``, ``train(fold, s)``
 and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``. ``FAST`` is its small form, for
-``--fast``. Its docstring's first line is its title; the lines that begin with ``Source:``, ``Published:`` and
-``Differs:`` say where it comes from.
+``--fast``; ``search(trial)`` gives the settings that a trial of ``akit recipe tune`` tries. Its docstring's first line
+is its title; the lines that begin with ``Source:``, ``Published:`` and ``Differs:`` say where it comes from.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,6 +26,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Feature
 from acoustic_kit.fold import Clips, Fold
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class Settings(BaseModel):
@@ -102,6 +105,21 @@ class Recipe:
             raise UsageError(
                 f"{self.name}, setting {first['loc'][0]}: {first['msg']} (got {first['input']!r})."
             ) from error
+
+    def search(self, trial: optuna.Trial) -> list[str]:
+        """The settings that one trial tries, as `key=value` assignments.
+
+        Raises UsageError for a recipe that has no search space, AkitError for one that gives no dictionary.
+        """
+        if not hasattr(self.module, "search"):
+            raise UsageError(
+                f"{self.name} says nothing of what to search. Add it to {self.path}:\n"
+                'def search(trial): return {"lr": trial.suggest_float("lr", 1e-4, 1e-2, log=True)}'
+            )
+        found = self.module.search(trial)
+        if not isinstance(found, Mapping):
+            raise AkitError(f"{self.name}: search must return a dictionary of settings, not {type(found).__name__}.")
+        return [f"{key}={_joined(value)}" for key, value in found.items()]
 
     def features(self, settings: Settings) -> dict[str, Feature]:
         """The features that the recipe reads, by its own names for them."""
@@ -191,6 +209,30 @@ def new_recipe(name: str, folder: Path) -> Path:
     return path
 
 
+def read_assignments(assignments: Sequence[str]) -> list[str]:
+    """`key=value` assignments, where `@FILE` stands for those in a file: one a line; empty lines and `#` are skipped.
+
+    Raises UsageError for a file that is not there or a line that is no assignment.
+    """
+    found: list[str] = []
+    for assignment in assignments:
+        if not assignment.startswith("@"):
+            found.append(assignment)
+            continue
+        path = Path(assignment[1:])
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise UsageError(f"--set {assignment}: {path} cannot be read: {reason}.") from error
+        for number, line in enumerate(map(str.strip, lines), start=1):
+            if line and not line.startswith("#"):
+                if not line.partition("=")[1]:
+                    raise UsageError(f"{path}, line {number}: {line[:40]!r}: write it as key=value.")
+                found.append(line)
+    return found
+
+
 def _execute(path: Path) -> ModuleType:
     name = f"_akit_recipe_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -220,3 +262,8 @@ def _last_line(error: Exception, path: Path) -> int | None:
 def _split(text: str) -> list[str]:
     """A list setting's value: `1,2,3` or `[1, 2, 3]`."""
     return [part.strip() for part in text.strip("[]() ").split(",") if part.strip()]
+
+
+def _joined(value: Any) -> str:
+    """A setting's value as `--set` reads it."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple | range) else str(value)

@@ -23,6 +23,7 @@ from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics import (
     MULTI_LABEL_THRESHOLD,
     fitting_metrics,
+    needs_probabilities,
     score,
     score_ranked,
     terms,
@@ -161,11 +162,13 @@ def score_submission(
     classes: dict[str, int],
     task: str = "single",
     label_separator: str = ",",
+    metric: str | None = None,
 ) -> dict[str, float]:
     """All metrics that fit what a submission holds, over the clips of ``truth`` (id → its labels), joined by id.
 
     Labels: ``accuracy``, ``balanced_accuracy``, ``f1`` and ``map3`` (only ``f1`` with ``task="multi"``);
-    probabilities: also ``map``. Rows whose id is not in ``truth`` are left out.
+    probabilities: also ``map``. ``metric`` is one more, such as a weighted sum. Rows whose id is not in ``truth`` are
+    left out.
 
     Raises AkitError for a file that cannot be read, an id that is missing or there twice, a label that is unknown, a
     probability that is no number, and truth that does not fit the classes or the task.
@@ -181,7 +184,7 @@ def score_submission(
     table = Table(table.header, [table.rows[i] for i in kept], [table.lines[i] for i in kept])
     separator = " " if task == "single" else label_separator
     names = _printed(template, classes)
-    fitting = fitting_metrics(task)
+    fitting = list(dict.fromkeys((*fitting_metrics(task), *([metric] if metric else []))))
     if template.form == "probabilities":
         _refuse(path, problems({"not a finite number": _not_numbers(table)}))
         order = np.argsort(_class_positions(str(path), template.columns[1:], classes))
@@ -189,7 +192,7 @@ def score_submission(
         return {metric: score(metric, targets, probabilities) for metric in fitting}
     _refuse(path, _label_problems(table, set(names), len(names), separator))
     ranked = _ranked(table, names, separator)
-    return {metric: score_ranked(metric, targets, ranked) for metric in fitting if metric != "map"}
+    return {metric: score_ranked(metric, targets, ranked) for metric in fitting if not needs_probabilities(metric)}
 
 
 def _refuse(path: Path, found: list[Problem]) -> None:

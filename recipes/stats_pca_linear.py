@@ -5,6 +5,8 @@ Published: none (Piczak's random forest: 0.727 accuracy on ESC-10).
 Differs: from the summary tables of Freesound 2018: scaling and PCA are fitted on training folds only.
 """
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from pydantic import Field
 from sklearn.decomposition import PCA
@@ -14,6 +16,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import acoustic_kit as akit
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class Settings(akit.Settings):
@@ -46,3 +51,11 @@ def train(fold: akit.Fold, s: Settings) -> Pipeline:
 
 def predict(model: Pipeline, clips: akit.Clips, s: Settings) -> np.ndarray:
     return akit.class_probabilities(model, clips["x"], len(clips.classes))
+
+
+def search(trial: "optuna.Trial") -> dict[str, Any]:
+    return {
+        "n_components": trial.suggest_float("n_components", 0.8, 0.995),
+        "clip": trial.suggest_float("clip", 1.5, 10, log=True),
+        "C": trial.suggest_float("C", 1e-3, 10, log=True),
+    }

@@ -9,7 +9,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[1]
 PACKAGE, STORE, RECIPES = CHECKOUT / "acoustic_kit", CHECKOUT / "store" / "acoustic_store", CHECKOUT / "recipes"
-HEAVY = ["torch", "numba", "transformers", "sklearn", "polars", "scipy", "zarr", "librosa"]
+HEAVY = ["torch", "numba", "transformers", "sklearn", "polars", "scipy", "zarr", "librosa", "optuna", "sqlalchemy"]
 
 
 def imported(path: Path) -> set[str]:
@@ -67,6 +67,7 @@ def test_recipes_import_neither_each_other_nor_the_command_line(path: Path) -> N
         "import acoustic_kit",
         "from acoustic_kit.cli import app; app(['--help'], standalone_mode=False)",
         "from acoustic_kit.cli import app; app(['recipe', 'run', '--help'], standalone_mode=False)",
+        "from acoustic_kit.cli import app; app(['recipe', 'tune', '--help'], standalone_mode=False)",
         "import acoustic_kit.features, acoustic_kit.datasets, acoustic_kit.metrics, acoustic_kit.submission",
     ],
 )

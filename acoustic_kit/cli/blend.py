@@ -118,14 +118,19 @@ def check(
         raise typer.Exit(1)
 
 
-def score(ctx: typer.Context, file: File, as_json: Json = False) -> None:
+def score(
+    ctx: typer.Context,
+    file: File,
+    metric: Annotated[str | None, typer.Option(help="Another to print; default: the workspace's.")] = None,
+    as_json: Json = False,
+) -> None:
     """Score a submission by kept-aside labels.
 
     Those of the test folds that `akit init --test-folds` kept aside.
     """
     from acoustic_kit.competition import score_against_truth
 
-    scores = score_against_truth(workspace_of(ctx), file)
+    scores = score_against_truth(workspace_of(ctx), file, metric)
     if as_json:
         print_json(scores)
     else:

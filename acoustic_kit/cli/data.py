@@ -63,8 +63,10 @@ def init(
             on_progress=lambda done, total: bar("clips", done, total),
             on_note=lambda note: say(f"Note: {note}"),
         )
-    from acoustic_kit.datasets import summarize
+    from acoustic_kit.datasets import leak_warning, summarize
 
+    if warning := leak_warning(workspace.manifest):
+        say(f"Note: {warning}")
     say(f"Made the workspace {shown(workspace.root)} (layout {workspace.config.layout}).")
     _print_summary(summarize(workspace.manifest, workspace.config.classes))
     say(f"\nNext: akit -C {folder} recipe run stats_pca_linear")

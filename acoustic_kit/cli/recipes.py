@@ -16,11 +16,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acoustic_kit.cli.console import OnProgress
+    from acoustic_kit.job import RunEvents
     from acoustic_kit.recipe import Recipe
-    from acoustic_kit.runner import RunEvents
     from acoustic_kit.runs import Run
+    from acoustic_kit.tuning import TuneEvents, TuneResult
     from acoustic_kit.workspace import Workspace
 
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE|@FILE", help="Override a setting, or all that a file lists; may be repeated."
+    ),
+]
+Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes for features (default: one a core).")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where torch recipes train.")]
 commands = typer.Typer(no_args_is_help=True, help="Recipes: one file a documented solution.")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -112,26 +121,22 @@ def new(ctx: typer.Context, name: Annotated[str, typer.Argument(help="The new re
 def run(
     ctx: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Recipes: names, patterns or files.")],
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated.")
-    ] = None,
+    assignments: Assignments = None,
     fast: Annotated[bool, typer.Option("--fast", help="The recipe's small form: a minute, for trying things.")] = False,
     folds: Annotated[str | None, typer.Option(metavar="1,2", help="Train these folds only; others can follow.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Fit one model on all training clips instead.")] = False,
     seed: Annotated[str, typer.Option(metavar="0,1,2", help="Seeds; each makes a run.")] = "0",
     note: Annotated[str, typer.Option(help="A remark that the leaderboard shows.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what there is of this run.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Worker processes for features (default: one a core).")
-    ] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where torch recipes train.")] = "auto",
+    workers: Workers = None,
+    device: Device = "auto",
 ) -> None:
     """Train recipes on the folds.
 
     Builds the features that are missing, trains, predicts and stores the run. A stopped run goes on where it was.
     """
     from acoustic_kit.errors import UsageError
-    from acoustic_kit.recipe import match_recipes
+    from acoustic_kit.recipe import match_recipes, read_assignments
     from acoustic_kit.runner import run_recipe
 
     if full and folds:
@@ -139,7 +144,9 @@ def run(
     workspace = workspace_of(ctx)
     seeds = _integers(seed)
     recipes = match_recipes(names, workspace.recipes_path)
-    for recipe, settings in [(recipe, recipe.settings(assignments or (), fast=fast)) for recipe in recipes]:
+    given = read_assignments(assignments or ())
+    _warn_of_leaks(workspace)
+    for recipe, settings in [(recipe, recipe.settings(given, fast=fast)) for recipe in recipes]:
         for one_seed in seeds:
             with progress() as bar:
                 made, trained = run_recipe(
@@ -159,6 +166,13 @@ def run(
             _print_run(workspace, made, trained)
 
 
+def _warn_of_leaks(workspace: Workspace) -> None:
+    from acoustic_kit.datasets import leak_warning
+
+    if warning := leak_warning(workspace.manifest):
+        say(f"Warning: {warning}")
+
+
 def _integers(text: str) -> list[int]:
     from acoustic_kit.errors import UsageError
 
@@ -169,7 +183,7 @@ def _integers(text: str) -> list[int]:
 
 
 def _events(bar: OnProgress) -> RunEvents:
-    from acoustic_kit.runner import RunEvents
+    from acoustic_kit.job import RunEvents
 
     began = time.monotonic()
     folds_to_do = 1
@@ -219,3 +233,102 @@ def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
 
 def _number(score: float | None) -> str:
     return "" if score is None else f"{score:.4f}"
+
+
+@commands.command(epilog="Example: akit recipe tune stats_pca_linear --trials 30")
+def tune(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A recipe's name or file; it needs a search(trial).")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, with those of earlier calls.")] = 50,
+    assignments: Assignments = None,
+    folds: Annotated[
+        str | None, typer.Option(metavar="1,2,3", help="The last is kept out, the others choose (default: all).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the search and of the training.")] = 0,
+    fast: Annotated[bool, typer.Option("--fast", help="The recipe's small form, for trying things.")] = False,
+    workers: Workers = None,
+    device: Device = "auto",
+) -> None:
+    """Search the recipe's own search space.
+
+    One fold is kept out of the search and says what the best settings are worth. A stopped search goes on where it was;
+    with more --trials, it goes further.
+    """
+    from acoustic_kit.recipe import load_recipe, read_assignments
+    from acoustic_kit.tuning import tune_recipe
+
+    workspace = workspace_of(ctx)
+    recipe = load_recipe(name, workspace.recipes_path)
+    _warn_of_leaks(workspace)
+    with progress() as bar:
+        result = tune_recipe(
+            workspace,
+            recipe,
+            read_assignments(assignments or ()),
+            n_trials=trials,
+            folds=None if folds is None else listed("--folds", folds),
+            fast=fast,
+            seed=seed,
+            workers=all_cores() if workers is None else workers,
+            device=device,
+            events=_tune_events(bar),
+        )
+    _print_tuning(result, name)
+
+
+def _tune_events(bar: OnProgress) -> TuneEvents:
+    from acoustic_kit.tuning import TuneEvents
+
+    trials, best = (0, 1), ""
+
+    def on_trial(done: int, total: int, score: float | None) -> None:
+        nonlocal trials, best
+        trials, best = (done, total), "" if score is None else f"best {score:.4f}"
+        bar("trials", *trials, best)
+
+    def on_fold(done: int, total: int) -> None:
+        bar("trials", *trials, f"{best}  folds {done}/{total}".strip())
+
+    def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        bar("trials", *trials, f"{best}  fold {fold}, {stage}, epoch {done} of {total}".strip())
+
+    return TuneEvents(
+        on_build=lambda feature, done, total: bar(feature.name, done, total),
+        on_built=say_failures,
+        on_fold=on_fold,
+        on_epoch=on_epoch,
+        on_trial=on_trial,
+        on_failure=lambda number, reason: say(f"Trial {number} failed: {reason}"),
+    )
+
+
+def _print_tuning(result: TuneResult, name: str) -> None:
+    counts = {state: sum(t.state == state for t in result.trials) for state in ("done", "pruned", "failed")}
+    say(f"{len(result.trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n) + ".")
+    best = [trial for trial in result.trials if trial.state == "done"][:10]
+    rows = [(t.number, _number(t.score), "  ".join(map(_short, t.settings))) for t in best]
+    print_table(["trial", result.metric, "settings"], rows, right=["trial", result.metric])
+    searched = ", ".join(result.searched)
+    typer.echo("")
+    print_table(
+        ["the best settings", result.metric],
+        [
+            (f"on folds {searched}, which chose them", _number(result.best.score)),
+            (f"on fold {result.kept_out}, which was kept out", _number(result.kept_out_score)),
+        ],
+        right=[result.metric],
+    )
+    typer.echo(f"\nBelieve the second: the first is the highest of {len(result.trials)}, and flatters.")
+    for why in result.optimistic:
+        typer.echo(f"Optimistic all the same: {why}.")
+    typer.echo(f"Wrote {shown(result.settings_path)}. To run them on all folds:")
+    typer.echo(f"  akit recipe run {name} --set @{shown(result.settings_path)}")
+
+
+def _short(assignment: str) -> str:
+    """An assignment with its number in four digits, for a table."""
+    key, _, value = assignment.partition("=")
+    try:
+        return f"{key}={float(value):.4g}"
+    except ValueError:
+        return assignment

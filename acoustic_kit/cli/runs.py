@@ -10,7 +10,7 @@ from acoustic_kit.cli.app import workspace_of
 from acoustic_kit.cli.console import duration, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from acoustic_kit.runs import Run, Standing
+    from acoustic_kit.runs import Placing, Run, Standing
 
 commands = typer.Typer(no_args_is_help=True, help="The runs of this workspace.")
 
@@ -28,10 +28,10 @@ def list_(
 ) -> None:
     """The leaderboard.
 
-    Runs ranked by their out-of-fold score, with its spread over folds.
+    Runs ranked by their out-of-fold score, with its spread over folds; seeds of one setting are averaged in a row.
     """
     from acoustic_kit.metrics import validate_metric
-    from acoustic_kit.runs import leaderboard, list_runs
+    from acoustic_kit.runs import by_setting, leaderboard, list_runs
 
     workspace = workspace_of(ctx)
     metric = metric or workspace.config.metric
@@ -44,37 +44,43 @@ def list_(
         metric,
     )
     if as_json:
-        print_json([_as_json(standing, metric) for standing in standings])
+        print_json(
+            [_as_json(standing, placing, metric) for placing in by_setting(standings) for standing in placing.standings]
+        )
     elif not standings:
         say("No runs yet. `akit recipe run stats_pca_linear` makes the first.")
     else:
-        rows = [_row(rank, standing) for rank, standing in enumerate(standings, start=1)]
+        rows = [_row(rank, placing) for rank, placing in enumerate(by_setting(standings), start=1)]
         print_table(
             ["", "run", metric, "± folds", "folds", "time", "notes"], rows, right=["", metric, "± folds", "time"]
         )
 
 
-def _row(rank: int, standing: Standing) -> list[object]:
-    run = standing.run
-    score = "" if standing.score is None else f"{standing.score:.4f}"
-    spread = "" if standing.spread is None else f"{standing.spread:.4f}"
-    return [rank, run.name, score, spread, _folds(run), duration(run.seconds), ", ".join(_notes(run))]
+def _row(rank: int, placing: Placing) -> list[object]:
+    runs = [standing.run for standing in placing.standings]
+    names = ", ".join([runs[0].name, *(run.name.removeprefix(f"{run.record.recipe}-") for run in runs[1:])])
+    score = "" if placing.score is None else f"{placing.score:.4f}"
+    spread = "" if placing.spread is None else f"{placing.spread:.4f}"
+    seconds = sum(run.seconds for run in runs) / len(runs)
+    return [rank, names, score, spread, _folds(runs[0]), duration(seconds), ", ".join(_notes(runs))]
 
 
 def _folds(run: Run) -> str:
     return "full" if run.record.full else f"{len(run.done)}/{len(run.record.folds)}"
 
 
-def _notes(run: Run) -> list[str]:
-    """What sets the run apart from its recipe's defaults, and what the user said of it."""
-    notes = [f"{key}={value}" for key, value in run.record.changed.items()]
-    notes += [f"seed={run.record.seed}"] if run.record.seed else []
-    notes += ["fast"] if run.record.fast else []
-    notes += ["optimistic"] if run.optimistic else []
-    return notes + ([run.record.note] if run.record.note else [])
+def _notes(runs: list[Run]) -> list[str]:
+    """What sets the runs of a row apart from their recipe's defaults, and what the user said of them."""
+    record = runs[0].record
+    seeds = sorted(run.record.seed for run in runs)
+    notes = [f"{key}={value}" for key, value in record.changed.items()]
+    notes += [f"seeds={','.join(map(str, seeds))}"] if len(seeds) > 1 else [f"seed={seeds[0]}"] * (seeds[0] != 0)
+    notes += ["fast"] if record.fast else []
+    notes += ["optimistic"] if any(run.optimistic for run in runs) else []
+    return notes + list(dict.fromkeys(run.record.note for run in runs if run.record.note))
 
 
-def _as_json(standing: Standing, metric: str) -> dict[str, Any]:
+def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any]:
     record = standing.run.record
     return {
         "run": record.name,
@@ -88,6 +94,9 @@ def _as_json(standing: Standing, metric: str) -> dict[str, Any]:
         "seconds": standing.run.seconds,
         "settings": record.settings,
         "seed": record.seed,
+        "setting": record.setting,
+        "setting_score": placing.score,
+        "setting_spread": placing.spread,
         "fast": record.fast,
         "full": record.full,
         "optimistic": standing.run.optimistic,
@@ -120,6 +129,7 @@ def show(
         rows.append((f"fold {fold}", f"{done.trained_on} training clips, {duration(done.seconds)}{without}"))
     rows += [("folds missing", ", ".join(found.missing_folds) or None)]
     rows += [("optimistic", why) for why in found.optimistic]
+    rows += [("note", note) for note in found.notes]
     rows += [
         ("device", device) for device in sorted({f"{done.device}, {done.precision}" for done in found.done.values()})
     ]

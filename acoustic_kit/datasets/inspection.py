@@ -84,6 +84,32 @@ def odd_clips(manifest: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def leak_warning(manifest: pl.DataFrame) -> str | None:
+    """What to tell who trains on folds that divide groups; None where they divide none."""
+    divided = _divided_groups(manifest)
+    if not len(divided):
+        return None
+    group, clips, folds = divided.row(0)
+    return (
+        f"the folds divide {len(divided)} groups (recordings or speakers), which flatters every score: "
+        f"{clips[0]} and {clips[1]} of group {group} are in folds {folds[0]} and {folds[1]}.\n"
+        "`akit init --unofficial` makes folds that keep groups whole."
+    )
+
+
+def _divided_groups(manifest: pl.DataFrame) -> pl.DataFrame:
+    """The groups with clips in several folds: `group`, and `id` and `fold` of its first clip in each."""
+    import polars as pl
+
+    return (
+        manifest.filter(pl.col("fold").is_not_null() & pl.col("group").is_not_null())
+        .unique(["group", "fold"], keep="first", maintain_order=True)
+        .group_by("group", maintain_order=True)
+        .agg("id", "fold")
+        .filter(pl.col("id").list.len() > 1)
+    )
+
+
 def _class_table(manifest: pl.DataFrame, classes: Mapping[str, int]) -> pl.DataFrame:
     import polars as pl
 
@@ -121,7 +147,7 @@ def _problems(manifest: pl.DataFrame, class_table: pl.DataFrame) -> list[str]:
 
 
 def _leaks(manifest: pl.DataFrame) -> list[str]:
-    """Equal files that lie in different folds or splits, or bear different labels."""
+    """Groups that the folds divide; equal files that lie in different folds or splits, or bear different labels."""
     import polars as pl
 
     twins = (
@@ -135,6 +161,11 @@ def _leaks(manifest: pl.DataFrame) -> list[str]:
         .filter(pl.col("id").list.len() > 1)
     )
     lines = []
+    divided = _divided_groups(manifest)
+    if len(divided):
+        ids, folds = divided.row(0)[1:]
+        example = f"{ids[0]} in fold {folds[0]}, {ids[1]} in fold {folds[1]}"
+        lines.append(_line("groups that the folds divide", divided["group"]) + f": {example}")
     for column, text in (("sides", "in different folds or splits"), ("labels", "with different labels")):
         some = twins.filter(pl.col(column) > 1)
         if len(some):

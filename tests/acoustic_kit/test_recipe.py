@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.recipe import find_recipes, load_recipe, match_recipes, new_recipe, recipe_folders
+from acoustic_kit.recipe import (
+    find_recipes,
+    load_recipe,
+    match_recipes,
+    new_recipe,
+    read_assignments,
+    recipe_folders,
+)
 
 MINIMAL = '''"""A title.
 
@@ -121,3 +128,28 @@ def test_the_template_loads_and_its_name_is_checked(tmp_path: Path) -> None:
     for bad in ("../escape", "my-idea", "", "_hidden"):
         with pytest.raises(UsageError, match="cannot name"):
             new_recipe(bad, tmp_path)
+
+
+def test_a_file_of_assignments_stands_for_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "best of 3.txt"
+    path.write_text("# what won\n\nepochs=7\n  name = x=y # z\nlengths=4,5\n")
+    given = read_assignments(["share=40", f"@{path}", "rate=1"])
+    assert given == ["share=40", "epochs=7", "name = x=y # z", "lengths=4,5", "rate=1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "none.txt cannot be read: No such file"),
+        (b"epochs=1\n\nepochs 7\n", r"none.txt, line 3: 'epochs 7': write it as key=value"),
+        (b"\xff\xfe\x00", "none.txt cannot be read: it is no text"),
+    ],
+)
+def test_a_bad_file_of_assignments_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "none.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=says):
+        read_assignments([f"@{path}"])
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        read_assignments([f"@{tmp_path}"])

@@ -9,6 +9,7 @@ from acoustic_kit.datasets import (
     Durations,
     check_manifest,
     file_digest,
+    leak_warning,
     make_manifest,
     odd_clips,
     read_dataset,
@@ -150,3 +151,28 @@ def test_damaged_manifest(odd, change, message):
 def test_manifest_without_a_column(odd):
     with pytest.raises(AkitError, match=r"column 'group' should be String and is missing.*akit init"):
         check_manifest(odd[0].drop("group"), odd[1])
+
+
+def test_groups_that_the_folds_divide(odd):
+    manifest, classes = odd
+    manifest = manifest.with_columns(
+        fold=pl.Series([1, 1, 2, 2, 1, 2, 1, 2, 1, 2][: len(manifest)]),
+        group=pl.Series(["a", "a", "b", "a", "c", "c", None, None, "d", "e"][: len(manifest)]),
+    )
+    ids = manifest["id"].to_list()
+    lines = [line for line in summarize(manifest, classes).problems if line.startswith("groups")]
+    assert lines == [f"groups that the folds divide: 2 (a, c): {ids[0]} in fold 1, {ids[3]} in fold 2"]
+    warning = leak_warning(manifest)
+    assert warning is not None
+    assert warning.startswith("the folds divide 2 groups")
+    assert f"{ids[0]} and {ids[3]} of group a are in folds 1 and 2" in warning
+
+
+def test_clips_outside_the_folds_divide_no_group(odd):
+    manifest = odd[0].with_columns(group=pl.lit("one"), fold=pl.lit(1, dtype=pl.Int64))
+    first = pl.col("id") == manifest["id"][0]
+    manifest = manifest.with_columns(
+        split=pl.when(first).then(pl.lit("extra")).otherwise("split"), fold=pl.when(~first).then("fold")
+    )
+    assert leak_warning(manifest) is None
+    assert not [line for line in summarize(manifest, odd[1]).problems if line.startswith("groups")]

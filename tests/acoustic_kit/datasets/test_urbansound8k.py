@@ -1,9 +1,11 @@
 """UrbanSound8K, official and as the course competition gives it."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
-from acoustic_kit.datasets import make_manifest, read_dataset
+from acoustic_kit.datasets import leak_warning, make_manifest, read_dataset
 from acoustic_kit.errors import AkitError
 
 
@@ -26,6 +28,22 @@ def test_folds_9_and_10_as_the_test_set(lay_out):
     manifest, truth = make_manifest(read_dataset(lay_out("urbansound8k")), test_folds=[9, 10])
     assert set(manifest["fold"].drop_nulls()) == set(range(1, 9))
     assert len(truth) == 12
+
+
+@pytest.mark.parametrize("layout", ["urbansound8k", "urban competition"])
+def test_other_folds_keep_recordings_whole(lay_out, layout):
+    """Every third slice of a class is given one fsID, so that the official folds would divide it."""
+    dataset = read_dataset(lay_out(layout))
+    train = pl.col("split") == "train"
+    number = pl.int_range(pl.len()).over("label", "split").mod(3).cast(pl.String)
+    recording = pl.when(train).then(pl.col("label").list.first() + number)
+    dataset = replace(dataset, clips=dataset.clips.with_columns(group=recording))
+    made, _ = make_manifest(dataset, unofficial=True, n_folds=2)
+    assert made.filter(train)["group"].null_count() == 0
+    assert made.filter(train).group_by("group").len()["len"].max() > 1
+    assert leak_warning(made) is None
+    official, _ = make_manifest(dataset)
+    assert leak_warning(official) is not None
 
 
 def test_competition_columns(lay_out):

@@ -1,0 +1,250 @@
+"""A job: a recipe, its settings and a manifest; its features, and how one of its folds is trained and predicted.
+
+The runner stores what comes of a job as a run; tuning only looks at the scores.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features import BuildReport, Feature, build_features, fingerprints, for_folds
+from acoustic_kit.fold import FULL, Clips, Fold, Task, fold_names, training_rows
+from acoustic_kit.recipe import Fast, Recipe, Settings
+from acoustic_kit.runs import Predictions
+from acoustic_kit.workspace import Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from acoustic_store import StoredFeature
+
+    Stored = Mapping[str, StoredFeature]  # by the recipe's name for the feature
+
+
+@dataclass(frozen=True)
+class RunEvents:
+    """What a caller may want to hear while a recipe runs."""
+
+    on_build: Callable[[Feature, int, int], None] = lambda *_: None  # feature, clips done, clips to do
+    on_built: Callable[[Sequence[BuildReport]], None] = lambda _: None
+    on_fold: Callable[[int, int], None] = lambda *_: None  # folds done, folds to do
+    on_epoch: Callable[[str, str, int, int, Mapping[str, float]], None] = lambda *_: None
+    """Fold, stage, epochs done, epochs in all, and the epoch's figures by name."""
+
+
+SILENT = RunEvents()  # nobody listens
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that decides a run's result."""
+
+    workspace: Workspace
+    recipe: Recipe
+    settings: Settings
+    manifest: pl.DataFrame  # the workspace's, or a part of it
+    seed: int = 0
+    fast: bool = False
+    full: bool = False
+
+    @cached_property
+    def features(self) -> dict[str, Feature]:
+        """What the recipe reads, by its own names."""
+        return self.recipe.features(self.settings)
+
+    @property
+    def folds(self) -> list[str]:
+        """The folds that there are to train, by name."""
+        return [FULL] if self.full else fold_names(self.manifest)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The workspace's classes, in order."""
+        return tuple(self.workspace.config.classes)
+
+    @property
+    def task(self) -> Task:
+        """One label a clip, or several."""
+        return self.workspace.config.task
+
+    @cached_property
+    def name(self) -> str:
+        """`<recipe>-<8 hex>` of all that decides the result: not of folds trained, device or place."""
+        return f"{self.recipe.name}-{_hash({**self._decides, 'seed': self.seed})}"
+
+    @cached_property
+    def setting(self) -> str:
+        """What all seeds of one setting have in common: 8 hex of all that decides the result but the seed."""
+        return _hash(self._decides)
+
+    @cached_property
+    def _decides(self) -> dict[str, Any]:
+        import polars as pl
+
+        content = list(fingerprints(self.manifest, self.workspace.data_root).values())
+        rows = self.manifest.select("id", "label", "fold", "split").with_columns(content=pl.Series(content))
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "recipe": self.recipe.source,
+            "manifest": hashlib.sha256(rows.sort("id").write_json().encode()).hexdigest(),
+            "classes": self.classes,
+            "features": {alias: feature.key for alias, feature in self.features.items()},
+            "fast": self.fast,
+            "full": self.full,
+        }
+
+    def clips(self, rows: pl.DataFrame, stored: Stored) -> Clips:
+        """Rows of the manifest with the recipe's features."""
+        return Clips(rows, self.classes, self.task, stored)
+
+
+def _hash(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def fit_fold(
+    job: Job, name: str, stored: Stored, folder: Path, device: str = "auto", events: RunEvents = SILENT
+) -> tuple[Fold, Any]:
+    """Train the model of one fold on the clips whose features could be computed.
+
+    - `name`: of the fold, or `FULL`
+    - `folder`: for checkpoints, from which the same call goes on
+
+    Returns the fold, as the recipe saw it, and its model. Raises AkitError where too few clips can be read.
+    """
+    train, valid = training_rows(job.manifest, name)
+    usable = _readable(train, stored)
+    if usable["label"].explode().n_unique() < 2:
+        raise AkitError(
+            f"Fold {name} has no training clips of two classes. `akit features info NAME` lists what failed."
+        )
+    optimistic = [f"{x} was fitted on validation clips too" for x, f in job.features.items() if f.sees_validation]
+    fold = Fold(
+        name,
+        job.clips(usable, stored),
+        job.clips(_readable(valid, stored), stored) if len(valid) else None,
+        fold_seed(job.seed, name),
+        job.workspace.config.metric,
+        device,
+        folder,
+        partial(events.on_epoch, name),
+        optimistic if len(valid) else [],
+    )
+    return fold, job.recipe.train(fold, job.settings)
+
+
+def predict_rows(job: Job, fold: Fold, model: Any, rows: pl.DataFrame, stored: Stored) -> tuple[Predictions, list[str]]:
+    """A fold model's predictions of rows of the manifest; class frequencies where features could not be computed.
+
+    Returns them with the ids of those clips. Raises AkitError for a recipe that breaks its contract.
+    """
+    usable = _readable(rows, stored)
+    probabilities = np.tile(_class_frequencies(fold.train.labels, fold.n_classes), (len(rows), 1))
+    probabilities[rows["id"].is_in(usable["id"].to_list()).to_numpy()] = _predict(job, model, usable, stored)
+    return Predictions(tuple(rows["id"]), probabilities), sorted(set(rows["id"]) - set(usable["id"]))
+
+
+def _readable(rows: pl.DataFrame, stored: Stored) -> pl.DataFrame:
+    """The rows of clips that every feature could be computed for."""
+    held = [all(id in feature for feature in stored.values()) for id in rows["id"]]
+    return rows.filter(np.array(held, dtype=bool))
+
+
+def _predict(job: Job, model: Any, rows: pl.DataFrame, stored: Stored) -> np.ndarray:
+    """The recipe's predictions of rows that have features, checked: float64 (rows, classes)."""
+    if not len(rows):
+        return np.empty((0, len(job.classes)))
+    name = job.recipe.name
+    found = job.recipe.predict(model, job.clips(rows, stored), job.settings).astype(np.float64)
+    if found.shape != (len(rows), len(job.classes)):
+        raise AkitError(
+            f"{name}: predict gave shape {found.shape} for {len(rows)} clips and {len(job.classes)} classes."
+        )
+    if not np.isfinite(found).all() or (found < 0).any() or (found > 1 + 1e-3).any():
+        raise AkitError(f"{name}: predict gave values that are not between 0 and 1.")
+    found = np.minimum(found, 1)
+    if job.task == "single":
+        total = found.sum(axis=1, keepdims=True)
+        if not np.allclose(total, 1, atol=1e-3):
+            raise AkitError(
+                f"{name}: predict must give rows that sum to one; they sum to {total.min():.3g}–{total.max():.3g}."
+            )
+        found = found / total
+    return found
+
+
+def _class_frequencies(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """The share of the training clips that have each class: float64 (classes,)."""
+    return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=n_classes) / len(labels)
+
+
+def stored_features(job: Job, folds: Sequence[str], workers: int, events: RunEvents) -> dict[str, Stored]:
+    """The recipe's features as each fold reads them, built where the store lacks them."""
+    workspace, store = job.workspace, job.workspace.store()
+    of_fold = for_folds(list(job.features.values()), job.manifest, workspace.data_root, folds)
+    wanted = [feature for features in of_fold.values() for feature in features]
+    reports = build_features(
+        job.manifest, workspace.data_root, store, wanted, workers=workers, on_progress=events.on_build
+    )
+    events.on_built(reports)
+    workspace.remember_features([job.recipe.name] if job.recipe.named else [])
+    opened = {feature.key: store[feature.key] for feature in wanted}
+    return {
+        fold: dict(zip(job.features, (opened[feature.key] for feature in features), strict=True))
+        for fold, features in of_fold.items()
+    }
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder of a run or a study, made where it is missing, for this process alone; the lock goes with it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = f"{folder.name} is being trained by another process; wait until it has finished."
+            raise AkitError(text) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def fold_seed(seed: int, fold: str) -> int:
+    """A seed for one fold of one run, 31 bits."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{fold}".encode()).digest()[:4], "little") >> 1
+
+
+def wanted_folds(folds: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """The folds that were asked for, in that order, each once; all where None. Raises UsageError for an unknown one."""
+    unknown = sorted(set(folds or ()) - set(known))
+    if unknown:
+        raise UsageError(f"There is no fold {', '.join(unknown)} to train: the folds are {', '.join(known)}.")
+    return list(dict.fromkeys(known if folds is None else folds))
+
+
+def fast_manifest(manifest: pl.DataFrame, fast: Fast) -> pl.DataFrame:
+    """The clips of a recipe's small form: the first of each class in each of the first folds, and some test clips."""
+    import polars as pl
+
+    if fast.folds is not None:
+        first = manifest["fold"].drop_nulls().unique().sort().head(fast.folds).to_list()
+        manifest = manifest.filter(pl.col("fold").is_null() | pl.col("fold").is_in(first))
+    if fast.clips_per_class is None:
+        return manifest
+    n_classes = manifest["label"].explode().drop_nulls().n_unique()
+    limit = pl.when(pl.col("split") == "test").then(fast.clips_per_class * n_classes).otherwise(fast.clips_per_class)
+    return manifest.filter(pl.int_range(pl.len()).over("split", "fold", "label") < limit)

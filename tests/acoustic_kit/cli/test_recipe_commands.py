@@ -1,0 +1,177 @@
+"""`akit recipe run` and `tune` as users type them: patterns, settings from a file, leaks, and metrics that are sums."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+from acoustic_kit.cli import app
+from acoustic_kit.workspace import Workspace
+
+SUM = "0.8*accuracy+0.2*f1"
+
+
+def akit(*arguments: str | Path, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def document(*arguments: str | Path) -> Any:
+    return json.loads(akit(*arguments).stdout)
+
+
+def write_variants(workspace: Workspace, *names: str) -> None:
+    text = (Path(__file__).parents[3] / "recipes" / "stats_pca_linear.py").read_text()
+    workspace.recipes_path.mkdir()
+    for number, name in enumerate(names):
+        (workspace.recipes_path / f"{name}.py").write_text(text.replace("Field(0.1,", f"Field({0.1 * 2**-number},"))
+
+
+def divide_groups(workspace: Workspace) -> None:
+    workspace.manifest.with_columns(group=pl.col("label").list.first()).write_parquet(workspace.manifest_path)
+
+
+def test_tuning_prints_the_best_and_writes_settings_to_run(workspace: Workspace) -> None:
+    root = workspace.root
+    result = akit("-C", root, "recipe", "tune", "stats_pca_linear", "--trials", "3", "--set", "sample_rate=22050")
+    assert "3 trials: 3 done." in result.stderr
+    assert re.search(r"on folds 1, 2, 3, which chose them\s+0\.\d{4}", result.stdout)
+    assert re.search(r"on fold 4, which was kept out\s+0\.\d{4}", result.stdout)
+    assert "Believe the second" in result.stdout
+    found = re.search(r"akit recipe run stats_pca_linear --set @(.*)", result.stdout)
+    assert found
+    assert Path(found[1]).is_file()
+    akit("-C", root, "recipe", "run", "stats_pca_linear", "--set", f"@{found[1]}")
+    (run,) = document("-C", root, "runs", "list", "--json")
+    best = dict(line.split("=") for line in Path(found[1]).read_text().splitlines() if not line.startswith("#"))
+    assert run["settings"] == {name: float(value) for name, value in best.items()}
+
+
+def test_an_interrupted_search_says_how_to_go_on(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("acoustic_kit.tuning.fit_fold", interrupted)
+    command = ["-C", workspace.root, "recipe", "tune", "stats_pca_linear", "--trials", "2"]
+    result = akit(*command, code=130)
+    assert "The same command goes on where it was." in result.stderr
+    monkeypatch.undo()
+    assert "2 trials: 2 done." in akit(*command).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "stats_pca_linear", "--set", "@nowhere.txt"], "nowhere.txt cannot be read"),
+        (["tune", "stats_pca_linear", "--set", "@nowhere.txt"], "nowhere.txt cannot be read"),
+        (["tune", "stats_pca_linear", "--set", "C=1"], "--set C: the search decides"),
+        (["tune", "stats_pca_linear", "--folds", "1,2"], "needs three folds"),
+        (["tune", "stats_pca_linear", "--trials", "0"], "--trials"),
+        (["tune", "logmel_cnn"], "def search(trial)"),
+        (["tune", "stats_pca_*"], "no recipe"),
+    ],
+)
+def test_mistakes(built: Path, arguments: list[str], says: str) -> None:
+    assert says in akit("-C", built, "recipe", *arguments, code=2).stderr
+
+
+def test_divided_groups_are_told_wherever_a_score_is_made(workspace: Workspace) -> None:
+    root = workspace.root
+    assert "Warning" not in akit("-C", root, "recipe", "run", "stats_pca_linear", "--folds", "1").stderr
+    divide_groups(workspace)
+    for command in (["run", "stats_pca_linear", "--fast"], ["tune", "stats_pca_linear", "--fast", "--trials", "1"]):
+        assert akit("-C", root, "recipe", *command).stderr.count("Warning: the folds divide 3 groups") == 1
+    problems = document("-C", root, "data", "inspect", "--json")["problems"]
+    assert [line for line in problems if line.startswith("groups that the folds divide: 3 (sound_00,")]
+
+
+def test_init_notes_divided_groups(synthetic: Path, tmp_path: Path) -> None:
+    table = pl.read_csv(synthetic / "meta" / "esc50.csv")
+    data = tmp_path / "data"
+    (data / "meta").mkdir(parents=True)
+    (data / "audio").symlink_to(synthetic / "audio")
+    table.with_columns(src_file=pl.lit("one")).write_csv(data / "meta" / "esc50.csv")
+    result = akit("init", tmp_path / "work", "--data", data)
+    assert "Note: the folds divide 1 groups" in result.stderr
+    assert "groups that the folds divide: 1 (one)" in result.stdout
+    assert "Note: the folds" not in akit("init", tmp_path / "other", "--data", synthetic).stderr
+
+
+def test_patterns_and_names_run_and_the_best_are_blended(workspace: Workspace) -> None:
+    root = workspace.root
+    write_variants(workspace, "resnet_a", "resnet_b", "wide")
+    akit("-C", root, "recipe", "run", "resnet_*", "wide", "resnet_a")
+    runs = document("-C", root, "runs", "list", "--json")
+    assert sorted(run["recipe"] for run in runs) == ["resnet_a", "resnet_b", "wide"]
+    akit("-C", root, "blend", "--top", "12", "--metric", "f1", "--method", "mean", "--name", "all")
+    sidecar = json.loads((workspace.submissions_path / "all.json").read_text())
+    assert {run["recipe"] for run in sidecar["runs"]} == {"resnet_a", "resnet_b", "wide"}
+    tests = [pl.read_parquet(path).drop("id") for path in workspace.runs_path.glob("*/test.parquet")]
+    mean = np.mean([frame.to_numpy() for frame in tests], axis=0).argmax(axis=1)
+    written = pl.read_csv(workspace.submissions_path / "all.csv")["label"].to_list()
+    assert written == [tests[0].columns[winner] for winner in mean]
+
+
+@pytest.mark.parametrize("metric", [SUM, "0.8 * accuracy + 0.2 * f1", ".5*accuracy+balanced_accuracy"])
+def test_a_sum_is_a_metric_wherever_one_is_named(workspace: Workspace, metric: str) -> None:
+    config = workspace.root / "akit.toml"
+    config.write_text(config.read_text().replace('metric = "f1"', f'metric = "{metric}"'))
+    root = workspace.root
+    assert metric in akit("-C", root, "recipe", "run", "stats_pca_linear").stdout
+    (run,) = document("-C", root, "runs", "list", "--json")
+    assert run["metric"] == metric
+    assert metric in akit("-C", root, "blend", "--name", "x").stdout
+    scores = document("-C", root, "score", root / "submissions" / "x.csv", "--json")
+    both = (scores["accuracy"], scores["balanced_accuracy" if "balanced" in metric else "f1"])
+    assert scores[metric] == pytest.approx(np.dot((0.5, 1) if "balanced" in metric else (0.8, 0.2), both))
+    assert json.loads((root / "submissions" / "x.json").read_text())["metric"] == metric
+
+
+def test_a_sum_is_a_metric_for_each_command_alone(synthetic: Path, workspace: Workspace, tmp_path: Path) -> None:
+    akit("init", tmp_path / "new", "--data", synthetic, "--metric", SUM)
+    assert Workspace.find(tmp_path / "new").config.metric == SUM
+    root = workspace.root
+    akit("-C", root, "recipe", "run", "stats_pca_linear")
+    (plain,), (summed,) = (document("-C", root, "runs", "list", "--json", *a) for a in ((), ("--metric", SUM)))
+    assert (plain["metric"], summed["metric"]) == ("f1", SUM)
+    assert SUM in akit("-C", root, "runs", "list", "--metric", SUM).stdout
+    assert SUM in akit("-C", root, "blend", "--metric", SUM, "--name", "x").stdout
+    path = root / "submissions" / "x.csv"
+    akit("-C", root, "submission", "check", path, "--metric", SUM)
+    assert SUM not in document("-C", root, "score", path, "--json")
+    assert SUM in document("-C", root, "score", path, "--metric", SUM, "--json")
+    for wrong in ("0.8*accurac+0.2*f1", "0.8*accuracy-f1", "0*f1"):
+        akit("-C", root, "score", path, "--metric", wrong, code=2)
+        akit("-C", root, "runs", "list", "--metric", wrong, code=2)
+        akit("-C", root, "blend", "--metric", wrong, code=2)
+
+
+def test_seeds_of_one_setting_are_one_row_with_their_mean(workspace: Workspace) -> None:
+    root = workspace.root
+    akit("-C", root, "recipe", "run", "stats_pca_linear", "--seed", "0,1,2", "--set", "n_components=3")
+    akit("-C", root, "recipe", "run", "stats_pca_linear", "--set", "n_components=2")
+    akit("-C", root, "recipe", "run", "stats_pca_linear", "--set", "n_components=3", "--seed", "3", "--folds", "1")
+    runs = document("-C", root, "runs", "list", "--json")
+    assert len(runs) == 5
+    of_setting = [run for run in runs if run["settings"]["n_components"] == 3 and run["seed"] < 3]
+    assert len({run["setting"] for run in of_setting}) == 1
+    mean = np.mean([run["score"] for run in of_setting])
+    assert [run["setting_score"] for run in of_setting] == [pytest.approx(mean)] * 3
+    by_fold = np.mean([list(run["fold_scores"].values()) for run in of_setting], axis=0)
+    assert [run["setting_spread"] for run in of_setting] == [pytest.approx(np.std(by_fold, ddof=1))] * 3
+    _, *rows = akit("-C", root, "runs", "list").stdout.splitlines()
+    assert len(rows) == 3  # three seeds in one; another setting; a seed that has one fold only
+    assert rows[2].rstrip().endswith("seed=3")
+    (row,) = [row for row in rows if "seeds=0,1,2" in row]
+    assert f"{mean:.4f}" in row
+    assert all(run["run"].removeprefix("stats_pca_linear-") in row for run in of_setting)
+    assert "4/4" in row
+    names = re.search(r"stats_pca_linear-\w{8}, \w{8}, \w{8}", row)
+    assert names
+    akit("-C", root, "blend", "--runs", names[0])  # as the row prints them
