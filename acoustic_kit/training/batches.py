@@ -154,7 +154,9 @@ class Loader:
         everything = np.arange(self._n)
         frames = self.form.frames[-1] if isinstance(self.form.frames, range) else self.form.frames
         for chunk in self._chunks(drop_last=False):
-            yield self._inputs(everything[chunk], frames, None if key is None else self._draws(everything, chunk, key))
+            draws = None if key is None else self._draws(everything, chunk, key)
+            x, *side = self._inputs(everything[chunk], frames, draws)
+            yield self._shaped(x), *side
 
     @property
     def targets(self) -> torch.Tensor:
@@ -196,7 +198,7 @@ class Loader:
         x, *side = self._inputs(order[chunk], frames, draws)
         for augment in self.form.augment:
             x = augment(x, draws)
-        return Batch((x, *side), self.targets[torch.from_numpy(order[chunk]).to(self.device)])
+        return Batch((self._shaped(x), *side), self.targets[torch.from_numpy(order[chunk]).to(self.device)])
 
     def _inputs(self, chosen: np.ndarray, frames: int | None, draws: Draws | None) -> tuple[torch.Tensor, ...]:
         """Clips cut or padded to one length, at a random place with draws, else in the middle; and their side input."""
@@ -207,8 +209,10 @@ class Loader:
         if frames is None or self.form.short == "start" or self.form.pad == "wrap":
             first = np.maximum(first, 0)
         x = self._reader.cut(chosen, frames or int(lengths.max()), first, self.form.pad)
-        x = x[:, None] if self.form.channel_axis else x
         return (x,) if self._side is None else (x, self._side[torch.from_numpy(chosen).to(self.device)])
+
+    def _shaped(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, None] if self.form.channel_axis else x
 
     def _mixed_within(self, batch: Batch, own: Draws) -> Batch:
         """The batch mixed with its own clips in another order, all with one λ; or as it is."""

@@ -119,7 +119,17 @@ def test_a_clip_left_over_joins_the_last_batch(clips: Clips) -> None:
 
 
 def test_a_channel_axis_is_given_on_request(clips: Clips) -> None:
-    assert epoch(clips, channel_axis=True)[0].shape == (36, 1, 8, 12)
+    seen = []
+
+    def augment(x: torch.Tensor, draws: object) -> torch.Tensor:
+        seen.append(x.shape)
+        return x
+
+    assert epoch(clips, channel_axis=True, augment=[augment])[0].shape == (36, 1, 8, 12)
+    assert set(seen) == {(8, 8, 12), (4, 8, 12)}  # augmentations see it without
+    loader = Batches("mel", 64, 12, channel_axis=True).open(clips, CPU)
+    ((x,),) = loader.in_order()
+    assert x.shape == (36, 1, 8, 12)
 
 
 def test_clips_without_labels_can_be_predicted(clips_with_mel: Make) -> None:
