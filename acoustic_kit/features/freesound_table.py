@@ -1,4 +1,4 @@
-"""The table of 1,133 numbers a clip of the Freesound 2018 recipe ``freesound_mobilenet_pca``, in its four blocks.
+"""The table of 1,133 numbers a clip of Freesound 2018's eighth place, in its four blocks.
 
 The original is code of S. Adapa (github.com/sainathadapa/kaggle-freesound-audio-tagging), on librosa 0.6.2. All of it
 is measured on spectra of 2048 samples every 512, with the wave reflected at its ends. Their FFT is in float64: with a

@@ -19,7 +19,7 @@ class Stats(Feature):
     their slope, spectral centroid, bandwidth, roll-off, flatness and contrast, RMS, zero crossings and chroma: 193 rows
     (fewer contrast bands below 12.8 kHz) × 7.
 
-    The preset ``freesound`` is the table of the recipe ``freesound_mobilenet_pca``, which takes waves of 44.1 kHz:
+    The preset ``freesound`` is the table of Freesound 2018's eighth place, which takes waves of 44.1 kHz:
     mean, std, skew, maximum and minimum of mel bands, MFCC, chroma, contrast, roll-off, centroid, bandwidth, tonnetz
     and zero crossings, and numbers on the energy envelope, the mean spectrum and parts of the clip: 1,133 at any rate.
 

@@ -1,9 +1,11 @@
 """Augmentations: what they change, and what they leave."""
 
 import numpy as np
+import pytest
+import scipy.ndimage
 import torch
 
-from acoustic_kit.training.augment import spec_augment, time_shift
+from acoustic_kit.training.augment import random_erasing, spec_augment, time_reversal, time_shift, time_slide
 from acoustic_kit.training.draws import Draws, digests
 
 CPU = torch.device("cpu")
@@ -57,3 +59,67 @@ def test_another_epoch_gives_another_augmentation() -> None:
     augment = spec_augment(8, 8)
     assert torch.equal(augment(x, draws(4)), augment(x, draws(4)))
     assert not torch.equal(augment(x, draws(4)), augment(x, draws(4, epoch=1)))
+
+
+def test_a_slide_is_scipys_shift_in_a_line_with_the_edge_as_filling() -> None:
+    x = torch.randn(40, 2, 3, 50)
+    moved = time_slide(0.6)(x, draws(40)).numpy()
+    shifts = (2 * draws(40).uniform64("time slide")[:, 0] - 1) * 0.6 * 50
+    for before, after, shift in zip(x.numpy(), moved, shifts, strict=True):
+        expected = scipy.ndimage.shift(before, (0, 0, shift), order=1, mode="nearest")
+        np.testing.assert_allclose(after, expected, atol=1e-4)
+
+
+def test_slides_are_real_numbers_of_frames_up_to_the_limit_both_ways() -> None:
+    ramp = torch.arange(1000.0).expand(500, 1, 1000)
+    middle = time_slide(0.3)(ramp, draws(500))[:, 0, 500]
+    shift = 500 - middle
+    assert -300 <= shift.min() < -290
+    assert 290 < shift.max() <= 300
+    assert abs(shift.mean()) < 30
+    assert (shift % 1).std() > 0.2
+    assert torch.equal(time_slide(0)(ramp, draws(500)), ramp)
+    one = torch.randn(4, 3, 1)
+    assert torch.equal(time_slide(0.6)(one, draws(4)), one)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_so_many_clips_are_played_backwards(share: float) -> None:
+    x = torch.randn(400, 3, 20)
+    found = time_reversal(share)(x, draws(400))
+    same, backwards = ((found == y).all(dim=(1, 2)) for y in (x, x.flip(-1)))
+    assert bool((same ^ backwards).all())
+    assert backwards.float().mean() == pytest.approx(share, abs=0.07 * (0 < share < 1))
+
+
+def test_an_erased_rectangle_has_the_size_and_the_value_that_were_asked_for() -> None:
+    x = torch.full((2000, 1, 64, 100), 5.0)
+    erased = (random_erasing(fill=(-2.0, 3.0))(x, draws(2000)) != 5)[:, 0]
+    touched = erased.any(dim=(1, 2))
+    assert touched.float().mean() == pytest.approx(0.5, abs=0.05)
+    rows, columns = erased.any(dim=2), erased.any(dim=1)
+    assert torch.equal(erased, rows[:, :, None] & columns[:, None, :])  # one rectangle
+    height, width = rows.sum(dim=1)[touched].float(), columns.sum(dim=1)[touched].float()
+    for lines, size in ((rows, height), (columns, width)):
+        edges = lines[touched].int().diff(dim=1, prepend=torch.zeros(int(touched.sum()), 1).int()).clamp(min=0)
+        assert bool((edges.sum(dim=1) == 1).all())  # without a gap
+        assert size.min() >= 1
+    area = height * width / 6400
+    assert 0.01 <= area.min() < 0.03
+    assert 0.35 < area.max() <= 0.4
+    assert bool(((height + 1) / width >= 0.3).all())
+    assert bool((height / (width + 1) <= 1 / 0.3).all())
+    assert set((rows.int().argmax(dim=1)[touched] * 4 // 64).tolist()) == {0, 1, 2, 3}
+
+
+def test_an_erased_rectangle_has_one_value_and_all_values_come() -> None:
+    x = torch.full((500, 16, 16), 9.0)
+    found = random_erasing(1.0, fill=(-2.0, 3.0))(x, draws(500))
+    values = torch.tensor([clip[clip != 9].unique().item() for clip in found])  # one a clip
+    assert -2 <= values.min() < -1.9
+    assert 2.9 < values.max() < 3
+
+
+def test_nothing_is_erased_where_nothing_fits() -> None:
+    x = torch.randn(8, 2, 400)
+    assert torch.equal(random_erasing(1.0, area=(0.9, 1.0), aspect=(3.0, 3.3))(x, draws(8)), x)

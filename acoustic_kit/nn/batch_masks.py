@@ -1,0 +1,43 @@
+"""SpecAugment inside a network: one frequency and one time mask for the whole batch.
+
+D. S. Park et al., SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition, Interspeech 2019.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class BatchMasks(nn.Module):
+    """While training, set one stripe of bands and one of frames to 0, in all clips and channels alike.
+
+    Drawn anew in each forward pass, from torch's own generator, by the law of ``torchaudio``'s masks.
+
+    Parameters
+    ----------
+    max_bands, max_frames : widths are the whole part of a number drawn between 0 and this
+
+    """
+
+    def __init__(self, max_bands: int, max_frames: int) -> None:
+        super().__init__()
+        self.max_bands, self.max_frames = max_bands, max_frames
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (clips, channels, bands, frames) → the same shape."""
+        if not self.training:
+            return x
+        bands = _stripe(x.shape[-2], self.max_bands, x.device)
+        return x.masked_fill(bands[:, None] | _stripe(x.shape[-1], self.max_frames, x.device), 0.0)
+
+    def extra_repr(self) -> str:
+        """What ``repr`` shows."""
+        return f"max_bands={self.max_bands}, max_frames={self.max_frames}"
+
+
+def _stripe(size: int, max_width: int, device: torch.device) -> Tensor:
+    """Where the mask lies: bool (size,)."""
+    share, place = torch.rand(2, device=device).unbind()
+    width = share * min(max_width, size)
+    first = (place * (size - width)).floor()
+    index = torch.arange(size, device=device)
+    return (index >= first) & (index < first + width.floor())

@@ -1,0 +1,116 @@
+"""Torchvision's residual networks as backbones for spectrograms.
+
+K. He et al., Deep residual learning for image recognition, CVPR 2016. The deep stem is that of T. He et al., Bag of
+tricks for image classification with convolutional neural networks, CVPR 2019, with its stride in the third convolution.
+"""
+
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.nn.cbam import Cbam
+
+
+def resnet34(n_channels: int = 1, n_classes: int = 1000) -> Any:
+    """Torchvision's ResNet-34 for images of so many channels, not trained.
+
+    The first convolution starts as torch's convolutions do, the others as torchvision's ResNet does.
+    """
+    net = torchvision.models.resnet34(num_classes=n_classes)
+    net.conv1 = nn.Conv2d(n_channels, 64, 7, stride=2, padding=3, bias=False)
+    return net
+
+
+class CbamResnet34(nn.Module):
+    """ResNet-34 without its classifier, with a CBAM after each of the four stages.
+
+    Parameters
+    ----------
+    n_channels : of the spectrogram
+    max_pool : halve the map after the first convolution, as torchvision's ResNet does
+
+    """
+
+    width = 512  # channels that come out
+
+    def __init__(self, n_channels: int = 1, *, max_pool: bool = True) -> None:
+        super().__init__()
+        net = resnet34(n_channels)
+        self.conv1, self.bn1, self.relu = net.conv1, net.bn1, net.relu
+        self.maxpool = net.maxpool if max_pool else nn.Identity()
+        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
+        self.cbam1, self.cbam2, self.cbam3, self.cbam4 = (Cbam(width) for width in (64, 128, 256, 512))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (clips, n_channels, bands, frames) → (clips, 512, bands / 32, frames / 32), / 16 without max-pool."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.cbam1(self.layer1(x))
+        x = self.cbam2(self.layer2(x))
+        x = self.cbam3(self.layer3(x))
+        x = self.cbam4(self.layer4(x))
+        return x
+
+
+class DeepStemResnet(nn.Module):
+    """The four stages of a ResNet after a stem of three 3×3 convolutions, and one CBAM after them.
+
+    Parameters
+    ----------
+    net : a ResNet of torchvision's, of which the stages are taken
+
+    """
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.width = net.fc.in_features  # channels that come out
+        self.stem = nn.Sequential(*_stem_layer(1, 32), *_stem_layer(32, 64), *_stem_layer(64, 64, stride=2))
+        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
+        self.cbam = Cbam(self.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (clips, 1, bands, frames) → (clips, width, bands / 16, frames / 16)."""
+        x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
+        x = self.cbam(x)
+        return x
+
+
+def load_imagenet(net: nn.Module, weights: Any) -> None:
+    """Give a network the ImageNet weights of the layers that it shares with torchvision's ResNet, by their names.
+
+    The first convolution gets the mean over its colours times three channels: what it says of a grey picture stays the
+    same. The classifier is left as it is. Torchvision downloads the file once, into torch's cache.
+
+    Parameters
+    ----------
+    net : changed in place
+    weights : of ``torchvision.models``, such as ``ResNet34_Weights.IMAGENET1K_V1``
+
+    Raises
+    ------
+    AkitError
+        The weights are not in the cache and cannot be downloaded.
+
+    """
+    try:
+        trained = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: another file than the one that the name says
+        raise AkitError(
+            f"ImageNet's weights cannot be had from {weights.url} ({error}).\n"
+            f"Put that file into {torch.hub.get_dir()}/checkpoints, or use --set pretrained=false."
+        ) from error
+    own = net.state_dict()
+    shared = {name: tensor for name, tensor in trained.items() if name in own and not name.startswith("fc.")}
+    if "conv1.weight" in shared:
+        n_channels = own["conv1.weight"].shape[1]
+        colours = shared["conv1.weight"].sum(dim=1, keepdim=True) / n_channels
+        shared["conv1.weight"] = colours.expand(-1, n_channels, -1, -1)
+    if other := [name for name, tensor in shared.items() if tensor.shape != own[name].shape]:
+        raise AkitError(f"ImageNet's weights do not fit this width ({other[0]}). Use --set pretrained=false.")
+    net.load_state_dict(shared, strict=False)
+
+
+def _stem_layer(n_in: int, n_out: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)

@@ -1,0 +1,44 @@
+"""Padding as TensorFlow's: networks that come from Keras then see each frame where they saw it there."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's padding "same": n bands or frames become ⌈n / stride⌉.
+
+    Zeros are added on both sides; where their number is odd, the side after the picture has one more. Torch's own
+    ``padding`` is the same on both sides, which moves the picture by half the difference. Stride 1 makes none.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (clips, in_channels, bands, frames) → (clips, out_channels, ⌈bands / stride⌉, ⌈frames / stride⌉)."""
+        around: list[int] = []  # of the last axis first, as `pad` wants it
+        for axis in (1, 0):
+            stride, n = self.stride[axis], x.shape[2 + axis]
+            reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+            total = max(0, (math.ceil(n / stride) - 1) * stride + reach - n)
+            around += [total // 2, total - total // 2]
+        padded = functional.pad(x, around)
+        return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+def use_same_padding(net: nn.Module) -> None:
+    """Give all convolutions of a network that have a stride the padding of ``SameConv2d``; their weights stay."""
+    for parent in list(net.modules()):
+        for name, conv in list(parent.named_children()):
+            if isinstance(conv, nn.Conv2d) and max(conv.stride) > 1:
+                same = SameConv2d(
+                    conv.in_channels,
+                    conv.out_channels,
+                    conv.kernel_size,  # type: ignore[arg-type]
+                    conv.stride,  # type: ignore[arg-type]
+                    dilation=conv.dilation,  # type: ignore[arg-type]
+                    groups=conv.groups,
+                    device=torch.device("meta"),  # draws no weights
+                )
+                same.weight, same.bias = conv.weight, conv.bias
+                setattr(parent, name, same)

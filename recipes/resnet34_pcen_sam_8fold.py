@@ -1,0 +1,104 @@
+"""ResNet-34 on mel spectrograms with trainable PCEN, mixup of waves, and SAM: the base of UrbanSound8K's winner.
+
+Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5, ResNet/resnet34_pcen_sam_8fold.py and tta.py.
+Published: UrbanSound8K, mean of eight fold models on folds 9 and 10: accuracy 0.868, 0.8*accuracy+0.2*f1 0.870.
+Differs: waves are resampled by soxr and kept in 16 bits; bf16 on GPUs that have it. As published, each fold keeps the
+  epoch that was best on its validation clips; `--set checkpoint=last` is the honest variant.
+"""
+
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+from torchvision.models import ResNet34_Weights
+
+import acoustic_kit as akit
+from acoustic_kit.nn import WaveFrontEnd, load_imagenet, resnet34
+from acoustic_kit.training import Batches, Phase, by_epoch, cosine
+
+
+class Settings(akit.Settings):
+    sample_rate: int = Field(32000, ge=8000, description="Hz; clips are resampled to it")
+    seconds: float = Field(4.0, gt=0, description="clips are cut to their middle, or padded at the end")
+    n_fft: int = Field(1024, description="samples in a window")
+    n_mels: int = Field(64, description="mel bands")
+    max_mask_bands: int = Field(20, ge=0, description="width of the frequency mask is below this")
+    max_mask_frames: int = Field(40, ge=0, description="width of the time mask is below this")
+    mixup: float = Field(1.0, ge=0, description="α of mixup's Beta distribution; one λ a batch")
+    epochs: int = Field(100, ge=1, description="passes over the training clips")
+    batch_size: int = Field(128, ge=1, description="clips a step")
+    lr: float = Field(1e-3, gt=0, description="AdamW's first learning rate")
+    weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay")
+    rho: float = Field(0.05, gt=0, description="radius of SAM's step uphill")
+    checkpoint: Literal["best", "last"] = Field("best", description="epoch that is kept: best on validation, or last")
+    tta: bool = Field(False, description="predict the clip as it is and rolled by ±0.1 s, and average")
+    pretrained: bool = Field(False, description="start from ImageNet's weights, which torchvision downloads")
+    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
+
+
+FAST = akit.Fast(
+    clips_per_class=6,
+    folds=2,
+    settings={
+        "sample_rate": 8000,
+        "n_mels": 32,
+        "max_mask_bands": 5,
+        "max_mask_frames": 10,
+        "epochs": 2,
+        "batch_size": 16,
+    },
+)
+
+
+def features(s: Settings) -> dict[str, akit.Feature]:
+    return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, seconds=s.seconds)}
+
+
+def batches(s: Settings) -> Batches:
+    frames = round(s.seconds * s.sample_rate)
+    return Batches("wave", s.batch_size, frames, channel_axis=True, mixup=s.mixup, mixup_by="batch")
+
+
+class PcenResnet34(nn.Module):
+    """Waves (clips, 1, n) → logits (clips, classes)."""
+
+    def __init__(self, s: Settings, n_classes: int) -> None:
+        super().__init__()
+        self.front_end = WaveFrontEnd(
+            s.sample_rate, s.n_fft, n_mels=s.n_mels, max_mask_bands=s.max_mask_bands, max_mask_frames=s.max_mask_frames
+        )
+        self.backbone = resnet34(1, n_classes)
+
+    def forward(self, waves: torch.Tensor) -> torch.Tensor:
+        return self.backbone(self.front_end(waves))
+
+
+def build_model(s: Settings, n_classes: int) -> nn.Module:
+    return PcenResnet34(s, n_classes)
+
+
+def train(fold: akit.Fold, s: Settings) -> nn.Module:
+    torch.manual_seed(fold.seed)
+    net = build_model(s, fold.n_classes)
+    if s.pretrained:
+        load_imagenet(net.backbone, ResNet34_Weights.IMAGENET1K_V1)
+    return akit.fit(
+        fold,
+        "resnet",
+        net,
+        batches=batches(s),
+        phases=[Phase(s.epochs, by_epoch(cosine(s.lr, final=1e-6)))],
+        optimizer=partial(torch.optim.AdamW, lr=s.lr, weight_decay=s.weight_decay),
+        keep="accuracy" if s.checkpoint == "best" else "last",
+        micro_batch=s.micro_batch,
+        sam=s.rho,
+    )
+
+
+def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:
+    shifts = (0, s.sample_rate // 10, -s.sample_rate // 10) if s.tta else (0,)
+    views = [partial(torch.roll, shifts=shift, dims=-1) for shift in shifts]
+    return akit.forward(model, clips, batches(s), views=views)
