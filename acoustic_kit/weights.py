@@ -50,6 +50,12 @@ class Weights:
         """SHA-256 of both files, by name: the same weights in another folder have the same."""
         return {name: _sha256(self.folder / name) for name in (CONFIG, TENSORS)}
 
+    def describe(self) -> str:
+        """Which they are, for a record that others read: the name on the hub and the commit, or the tensors' digest."""
+        if self.name is not None:
+            return f"{self.name} at commit {self.revision}"
+        return f"weights in a folder, SHA-256 {self.digests()[TENSORS]}"
+
 
 def find_weights(name: str, revision: str | None = None, *, how: str) -> Weights:
     """The weights of a name on the hub or of a local folder; a folder of that name goes first.
@@ -224,6 +230,37 @@ def ast_settings(weights: Weights) -> dict[str, Any]:
     return {name: config[name] for name in _AST_SETTINGS if name in config}
 
 
+def ast_shape(name: str, *, how: str = "") -> dict[str, Any]:
+    """The whole configuration of the encoder that weights of this name are for: arguments of `new_ast`.
+
+    For the published weights, and for a path where there is no folder (any more), it is the published one, so that a
+    trained network can be built again elsewhere. A folder is asked for its ``config.json``, and so is another name on
+    the hub: its weights are fetched as `find_weights` does, with its errors.
+    """
+    if name == AST_NAME or not (Path(name).expanduser().is_dir() or _is_hub_name(name)):
+        return dict(_PUBLISHED)
+    return _PUBLISHED | ast_settings(find_weights(name, how=how))
+
+
+def new_ast(shape: dict[str, Any]) -> ASTModel:
+    """The encoder of this configuration with random weights, as transformers draws them from torch's generator.
+
+    Raises AkitError where the configuration makes no model.
+    """
+    from transformers import ASTConfig, ASTModel
+
+    try:
+        with _quiet():
+            return ASTModel(ASTConfig(**shape, attn_implementation="sdpa"))
+    except Exception as error:
+        # Settings that make no model fail in as many ways as there are settings.
+        raise AkitError(f"These settings describe no AST: {_first_line(error)}") from error
+
+
+_PUBLISHED: dict[str, Any] = {  # of AST_NAME, and transformers' defaults
+    **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+    **{"patch_size": 16, "frequency_stride": 10, "time_stride": 10, "max_length": 1024, "num_mel_bins": 128},
+}
 _AST_SETTINGS = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps"),

@@ -40,7 +40,7 @@ class Settings(akit.Settings):
 
 
 FAST = akit.Fast(
-    clips_per_class=6,
+    clips_per_class=8,
     folds=2,
     settings={
         "sample_rate": 8000,

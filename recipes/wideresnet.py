@@ -50,7 +50,7 @@ class Settings(akit.Settings):
 
 
 FAST = akit.Fast(
-    clips_per_class=6,
+    clips_per_class=8,
     folds=2,
     settings={
         "sample_rate": 8000, "n_mels": 32, "max_mask_bands": 5, "max_mask_frames": 10, "epochs": 2, "batch_size": 16,

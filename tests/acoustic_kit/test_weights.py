@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import ASTConfig, ASTModel
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.weights import Weights, find_weights, load_ast
+from acoustic_kit.weights import AST_NAME, Weights, ast_shape, find_weights, load_ast, new_ast
 
 HOW = "weights=FOLDER"
 ENCODER = "audio_spectrogram_transformer."
@@ -131,6 +131,46 @@ def test_damaged_or_foreign_folders_are_refused(
         load_ast(find_weights(str(checkpoint), how=HOW))
     assert len(str(raised.value).splitlines()) <= 2
     assert capfd.readouterr() == ("", "")
+
+
+# Shapes
+
+
+@pytest.mark.parametrize("name", [AST_NAME, "/no/such/folder"])
+def test_the_published_shape_is_known_without_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acoustic_kit.weights.find_weights", None)
+    shape = ast_shape(name)
+    assert len(shape) == 9
+    assert {key: getattr(ASTConfig(), key) for key in shape} == shape
+
+
+def test_the_shape_of_a_folder_is_its_configurations(tiny_ast: Path) -> None:
+    shape = ast_shape(str(tiny_ast))
+    new, loaded = new_ast(shape), load_ast(Weights(tiny_ast))
+    new.load_state_dict(loaded.state_dict())
+    assert equal(new, loaded)
+    assert new.config._attn_implementation == "sdpa"
+
+
+def test_a_new_encoder_is_drawn_from_torchs_generator(tiny_ast: Path) -> None:
+    def drawn(seed: int) -> ASTModel:
+        torch.manual_seed(seed)
+        return new_ast(ast_shape(str(tiny_ast)))
+
+    assert equal(drawn(0), drawn(0))
+    assert not equal(drawn(0), drawn(1))
+
+
+def test_a_shape_that_makes_no_model_is_refused(checkpoint: Path) -> None:
+    configure(checkpoint, time_stride=0)
+    with pytest.raises(AkitError, match="These settings describe no AST"):
+        new_ast(ast_shape(str(checkpoint)))
+
+
+def test_a_folder_is_described_by_its_digest_and_no_path(tiny_ast: Path) -> None:
+    found = Weights(tiny_ast)
+    assert found.describe() == f"weights in a folder, SHA-256 {found.digests()['model.safetensors']}"
+    assert Weights(tiny_ast, "owner/tiny", "1" * 40).describe() == f"owner/tiny at commit {'1' * 40}"
 
 
 # Folders

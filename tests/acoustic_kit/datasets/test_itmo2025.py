@@ -1,5 +1,10 @@
 """ITMO 2025: classes are numbered in order of first appearance."""
 
+import pickle
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
 from acoustic_kit.datasets import read_dataset
@@ -47,3 +52,48 @@ def test_ids_that_both_parts_share_are_told_apart(lay_out, write_clip):
     clips = read_dataset(root).clips
     assert clips.row(0)[:2] == ("train/000.wav", "audio_train/train/000.wav")
     assert clips.row(-1)[:2] == ("000.wav", "audio_test/test/000.wav")
+
+
+class Bomb:
+    """Says so when it is loaded from a pickle."""
+
+    def __reduce__(self):
+        return print, ("a pickle was loaded",)
+
+
+@pytest.mark.parametrize("layout", ["auto", "itmo2025"])
+@pytest.mark.parametrize("names", [["train.pkl", "subm.pkl", "unique_labels.pkl"], ["unique_labels.pkl"]])
+def test_pickles_are_never_loaded_and_the_message_says_what_they_are(tmp_path, capfd, layout, names):
+    for name in names:
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(AkitError, match=rf"holds no clips but {', '.join(names)}\. akit loads no pickles") as raised:
+        read_dataset(tmp_path, layout)
+    assert "Get the competition's train.csv, sample_submission.csv, audio_train/" in str(raised.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_command_of_the_message_converts_a_pickle(tmp_path):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    spectr, labels = np.random.default_rng(0).random((3, 4, 2), np.float32), [2, 0, 1]
+    (folder / "train.pkl").write_bytes(pickle.dumps({"spectr": spectr, "labels": labels, "mel": [], "mfcc": []}))
+    with pytest.raises(AkitError) as raised:
+        read_dataset(folder)
+    command = str(raised.value).splitlines()[-1].replace("python", sys.executable, 1)
+    subprocess.run(command, shell=True, check=True)
+    assert np.array_equal(np.load(folder / "train.pkl.npy"), spectr)
+    assert np.loadtxt(folder / "train.pkl.csv", int).tolist() == labels
+
+
+def test_pickles_beside_a_data_set_change_nothing(lay_out):
+    root = lay_out("itmo2025")
+    before = read_dataset(root)
+    (root / "train.pkl").write_bytes(pickle.dumps(Bomb()))
+    assert read_dataset(root).clips.equals(before.clips)
+
+
+@pytest.mark.parametrize(("tree", "layout"), [("folder", "folder"), ("freesound", "csv")])
+def test_pickles_do_not_hide_another_layout(lay_out, tree, layout):
+    root = lay_out(tree)
+    (root / "train.pkl").write_bytes(b"")
+    assert read_dataset(root).layout == layout
