@@ -4,6 +4,8 @@ K. He et al., Deep residual learning for image recognition, CVPR 2016. The deep 
 tricks for image classification with convolutional neural networks, CVPR 2019, with its stride in the third convolution.
 """
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -94,12 +96,15 @@ def load_imagenet(net: nn.Module, weights: Any) -> None:
         The weights are not in the cache and cannot be downloaded.
 
     """
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
     try:
+        if not cached.exists() and os.environ.get("HF_HUB_OFFLINE"):  # what --offline sets
+            raise OSError("the network is switched off")
         trained = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: another file than the one that the name says
         raise AkitError(
             f"ImageNet's weights cannot be had from {weights.url} ({error}).\n"
-            f"Put that file into {torch.hub.get_dir()}/checkpoints, or use --set pretrained=false."
+            f"Put that file into {cached.parent}, or use --set pretrained=false."
         ) from error
     own = net.state_dict()
     shared = {name: tensor for name, tensor in trained.items() if name in own and not name.startswith("fc.")}

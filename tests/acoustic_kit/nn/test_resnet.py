@@ -99,3 +99,15 @@ def test_weights_of_another_width_do_not_fit(cached: dict) -> None:
     other = DeepStemResnet(ResNet(Bottleneck, [3, 4, 6, 3], width_per_group=8))
     with pytest.raises(AkitError, match="do not fit"):
         load_imagenet(other, ResNet34_Weights.IMAGENET1K_V1)
+
+
+def test_offline_means_that_the_network_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_args: object, **_kwargs: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(torch.hub, "download_url_to_file", asked)
+    with pytest.raises(AkitError, match="switched off"):
+        load_imagenet(resnet34(), ResNet34_Weights.IMAGENET1K_V1)
