@@ -4,10 +4,15 @@ A recipe is a Python file that defines ``Settings`` (a sub-class of `Settings`),
 and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``. ``FAST`` is its small form, for
 ``--fast``; ``search(trial)`` gives the settings that a trial of ``akit recipe tune`` tries. Its docstring's first line
 is its title; the lines that begin with ``Source:``, ``Published:`` and ``Differs:`` say where it comes from.
+
+A solution that was published with several settings is several recipes in one file: ``VARIANTS`` maps each one's name to
+its own defaults, and the file's name is no recipe's. ``Published NAME:`` speaks of one variant only. Settings may
+hold settings: ``augment.mixup`` names one of them, wherever settings are named.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
 import fnmatch
 import importlib.util
@@ -18,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, TypeGuard, get_origin
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,6 +34,7 @@ from acoustic_kit.fold import Clips, Fold
 
 if TYPE_CHECKING:
     import optuna
+    from pydantic.fields import FieldInfo
 
 
 class Settings(BaseModel):
@@ -55,6 +61,7 @@ class Recipe:
     source: str  # the text of the file
     module: ModuleType
     named: bool  # found by name, not by path
+    variant: Mapping[str, Any] = field(default_factory=dict)  # its own defaults, where the file holds several recipes
 
     @property
     def title(self) -> str:
@@ -68,8 +75,11 @@ class Recipe:
 
     def note(self, name: str) -> str:
         """A labelled line of the documentation (`Source`, `Published`, `Differs`), or an empty string."""
-        found = re.search(rf"^{name}:\s*(.*(?:\n[ \t]+\S.*)*)", self.doc, flags=re.M)
-        return " ".join(found[1].split()) if found else ""
+        for label in (f"{name} {self.name}", name):
+            found = re.search(rf"^{label}:\s*(.*(?:\n[ \t]+\S.*)*)", self.doc, flags=re.M)
+            if found:
+                return " ".join(found[1].split())
+        return ""
 
     @property
     def settings_class(self) -> type[Settings]:
@@ -78,33 +88,45 @@ class Recipe:
         return settings
 
     @cached_property
+    def fields(self) -> dict[str, FieldInfo]:
+        """All settings by name; those of settings inside settings as `augment.mixup`."""
+        return _fields(self.settings_class)
+
+    @cached_property
     def fast(self) -> Fast:
         """The recipe's small form."""
         return getattr(self.module, "FAST", Fast())
 
     def settings(self, assignments: Sequence[str] = (), fast: bool = False) -> Settings:
-        """The defaults, then the small form's where `fast`, then `key=value` assignments.
+        """The defaults, then the variant's, then the small form's where `fast`, then `key=value` assignments.
 
         Raises UsageError for an unknown key (with the nearest known one) or a value of the wrong type.
         """
-        values = dict(self.fast.settings) if fast else {}
-        known = self.settings_class.model_fields
+        values, known = dict(self.fast.settings) if fast else {}, self.fields
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             if not equals:
                 raise UsageError(f"--set {assignment}: write it as key=value.")
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
+                near = [name for name in known if name.endswith(f".{key}")] or difflib.get_close_matches(
+                    key, known, n=1
+                )
                 hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(known) or 'none'}."
                 raise UsageError(f"{self.name} has no setting {key!r}. {hint}")
             values[key] = _split(text) if get_origin(known[key].annotation) in (tuple, list) else text
+        return self._settings(values)
+
+    def _settings(self, values: Mapping[str, Any]) -> Settings:
+        """The defaults with other values, by name."""
         try:
-            return self.settings_class(**values)
+            return self.settings_class(**_nested({**self.variant, **values}))
         except ValidationError as error:
             first = error.errors()[0]
-            raise UsageError(
-                f"{self.name}, setting {first['loc'][0]}: {first['msg']} (got {first['input']!r})."
-            ) from error
+            at = ".".join(map(str, first["loc"]))
+            setting = next((name for name in self.fields if f"{at}.".startswith(f"{name}.")), at)
+            if not setting:  # two settings that do not go together
+                raise UsageError(f"{self.name}: {first['msg'].removeprefix('Value error, ')}.") from error
+            raise UsageError(f"{self.name}, setting {setting}: {first['msg']} (got {first['input']!r}).") from error
 
     def search(self, trial: optuna.Trial) -> list[str]:
         """The settings that one trial tries, as `key=value` assignments.
@@ -127,7 +149,7 @@ class Recipe:
 
     def build_model(self, n_classes: int, **settings: Any) -> Any:
         """The bare model of a torch recipe, untrained."""
-        return self.module.build_model(self.settings_class(**settings), n_classes)
+        return self.module.build_model(self._settings(settings), n_classes)
 
     def train(self, fold: Fold, settings: Settings) -> Any:
         """Fit the model of one fold."""
@@ -147,18 +169,21 @@ def recipe_folders(workspace_recipes: Path | None = None) -> list[Path]:
 
 
 def find_recipes(folders: Sequence[Path]) -> dict[str, Path]:
-    """The recipe files by name. Raises AkitError where two files have one name."""
+    """The recipe files by the names of their recipes. Raises AkitError where two recipes have one name."""
     found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("[!_.]*.py")):
-            if path.stem in found:
-                raise AkitError(f"Two recipes are called {path.stem}: {found[path.stem]} and {path}. Rename one.")
-            found[path.stem] = path
+            for name in _variants(path) or [path.stem]:
+                if name in found:
+                    raise AkitError(f"Two recipes are called {name}: {found[name]} and {path}. Rename one.")
+                found[name] = path
     return found
 
 
 def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None) -> Recipe:
     """Load a recipe by name, from the folders of `recipe_folders`, or by the path of its file. This runs the file.
+
+    By its path, a file of several recipes has the defaults of its `Settings`.
 
     Raises
     ------
@@ -186,7 +211,9 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None)
     required = [name for name, field in module.Settings.model_fields.items() if field.is_required()]
     if required:
         raise AkitError(f"{path}: every setting needs a default: {', '.join(required)}.")
-    return Recipe(path.stem, path.resolve(), path.read_text("utf-8"), module, named)
+    variants = getattr(module, "VARIANTS", {}) if named else {}
+    name = str(name_or_path) if variants else path.stem
+    return Recipe(name, path.resolve(), path.read_text("utf-8"), module, named, variants.get(name, {}))
 
 
 def match_recipes(names: Sequence[str], workspace_recipes: Path | None = None) -> list[Recipe]:
@@ -231,6 +258,56 @@ def read_assignments(assignments: Sequence[str]) -> list[str]:
                     raise UsageError(f"{path}, line {number}: {line[:40]!r}: write it as key=value.")
                 found.append(line)
     return found
+
+
+def flat_settings(settings: BaseModel) -> dict[str, Any]:
+    """All settings by name, as JSON has them; those of settings inside settings as `augment.mixup`."""
+    found: dict[str, Any] = {}
+    for name, value in settings.model_dump(mode="json").items():
+        inner = getattr(settings, name)
+        found |= (
+            {f"{name}.{k}": v for k, v in flat_settings(inner).items()} if _has_fields(type(inner)) else {name: value}
+        )
+    return found
+
+
+def _fields(settings: type[BaseModel]) -> dict[str, FieldInfo]:
+    found: dict[str, FieldInfo] = {}
+    for name, info in settings.model_fields.items():
+        inner = info.annotation
+        found |= {f"{name}.{k}": v for k, v in _fields(inner).items()} if _has_fields(inner) else {name: info}
+    return found
+
+
+def _has_fields(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"augment.mixup": 0}` as `{"augment": {"mixup": 0}}`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        *outer, last = name.split(".")
+        part = found
+        for key in outer:
+            part = part.setdefault(key, {})
+        part[last] = value
+    return found
+
+
+def _variants(path: Path) -> list[str]:
+    """The names under `VARIANTS` in a recipe file, which is read, not run."""
+    text = path.read_text("utf-8", errors="replace")
+    try:
+        statements = ast.parse(text).body if "VARIANTS" in text else []
+    except (SyntaxError, ValueError):
+        return []  # loading the file says where
+    for node in statements:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        if any(isinstance(t, ast.Name) and t.id == "VARIANTS" for t in targets) and isinstance(value, ast.Dict):
+            return [key.value for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+    return []
 
 
 def _execute(path: Path) -> ModuleType:

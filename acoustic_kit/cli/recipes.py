@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -99,9 +100,11 @@ def show(
         print_json(_as_json(recipe))
         return
     typer.echo(f"{recipe.name} ({recipe.path})\n\n{recipe.doc}\n")
-    fast = recipe.fast.settings
-    fields = recipe.settings_class.model_fields.items()
-    rows = [(key, field.default, fast.get(key, ""), field.description or "") for key, field in fields]
+    defaults, fast = recipe.settings(), recipe.fast.settings
+    rows = [
+        (key, attrgetter(key)(defaults), fast.get(key, ""), field.description or "")
+        for key, field in recipe.fields.items()
+    ]
     print_table(["setting", "default", "--fast", "meaning"], rows)
 
 

@@ -7,6 +7,7 @@ import pytest
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.recipe import (
     find_recipes,
+    flat_settings,
     load_recipe,
     match_recipes,
     new_recipe,
@@ -153,3 +154,95 @@ def test_a_bad_file_of_assignments_is_named(tmp_path: Path, content: bytes | Non
         read_assignments([f"@{path}"])
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         read_assignments([f"@{tmp_path}"])
+
+
+VARIANTS = MINIMAL.replace(
+    "class Settings(akit.Settings):",
+    """class Augment(akit.Settings):
+    mixup: float = 0.5
+    masks: tuple[int, ...] = (1, 2)
+
+class Settings(akit.Settings):
+    augment: Augment = Augment()""",
+).replace(
+    "FAST = akit.Fast(settings={",
+    """LONG = {"epochs": 9}
+VARIANTS: dict[str, dict] = {"small": {}, "large": LONG | {"augment.mixup": 0.8}}
+FAST = akit.Fast(settings={"augment.masks": (5,), """,
+)
+VARIANTS = VARIANTS.replace("Published: 0.9", "Published: 0.9\nPublished large: 0.95")
+
+
+@pytest.fixture
+def variants(tmp_path: Path) -> Path:
+    path = tmp_path / "sizes.py"
+    path.write_text(VARIANTS)
+    return path
+
+
+def test_a_file_of_variants_is_a_recipe_for_each(variants: Path) -> None:
+    folder = variants.parent
+    found = find_recipes([folder])
+    assert found == {"small": variants, "large": variants}
+    assert [recipe.name for recipe in match_recipes(["*"], folder) if recipe.path == variants] == ["small", "large"]
+    with pytest.raises(UsageError, match="There is no recipe 'sizes'"):
+        load_recipe("sizes", folder)
+    (folder / "large.py").write_text(MINIMAL)
+    with pytest.raises(AkitError, match="Two recipes are called large"):
+        find_recipes([folder])
+
+
+def test_a_variant_has_its_own_defaults_and_score(variants: Path) -> None:
+    small, large = (load_recipe(name, variants.parent) for name in ("small", "large"))
+    assert (small.settings().epochs, small.settings().augment.mixup) == (3, 0.5)
+    assert (large.settings().epochs, large.settings().augment.mixup) == (9, 0.8)
+    assert (small.note("Published"), large.note("Published")) == ("0.9", "0.95")
+    fast = large.settings(["rate=1"], fast=True)  # over the variant's lie the small form's, over those the user's
+    assert (fast.epochs, fast.augment.mixup, fast.augment.masks, fast.rate) == (1, 0.8, (5,), 1)
+
+
+def test_by_its_path_it_has_the_defaults_of_its_settings(variants: Path) -> None:
+    recipe = load_recipe(variants)
+    assert (recipe.name, recipe.settings().epochs) == ("sizes", 3)
+    large = load_recipe("large", variants.parent).settings()
+    copy = recipe.settings_class(**large.model_dump(mode="json"))  # as a run's folder holds recipe and settings
+    assert copy.model_dump() == large.model_dump()
+
+
+def test_settings_inside_settings_are_named_with_a_dot(variants: Path) -> None:
+    recipe = load_recipe("large", variants.parent)
+    assert list(recipe.fields)[:3] == ["augment.mixup", "augment.masks", "epochs"]
+    s = recipe.settings(["augment.mixup=0", "augment.masks=3,4"])
+    assert (s.augment.mixup, s.augment.masks, s.epochs) == (0, (3, 4), 9)
+    flat = flat_settings(s)
+    assert list(flat)[:3] == list(recipe.fields)[:3]
+    assert (flat["augment.mixup"], flat["augment.masks"]) == (0, [3, 4])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("mixup=0", "no setting 'mixup'. Did you mean augment.mixup"),
+        ("augment.mixop=0", "Did you mean augment.mixup"),
+        ("augment=0", "no setting 'augment'"),
+        ("augment.mixup=much", r"setting augment.mixup: .*got 'much'"),
+        ("augment.masks=1,a", "setting augment.masks"),
+    ],
+)
+def test_mistakes_in_them_are_named(variants: Path, assignment: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        load_recipe("large", variants.parent).settings([assignment])
+
+
+def test_settings_that_do_not_go_together_say_why(tmp_path: Path) -> None:
+    path = tmp_path / "odd.py"
+    rule = """    name: str = "x"
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self):
+        if self.epochs > 5 and self.rate > 1: raise ValueError("too long at such a rate")
+        return self"""
+    text = MINIMAL.replace("import acoustic_kit as akit", "import acoustic_kit as akit, pydantic")
+    path.write_text(text.replace('    name: str = "x"', rule))
+    with pytest.raises(UsageError, match=r"^odd: too long at such a rate\.$"):
+        load_recipe(path).settings(["epochs=6", "rate=2"])

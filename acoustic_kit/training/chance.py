@@ -1,0 +1,64 @@
+"""Augmentations that befall some clips of a batch: by chance, one of several, or several in random order.
+
+An `Op` changes all clips that it is given. What is defined here gives it those whose turn it is, with their own random
+numbers. Which they are is decided in numpy, so that a GPU is never waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from acoustic_kit.training.augment import Augment
+from acoustic_kit.training.draws import Draws
+
+Op = Callable[[torch.Tensor, Draws], torch.Tensor]  # waves float32 (clips, n), their random numbers → waves likewise
+
+
+def in_random_order(name: str, ops: Mapping[str, Op], p: Mapping[str, float]) -> Augment:
+    """Each operation with its own probability, in an order drawn for each clip.
+
+    Parameters
+    ----------
+    name : of the random numbers that decide
+    ops : by name, which also names their random numbers
+    p : the probability of each
+
+    """
+    names = list(ops)
+
+    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+        place = draws.uniform64(f"{name}/order", len(names)).argsort(axis=1).argsort(axis=1)
+        fires = draws.uniform64(f"{name}/fires", len(names)) < np.array([p[op] for op in names])
+        out = x.flatten(1).clone()
+        for turn in range(len(names)):
+            for number, op in enumerate(names):
+                _apply(out, np.flatnonzero((place[:, number] == turn) & fires[:, number]), ops[op], draws)
+        return out.reshape(x.shape)
+
+    return apply
+
+
+def one_of(name: str, ops: Mapping[str, Op], p: float) -> Augment:
+    """With probability `p` one of the operations, each as likely as the others; nothing where there are none."""
+
+    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+        if not ops:
+            return x
+        fires, choice = draws.uniform64(name, 2).T
+        chosen = np.where(fires < p, (choice * len(ops)).astype(int), -1)
+        out = x.flatten(1).clone()
+        for number, op in enumerate(ops.values()):
+            _apply(out, np.flatnonzero(chosen == number), op, draws)
+        return out.reshape(x.shape)
+
+    return apply
+
+
+def _apply(x: torch.Tensor, chosen: np.ndarray, op: Op, draws: Draws) -> None:
+    """Change some rows of x, in place."""
+    if len(chosen):
+        rows = torch.from_numpy(chosen).to(x.device, non_blocking=True)
+        x.index_copy_(0, rows, op(x[rows], Draws(draws.key, draws.clips[chosen], draws.device)))
