@@ -28,7 +28,7 @@ from acoustic_kit.job import (
     wanted_folds,
 )
 from acoustic_kit.metrics import fitting_metrics, score
-from acoustic_kit.recipe import Recipe, Settings
+from acoustic_kit.recipe import Recipe, Settings, flat_settings
 from acoustic_kit.runs import FOLD_RECORD_NAME, RECORD_NAME, FoldRecord, Predictions, Run, RunRecord, open_run
 from acoustic_kit.workspace import Workspace
 
@@ -197,13 +197,13 @@ def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
         run = open_run(path)
         return run.with_record(note=note) if note else run
     (path / "recipe.py").write_text(job.recipe.source, "utf-8")
-    settings, defaults = (s.model_dump(mode="json") for s in (job.settings, job.recipe.settings()))
+    settings, defaults = flat_settings(job.settings), flat_settings(job.recipe.settings())
     record = RunRecord(
         name=job.name,
         setting=job.setting,
         recipe=job.recipe.name,
         title=job.recipe.title,
-        settings=settings,
+        settings=job.settings.model_dump(mode="json"),
         changed={key: value for key, value in settings.items() if value != defaults[key]},
         seed=job.seed,
         fast=job.fast,

@@ -27,12 +27,13 @@ MIXING = ("mixup", "timemix", "freqmix", "phmix")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall time, and the processor's, which other work on the machine disturbs less."""
+    wall, own = time.perf_counter(), time.process_time()
     work()
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return time.perf_counter() - wall, time.process_time() - own
 
 
 def main() -> None:
@@ -69,20 +70,22 @@ def main() -> None:
     step()
     for form in forms.values():
         chain(0, form)
-    steps: list[float] = []
-    chains: dict[str, list[float]] = {name: [] for name in forms}
+    steps: list[tuple[float, float]] = []
+    chains: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}
     for part in range(STEPS):  # interleaved: a noisy machine is noisy for both
         steps.append(seconds(step))
         for number in range(CHAINS // STEPS):
             for name, form in forms.items():
                 if name == "whole chain" or number == 0:
                     chains[name].append(seconds(lambda n=part * 100 + number, f=form: chain(n, f)))
-    own = statistics.median(steps)
     print(f"{recipe.name}, {clips} clips of {s.seq_len} samples, {DEVICE.type}, {torch.get_num_threads()} threads")
-    print(f"{'training step':16}{1e3 * own:10.1f} ms  (median of {len(steps)})")
+    print(f"{'':16}{'wall ms':>10}{'ratio':>8}{'CPU ms':>10}{'ratio':>8}")
+    step_wall, step_own = (statistics.median(times) for times in zip(*steps, strict=True))
+    print(f"{'training step':16}{1e3 * step_wall:10.1f}{'':8}{1e3 * step_own:10.1f}  (median of {len(steps)})")
     for name, found in chains.items():
-        mean = statistics.mean(found)
-        print(f"{name:16}{1e3 * mean:10.1f} ms{mean / own:8.1%}  (mean of {len(found)})")
+        wall, own = (statistics.mean(times) for times in zip(*found, strict=True))
+        line = f"{name:16}{1e3 * wall:10.1f}{wall / step_wall:8.1%}{1e3 * own:10.1f}{own / step_own:8.1%}"
+        print(f"{line}  (mean of {len(found)})")
 
 
 if __name__ == "__main__":

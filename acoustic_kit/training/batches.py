@@ -113,9 +113,10 @@ class Loader:
         self._digests = digests(clips.ids)
         self._reader = ClipReader(clips.features[form.feature], clips.ids, device)
         self._side = None if form.side is None else torch.as_tensor(form.side(clips), device=device).float()
-        self._weights = None if form.weights is None else np.asarray(form.weights(clips), dtype=np.float64)
         self._targets: torch.Tensor | None = None
+        self._weights: np.ndarray | None = None
         if all(clips.rows["label"].list.len() > 0):
+            self._weights = None if form.weights is None else np.asarray(form.weights(clips), dtype=np.float64)
             labels = torch.as_tensor(clips.labels, device=device)
             one_hot = torch.nn.functional.one_hot(labels, len(clips.classes)) if labels.ndim == 1 else labels
             self._targets = one_hot.float()

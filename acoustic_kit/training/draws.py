@@ -36,7 +36,8 @@ class Draws:
 
     def uniform(self, purpose: str, n: int = 1) -> torch.Tensor:
         """Numbers in [0, 1) for one purpose: float32 (clips, n). Another purpose gives independent numbers."""
-        return torch.from_numpy(self.uniform64(purpose, n).astype(np.float32)).to(self.device).clamp_(max=1 - 2**-24)
+        numbers = torch.from_numpy(self.uniform64(purpose, n).astype(np.float32))
+        return numbers.to(self.device, non_blocking=True).clamp_(max=1 - 2**-24)
 
     def uniform64(self, purpose: str, n: int = 1) -> np.ndarray:
         """As `uniform`, but float64 in numpy."""
