@@ -200,7 +200,8 @@ def _events(bar: OnProgress) -> RunEvents:
         shown_figures = "  ".join(f"{name.removeprefix('valid_')} {value:.4f}" for name, value in figures.items())
         if done == 1:
             expected = (time.monotonic() - began) * total * folds_to_do
-            say(f"Stage {stage} takes about {duration(expected)} for the {folds_to_do} folds to train.")
+            folds = "the fold" if folds_to_do == 1 else f"the {folds_to_do} folds"
+            say(f"Stage {stage} takes about {duration(expected)} for {folds} to train.")
         bar(f"fold {fold}, {stage}", done, total, shown_figures)
 
     return RunEvents(
