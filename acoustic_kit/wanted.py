@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import FEATURES, Feature, feature_from_parameters, feature_from_text, for_folds
 from acoustic_kit.features.feature import key_of
+from acoustic_kit.features.pca import FIT_NAME
 from acoustic_kit.fold import FULL, fold_names
 from acoustic_kit.recipe import load_recipe
 from acoustic_kit.runs import list_runs
@@ -77,7 +78,7 @@ def unused_keys(workspace: Workspace) -> list[str]:
         is_wanted = parameters["name"] in unknown or _unfitted_key(parameters) in wanted
         if is_wanted and _is_current(workspace, parameters):
             used |= {key_of(link) for link in _chain(parameters)}
-    fits = {key for key, found in attributes.items() if found["name"] == "pca_fit" and key_of(found["pca"]) in used}
+    fits = {key for key, found in attributes.items() if found["name"] == FIT_NAME and key_of(found["pca"]) in used}
     return [key for key in attributes if key not in used | fits]
 
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.console import listed, print_json, print_table, say, shown
+from acoustic_kit.cli.console import Json, listed, print_json, print_table, say, shown
 
 if TYPE_CHECKING:
     from acoustic_kit.competition import BlendResult
 
 submissions = typer.Typer(no_args_is_help=True, help="Submissions: are they acceptable?")
 File = Annotated[Path, typer.Argument(help="A submission's CSV.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import typer
 
 from acoustic_kit.errors import UsageError
 
 Row = Sequence[object]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 class OnProgress(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.console import duration, print_json, print_table, progress, say, shown
+from acoustic_kit.cli.console import Json, duration, print_json, print_table, progress, say, shown
 
 if TYPE_CHECKING:
     from acoustic_kit.datasets import Summary
@@ -101,9 +101,7 @@ def _counts(counts: dict[Any, int], form: str) -> str:
 
 
 @commands.command(epilog="Example: akit data inspect --json")
-def inspect(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
-) -> None:
+def inspect(ctx: typer.Context, as_json: Json = False) -> None:
     """What the data set holds, class by class, and the clips worth a listen."""
     from acoustic_kit.datasets import odd_clips, summarize
 

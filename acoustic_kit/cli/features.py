@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.console import duration, print_json, print_table, progress, say, size
+from acoustic_kit.cli.console import Json, duration, inline_picture, print_json, print_table, progress, say, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,6 @@ Names = Annotated[
     ),
 ]
 Built = Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Names or keys of built features.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Workers = Annotated[
     int, typer.Option(min=0, help="Worker processes; 0 computes in this one.", show_default="all cores")
 ]
@@ -118,11 +117,12 @@ def say_failures(reports: Sequence[BuildReport], limit: int = 10) -> None:
 
 
 @commands.command("list", epilog="Example: akit features list --json")
-def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
+def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """What can be built, and what is built."""
     from acoustic_kit.features import FEATURES
+    from acoustic_kit.features.pca import FIT_NAME
 
-    built = [stored for stored in _stored(workspace_of(ctx), None) if stored.attributes["name"] != "pca_fit"]
+    built = [stored for stored in _stored(workspace_of(ctx), None) if stored.attributes["name"] != FIT_NAME]
     if as_json:
         print_json({"available": sorted(FEATURES), "built": [_as_json(stored) for stored in built]})
         return
@@ -170,7 +170,7 @@ def _stored(workspace: Workspace, names: Sequence[str] | None) -> list[StoredFea
 def info(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="A feature's name or key.")],
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """A built feature: parameters, shape, size, clips and failures."""
     workspace = workspace_of(ctx)
@@ -186,7 +186,9 @@ def info(
         rows += [("stored as", stored.dtype), ("shape", "(" + ", ".join(ranges) + ")")]
         rows += [("clips", len(stored)), ("blocks", stored.n_blocks), ("size", size(stored.n_bytes))]
         if "training" in stored.attributes:
-            share = workspace.store()[stored.key.replace("pca-", "pca_fit-")].read("explained_variance_ratio")
+            from acoustic_kit.features.pca import fit_key
+
+            share = workspace.store()[fit_key(stored.key)].read("explained_variance_ratio")
             asked = stored.attributes["n_components"]
             fewer = f" ({asked} were asked for)" if len(share) < asked else ""
             rows += [("explained variance", f"{share.sum():.2%} by {len(share)} components{fewer}")]
@@ -210,6 +212,7 @@ def verify(
     """Read every clip and check it against its checksum."""
     from acoustic_kit.errors import AkitError
     from acoustic_kit.features import build_features
+    from acoustic_kit.features.pca import FIT_NAME
     from acoustic_kit.wanted import rebuildable
 
     workspace = workspace_of(ctx)
@@ -222,7 +225,7 @@ def verify(
         return
     if not rebuild:
         raise AkitError("Some clips are damaged. `akit features verify --rebuild` builds them again.")
-    features = [f for s in hit if s.attributes["name"] != "pca_fit" and (f := rebuildable(workspace, s.attributes))]
+    features = [f for s in hit if s.attributes["name"] != FIT_NAME and (f := rebuildable(workspace, s.attributes))]
     build_features(workspace.manifest, workspace.data_root, workspace.store(), features, rebuild=damaged)
     say("The damaged clips are built again.")
 
@@ -256,10 +259,9 @@ def show(
     name: Annotated[str, typer.Argument(help="A feature's name or key.")],
     id: Annotated[str, typer.Argument(help="A clip's id.")],
     out: Annotated[Path | None, typer.Option(help="The PNG file to write (default: shown in the terminal).")] = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """A picture of one clip's feature: in the terminal where it can show one, else as a PNG file."""
-    from acoustic_kit.cli.console import inline_picture
     from acoustic_kit.errors import UsageError
     from acoustic_kit.picture import draw
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from acoustic_kit.cli.app import folder_of, workspace_of
-from acoustic_kit.cli.console import duration, listed, print_json, print_table, progress, say, shown
+from acoustic_kit.cli.console import Json, duration, listed, print_json, print_table, progress, say, shown
 from acoustic_kit.cli.features import all_cores, say_failures
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ Assignments = Annotated[
 Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes for features (default: one a core).")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where torch recipes train.")]
 commands = typer.Typer(no_args_is_help=True, help="Recipes: one file a documented solution.")
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def register(app: typer.Typer) -> None:

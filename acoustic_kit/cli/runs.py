@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.console import duration, print_json, print_table, say
+from acoustic_kit.cli.console import Json, duration, print_json, print_table, say
 
 if TYPE_CHECKING:
     from acoustic_kit.runs import Placing, Run, Standing
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def list_(
     ctx: typer.Context,
     metric: Annotated[str | None, typer.Option(help="Rank by this metric instead of the workspace's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Json = False,
 ) -> None:
     """The leaderboard.
 
@@ -108,7 +108,7 @@ def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any
 def show(
     ctx: typer.Context,
     run: Annotated[str, typer.Argument(help="The run's name, or enough of its beginning or end.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Json = False,
 ) -> None:
     """One run: what produced it, and how it scores."""
     from acoustic_kit.runs import find_run, open_run

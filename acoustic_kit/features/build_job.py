@@ -84,7 +84,7 @@ class Job:
         source = self.parts[0][0].source
         if source is not None:
             stored = _stored(self.store_url, source.key)
-            return stored.failures[id] if id in stored.failures else stored.read(id)
+            return stored.read(id) if id in stored else stored.failures[id]
         if fingerprint.endswith(SILENCED):
             return Sound(np.zeros(SILENT_RATE, np.float32), SILENT_RATE)
         return self._guarded(id, partial(decode, self.paths[id]))

@@ -22,6 +22,8 @@ MAX_COVARIANCE = 4000  # columns
 MIN_RANDOMISED = 2000  # rows and columns
 RANDOMISED_SHARE = 0.1  # of the components
 
+FIT_NAME = "pca_fit"  # what the store calls a fit, as it calls a feature by its name
+
 Solver = Literal["full", "covariance_eigh", "randomized"]
 
 
@@ -117,7 +119,7 @@ class Pca(Feature):
             return replace(self, fit=PcaFit(*map(held.read, names)))
         except (KeyError, DamagedError):  # not there yet, or to be made again
             fit = self._fit(store)
-        with store.writer(self.fit_key, "float32", {"name": "pca_fit", "pca": self.parameters()}) as writer:
+        with store.writer(self.fit_key, "float32", {"name": FIT_NAME, "pca": self.parameters()}) as writer:
             clips = [(name, self.training.digest) for name in names]
             for block in writer.plan(clips, rebuild=names):
                 block.write(getattr(fit, name) for name in names)
@@ -126,7 +128,7 @@ class Pca(Feature):
     @property
     def fit_key(self) -> str:
         """The name under which the store holds the fit: one array for each field of ``PcaFit``."""
-        return self.key.replace("pca-", "pca_fit-")
+        return fit_key(self.key)
 
     def _fit(self, store: FeatureStore) -> PcaFit:
         assert self.training is not None
@@ -150,6 +152,11 @@ class Pca(Feature):
         if self.fit is None:
             raise AkitError("this pca is not fitted; `ready` fits it")
         return list(self.fit.transform(np.stack(sources)))
+
+
+def fit_key(key: str) -> str:
+    """The key of the fit that the pca of this key is made with."""
+    return f"{FIT_NAME}-{key.removeprefix(f'{Pca.name}-')}"
 
 
 def fit_pca(rows: np.ndarray, n_components: int | float, scale: bool = True) -> PcaFit:

@@ -53,7 +53,7 @@ def power_blocks(
     check_wave(wave)
     padded = np.pad(wave.astype(np.float32, copy=False), n_fft // 2, mode=pad_mode)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
-    window = _hann(n_fft).astype(precision, copy=False)
+    window = hann(n_fft).astype(precision, copy=False)
     windowed = np.empty((BLOCK, n_fft), dtype=precision)
     for start in range(0, len(frames), BLOCK):
         block = frames[start : start + BLOCK]
@@ -85,7 +85,7 @@ def mel_spectrogram(
 
 
 @lru_cache(maxsize=16)
-def _hann(n: int) -> np.ndarray:
+def hann(n: int) -> np.ndarray:
     """Periodic Hann window: float64 (n,)."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 

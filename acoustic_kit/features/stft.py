@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import scipy.fft
 
-from acoustic_kit.features.spectrum import BLOCK, frame_count
+from acoustic_kit.features.spectrum import BLOCK, frame_count, hann
 from acoustic_kit.features.wave import check_wave
 
 
@@ -72,11 +72,6 @@ def istft(spectra: np.ndarray, weights: np.ndarray, hop_length: int, n: int) -> 
         _overlap_add(scipy.fft.irfft(weighted[:count], n_fft), window, wave, squares, start * hop_length, hop_length)
     inside = slice(n_fft // 2, n_fft // 2 + n)
     return wave[inside] / np.maximum(squares[inside], np.finfo(np.float32).tiny)
-
-
-def hann(n: int) -> np.ndarray:
-    """Periodic Hann window: float64 (n,)."""
-    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
