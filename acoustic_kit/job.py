@@ -151,8 +151,9 @@ def predict_rows(job: Job, fold: Fold, model: Any, rows: pl.DataFrame, stored: S
     Returns them with the ids of those clips. Raises AkitError for a recipe that breaks its contract.
     """
     usable = _readable(rows, stored)
-    probabilities = np.tile(_class_frequencies(fold.train.labels, fold.n_classes), (len(rows), 1))
-    probabilities[rows["id"].is_in(usable["id"].to_list()).to_numpy()] = _predict(job, model, usable, stored)
+    probabilities = np.tile(class_frequencies(fold), (len(rows), 1))
+    held = rows["id"].is_in(usable["id"].to_list()).to_numpy()
+    probabilities[held] = checked_predictions(job.recipe, job.settings, model, job.clips(usable, stored))
     return Predictions(tuple(rows["id"]), probabilities), sorted(set(rows["id"]) - set(usable["id"]))
 
 
@@ -162,20 +163,22 @@ def _readable(rows: pl.DataFrame, stored: Stored) -> pl.DataFrame:
     return rows.filter(np.array(held, dtype=bool))
 
 
-def _predict(job: Job, model: Any, rows: pl.DataFrame, stored: Stored) -> np.ndarray:
-    """The recipe's predictions of rows that have features, checked: float64 (rows, classes)."""
-    if not len(rows):
-        return np.empty((0, len(job.classes)))
-    name = job.recipe.name
-    found = job.recipe.predict(model, job.clips(rows, stored), job.settings).astype(np.float64)
-    if found.shape != (len(rows), len(job.classes)):
-        raise AkitError(
-            f"{name}: predict gave shape {found.shape} for {len(rows)} clips and {len(job.classes)} classes."
-        )
+def checked_predictions(recipe: Recipe, settings: Settings, model: Any, clips: Clips) -> np.ndarray:
+    """A recipe's predictions of clips that have features: float64 (clips, classes), rows that sum to one do so exactly.
+
+    Raises AkitError where the recipe breaks its contract.
+    """
+    n_classes = len(clips.classes)
+    if not len(clips):
+        return np.empty((0, n_classes))
+    name = recipe.name
+    found = recipe.predict(model, clips, settings).astype(np.float64)
+    if found.shape != (len(clips), n_classes):
+        raise AkitError(f"{name}: predict gave shape {found.shape} for {len(clips)} clips and {n_classes} classes.")
     if not np.isfinite(found).all() or (found < 0).any() or (found > 1 + 1e-3).any():
         raise AkitError(f"{name}: predict gave values that are not between 0 and 1.")
     found = np.minimum(found, 1)
-    if job.task == "single":
+    if clips.task == "single":
         total = found.sum(axis=1, keepdims=True)
         if not np.allclose(total, 1, atol=1e-3):
             raise AkitError(
@@ -185,9 +188,10 @@ def _predict(job: Job, model: Any, rows: pl.DataFrame, stored: Stored) -> np.nda
     return found
 
 
-def _class_frequencies(labels: np.ndarray, n_classes: int) -> np.ndarray:
+def class_frequencies(fold: Fold) -> np.ndarray:
     """The share of the training clips that have each class: float64 (classes,)."""
-    return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=n_classes) / len(labels)
+    labels = fold.train.labels
+    return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=fold.n_classes) / len(labels)
 
 
 def stored_features(job: Job, folds: Sequence[str], workers: int, events: RunEvents) -> dict[str, Stored]:

@@ -1,9 +1,12 @@
 """Recipes: one file a solution, with its settings, features, training and prediction.
 
 A recipe is a Python file that defines ``Settings`` (a sub-class of `Settings`), ``features(s)``, ``train(fold, s)``
-and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``. ``FAST`` is its small form, for
-``--fast``; ``search(trial)`` gives the settings that a trial of ``akit recipe tune`` tries. Its docstring's first line
-is its title; the lines that begin with ``Source:``, ``Published:`` and ``Differs:`` say where it comes from.
+and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``, which gives the bare network and
+loads no pretrained weights: that is for ``train``. Where it has to look up the shape of such weights, ``backbone(s)``
+gives that shape, a run keeps it, and ``build_model(s, n_classes, backbone)`` takes it. ``FAST`` is the recipe's small
+form, for ``--fast``; ``search(trial)`` gives the settings that a trial of ``akit recipe tune`` tries. Its docstring's
+first line is its title; the lines that begin with ``Source:``, ``Published:`` and ``Differs:`` say where it comes from.
+``WRITE_UP`` has what stood there of each setting, beside which ``akit recipe show`` sets the defaults.
 
 A solution that was published with several settings is several recipes in one file: ``VARIANTS`` maps each one's name to
 its own defaults, and the file's name is no recipe's. ``Published NAME:`` speaks of one variant only. Settings may
@@ -15,6 +18,7 @@ from __future__ import annotations
 import ast
 import difflib
 import fnmatch
+import hashlib
 import importlib.util
 import re
 import sys
@@ -70,8 +74,15 @@ class Recipe:
 
     @property
     def doc(self) -> str:
-        """The documentation: what the solution is, its source, its published score, what differs."""
-        return (self.module.__doc__ or "").strip()
+        """The documentation: what the solution is, its source, its published score, what differs.
+
+        That of a variant leaves out what was published of the others.
+        """
+        doc, variants = (self.module.__doc__ or "").strip(), getattr(self.module, "VARIANTS", {})
+        others = set(variants) - {self.name} if self.name in variants else ()
+        for other in others:
+            doc = re.sub(rf"^Published {re.escape(other)}:.*\n(?:[ \t]+\S.*\n)*", "", doc, flags=re.M)
+        return doc
 
     def note(self, name: str) -> str:
         """A labelled line of the documentation (`Source`, `Published`, `Differs`), or an empty string."""
@@ -151,6 +162,18 @@ class Recipe:
         """The bare model of a torch recipe, untrained."""
         return self.module.build_model(self._settings(settings), n_classes)
 
+    def backbone(self, settings: Settings) -> dict[str, Any] | None:
+        """What `build_model` looks up outside the settings, as JSON: a run keeps it, so that its model builds anywhere.
+
+        None for recipes that look nothing up, which therefore define no `backbone(s)`.
+        """
+        return self.module.backbone(settings) if hasattr(self.module, "backbone") else None
+
+    def rebuild_model(self, settings: Settings, n_classes: int, backbone: dict[str, Any] | None) -> Any:
+        """The bare model that a run trained, from what the run keeps: without pretrained weights, without a network."""
+        given = (settings, n_classes) if backbone is None else (settings, n_classes, backbone)
+        return self.module.build_model(*given)
+
     def train(self, fold: Fold, settings: Settings) -> Any:
         """Fit the model of one fold."""
         return self.module.train(fold, settings)
@@ -180,10 +203,15 @@ def find_recipes(folders: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None) -> Recipe:
+def source_digest(source: str) -> str:
+    """The SHA-256 of a recipe's text."""
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None, *, called: str = "") -> Recipe:
     """Load a recipe by name, from the folders of `recipe_folders`, or by the path of its file. This runs the file.
 
-    By its path, a file of several recipes has the defaults of its `Settings`.
+    By its path, a file of several recipes has the defaults of its `Settings`, and its name is `called`, or the file's.
 
     Raises
     ------
@@ -202,7 +230,7 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None)
         path = known[str(name_or_path)]
     elif not path.is_file():
         raise UsageError(f"There is no recipe file {path}.")
-    module = _execute(path)
+    module = _execute(path, called or path.stem)
     missing = [part for part in ("Settings", "features", "train", "predict") if not hasattr(module, part)]
     if missing:
         raise AkitError(
@@ -212,7 +240,7 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None)
     if required:
         raise AkitError(f"{path}: every setting needs a default: {', '.join(required)}.")
     variants = getattr(module, "VARIANTS", {}) if named else {}
-    name = str(name_or_path) if variants else path.stem
+    name = str(name_or_path) if variants else called or path.stem
     return Recipe(name, path.resolve(), path.read_text("utf-8"), module, named, variants.get(name, {}))
 
 
@@ -310,15 +338,15 @@ def _variants(path: Path) -> list[str]:
     return []
 
 
-def _execute(path: Path) -> ModuleType:
-    name = f"_akit_recipe_{path.stem}"
+def _execute(path: Path, called: str) -> ModuleType:
+    name = f"_akit_recipe_{called}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pydantic and pickle look a class up by its module
+    sys.modules[name] = module  # pydantic and skops look a class up by its module
     try:
-        spec.loader.exec_module(module)
+        # Not by the spec's loader: it would run a compiled file that lies beside a recipe from elsewhere in its place.
+        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         line = getattr(error, "lineno", None) or _last_line(error, path)
         where = f"{path}, line {line}" if line else str(path)

@@ -29,8 +29,8 @@ def one_hot_column(clips: Clips, column: str, values: Sequence[Hashable], defaul
     """
     if column not in clips.rows.columns:
         raise AkitError(
-            f"The data set has no column {column!r}, which this recipe looks at beside the sound.\n"
-            f"Run it without: --set {column}=none."
+            f"The clips have no column {column!r}, which this recipe looks at beside the sound.\n"
+            f"Train it without: --set {column}=none. New clips to predict get it from a file: --table FILE.csv."
         )
     place = {value: i for i, value in enumerate(values)}
     found = [place.get(value, place[default]) for value in clips.rows[column].to_list()]

@@ -7,20 +7,22 @@ what the write-up did: one model, trained on every clip. The folds are the hones
 Source: github.com/Maunberg/ITMO-Acoustic-Event-Detectin-2025 @ 2de42cc: README, notebook and scripts, where they
   differ the notebook, which ran. AST: Gong, Chung and Glass 2021, MIT/ast-finetuned-audioset-10-10-0.4593.
 Published: macro-F1 0.89353 on the private leaderboard, 41 classes; about 4 hours on one P100.
-Differs: Reproduced although it was hardly meant, with the intent as an option:
-  - The transformer sees a sequence of length one, so its attention has nothing to choose from: its queries and keys
-    get no gradient, it is 12 residual layers. `--set head_input=tokens` gives it the AST's own tokens, averaged over
-    frequency and over 4 steps of time, and leaves out the Inception blocks, for which they are no image.
-  - The README reads as if the AST were only asked for features; the code fine-tunes it. `--set ast=frozen` does the
-    former, with embeddings from the feature store.
+Differs: Kept as it ran, though hardly meant, with the intent as an option:
+  - head_input: the transformer sees a sequence of length one, so its attention has nothing to choose from: its queries
+    and keys get no gradient, it is 12 residual layers. `--set head_input=tokens` gives it the AST's own tokens,
+    averaged over frequency and over 4 steps of time, and leaves out the Inception blocks, for which they are no image.
+  - ast: the README reads as if the AST were only asked for features; the code fine-tunes it. `--set ast=frozen` does
+    the former, with embeddings from the feature store.
   Not reproduced, with the original as an option:
-  - As executed, the output layer had 131,072 outputs, the input's size given for the number of classes; labels used
-    the first 41. `--set head_outputs=131072` does so. Here there are as many as classes.
+  - head_outputs: as executed, the output layer had 131,072 outputs, the input's size given for the number of classes;
+    labels used the first 41. Here there are as many as classes: the others only learn to be small.
+    `--set head_outputs=131072` has them.
   Not reproduced:
-  - Its local F1 is of clips that it had trained on. Here folds are held out.
-  - The script predicts with dropout on, the notebook without: without.
-  - It trains in float32; here bf16 on GPUs that have it. Waves are kept in 16 bits. A single clip that is left over
-    joins the last batch. A clip of less than a frame (25 ms) made it fail and is filled up here.
+  - Its local F1 is of clips that it had trained on, and says nothing. Here folds are held out.
+  - The script predicts with dropout on, the notebook without: without, as the notebook is what ran.
+  - bf16 on GPUs that have it, for speed; there float32. Waves are kept in 16 bits, half the space of float32.
+  - A single clip that is left over joins the last batch, as batch normalisation is poor on one clip.
+  - A clip of less than a frame (25 ms) is filled up with zeros; it made the original fail.
 """
 
 import math
@@ -64,6 +66,11 @@ class Settings(akit.Settings):
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
 
 
+WRITE_UP = {
+    "ast": "finetune", "weights": "MIT/ast-finetuned-audioset-10-10-0.4593", "head_input": "pooled",
+    "head_outputs": 131072, "dropout": 0.4, "epochs": 15, "batch_size": 10, "lr": 1e-5, "lr_epochs": 5,
+    "lr_factor": 0.1,
+}  # fmt: skip
 FAST = akit.Fast(clips_per_class=2, folds=2, settings={"weights": TINY, "epochs": 1})
 
 
@@ -198,11 +205,16 @@ class AstInception(nn.Module):
         return self.head(made.last_hidden_state if isinstance(self.head, TokenHead) else made.pooler_output)
 
 
-def build_model(s: Settings, n_classes: int) -> nn.Module:
+def backbone(s: Settings) -> dict[str, Any]:
+    """The AST's configuration, which a run keeps: `build_model` then needs no weights to look it up."""
+    return encoder_shape(s)
+
+
+def build_model(s: Settings, n_classes: int, backbone: dict[str, Any] | None = None) -> nn.Module:
     """The whole network with random weights; with `ast=frozen`, the head."""
     if s.head_outputs is not None and s.head_outputs < n_classes:
         raise UsageError(f"head_outputs is {s.head_outputs}; it must be at least {n_classes}, the number of classes.")
-    shape = encoder_shape(s)
+    shape = backbone or encoder_shape(s)
     if s.head_input == "pooled":
         head: nn.Module = InceptionHead(s, shape["hidden_size"], n_classes)
     else:

@@ -5,9 +5,15 @@ New against `wideresnet`: the blocks, which hand what one group of channels sees
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5,
   DenseNet&.Res2Net&.WideResNet/res2net50.py; the blocks are those of S. Gao et al., Res2Net, TPAMI 2021.
 Published: none of its own (its predictions were not kept); the write-up's ensemble holds one of its fold models.
-Differs: waves are resampled by soxr and kept in 16 bits; bf16 on GPUs that have it. The original also carries
-  2,049,128 parameters that it never uses. Torchvision has no weights for it. Each fold keeps its best epoch, as
-  published; `--set checkpoint=last` is the honest variant.
+Differs:
+  - Waves are resampled by soxr and kept in 16 bits, as for every recipe: one resampler, and half the space of float32.
+    There torchaudio's sinc filter, and float32.
+  - bf16 on GPUs that have it, for speed; there float32.
+  - The published text divides where it meant whole numbers (a padding of `7 / 2`), and does not run; whole here.
+  - The original also carries 2,049,128 parameters that it never uses, of a norm and a classifier: left out.
+  - There is no `pretrained`, as torchvision has no weights for it; the original used none either.
+  As published, though it flatters: each fold keeps the epoch that was best on its validation clips.
+  `--set checkpoint=last` is the honest variant.
 """
 
 from collections.abc import Callable
@@ -47,6 +53,11 @@ class Settings(akit.Settings):
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
 
 
+WRITE_UP = {
+    "sample_rate": 32000, "seconds": 4.0, "n_mels": 128, "max_mask_bands": 20, "max_mask_frames": 40, "base_width": 26,
+    "salience": "manifest", "salience_width": 64, "mixup": 1.0, "label_smoothing": 0.1, "dropout": 0.3, "epochs": 120,
+    "batch_size": 128, "lr": 1e-3, "weight_decay": 1e-3, "rho": 0.05, "checkpoint": "best",
+}  # fmt: skip
 FAST = akit.Fast(
     clips_per_class=8,
     folds=2,

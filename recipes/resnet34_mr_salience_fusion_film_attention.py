@@ -6,8 +6,14 @@ attention that all channels share, random crops, and a schedule by batch.
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5,
   ResNet/resnet34_mr_salience_fusion_film_attention.py.
 Published: UrbanSound8K, mean of eight fold models on folds 9 and 10: accuracy 0.851, 0.8*accuracy+0.2*f1 0.853.
-Differs: waves are resampled by soxr and kept in 16 bits; bf16 on GPUs that have it. Each fold keeps its best epoch, as
-  published; `--set checkpoint=last` is the honest variant.
+Differs:
+  - Waves are resampled by soxr and kept in 16 bits, as for every recipe: one resampler, and half the space of float32.
+    There torchaudio's sinc filter, and float32.
+  - bf16 on GPUs that have it, for speed; there TF32.
+  - The published text divides where it meant whole numbers (a padding of `7 / 2`), and does not run; whole here.
+  - The report has the CBAMs in the residual blocks, the code one after each stage: so here, as it scored.
+  As published, though it flatters: each fold keeps the epoch that was best on its validation clips.
+  `--set checkpoint=last` is the honest variant.
 """
 
 from functools import partial
@@ -52,6 +58,13 @@ class Settings(akit.Settings):
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
 
 
+WRITE_UP = {
+    "sample_rate": 32000, "seconds": 4.0, "n_fft": (2048, 1024), "n_mels": 128, "max_mask_bands": 20,
+    "max_mask_frames": 80, "salience": "manifest", "salience_width": 64, "gru_width": 256, "mixup": 1.0,
+    "mixup_share": 0.9, "balanced": False, "label_smoothing": 0.1, "dropout": 0.4, "epochs": 160, "warm_up_epochs": 5,
+    "batch_size": 128, "lr": 1e-3, "weight_decay": 1e-4, "rho": 0.05, "clip_norm": 2.0, "checkpoint": "best",
+    "pretrained": False,
+}  # fmt: skip
 FAST = akit.Fast(
     clips_per_class=8,
     folds=2,

@@ -5,8 +5,13 @@ a search: `akit recipe tune resnet34_pcen_sam_8f_200e --trials 300 --set epochs=
 
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5, ResNet/optuna/resnet34_pcen_sam_8f_200e.py.
 Published: UrbanSound8K, mean of eight fold models on folds 9 and 10: accuracy 0.872, 0.8*accuracy+0.2*f1 0.873.
-Differs: waves are resampled by soxr and kept in 16 bits; bf16 on GPUs that have it, so that no loss is scaled (the
-  original took SAM's second gradient without undoing the scale). Each fold keeps its best epoch, as published;
+Differs:
+  - Waves are resampled by soxr and kept in 16 bits, as for every recipe: one resampler, and half the space of float32.
+    There torchaudio's sinc filter, and float32.
+  - bf16 on GPUs that have it, for speed; there fp16 with a scaled loss.
+  - The published text divides where it meant whole numbers (a padding of `7 / 2`), and does not run; whole here.
+  - The original took SAM's second gradient without undoing that scale, which AdamW hardly notices; bf16 needs none.
+  As published, though it flatters: each fold keeps the epoch that was best on its validation clips.
   `--set checkpoint=last` is the honest variant.
 """
 
@@ -49,6 +54,12 @@ class Settings(akit.Settings):
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
 
 
+WRITE_UP = {
+    "sample_rate": 32000, "seconds": 4.0, "n_fft": 2048, "hop_length": 320, "n_mels": 128,
+    "freq_mask_ratio": 0.1454714917791759, "max_mask_frames": 84, "mixup": 1.8855049141520537, "label_smoothing": 0.1,
+    "dropout": 0.0, "epochs": 200, "warm_up_epochs": 2, "batch_size": 256, "lr": 0.0012817574949798138,
+    "weight_decay": 0.00026743110625072756, "rho": 0.0724398361671321, "checkpoint": "best", "pretrained": False,
+}  # fmt: skip
 FAST = akit.Fast(
     clips_per_class=8,
     folds=2,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import sys
+import textwrap
 import time
-from operator import attrgetter
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from acoustic_kit.runs import Run
     from acoustic_kit.tuning import TuneEvents, TuneResult
     from acoustic_kit.workspace import Workspace
+    from acoustic_kit.write_up import Compared
 
 Assignments = Annotated[
     list[str] | None,
@@ -31,6 +36,7 @@ Assignments = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes for features (default: one a core).")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where torch recipes train.")]
+_LABEL = re.compile(r"(Source|Published|Differs)\b[^:]*:")
 commands = typer.Typer(no_args_is_help=True, help="Recipes: one file a documented solution.")
 
 
@@ -91,20 +97,64 @@ def show(
     name: Annotated[str, typer.Argument(help="A recipe's name or file.")],
     as_json: Json = False,
 ) -> None:
-    """One recipe: documentation and settings."""
+    """One recipe: its documentation, and each setting beside what the write-up has.
+
+    ≠ marks a setting that is not as it stood there; the documentation says why.
+    """
     from acoustic_kit.recipe import load_recipe
+    from acoustic_kit.write_up import compare
 
     recipe = load_recipe(name, _workspace_recipes(ctx))
+    settings = compare(recipe)
     if as_json:
-        print_json(_as_json(recipe))
+        print_json(_as_json(recipe) | {"write_up": [_compared_as_json(setting) for setting in settings]})
         return
-    typer.echo(f"{recipe.name} ({recipe.path})\n\n{recipe.doc}\n")
-    defaults, fast = recipe.settings(), recipe.fast.settings
+    typer.echo(f"{recipe.name} ({shown(recipe.path)})\n\n{_wrapped(recipe.doc)}\n")
+    _print_settings(recipe, settings)
+
+
+def _compared_as_json(setting: Compared) -> dict[str, Any]:
+    there = {"there": setting.there} if setting.said else {}
+    return {"name": setting.name, **there, "here": setting.here, "differs": setting.differs}
+
+
+def _print_settings(recipe: Recipe, settings: list[Compared]) -> None:
+    fast = {key: _value(value) for key, value in recipe.fast.settings.items()}
+    about = [(fast.get(s.name, ""), recipe.fields[s.name].description or "") for s in settings]
+    if not any(setting.said for setting in settings):
+        rows: list[tuple[str, ...]] = [(s.name, _value(s.here), *rest) for s, rest in zip(settings, about, strict=True)]
+        print_table(["setting", "default", "--fast", "meaning"], rows)
+        return
     rows = [
-        (key, attrgetter(key)(defaults), fast.get(key, ""), field.description or "")
-        for key, field in recipe.fields.items()
+        ("≠" if s.differs else "", s.name, _value(s.there) if s.said else "–", _value(s.here), *rest)
+        for s, rest in zip(settings, about, strict=True)
     ]
-    print_table(["setting", "default", "--fast", "meaning"], rows)
+    print_table(["", "setting", "write-up", "here", "--fast", "meaning"], rows)
+    marked = "≠ not as in the write-up: see Differs. " if any(s.differs for s in settings) else ""
+    typer.echo(f"\n{marked}– not in the write-up.")
+
+
+def _value(value: object) -> str:
+    """A setting's value, as one would type it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_value, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _wrapped(doc: str) -> str:
+    """A docstring for the screen, as wide as that is: lines that go on are joined, and broken anew."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
+    items: list[tuple[str, str, str]] = []  # what precedes the first line, and all others; the text
+    for line in doc.splitlines():
+        text = line.strip()
+        indent = line[: len(line) - len(text)]
+        if text and items and items[-1][2] and items[-1][1] == indent and not text.startswith("- "):
+            items[-1] = (*items[-1][:2], f"{items[-1][2]} {text}")
+        else:
+            hangs = text.startswith("- ") or _LABEL.match(text)
+            items.append((indent, indent + ("  " if hangs else ""), text))
+    wrap = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(wrap(text, initial_indent=first, subsequent_indent=rest) for first, rest, text in items)
 
 
 @commands.command(epilog="Example: akit recipe new my_idea")
@@ -212,7 +262,7 @@ def _events(bar: OnProgress) -> RunEvents:
 
 
 def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
-    from acoustic_kit.runs import leaderboard
+    from acoustic_kit.leaderboard import leaderboard
 
     if not trained:
         say(f"{run.name} is already there; --fresh runs it again.")

@@ -113,7 +113,7 @@ class Ast(Feature):
         """The weights, which fit the input."""
         if self.weights == LOCAL:
             raise AkitError("this ast was made with weights from a folder, and the store does not know which: name it")
-        how = 'ast:weights=FOLDER on the command line, Ast(weights="FOLDER") in Python.'
+        how = 'ast:weights=FOLDER for a build, --weights FOLDER for akit predict, Ast(weights="FOLDER") in Python.'
         found = find_weights(self.weights, self.revision, how=how)
         settings = ast_settings(found)
         wanted = settings.get("max_length", 1024), settings.get("num_mel_bins", 128)

@@ -83,6 +83,17 @@ class Feature:
         """The feature, able to compute: itself, but where it first has to learn from what the store holds."""
         return self
 
+    def learnt(self, store: FeatureStore, key: str) -> dict[str, np.ndarray]:
+        """What the feature of this key learnt, as arrays by name; none where it learns nothing."""
+        return {}
+
+    def with_learnt(self, fold: str, arrays: Mapping[str, np.ndarray]) -> Feature:
+        """The feature, able to compute, with what `learnt` gave of the models of one fold, named for its key.
+
+        Raises AkitError where that is not what it learns.
+        """
+        return self
+
     def compute(self, source: Any) -> np.ndarray:
         """The feature of one clip. See the sub-class for shapes and units."""
         raise NotImplementedError

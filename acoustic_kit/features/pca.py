@@ -12,7 +12,7 @@ from acoustic_kit.features.feature import Feature, Training
 from acoustic_kit.features.stats import Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from acoustic_store import FeatureStore
 
@@ -111,6 +111,8 @@ class Pca(Feature):
         """
         from acoustic_store import DamagedError
 
+        if self.fit is not None:
+            return self
         if self.training is None:
             raise AkitError("a pca is fitted on the training clips of a fold: take it from `for_fold`")
         names = [f.name for f in fields(PcaFit)]
@@ -124,6 +126,21 @@ class Pca(Feature):
             for block in writer.plan(clips, rebuild=names):
                 block.write(getattr(fit, name) for name in names)
         return replace(self, fit=fit)
+
+    def learnt(self, store: FeatureStore, key: str) -> dict[str, np.ndarray]:
+        """The arrays of the ``PcaFit``."""
+        held = store[fit_key(key)]
+        return {f.name: held.read(f.name) for f in fields(PcaFit)}
+
+    def with_learnt(self, fold: str, arrays: Mapping[str, np.ndarray]) -> Pca:
+        """The feature with its fit. Raises AkitError where the arrays are none."""
+        names = [f.name for f in fields(PcaFit)]
+        if sorted(arrays) != sorted(names):
+            raise AkitError(f"a fit of pca is {', '.join(names)}; here is {', '.join(sorted(arrays)) or 'nothing'}")
+        fit = PcaFit(*(np.asarray(arrays[name], np.float32) for name in names))
+        if fit.components.ndim != 2 or not fit.mean.shape == fit.scale.shape == fit.components.shape[1:]:
+            raise AkitError("the arrays of this fit of pca do not fit each other")
+        return replace(self, training=Training(fold, ()), fit=fit)
 
     @property
     def fit_key(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features.ast import Ast
+from acoustic_kit.features.ast import LOCAL, Ast
 from acoustic_kit.features.ast_input import AstInput
 from acoustic_kit.features.feature import Feature
 from acoustic_kit.features.logmel import LogMel
@@ -24,16 +24,21 @@ from acoustic_kit.features.wave import Wave
 FEATURES: dict[str, type[Feature]] = {family.name: family for family in (Wave, LogMel, Pcen, AstInput, Ast, Stats, Pca)}
 
 
-def feature_from_parameters(parameters: Mapping[str, Any]) -> Feature:
+def feature_from_parameters(parameters: Mapping[str, Any], weights: str | None = None) -> Feature:
     """The feature whose `parameters()` these are, as the store keeps them; what it was fitted on is left out.
 
-    Raises AkitError where this version of akit, or of a library that decides values, would compute something else.
+    `weights` is a folder with the weights of a model that computes features, where they are not to be fetched: they
+    must be the same. Raises AkitError where this version of akit, or of a library that decides values, or those
+    weights, would compute something else.
     """
     wanted = {name: value for name, value in parameters.items() if name != "training"}
+    own: dict[str, Any] = {}
+    if weights is not None and "weights" in wanted:
+        own, wanted = {"weights": weights}, wanted | {"weights": LOCAL, "revision": None}
     try:
         family = FEATURES[wanted["name"]]
-        own = {f.name: wanted[f.name] for f in fields(family) if f.name in wanted}
-        feature = family(**{name: _from_json(value) for name, value in own.items()})
+        own = {f.name: wanted[f.name] for f in fields(family) if f.name in wanted} | own
+        feature = family(**{name: _from_json(value, weights) for name, value in own.items()})
     except (KeyError, TypeError) as error:
         raise AkitError(
             f"A feature with the parameters {dict(parameters)} is unknown to this version of akit."
@@ -43,9 +48,9 @@ def feature_from_parameters(parameters: Mapping[str, Any]) -> Feature:
     return feature
 
 
-def _from_json(value: Any) -> Any:
+def _from_json(value: Any, weights: str | None) -> Any:
     if isinstance(value, Mapping):
-        return feature_from_parameters(value)
+        return feature_from_parameters(value, weights)
     return tuple(value) if isinstance(value, list) else value
 
 

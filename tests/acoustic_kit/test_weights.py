@@ -394,7 +394,8 @@ def test_missing_weights_say_what_was_looked_for_and_the_two_ways_to_get_them(
     assert first.startswith(f"No weights {name}: there is no such folder, the cache {cache} lacks them, and {reason}")
     assert rest == [
         f"Where there is a network: hf download {name} {files} --local-dir FOLDER",
-        'Then name that folder: ast:weights=FOLDER on the command line, Ast(weights="FOLDER") in Python.',
+        "Then name that folder: ast:weights=FOLDER for a build, --weights FOLDER for akit predict, "
+        'Ast(weights="FOLDER") in Python.',
     ]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import acoustic_kit
-from acoustic_kit.competition import blend_runs
+from acoustic_kit.ensemble import blend_runs
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import LogMel, Pca, Stats, Wave, build_features, for_folds
 from acoustic_kit.features.wave import decode, resample, trim

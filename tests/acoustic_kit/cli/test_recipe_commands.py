@@ -1,7 +1,9 @@
-"""`akit recipe run` and `tune` as users type them: patterns, settings from a file, leaks, and metrics that are sums."""
+"""`akit recipe show`, `run` and `tune` as users type them: write-ups, patterns, leaks, and metrics that are sums."""
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +177,63 @@ def test_seeds_of_one_setting_are_one_row_with_their_mean(workspace: Workspace) 
     names = re.search(r"stats_pca_linear-\w{8}, \w{8}, \w{8}", row)
     assert names
     akit("-C", root, "blend", "--runs", names[0])  # as the row prints them
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "says"),
+    [
+        (
+            "itmo_ast_inception",
+            [r"≠  head_outputs +131072 +none", r" +lr +1e-05 +1e-05", r" +micro_batch +– +none"],
+            ["a sequence of length one", "--set head_input=tokens", "131,072 outputs", "dropout on", "bf16"],
+        ),
+        (
+            "eat_s_us8k",
+            [
+                r"≠  ema +0\.995, never used +none",
+                r"≠  checkpoint +last; or best on test +last",
+                r" +seq_len +90112 +90112",
+            ],
+            ["kept up and never used", "best\n    on the test fold", "start at zero", "crashed", "accuracy 0.855"],
+        ),
+        (
+            "freesound_mobilenet_pca",
+            [r"≠  erasing +0\.5, never ran +0\.0", r"≠  balanced +true, never used +false", r" +last_epochs +– +15"],
+            ["the code never calls it", "not passed on", "geometric", "fitted on the clips of all folds", "22.05 kHz"],
+        ),
+    ],
+)
+def test_show_sets_the_write_up_beside_the_recipe_and_names_its_quirks(
+    name: str, rows: list[str], says: list[str]
+) -> None:
+    shown = akit("recipe", "show", name).stdout
+    assert [row for row in rows if not re.search(f"^{row}", shown, flags=re.M)] == []
+    assert [words for words in says if words not in shown] == []
+    assert "\n≠ not as in the write-up: see Differs. – not in the write-up.\n" in shown
+    settings = {setting["name"]: setting for setting in document("recipe", "show", name, "--json")["write_up"]}
+    marked = re.findall(r"^≠  (\S+)", shown, flags=re.M)
+    assert [key for key, setting in settings.items() if setting["differs"]] == marked
+    assert settings["micro_batch"] == {"name": "micro_batch", "here": None, "differs": False}
+    assert settings["epochs"]["there"] == settings["epochs"]["here"]
+
+
+def test_show_says_nothing_of_a_write_up_where_there_is_none() -> None:
+    shown = akit("recipe", "show", "stats_pca_linear").stdout
+    assert re.search(r"^setting +default +--fast +meaning$", shown, flags=re.M)
+    assert re.search(r"^C +0\.1 ", shown, flags=re.M)
+    assert "write-up" not in shown
+
+
+def test_show_fits_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    app(["recipe", "show", "itmo_ast_inception"], standalone_mode=False)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "Source: github.com/Maunberg/ITMO-Acoustic-Event-Detectin-2025 @ 2de42cc: README, notebook and" in lines
+    assert "  - Its local F1 is of clips that it had trained on, and says nothing. Here folds are held out." in lines

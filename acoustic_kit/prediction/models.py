@@ -1,0 +1,279 @@
+"""Trained runs and blends of them, found, checked and ready to predict."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features import Feature, feature_from_parameters
+from acoustic_kit.features.ast import LOCAL
+from acoustic_kit.features.learnt import with_learnt
+from acoustic_kit.fold import Task
+from acoustic_kit.prediction.saved_models import check_model, load_model
+from acoustic_kit.recipe import Recipe, Settings, load_recipe, recipe_folders, source_digest
+from acoustic_kit.runs import RECORD_NAME, Run, RunRecord, find_run, open_run
+from acoustic_kit.sidecar import read_sidecar
+from acoustic_kit.weights import TENSORS, find_weights
+from acoustic_kit.workspace import CONFIG_NAME, Workspace
+
+if TYPE_CHECKING:
+    from acoustic_kit.blending import Blend
+
+OnNote = Callable[[str], None]
+HUB_NAME = r"\w[\w.-]*/\w[\w.-]*"  # no path that could lead out of the run's folder
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run that predicts, with its fold models, or some of them."""
+
+    run: Run
+    folds: tuple[str, ...]
+    recipe: Recipe
+    settings: Settings
+    features: Mapping[str, Feature]  # by the recipe's names
+
+    def features_of(self, fold: str) -> dict[str, Feature]:
+        """What the model of a fold reads, able to compute; what learns is another feature for each run and fold."""
+        return with_learnt(self.run.path / "folds" / fold, self.features, f"{self.run.name}/{fold}")
+
+    def model(self, fold: str, device: str) -> Any:
+        """The model of a fold. Raises AkitError where it cannot be read, or does not fit the recipe."""
+        record = self.run.record
+
+        def build() -> Any:
+            return self.recipe.rebuild_model(self.settings, len(record.classes), record.backbone)
+
+        return load_model(self.run.path / "folds" / fold, build, device)
+
+    def frequencies(self, fold: str) -> np.ndarray:
+        """What a fold's model says of a clip that cannot be read: float64 (classes,)."""
+        return np.array(self.run.done[fold].frequencies)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A run, or a blend of runs."""
+
+    name: str
+    members: tuple[Member, ...]
+    classes: dict[str, int]  # class name → the data set's own index
+    task: Task
+    metric: str  # that a submission is written for
+    label_separator: str
+    blend: Blend | None  # of the members; None for one run
+
+    @property
+    def n_models(self) -> int:
+        """Fold models in all."""
+        return sum(len(member.folds) for member in self.members)
+
+    @property
+    def compares_clips(self) -> bool:
+        """Whether a clip's prediction depends on the others, as ranks do."""
+        return self.blend is not None and self.blend.method == "rank"
+
+    def combined(self, stack: np.ndarray) -> np.ndarray:
+        """The members' predictions (members, clips, classes) as one: float64 (clips, classes)."""
+        if self.blend is None:
+            return np.asarray(stack[0])
+        try:
+            return self.blend.predict(stack)
+        except ValueError as error:  # its numbers come from a file
+            raise AkitError(f"{self.name}: the blend does not fit its runs: {error}.") from error
+
+
+def open_predictor(
+    what: str | Path,
+    folder: Path = Path(),
+    *,
+    trust: bool = False,
+    weights: Path | None = None,
+    on_note: OnNote = lambda _: None,
+) -> Predictor:
+    """Open a run or a blend for prediction.
+
+    Parameters
+    ----------
+    what : a run's folder, a submission's JSON, or a run's name in the workspace that `folder` lies in. The runs of a
+        blend lie in that workspace, in `runs/` beside the JSON's folder or beside the JSON, or beside the JSON itself
+    trust : execute the recipes in the run folders where they are not installed here, and load what types their
+        scikit-learn models hold
+    weights : the folder with the weights of a model that computes features, where a run needs one
+    on_note : hears what the user should know
+
+    Raises UsageError where there is no such run, AkitError where it cannot predict here.
+
+    """
+    path, workspace = Path(what), _workspace(folder)
+    opener = _Opener(workspace.recipes_path if workspace else None, trust, weights, on_note)
+    if path.suffix == ".json" and path.name != RECORD_NAME and path.is_file():
+        return _open_blend(path, workspace, opener)
+    if path.name == RECORD_NAME:
+        path = path.parent
+    if not (path / RECORD_NAME).is_file():
+        if workspace is None:
+            raise UsageError(
+                f"{what} is neither a run's folder nor a submission's JSON, and {folder.resolve()} is in no workspace "
+                "that could have a run of this name."
+            )
+        path = find_run(workspace.runs_path, str(what))
+    member = opener.member(open_run(path))
+    if missing := member.run.missing_folds:
+        on_note(f"{member.run.name} is not finished: fold {', '.join(missing)} is left out.")
+    record = member.run.record
+    return _predictor(record.name, [member], record.metric, None)
+
+
+def _open_blend(path: Path, workspace: Workspace | None, opener: _Opener) -> Predictor:
+    from acoustic_kit.blending import Blend
+
+    sidecar, here = read_sidecar(path), path.absolute().parent
+    places = [here, here / "runs", here.parent / "runs", *([workspace.runs_path] if workspace else [])]
+    members = []
+    for one in sidecar.runs:
+        found = next((place / one.name for place in places if (place / one.name / RECORD_NAME).is_file()), None)
+        if found is None:
+            looked = ", ".join(dict.fromkeys(map(str, places)))
+            raise UsageError(f"{path} blends the run {one.name}, which is in none of {looked}.")
+        members.append(opener.member(open_run(found), one.fold))
+    blend = Blend.from_dict(sidecar.blend)
+    if len(blend.weights) != len(members) or blend.task != members[0].run.record.task:
+        raise AkitError(f"{path} is damaged: what it blends is not what it says of the blend.")
+    return _predictor(path.stem, members, sidecar.metric, blend)
+
+
+def _predictor(name: str, members: list[Member], metric: str, blend: Blend | None) -> Predictor:
+    record = members[0].run.record
+    for other in (member.run.record for member in members[1:]):
+        if (other.classes, other.task) != (record.classes, record.task):
+            raise AkitError(f"{other.name} was trained for other classes than {record.name}, or in another order.")
+    classes = dict(zip(record.classes, record.class_indices, strict=True))
+    task: Task = "multi" if record.task == "multi" else "single"
+    return Predictor(name, tuple(members), classes, task, metric, record.label_separator or ",", blend)
+
+
+def _workspace(folder: Path) -> Workspace | None:
+    """The workspace that a folder lies in, if it does."""
+    inside = any((parent / CONFIG_NAME).is_file() for parent in (folder.resolve(), *folder.resolve().parents))
+    return Workspace.find(folder) if inside else None
+
+
+@dataclass(frozen=True)
+class _Opener:
+    """How runs are opened."""
+
+    workspace_recipes: Path | None
+    trust: bool
+    weights: Path | None
+    on_note: OnNote
+
+    def member(self, run: Run, fold: str | None = None) -> Member:
+        """A run, or one fold's model of it, ready to predict."""
+        record = run.record
+        if record.imported:
+            raise AkitError(f"{run.name} was imported: it has predictions, but no models that could make others.")
+        folds = [fold] if fold else list(run.done)
+        if not folds or not set(folds) <= set(run.done):
+            raise AkitError(f"{run.path} has no trained model{f' of fold {fold}' if fold else ''}.")
+        recipe = self._recipe(run) if record.recipe_sha256 else None
+        n_classes = len(record.classes)
+        whole = len(record.class_indices) == n_classes and all(len(run.done[f].frequencies) == n_classes for f in folds)
+        if recipe is None or not record.parameters or not whole:
+            raise AkitError(
+                f"{run.name} was trained by an akit that kept less with a run than a prediction needs. "
+                f"Train it again: akit recipe run {record.recipe} --fresh, with the same settings."
+            )
+        if record.backbone is None and hasattr(recipe.module, "backbone"):
+            raise AkitError(f"{run.path / RECORD_NAME} lacks the shape of the backbone. Copy the run's folder again.")
+        try:
+            settings = recipe.settings_class.model_validate(record.settings)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise AkitError(f"The settings in {run.path / RECORD_NAME} do not fit the recipe: {reason}.") from error
+        for name in folds:
+            own_types = f"{recipe.module.__name__}."
+            check_model(run.path / "folds" / name, trusted=self.trust, own_types=own_types)
+        return Member(run, tuple(folds), recipe, settings, self._features(record))
+
+    def _recipe(self, run: Run) -> Recipe:
+        """The installed recipe with the recorded digest, else the run's copy of it, if that is trusted."""
+        record, copy = run.record, run.path / "recipe.py"
+        for path in (p for folder in recipe_folders(self.workspace_recipes) for p in sorted(folder.glob("[!_.]*.py"))):
+            if _digest(path) == record.recipe_sha256:
+                return dataclasses.replace(load_recipe(path), name=record.recipe)
+        if not self.trust:
+            raise AkitError(
+                f"{record.recipe}, as it trained {run.name}, is not installed here: it was changed since, or is from "
+                f"elsewhere.\n{copy} is a copy, which would run as a program: look at it, then add --trust."
+            )
+        if _digest(copy) != record.recipe_sha256:
+            raise AkitError(
+                f"{copy} is missing, or not the recipe that trained {run.name}. Copy the run's folder again."
+            )
+        return load_recipe(copy, called=record.recipe)
+
+    def _features(self, record: RunRecord) -> dict[str, Feature]:
+        features = {}
+        for name, parameters in record.parameters.items():
+            self._check_weights(record, parameters)
+            try:
+                known = _with_resampler(parameters, self.on_note)
+                features[name] = feature_from_parameters(known, str(self.weights) if self.weights else None)
+            except (AkitError, TypeError, ValueError) as error:
+                raise AkitError(
+                    f"{record.name} cannot predict here, for want of its feature {name}: {error}"
+                ) from error
+        return features
+
+    def _check_weights(self, record: RunRecord, parameters: Mapping[str, Any]) -> None:
+        """Raise AkitError where a feature's model has no weights here, or others than it had."""
+        for link in _chain(parameters):
+            if "weights_sha256" not in link:
+                continue
+            wanted = f"SHA-256 {link['weights_sha256']}"
+            if self.weights is None and link.get("weights") == LOCAL:
+                raise AkitError(
+                    f"{record.name} reads the feature {link['name']}, whose weights came from a folder ({wanted}).\n"
+                    "Name one that holds them: --weights FOLDER."
+                )
+            if self.weights is None and not re.fullmatch(HUB_NAME, str(link.get("weights"))):
+                raise AkitError(f"{record.name} names its model's weights by what is no name on the Hugging Face hub.")
+            if self.weights is not None:
+                found = find_weights(str(self.weights), how="--weights FOLDER.").digests()[TENSORS]
+                if found != link["weights_sha256"]:
+                    raise AkitError(f"{self.weights} holds other weights than {record.name} was trained on ({wanted}).")
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return source_digest(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _chain(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The parameters of a feature and of all that it is computed from."""
+    yield parameters
+    for value in parameters.values():
+        if isinstance(value, Mapping):
+            yield from _chain(value)
+
+
+def _with_resampler(parameters: Mapping[str, Any], on_note: OnNote) -> dict[str, Any]:
+    """The parameters with the version of the resampler that is here; another one's waves differ by next to nothing."""
+    from importlib.metadata import version
+
+    found = {k: _with_resampler(v, on_note) if isinstance(v, Mapping) else v for k, v in parameters.items()}
+    if "soxr" in found and found["soxr"] != version("soxr"):
+        on_note(f"The run was trained with soxr {found['soxr']}; here is {version('soxr')}. Waves may differ slightly.")
+        found["soxr"] = version("soxr")
+    return found

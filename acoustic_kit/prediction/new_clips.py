@@ -1,0 +1,129 @@
+"""The clips that are to be predicted: found in files and folders, named as a template names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from acoustic_kit.csv_table import listed, quoted
+from acoustic_kit.datasets.audio_files import audio_files, is_audio
+from acoustic_kit.errors import AkitError, UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+NO_FILE = Path(os.devnull) / "none"  # stands for the file of a clip that has none
+
+
+def clips_at(paths: Sequence[Path]) -> dict[str, Path]:
+    """The audio files at these paths, by id, in order: files as they are, folders at any depth.
+
+    The id is the path below the given folder, or the file's name; where two clips would share one, it is the whole path
+    as given. A clip that is given twice counts once.
+
+    Raises UsageError for a path that is not there, AkitError where there are no audio files.
+    """
+    found: dict[str, tuple[str, Path]] = {}  # absolute path → name, path as given
+    for path in paths:
+        if path.is_dir():
+            here = {path / name: name for name in audio_files(path) if is_audio(name)}
+        elif path.exists():
+            here = {path: path.name}
+        else:
+            raise UsageError(f"There is no file or folder {path}.")
+        for file, name in here.items():
+            found.setdefault(os.path.abspath(file), (name, file))  # noqa: PTH100 (a link stays the link that was named)
+    if not found:
+        raise AkitError(f"There are no audio files in {', '.join(map(str, paths))}.")
+    names = [name for name, _ in found.values()]
+    if len(set(names)) < len(names):
+        names = [file.as_posix() for _, file in found.values()]
+    return dict(zip(names, map(Path, found), strict=True))
+
+
+def clips_of_template(ids: Sequence[str], clips: Mapping[str, Path], *, allow_missing: bool = False) -> dict[str, Path]:
+    """The file of each of a template's ids: the clip of that id, of that file name, or of either without extension.
+
+    Raises AkitError for an id that may be two clips, and for ids without a file: for any, or where `allow_missing`,
+    only if none has one.
+    """
+    found: dict[str, Path] = {}
+    files: dict[str, list[str]] = {}
+    for clip in clips:
+        for name in _names(clip):
+            files.setdefault(name, []).append(clip)
+    for id in ids:
+        matches = [id] if id in clips else files.get(id, [])
+        if len(matches) > 1:
+            raise AkitError(
+                f"The template's id {quoted(id)} may be {matches[0]} or {matches[1]}; give one folder only."
+            )
+        found[id] = clips[matches[0]] if matches else NO_FILE
+    missing = [id for id, path in found.items() if path is NO_FILE]
+    if len(missing) == len(ids) or (missing and not allow_missing):
+        hint = "" if len(missing) == len(ids) else "\n--allow-missing gives such rows the class frequencies."
+        raise AkitError(
+            f"{len(missing)} of the template's {len(ids)} ids have no file among {len(clips)}: {listed(missing)}.{hint}"
+        )
+    return found
+
+
+def read_columns(path: Path, ids: Sequence[str]) -> pl.DataFrame:
+    """What a CSV says of each clip, in the order of `ids`: its columns but the first, which holds ids or file names.
+
+    Raises AkitError for a file that cannot be read, an id that is there twice, and clips that it lacks.
+    """
+    import polars as pl
+
+    try:
+        first = pl.read_csv(path, n_rows=0).columns[0]
+        table = pl.read_csv(path, infer_schema_length=None, schema_overrides={first: pl.String})
+    except (OSError, IndexError, pl.exceptions.PolarsError) as error:
+        raise AkitError(f"{path} cannot be read as CSV: {str(error).partition(chr(10))[0]}.") from error
+    row_of = {id: row for row, id in enumerate(table[first])}
+    if len(row_of) < len(table):
+        raise AkitError(f"{path} has two rows of one clip in its column {quoted(first)}.")
+    rows = {id: row_of[name] for id in ids for name in reversed((id, *_names(id))) if name in row_of}
+    missing = [id for id in ids if id not in rows]
+    if missing:
+        raise AkitError(f"{path} has no row for {len(missing)} of {len(ids)} clips: {listed(missing)}.")
+    return table.drop(first)[[rows[id] for id in ids]]
+
+
+def rows_of(clips: Mapping[str, Path], columns: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Clips as rows of a manifest, with what a user's table says of them."""
+    import polars as pl
+
+    n, stats = len(clips), [_size_and_time(path) for path in clips.values()]
+    rows = pl.DataFrame(
+        {
+            "id": list(clips),
+            "path": [str(path) for path in clips.values()],
+            "label": [[]] * n,
+            "fold": [None] * n,
+            "group": [None] * n,
+            "split": ["test"] * n,
+            "size": [size for size, _ in stats],
+            "mtime_ns": [time for _, time in stats],
+            "content": ["new"] * n,  # no digest: nothing that is built of it outlives the prediction
+        },
+        schema_overrides={"id": pl.String, "label": pl.List(pl.String), "fold": pl.Int64, "group": pl.String},
+    )
+    own = [] if columns is None else [column for column in columns if column.name not in rows.columns]
+    return rows.with_columns(own)
+
+
+def _names(clip: str) -> list[str]:
+    """What a table may call a clip beside its id, each once."""
+    path = PurePosixPath(clip)
+    return list(dict.fromkeys((path.with_suffix("").as_posix(), path.name, path.stem)))
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,50 @@
+"""Predictions as a CSV: a row a clip, or the form of a competition's template."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.prediction.models import Predictor
+from acoustic_kit.prediction.predict import ClipPredictions
+from acoustic_kit.submission import Template, write_submission
+
+
+def write_predictions(
+    path: Path, predictions: ClipPredictions, predictor: Predictor, template: Template | None = None
+) -> None:
+    """Write predictions, at once or not at all: in the template's form, or as `id` and a probability a class.
+
+    Without a template, a clip that could not be read has no probabilities, and its reason in a last column, `error`,
+    which is there only where such clips are.
+
+    Raises AkitError where the file cannot be written, or the template does not fit.
+    """
+    if template is not None:
+        write_submission(
+            path,
+            template,
+            predictions.ids,
+            predictions.probabilities,
+            classes=predictor.classes,
+            metric=predictor.metric,
+            task=predictor.task,
+            label_separator=predictor.label_separator,
+        )
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("id", *predictions.classes, *(["error"] if predictions.errors else [])))
+            for id, row in zip(predictions.ids, predictions.probabilities.tolist(), strict=True):
+                reason = predictions.errors.get(id)
+                cells = [f"{p:.9g}" for p in row] if reason is None else [""] * len(row)
+                writer.writerow((id, *cells, *([reason or ""] if predictions.errors else [])))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise AkitError(f"{path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,145 @@
+"""Clips through features and fold models to probabilities, slice by slice, so that memory and disk stay small."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.features import Feature, build_features, with_sources
+from acoustic_kit.fold import Clips
+from acoustic_kit.job import checked_predictions
+from acoustic_kit.prediction.models import Member, Predictor, open_predictor
+from acoustic_kit.prediction.new_clips import clips_at, read_columns, rows_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from acoustic_store import FeatureStore
+
+SLICE = 1024  # clips whose features are on disk at once; decoded, at most some GB
+AT_ONCE = 256  # clips that a recipe is given at once
+BLOCK = 64  # clips that a worker process takes at once: fewer are sooner done in this one
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class ClipPredictions:
+    """Class probabilities of new clips: `probabilities` is float64 (clips, classes), row i belongs to `ids[i]`."""
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+    errors: dict[str, str]  # id → why a clip could not be read; its row has the training clips' class frequencies
+
+
+def predict_clips(
+    run: str | Path | Predictor,
+    clips: Sequence[str | Path] | Mapping[str, Path],
+    *,
+    table: Path | None = None,
+    trust: bool = False,
+    weights: Path | None = None,
+    workers: int = 0,
+    device: str = "auto",
+    on_progress: OnProgress = lambda *_: None,
+) -> ClipPredictions:
+    """The class probabilities of new clips by a trained run or a blend: the mean over fold models, runs blended.
+
+    The same clips in the same order under the same ids get what the run itself predicted for them.
+
+    Parameters
+    ----------
+    run : what `open_predictor` opens, or gave
+    clips : audio files and folders of them, or files by id
+    table : a CSV with what else the recipe looks at: ids or file names, then columns such as `salience`
+    trust, weights : see `open_predictor`
+    workers : processes that compute features; 0 is this one
+    device : "cpu", "cuda" or "auto", for recipes that train with torch
+    on_progress : called with what is done, how much, and of how much
+
+    Raises UsageError for a run or path that is not there, AkitError for one that cannot be used, or where no clip can
+    be read.
+
+    """
+    predictor = run if isinstance(run, Predictor) else open_predictor(run, trust=trust, weights=weights)
+    files = clips if isinstance(clips, Mapping) else clips_at([Path(path) for path in clips])
+    columns = None if table is None else read_columns(table, list(files))
+    job = _Job(predictor, len(files), workers, device, on_progress)
+    parts, ids = [], list(files)
+    for start in range(0, len(ids), SLICE):
+        chosen = ids[start : start + SLICE]
+        rows = rows_of({id: files[id] for id in chosen}, None if columns is None else columns[start : start + SLICE])
+        stack = job.members_of(rows)
+        parts.append(stack if predictor.compares_clips else predictor.combined(stack)[None])
+    if len(job.errors) == len(ids):
+        id, reason = next(iter(job.errors.items()))
+        raise AkitError(f"None of {len(ids)} clips can be read; {id}: {reason}.")
+    found = np.concatenate(parts, axis=1)
+    probabilities = predictor.combined(found) if predictor.compares_clips else found[0]
+    return ClipPredictions(tuple(ids), tuple(predictor.classes), probabilities, job.errors)
+
+
+@dataclass
+class _Job:
+    predictor: Predictor
+    n_clips: int
+    workers: int
+    device: str
+    on_progress: OnProgress
+    errors: dict[str, str] = field(default_factory=dict)
+    begun: int = 0  # clips of earlier slices
+    predicted: int = 0  # clips times models
+
+    def members_of(self, rows: pl.DataFrame) -> np.ndarray:
+        """The predictions of each member for a slice of clips: float64 (members, clips, classes)."""
+        from acoustic_store import FeatureStore
+
+        with tempfile.TemporaryDirectory(prefix="akit-predict-") as folder:
+            store = FeatureStore.open(folder, create=True)
+            of_fold = [{fold: m.features_of(fold) for fold in m.folds} for m in self.predictor.members]
+            self._build(rows, store, [f for folds in of_fold for found in folds.values() for f in found.values()])
+            pairs = zip(self.predictor.members, of_fold, strict=True)
+            stack = np.stack([self._mean(member, features, rows, store) for member, features in pairs])
+        self.begun += len(rows)
+        return stack
+
+    def _build(self, rows: pl.DataFrame, store: FeatureStore, features: Sequence[Feature]) -> None:
+        """Compute the features, and remember which clips fail."""
+        done = {feature.key: 0 for feature in with_sources(features)}
+
+        def on_build(feature: Feature, n: int, _: int) -> None:
+            done[feature.key] = n
+            alike = [count for key, count in done.items() if key.startswith(f"{feature.name}-")]  # one a fold
+            self.on_progress(feature.name, self.begun + sum(alike) // len(alike), self.n_clips)
+
+        workers = self.workers if len(rows) > BLOCK else 0
+        for report in build_features(rows, Path("/"), store, features, workers=workers, on_progress=on_build):
+            self.errors.update({id: reason for id, reason in report.failures.items() if id not in self.errors})
+
+    def _mean(
+        self, member: Member, features: Mapping[str, Mapping[str, Feature]], rows: pl.DataFrame, store: FeatureStore
+    ) -> np.ndarray:
+        """The mean over a run's fold models, one of which is in memory at a time: float64 (clips, classes)."""
+        total = np.zeros((len(rows), len(self.predictor.classes)))
+        for fold in member.folds:
+            stored = {name: store[feature.key] for name, feature in features[fold].items()}
+            held = np.array([all(id in feature for feature in stored.values()) for id in rows["id"]], dtype=bool)
+            found = np.tile(member.frequencies(fold), (len(rows), 1))
+            model = member.model(fold, self.device) if held.any() else None
+            for start in range(0, len(rows), AT_ONCE):
+                part = np.zeros(len(rows), dtype=bool)
+                part[start : start + AT_ONCE] = held[start : start + AT_ONCE]
+                clips = Clips(rows.filter(part), tuple(self.predictor.classes), self.predictor.task, stored)
+                found[part] = checked_predictions(member.recipe, member.settings, model, clips)
+                self.predicted += min(AT_ONCE, len(rows) - start)
+                self.on_progress("predictions", self.predicted, self.n_clips * self.predictor.n_models)
+            total += found
+        mean: np.ndarray = total / len(member.folds)
+        return mean
