@@ -99,6 +99,18 @@ def encode_labels(labels: list[list[str]], classes: tuple[str, ...], task: Task)
     return encoded
 
 
+def clip_groups(rows: pl.DataFrame) -> tuple[np.ndarray, int]:
+    """The recording or speaker of each clip, int64 (clips,), 0 …, and how many are named; one without is its own.
+
+    Clips of one group are never divided where something is chosen or estimated.
+    """
+    import polars as pl
+
+    own = pl.concat_str(pl.lit("clip "), "id")
+    keys = rows.select(pl.coalesce(pl.concat_str(pl.lit("group "), "group"), own)).to_series()
+    return keys.rank("dense").to_numpy().astype(np.int64) - 1, rows["group"].drop_nulls().n_unique()
+
+
 def class_probabilities(model: Any, x: np.ndarray, n_classes: int) -> np.ndarray:
     """A scikit-learn classifier's `predict_proba(x)`, with zero for the classes it never saw: (clips, n_classes)."""
     found, classes = model.predict_proba(x), model.classes_

@@ -15,11 +15,13 @@ import numpy as np
 
 from acoustic_kit import __version__
 from acoustic_kit.atomic_write import write_atomically
+from acoustic_kit.features.learnt import save_learnt
 from acoustic_kit.fold import encode_labels, training_rows
 from acoustic_kit.job import (
     SILENT,
     Job,
     RunEvents,
+    class_frequencies,
     fast_manifest,
     fit_fold,
     locked,
@@ -28,7 +30,7 @@ from acoustic_kit.job import (
     wanted_folds,
 )
 from acoustic_kit.metrics import fitting_metrics, score
-from acoustic_kit.recipe import Recipe, Settings, flat_settings
+from acoustic_kit.recipe import Recipe, Settings, flat_settings, source_digest
 from acoustic_kit.runs import FOLD_RECORD_NAME, RECORD_NAME, FoldRecord, Predictions, Run, RunRecord, open_run
 from acoustic_kit.workspace import Workspace
 
@@ -108,6 +110,7 @@ def _train_fold(run: Run, job: Job, stored: Stored, name: str, device: str, even
     temporary = run.path / f".fold-{name}.{os.getpid()}.tmp"
     temporary.mkdir()
     _save_model(model, temporary)
+    save_learnt(temporary, job.features, stored, job.workspace.store())
     without: list[str] = []
     _, valid = training_rows(job.manifest, name)
     for part, rows in (("oof", valid), ("test", job.manifest.filter(pl.col("split") == "test"))):
@@ -122,6 +125,8 @@ def _train_fold(run: Run, job: Job, stored: Stored, name: str, device: str, even
         seconds=time.monotonic() - began,
         trained_on=len(fold.train),
         without_features=without,
+        frequencies=class_frequencies(fold).tolist(),
+        n_parameters=sum(p.numel() for p in model.parameters()) if _is_torch(model) else None,
         device=used,
         precision=precision,
         optimistic=fold.optimistic,
@@ -197,7 +202,8 @@ def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
         run = open_run(path)
         return run.with_record(note=note) if note else run
     (path / "recipe.py").write_text(job.recipe.source, "utf-8")
-    settings, defaults = flat_settings(job.settings), flat_settings(job.recipe.settings())
+    settings, config = flat_settings(job.settings), job.workspace.config
+    defaults = flat_settings(job.recipe.settings(fast=job.fast))
     record = RunRecord(
         name=job.name,
         setting=job.setting,
@@ -212,6 +218,12 @@ def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
         task=job.task,
         classes=list(job.classes),
         features={alias: feature.key for alias, feature in job.features.items()},
+        parameters={alias: feature.parameters() for alias, feature in job.features.items()},
+        backbone=job.recipe.backbone(job.settings),
+        recipe_sha256=source_digest(job.recipe.source),
+        class_indices=list(config.classes.values()),
+        metric=config.metric,
+        label_separator=config.label_separator,
         folds=job.folds,
         versions={package: metadata.version(package) for package in RECORDED_PACKAGES},
         akit=__version__,

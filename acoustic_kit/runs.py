@@ -7,19 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.fold import Task, encode_labels
 
 if TYPE_CHECKING:
-    import polars as pl
+    pass
 
 RECORD_NAME, FOLD_RECORD_NAME = "run.json", "fold.json"
+
+FoldName = Annotated[str, Field(pattern=r"^[\w-]+$")]  # that of a folder: a run from elsewhere must not leave its own
 
 
 class FoldRecord(BaseModel):
@@ -30,6 +31,8 @@ class FoldRecord(BaseModel):
     seconds: float  # wall time of training and prediction
     trained_on: int  # clips
     without_features: list[str]  # clips predicted with the class frequencies, as they could not be read
+    frequencies: list[FiniteFloat] = []  # those: the share of the training clips that have each class
+    n_parameters: int | None = None  # that training moves; None for a model that torch does not know
     device: str = "cpu"
     precision: str = "float64"
     optimistic: list[str] = []  # why the score of this fold flatters, a line each
@@ -46,7 +49,7 @@ class RunRecord(BaseModel):
     recipe: str
     title: str
     settings: dict[str, Any]
-    changed: dict[str, Any]  # those settings that are not the recipe's defaults
+    changed: dict[str, Any]  # those settings that are not the recipe's defaults, or its small form's
     seed: int
     fast: bool
     full: bool
@@ -54,9 +57,16 @@ class RunRecord(BaseModel):
     task: str
     classes: list[str]
     features: dict[str, str]  # the recipe's name for it → the key in the feature store
-    folds: list[str]  # that the manifest has, or ["full"]
+    parameters: dict[str, dict[str, Any]] = {}  # the recipe's name for a feature → all that it is computed with
+    backbone: dict[str, Any] | None = None  # what `build_model` looks up elsewhere, see `Recipe.backbone`
+    recipe_sha256: str = ""  # of the recipe's text; `recipe.py` is a copy
+    class_indices: list[int] = []  # the data set's own, in the order of `classes`
+    metric: str = ""  # the workspace's
+    label_separator: str | None = None  # likewise
+    folds: list[FoldName]  # that the manifest has, or ["full"]
     combined: list[str] = Field(default_factory=list)  # the folds whose predictions are in `oof` and `test`
     metrics: dict[str, float] = Field(default_factory=dict)  # over the out-of-fold predictions
+    imported: dict[str, str] = Field(default_factory=dict)  # files that came from elsewhere → their sha256
     versions: dict[str, str]
     akit: str
     created: str  # ISO 8601
@@ -73,6 +83,13 @@ class Predictions:
         """The probabilities of these clips, in this order. Raises KeyError for a clip that was not predicted."""
         row = {id: i for i, id in enumerate(self.ids)}
         return self.probabilities[[row[id] for id in ids]]
+
+    def found(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Which of these clips were predicted, bool (ids,), and the probabilities of those, in this order."""
+        row = {id: i for i, id in enumerate(self.ids)}
+        at = np.array([row.get(id, -1) for id in ids], dtype=np.int64)
+        as_they_are = len(at) == len(self.ids) and bool((at == np.arange(len(at))).all())
+        return at >= 0, self.probabilities if as_they_are else self.probabilities[at[at >= 0]]
 
     def write(self, path: Path, classes: Sequence[str]) -> None:
         """Write as parquet: `id`, then one column a class."""
@@ -96,7 +113,7 @@ class Predictions:
         probabilities = frame.select(classes).to_numpy().astype(np.float64)
         if not np.isfinite(probabilities).all():
             raise AkitError(f"{path} holds probabilities that are not numbers. Run the recipe again with --fresh.")
-        return Predictions(tuple(frame["id"]), probabilities)
+        return Predictions(tuple(frame["id"].to_list()), probabilities)
 
 
 @dataclass(frozen=True)
@@ -134,6 +151,11 @@ class Run:
     def seconds(self) -> float:
         """The wall time of all folds."""
         return sum(fold.seconds for fold in self.done.values())
+
+    @property
+    def n_parameters(self) -> int | None:
+        """How many parameters one fold's model has; None where that is not known."""
+        return next((fold.n_parameters for fold in self.done.values()), None)
 
     @property
     def optimistic(self) -> list[str]:
@@ -211,80 +233,3 @@ def remove_run(path: Path) -> None:
     """Delete a run's folder; its record goes first, so that a deletion cut short leaves no run."""
     (path / RECORD_NAME).unlink(missing_ok=True)
     shutil.rmtree(path)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A run's place on the leaderboard."""
-
-    run: Run
-    score: float | None  # over all out-of-fold predictions there are
-    fold_scores: dict[str, float]  # of the folds that are done
-    complete: bool  # every training clip has an out-of-fold prediction
-
-    @property
-    def spread(self) -> float | None:
-        """The standard deviation of the score over folds; None for fewer than two."""
-        return float(np.std(list(self.fold_scores.values()), ddof=1)) if len(self.fold_scores) > 1 else None
-
-
-@dataclass(frozen=True)
-class Placing:
-    """A row of the leaderboard: the seeds of one setting, as far as the same folds of them are done."""
-
-    standings: tuple[Standing, ...]  # best first
-
-    @property
-    def score(self) -> float | None:
-        """The mean over seeds of the score over all out-of-fold predictions."""
-        scores = [standing.score for standing in self.standings if standing.score is not None]
-        return float(np.mean(scores)) if scores else None
-
-    @property
-    def spread(self) -> float | None:
-        """The standard deviation over folds of the mean over seeds; None for fewer than two folds."""
-        by_fold = [list(standing.fold_scores.values()) for standing in self.standings]
-        return float(np.std(np.mean(by_fold, axis=0), ddof=1)) if len(by_fold[0]) > 1 else None
-
-
-def by_setting(standings: Sequence[Standing]) -> list[Placing]:
-    """The rows of a leaderboard with the seeds of one setting in one row, best first.
-
-    Runs that lack folds stand apart from those that do not: a mean over both would compare different clips.
-    """
-    groups: dict[tuple[object, ...], list[Standing]] = {}
-    for standing in standings:
-        key = (standing.run.record.setting or standing.run.name, standing.complete, *standing.fold_scores)
-        groups.setdefault(key, []).append(standing)
-    placings = [Placing(tuple(group)) for group in groups.values()]
-    return sorted(placings, key=lambda p: (not p.standings[0].complete, p.score is None, -(p.score or 0.0)))
-
-
-def leaderboard(
-    runs: Sequence[Run], manifest: pl.DataFrame, classes: Sequence[str], task: Task, metric: str
-) -> list[Standing]:
-    """The runs, best score first: first those that predicted every training clip, last those without a score.
-
-    A run is scored on those of its out-of-fold predictions whose clips the manifest has as training clips.
-    """
-    import polars as pl
-
-    train = manifest.filter(pl.col("split") == "train")
-    standings = [_standing(run, train, classes, task, metric) for run in runs]
-    return sorted(standings, key=lambda s: (not s.complete, s.score is None, -(s.score or 0.0), s.run.name))
-
-
-def _standing(run: Run, train: pl.DataFrame, classes: Sequence[str], task: Task, metric: str) -> Standing:
-    import polars as pl
-
-    from acoustic_kit.metrics import score
-
-    oof = run.predictions("oof", classes) if set(run.record.classes) == set(classes) else None
-    rows = train.filter(pl.col("id").is_in(oof.ids if oof else []))
-    if oof is None or not len(rows):
-        return Standing(run, None, {}, complete=False)
-    targets = encode_labels(rows["label"].to_list(), tuple(classes), task)
-    probabilities = oof.aligned(rows["id"].to_list())
-    folds = rows["fold"].to_numpy()
-    by_fold = {str(f): score(metric, targets[folds == f], probabilities[folds == f]) for f in np.unique(folds)}
-    return Standing(run, score(metric, targets, probabilities), by_fold, complete=len(rows) == len(train))

@@ -14,9 +14,10 @@ import skops.io
 from acoustic_kit import runner
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Stats
+from acoustic_kit.leaderboard import leaderboard
 from acoustic_kit.recipe import Recipe, load_recipe
 from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import Predictions, find_run, leaderboard, list_runs, open_run, remove_run
+from acoustic_kit.runs import Predictions, find_run, list_runs, open_run, remove_run
 from acoustic_kit.workspace import Workspace
 
 RECIPE = '''"""A recipe that writes down what it was given."""

@@ -1,0 +1,135 @@
+"""Bootstrap intervals for many runs and many clips: groups drawn with replacement, all metrics from weighted sums.
+
+A draw is a weight for each clip: how often its group was drawn. What a metric counts (hits, true and predicted clips of
+each class) is a sum over clips, so all draws are one product of a matrix of weights with a sparse matrix of counts. The
+values are those that `metrics.score` gives for the repeated clips, at a thousandth of the time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, terms, top_k
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+RESAMPLES = 1000
+MOST_WEIGHTS = 20_000_000  # resamples × groups: 80 MB
+MOST_SORTED = 400_000_000  # resamples × clips × classes for `map`, about 10 s
+FEWEST = 40  # resamples
+
+
+def draw_weights(groups: np.ndarray, metric: str, n_classes: int, seed: int = 0) -> np.ndarray:
+    """How often each clip is drawn: float32 (clips, resamples).
+
+    `groups` is int (clips,), 0 … groups - 1. As many resamples as there is time and memory for, at most `RESAMPLES`.
+    """
+    n_groups = int(groups.max()) + 1
+    n = min(RESAMPLES, max(FEWEST, MOST_WEIGHTS // max(n_groups, len(groups))))
+    if any(name == "map" for _, name in terms(metric)):
+        n = min(n, max(FEWEST, MOST_SORTED // (len(groups) * n_classes)))
+    rng = np.random.default_rng(seed)
+    weights = np.empty((n_groups, n), np.float32)
+    for draw in range(n):
+        weights[:, draw] = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
+    return np.asarray(weights[groups])
+
+
+def resampled_scores(metric: str, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The metric of each draw: float (resamples,), NaN where a draw has no value.
+
+    - `metric`, `targets`, `probabilities`: as for `metrics.score`
+    - `weights`: (clips, resamples), of `draw_weights`
+    """
+    return np.asarray(
+        sum(factor * _one_metric(name, targets, probabilities, weights) for factor, name in terms(metric))
+    )
+
+
+def _one_metric(name: str, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    if name == "map":
+        positives = targets if targets.ndim == 2 else targets[:, None] == np.arange(probabilities.shape[1])
+        return _mean_average_precision(positives, probabilities, weights)
+    if targets.ndim == 2:
+        predicted = probabilities >= MULTI_LABEL_THRESHOLD
+        return _f1(
+            _sums(targets & predicted, weights), _sums(targets, weights) + _sums(predicted, weights), of_all=True
+        )
+    if name == "map3":
+        places = np.cumsum(top_k(probabilities, 3) == targets[:, None], axis=1) > 0
+        found = np.where(places[:, -1], 1 / ((~places).sum(axis=1) + 1), 0.0)
+        return np.asarray(found.astype(np.float32) @ weights / weights.sum(axis=0, dtype=np.float64))
+    predicted = np.argmax(probabilities, axis=1)
+    if name == "accuracy":
+        hit = (predicted == targets).astype(np.float32)
+        return np.asarray(hit @ weights / weights.sum(axis=0, dtype=np.float64))
+    n_classes = probabilities.shape[1]
+    true = _class_sums(targets, n_classes, weights)
+    hits = _class_sums(np.where(predicted == targets, targets, -1), n_classes, weights)
+    if name == "balanced_accuracy":
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.nanmean(hits / true, axis=0))
+    return _f1(hits, true + _class_sums(predicted, n_classes, weights))
+
+
+def _f1(hits: np.ndarray, both: np.ndarray, *, of_all: bool = False) -> np.ndarray:
+    """Macro-F1 of (classes, resamples), over the classes that occur, or over all."""
+    f1 = 2 * hits / np.maximum(both, 1)
+    return np.asarray(f1.mean(axis=0) if of_all else f1.sum(axis=0) / (both > 0).sum(axis=0))
+
+
+def _class_sums(classes: np.ndarray, n_classes: int, weights: np.ndarray) -> np.ndarray:
+    """The weight of each class of int (clips,); -1 is none. (classes, resamples)."""
+    from scipy.sparse import csr_array
+
+    clips = np.flatnonzero(classes >= 0)
+    shape = (len(classes), n_classes)
+    return _product(csr_array((np.ones(len(clips), np.float32), (clips, classes[clips])), shape=shape), weights)
+
+
+def _sums(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weight of each column of bool (clips, classes): (classes, resamples)."""
+    from scipy.sparse import csr_array
+
+    return _product(csr_array(values.astype(np.float32)), weights)
+
+
+def _product(counts: csr_array, weights: np.ndarray) -> np.ndarray:
+    # sums stay whole numbers below 2²⁴ for any data set that fits in memory, so float32 is exact
+    return np.asarray(counts.T @ weights)
+
+
+def _mean_average_precision(positives: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Macro average precision of each draw, over the classes with a positive clip in it."""
+    columns = [
+        _average_precision(positives[:, c], probabilities[:, c], weights) for c in np.flatnonzero(positives.any(axis=0))
+    ]
+    found = np.array(columns)
+    n = np.isfinite(found).sum(axis=0)
+    return np.asarray(np.where(n > 0, np.nansum(found, axis=0) / np.maximum(n, 1), np.nan))
+
+
+def _average_precision(positive: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    order = np.argsort(-values)
+    last_of_ties = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
+    scores = np.full(weights.shape[1], np.nan)
+    positive = positive[order]
+    for draw in range(weights.shape[1]):
+        drawn = weights[order, draw].astype(np.float64)
+        seen = np.cumsum(drawn)[last_of_ties]
+        found = np.cumsum(drawn * positive)[last_of_ties]
+        if found[-1] > 0:
+            scores[draw] = np.sum(np.diff(found, prepend=0) * found / np.maximum(seen, 1)) / found[-1]
+    return scores
+
+
+def interval(scores: np.ndarray) -> tuple[float, float] | None:
+    """The 2.5 and 97.5 % quantiles of draws that have a value; None where there is none."""
+    known = scores[np.isfinite(scores)]
+    if len(known) == 0:
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)

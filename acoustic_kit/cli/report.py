@@ -1,0 +1,43 @@
+"""`akit report`: one HTML file that says how the competition stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acoustic_kit.cli.app import workspace_of
+from acoustic_kit.cli.console import shown, size
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command(epilog="Example: akit report --open")(report)
+
+
+def report(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ID…", help="Runs and submissions to look into (default: the newest blend and the best run)."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write (default: reports/report.html).")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write a self-contained HTML page: scores, curves, confusions, blends, mistakes to listen to.
+
+    It needs no network, and opens from disk.
+    """
+    import webbrowser
+
+    from acoustic_kit.report import write_report
+
+    path = write_report(workspace_of(ctx), names or (), out)
+    typer.echo(f"Wrote {shown(path)} ({size(path.stat().st_size)}).")
+    if open_:
+        webbrowser.open(path.resolve().as_uri())

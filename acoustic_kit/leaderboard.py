@@ -1,0 +1,114 @@
+"""The leaderboard: runs ranked by their out-of-fold score, with its spread over folds and its bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from acoustic_kit.bootstrap import draw_weights, interval, resampled_scores
+from acoustic_kit.fold import Task, clip_groups, encode_labels
+from acoustic_kit.metrics import score
+from acoustic_kit.runs import Run
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run's place on the leaderboard."""
+
+    run: Run
+    score: float | None  # over all out-of-fold predictions there are
+    fold_scores: dict[str, float]  # of the folds that are done
+    complete: bool  # every training clip has an out-of-fold prediction
+    draws: np.ndarray | None = None  # (resamples,), the scores of bootstrap draws, where they were asked for
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of the score over folds; None for fewer than two."""
+        return float(np.std(list(self.fold_scores.values()), ddof=1)) if len(self.fold_scores) > 1 else None
+
+
+@dataclass(frozen=True)
+class Placing:
+    """A row of the leaderboard: the seeds of one setting, as far as the same folds of them are done."""
+
+    standings: tuple[Standing, ...]  # best first
+
+    @property
+    def score(self) -> float | None:
+        """The mean over seeds of the score over all out-of-fold predictions."""
+        scores = [standing.score for standing in self.standings if standing.score is not None]
+        return float(np.mean(scores)) if scores else None
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over folds of the mean over seeds; None for fewer than two folds."""
+        by_fold = [list(standing.fold_scores.values()) for standing in self.standings]
+        return float(np.std(np.mean(by_fold, axis=0), ddof=1)) if len(by_fold[0]) > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % bootstrap interval of the mean over seeds; None where it was not asked for."""
+        draws = [standing.draws for standing in self.standings if standing.draws is not None]
+        return interval(np.mean(draws, axis=0)) if draws else None
+
+
+def by_setting(standings: Sequence[Standing]) -> list[Placing]:
+    """The rows of a leaderboard with the seeds of one setting in one row, best first.
+
+    Runs that lack folds stand apart from those that do not: a mean over both would compare different clips.
+    """
+    groups: dict[tuple[object, ...], list[Standing]] = {}
+    for standing in standings:
+        key = (standing.run.record.setting or standing.run.name, standing.complete, *standing.fold_scores)
+        groups.setdefault(key, []).append(standing)
+    placings = [Placing(tuple(group)) for group in groups.values()]
+    return sorted(placings, key=lambda p: (not p.standings[0].complete, p.score is None, -(p.score or 0.0)))
+
+
+def leaderboard(
+    runs: Sequence[Run],
+    manifest: pl.DataFrame,
+    classes: Sequence[str],
+    task: Task,
+    metric: str,
+    *,
+    resample: bool = False,
+    on_scored: Callable[[Standing, np.ndarray, np.ndarray], None] = lambda *_: None,
+) -> list[Standing]:
+    """The runs, best score first: first those that predicted every training clip, last those without a score.
+
+    A run is scored on those of its out-of-fold predictions whose clips the manifest has as training clips. `resample`
+    scores bootstrap draws too, of whole groups where the manifest names any. `on_scored` hears of each run with a score
+    which training clips it predicted, bool (clips,), and their probabilities.
+    """
+    train = manifest.filter(manifest["split"] == "train")
+    targets = encode_labels(train["label"].to_list(), tuple(classes), task)
+    ids, folds, groups = train["id"].to_list(), train["fold"].to_numpy(), clip_groups(train)[0]
+    weights: dict[bytes, np.ndarray] = {}  # runs that predicted the same clips share their draws
+    standings = []
+    for run in runs:
+        oof = run.predictions("oof", classes) if set(run.record.classes) == set(classes) else None
+        known, probabilities = oof.found(ids) if oof else (np.zeros(len(ids), dtype=bool), None)
+        if probabilities is None or not known.any():
+            standings.append(Standing(run, None, {}, complete=False))
+            continue
+        key, draws = known.tobytes(), None
+        if resample and key not in weights:
+            weights[key] = draw_weights(np.unique(groups[known], return_inverse=True)[1], metric, len(classes))
+        if resample:
+            draws = resampled_scores(metric, targets[known], probabilities, weights[key])
+        by_fold = _by_fold(metric, targets[known], probabilities, folds[known])
+        total = score(metric, targets[known], probabilities)
+        standings.append(Standing(run, total, by_fold, bool(known.all()), draws))
+        on_scored(standings[-1], known, probabilities)
+    return sorted(standings, key=lambda s: (not s.complete, s.score is None, -(s.score or 0.0), s.run.name))
+
+
+def _by_fold(metric: str, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray) -> dict[str, float]:
+    return {str(f): score(metric, targets[folds == f], probabilities[folds == f]) for f in np.unique(folds)}

@@ -1,0 +1,9 @@
+"""The report: one HTML file that says how a competition stands, to be opened from disk.
+
+`build_report` collects what is shown as a tree of plain values, `render` makes a page of it, `write_report` does both.
+"""
+
+from acoustic_kit.report.build import build_report
+from acoustic_kit.report.page import render, write_report
+
+__all__ = ["build_report", "render", "write_report"]

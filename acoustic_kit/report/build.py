@@ -1,0 +1,159 @@
+"""From a workspace to what its report shows."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+import numpy as np
+
+from acoustic_kit import __version__
+from acoustic_kit.errors import AkitError
+from acoustic_kit.leaderboard import Placing, Standing, by_setting, leaderboard
+from acoustic_kit.report.content import Blended, Correlation, Report, Row, Training, Weight
+from acoustic_kit.report.evaluation import correlation
+from acoustic_kit.report.scoring import Scored, Scoring, TrainingClips
+from acoustic_kit.report.subjects import combination, evaluate, find_subjects, most_confident
+from acoustic_kit.report.training_logs import training_curves
+from acoustic_kit.runs import Run, list_runs
+from acoustic_kit.sidecar import Sidecar, list_sidecars
+from acoustic_kit.workspace import Workspace
+
+TRAININGS = 6  # stages whose curves are shown, of the best runs; of named runs all
+CORRELATED = 20  # runs; more squares would be too small to read
+
+
+def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
+    """All that a report shows.
+
+    `names` are runs (or enough of their names), or submissions, to look into; by default the newest blend and the best
+    run. The leaderboard shows all runs.
+
+    Raises UsageError for an unknown name, and AkitError where there are no runs.
+    """
+    config = workspace.config
+    unreadable: list[str] = []
+    runs = list_runs(workspace.runs_path, lambda _, error: unreadable.append(str(error)))
+    if not runs:
+        raise AkitError("There are no runs to report on yet. `akit recipe run NAME` makes one.")
+    sidecars: dict[str, Sidecar] = {}
+    for name, sidecar in reversed(list_sidecars(workspace.submissions_path)):
+        if isinstance(sidecar, AkitError):
+            unreadable.append(str(sidecar))
+        else:
+            sidecars[name] = sidecar
+    clips = TrainingClips.of(workspace)
+    scoring = Scoring(clips)
+    standings = leaderboard(
+        runs, workspace.manifest, clips.classes, config.task, config.metric, resample=True, on_scored=scoring.add
+    )
+    scored = {
+        standing.run.name: scoring.runs[standing.run.name] for standing in standings if standing.score is not None
+    }
+    best = [one.standing.run for one in scored.values()][:1]
+    subjects, named_runs = find_subjects(workspace, names, best, sidecars, clips)
+    splits = workspace.manifest["split"]
+    return Report(
+        workspace=workspace.root.name,
+        metric=config.metric,
+        task=config.task,
+        n_train=len(clips),
+        n_test=int((splits == "test").sum()),
+        n_extra=int((splits == "extra").sum()),
+        classes=clips.classes,
+        folds=tuple(str(fold) for fold in clips.rows["fold"].unique().sort()),
+        n_groups=clips.n_groups,
+        rows=tuple(_row(placing) for placing in by_setting(standings)),
+        unreadable=tuple(unreadable),
+        blends=tuple(_blended(name, sidecar, scored) for name, sidecar in sidecars.items()),
+        evaluations=tuple(evaluate(subject, config.metric, clips) for subject in subjects),
+        mistakes=most_confident(workspace, subjects[0], clips, scored) if subjects else None,
+        trainings=_trainings(standings, named_runs),
+        correlation=_correlation(list(scored.values())),
+        akit=__version__,
+        created=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+    )
+
+
+def _row(placing: Placing) -> Row:
+    runs = [standing.run for standing in placing.standings]
+    first, record = placing.standings[0], runs[0].record
+    seeds = sorted(run.record.seed for run in runs)
+    marks = {
+        "fast": record.fast,
+        "full": record.full,
+        "imported": bool(record.imported),
+        "optimistic": any(run.optimistic for run in runs),
+        "part": first.score is not None and not first.complete,
+    }
+    notes = [run.record.note for run in runs if run.record.note]
+    notes += [why for run in runs for why in (*run.optimistic, *run.notes)]
+    if first.score is None:
+        notes.append("no out-of-fold predictions, so there is no score")
+    return Row(
+        names=tuple(run.name for run in runs),
+        score=placing.score,
+        interval=placing.interval,
+        spread=placing.spread,
+        folds=f"{len(runs[0].done)}/{len(record.folds)}" if record.folds and not record.full else "–",
+        seconds=sum(run.seconds for run in runs) / len(runs),
+        marks=tuple(mark for mark, holds in marks.items() if holds),
+        settings=(
+            *(f"{key}={value}" for key, value in record.changed.items()),
+            *([f"seeds {', '.join(map(str, seeds))}"] if len(seeds) > 1 else [f"seed {seeds[0]}"] * (seeds[0] != 0)),
+        ),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _blended(name: str, sidecar: Sidecar, scored: dict[str, Scored]) -> Blended:
+    scores = sidecar.scores
+    low, high = (*scores.interval, None, None)[:2] if scores else (None, None)
+    weights = [
+        Weight(member.label, member.weight, scored[member.name].standing.score if member.name in scored else None)
+        for member in sidecar.runs
+    ]
+    blend = combination(sidecar)
+    return Blended(
+        name=name,
+        method=sidecar.method
+        if blend is None or blend.method == sidecar.method
+        else f"{sidecar.method}: {blend.method}",
+        metric=sidecar.metric,
+        created=sidecar.created,
+        runs=len(sidecar.runs),
+        out_of_fold=scores.out_of_fold if scores else None,
+        nested=scores.nested if scores else None,
+        interval=None if low is None or high is None else (low, high),
+        best_run=(scores.best_run.name, scores.best_run.score) if scores else None,
+        mean_of_all=scores.mean_of_all if scores else None,
+        gain=(blend.gain, *blend.gain_interval) if blend is not None and blend.beats_best_run is not None else None,
+        public=sidecar.public,
+        note=sidecar.note,
+        weights=tuple(sorted(weights, key=lambda weight: -weight.share)),
+    )
+
+
+def _trainings(standings: Sequence[Standing], named: Sequence[Run]) -> tuple[Training, ...]:
+    """The learning curves of named runs, else of the best runs that have any."""
+    if named:
+        return tuple(training for run in named for training in training_curves(run.path))
+    found: list[Training] = []
+    for standing in standings:
+        if len(found) < TRAININGS:
+            found += training_curves(standing.run.path)
+    return tuple(found[:TRAININGS])
+
+
+def _correlation(scored: Sequence[Scored]) -> Correlation | None:
+    """Of the runs that predicted the same clips as the best one."""
+    alike = [one for one in scored if (one.known == scored[0].known).all()][:CORRELATED]
+    if len(alike) < 2:
+        return None
+    known = alike[0].known
+    return Correlation(
+        tuple(one.standing.run.name for one in alike),
+        correlation(np.stack([one.errors[known] for one in alike])),
+        int(known.sum()),
+        len(scored) - len(alike),
+    )

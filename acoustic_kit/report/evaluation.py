@@ -1,0 +1,130 @@
+"""What predictions get right and wrong, class by class: pure functions on arrays.
+
+`targets` are int (clips,) class positions, or bool (clips, classes) where clips have several labels;
+`probabilities` are float (clips, classes), as everywhere in akit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD
+from acoustic_kit.report.content import ClassScores, Confusion, Reliability
+
+BINS = 10
+MOST_CLASSES = 60  # a confusion matrix of more can no longer be read; then those with the most mistakes are shown
+PAIRS = 10
+
+
+def errors(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """How much probability went to what is wrong: float32 (clips,), in [0, 1].
+
+    One label a clip: 1 - p(true class). Several: |p - label|, averaged over the classes.
+    """
+    if targets.ndim == 1:
+        return np.asarray(1 - probabilities[np.arange(len(targets)), targets], np.float32)
+    return np.asarray(np.abs(probabilities - targets).mean(axis=1), np.float32)
+
+
+def is_wrong(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Whether the decision is wrong: bool (clips,). Of several labels, whether any is wrong."""
+    if targets.ndim == 1:
+        return np.asarray(np.argmax(probabilities, axis=1) != targets)
+    return np.asarray(((probabilities >= MULTI_LABEL_THRESHOLD) != targets).any(axis=1))
+
+
+def confusion(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Confusion:
+    """The confusion matrix of a single-label task, and the most frequent mistakes."""
+    from sklearn.metrics import confusion_matrix
+
+    predicted = np.argmax(probabilities, axis=1)
+    counts = confusion_matrix(targets, predicted, labels=np.arange(len(classes)))
+    mistakes = counts.copy()
+    np.fill_diagonal(mistakes, 0)
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:PAIRS]
+    pairs = [(*divmod(int(cell), len(classes)), int(mistakes.flat[cell])) for cell in order if mistakes.flat[cell]]
+    support = counts.sum(axis=1)
+    shown = np.arange(len(classes))
+    if len(classes) > MOST_CLASSES:
+        shown = np.sort(np.argsort(-(mistakes.sum(axis=0) + mistakes.sum(axis=1)), kind="stable")[:MOST_CLASSES])
+    return Confusion(
+        tuple(classes[int(c)] for c in shown),
+        counts[np.ix_(shown, shown)],
+        len(classes),
+        tuple((classes[true], classes[guess], n, n / int(support[true])) for true, guess, n in pairs),
+    )
+
+
+def class_scores(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> tuple[ClassScores, ...]:
+    """Precision, recall, F1 and support of every class, and, where clips have several labels, average precision."""
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+
+    several = targets.ndim == 2
+    predicted = probabilities >= MULTI_LABEL_THRESHOLD if several else np.argmax(probabilities, axis=1)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        targets, predicted, labels=np.arange(len(classes)), zero_division=np.nan
+    )
+    return tuple(
+        ClassScores(
+            name,
+            int(support[c]),
+            _finite(precision[c]),
+            _finite(recall[c]),
+            _finite(f1[c]),
+            float(average_precision_score(targets[:, c], probabilities[:, c])) if several and support[c] else None,
+        )
+        for c, name in enumerate(classes)
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def reliability(targets: np.ndarray, probabilities: np.ndarray) -> Reliability:
+    """How often predictions of some confidence are right, in ten bins of equal width.
+
+    One label a clip: the first label's probability. Several: the probability of every class of every clip.
+    """
+    if targets.ndim == 1:
+        confidence = probabilities.max(axis=1)
+        right = np.argmax(probabilities, axis=1) == targets
+        what = "the first label"
+    else:
+        confidence, right, what = probabilities.ravel(), targets.ravel(), "every class of every clip"
+    edges = np.linspace(0, 1, BINS + 1)
+    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)  # (low, high], as scikit-learn's
+    counts = np.bincount(bins, minlength=BINS)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(bins, confidence, BINS) / counts
+        accuracy = np.bincount(bins, right, BINS) / counts
+    ece = float(np.nansum(counts * np.abs(accuracy - mean)) / counts.sum())
+    return Reliability(edges, counts, mean, accuracy, ece, what)
+
+
+def correlation(errors: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of runs' errors (runs, clips): float (runs, runs), NaN where a run's do not vary."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.atleast_2d(np.corrcoef(errors))
+
+
+def most_confident_mistakes(
+    targets: np.ndarray, probabilities: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The `n` clips that are predicted wrongly with the most confidence, the worst first.
+
+    Returns the clips' positions, the class that is wrong in each, and the probability that it is said with: of one
+    label, that of the first label; of several, p where the class is no label and 1 - p where it is.
+    """
+    if targets.ndim == 1:
+        wrong_class = np.argmax(probabilities, axis=1)
+        certainty = np.where(wrong_class != targets, probabilities.max(axis=1), -1.0)
+    else:
+        distance = np.abs(probabilities - targets)
+        wrong_class = np.argmax(distance, axis=1)
+        certainty = np.where(is_wrong(targets, probabilities), distance.max(axis=1), -1.0)
+    order = np.argsort(-certainty, kind="stable")[:n]
+    order = order[certainty[order] >= 0]
+    return order, wrong_class[order], certainty[order]

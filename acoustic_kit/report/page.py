@@ -1,0 +1,128 @@
+"""The report as one HTML file that loads nothing: whatever came from data is text in it, never markup."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from acoustic_kit.atomic_write import write_atomically
+from acoustic_kit.report.build import build_report
+from acoustic_kit.report.content import Correlation, Report
+from acoustic_kit.workspace import Workspace
+
+PLOTTED = 10  # widths of the best row's interval that the plots of intervals show
+MARKS = {
+    "fast": "a recipe's small form, which tries the code and not the idea",
+    "full": "trained on all clips, so that no clip tells its score",
+    "imported": "predictions that were made elsewhere",
+    "optimistic": "training looked at the fold that it is scored on",
+    "part": "some training clips have no prediction, so other rows are scored on other clips",
+}
+
+
+def write_report(workspace: Workspace, names: Sequence[str] = (), path: Path | None = None) -> Path:
+    """Write the report of a workspace to `path`, by default `reports/report.html` in it; returns where it is.
+
+    `names` are runs or submissions to look into; see `build_report`, whose errors it raises.
+    """
+    path = path or workspace.root / "reports" / "report.html"
+    write_atomically(path, render(build_report(workspace, names)))
+    return path
+
+
+def render(report: Report) -> str:
+    """The page: HTML with its style, script, pictures and sounds inside."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from acoustic_kit.report import charts
+    from acoustic_kit.report.svg import percent, shortened
+
+    page = Environment(
+        loader=PackageLoader(__package__, "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page.filters |= {
+        "clock": _clock,
+        "day": _day,
+        "hundredths": "{:z.2f}".format,
+        "percent": percent,
+        "shortened": shortened,
+    }
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    return page.get_template("report.html").render(
+        report=report,
+        policy=_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        marks=MARKS,
+        used_marks=[mark for mark in MARKS if any(mark in row.marks for row in report.rows)],
+        n_runs=sum(len(row.names) for row in report.rows),
+        places={(one.kind, one.name): i for i, one in enumerate(report.evaluations, start=1)},
+        scale=_scale(report),
+        alike=_alike(report.correlation),
+        weights_shown=charts.WEIGHTS,
+        numbers_up_to=charts.NUMBERS_UP_TO,
+        interval_plot=charts.interval_plot,
+        weight_bars=charts.weight_bars,
+        confusion_matrix=charts.confusion_matrix,
+        reliability_diagram=charts.reliability_diagram,
+        waveform=charts.waveform,
+        learning_curve=charts.learning_curve,
+        correlation_matrix=charts.correlation_matrix,
+    )
+
+
+def _asset(name: str) -> str:
+    return (files(__package__) / "page" / name).read_text("utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """What the browser may do: nothing but show what is in the page, and run this one script."""
+
+    def allowed(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    return (
+        f"default-src 'none'; img-src data:; media-src data:; style-src {allowed(style)}; "
+        f"script-src {allowed(script)}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _scale(report: Report) -> tuple[float, float]:
+    """From the lowest to the highest score that an interval reaches; one that failed does not flatten all others."""
+    spans = [row.interval or (row.score, row.score) for row in report.rows if row.score is not None]
+    if not spans:
+        return 0.0, 1.0
+    low, high = min(low for low, _ in spans), max(high for _, high in spans)
+    best_low, best_high = spans[0]
+    low = max(low, high - PLOTTED * (best_high - best_low)) if best_high > best_low else low
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _alike(found: Correlation | None) -> list[tuple[str, str, float]]:
+    """The two runs whose errors are most alike, and, of more than two runs, those whose errors are least alike."""
+    if found is None:
+        return []
+    pairs = [
+        (found.names[i], found.names[j], float(found.values[i, j]))
+        for i, j in zip(*np.triu_indices(len(found.names), 1), strict=True)
+        if np.isfinite(found.values[i, j])
+    ]
+    pairs.sort(key=lambda pair: -pair[2])
+    return [pairs[0], pairs[-1]] if len(pairs) > 1 else pairs
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    return str(datetime.timedelta(seconds=round(seconds)))
+
+
+def _day(created: str) -> str:
+    """ISO 8601 to the minute."""
+    return created[:16].replace("T", " ")

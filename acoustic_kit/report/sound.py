@@ -1,0 +1,85 @@
+"""A clip as a player, a waveform and a spectrogram, small enough to lie in a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.features.logmel import LogMel
+from acoustic_kit.features.wave import Wave, check_wave, resample
+from acoustic_kit.report.content import Sound
+
+SAMPLE_RATE = 22050  # Hz
+SECONDS = 10.0  # the longest that a page holds of one clip
+MOST_BYTES = 300_000  # of one clip's audio; what is noisy is cut shorter
+COLUMNS = 320  # of the pictures
+N_MELS = 96
+
+
+def clip_sound(path: Path) -> Sound:
+    """The beginning of a clip. Raises AkitError, with the reason alone, where it cannot be read."""
+    wave, cut = _beginning(path)
+    flac = _flac(wave)
+    if len(flac) > MOST_BYTES:
+        wave, cut = wave[: len(wave) * MOST_BYTES // len(flac)], True
+        flac = _flac(wave)
+    return Sound(
+        audio=_data_uri("audio/flac", flac),
+        seconds=len(wave) / SAMPLE_RATE,
+        cut=cut,
+        peaks=_peaks(wave),
+        spectrogram=_data_uri("image/png", _spectrogram(wave)),
+        top=SAMPLE_RATE / 2,
+    )
+
+
+def _beginning(path: Path) -> tuple[np.ndarray, bool]:
+    """The first seconds as float32 (n,) at `SAMPLE_RATE`, mono, and whether the clip goes on."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            frames = int(SECONDS * file.samplerate)
+            samples = file.read(min(frames, len(file)), dtype="float32", always_2d=True)
+            rate, cut = file.samplerate, len(file) > frames
+    except soundfile.LibsndfileError as error:
+        raise AkitError(f"it cannot be decoded: {error.error_string.strip().rstrip('.')}") from error
+    except (OSError, TypeError, ValueError, MemoryError) as error:
+        raise AkitError("it cannot be decoded: its header is damaged, or of an unknown format") from error
+    wave = np.ascontiguousarray(samples.mean(axis=1))
+    check_wave(wave)
+    return resample(wave, rate, SAMPLE_RATE), cut
+
+
+def _flac(wave: np.ndarray) -> bytes:
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(wave, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def _peaks(wave: np.ndarray) -> np.ndarray:
+    """The lowest and the highest sample of each of at most `COLUMNS` stretches, as a plot of all would look."""
+    step = -(-len(wave) // COLUMNS)
+    stretches = np.pad(wave, (0, -len(wave) % step), mode="edge").reshape(-1, step)
+    return np.asarray(np.clip([stretches.min(axis=1), stretches.max(axis=1)], -1, 1))
+
+
+def _spectrogram(wave: np.ndarray) -> bytes:
+    """The log-mel spectrogram as a PNG, one pixel a band and frame."""
+    from matplotlib.image import imsave
+
+    hop = max(256, -(-len(wave) // COLUMNS))
+    mel = LogMel(Wave(SAMPLE_RATE), n_fft=2048, hop_length=hop, n_mels=N_MELS).compute(wave)
+    png = io.BytesIO()
+    imsave(png, mel, cmap="magma", origin="lower", format="png")
+    return png.getvalue()
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,170 @@
+"""What a report looks into, class by class and clip by clip: runs, and blends put together again from their runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from acoustic_kit.blending import Blend
+from acoustic_kit.errors import AkitError
+from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, score
+from acoustic_kit.report.content import Evaluation, Mistake, Mistakes, Sound
+from acoustic_kit.report.evaluation import (
+    class_scores,
+    confusion,
+    is_wrong,
+    most_confident_mistakes,
+    reliability,
+)
+from acoustic_kit.report.scoring import Scored, TrainingClips
+from acoustic_kit.report.sound import clip_sound
+from acoustic_kit.runs import Run, find_run, open_run
+from acoustic_kit.sidecar import Sidecar
+from acoustic_kit.workspace import Workspace
+
+MISTAKES = 12
+LABELS = 3  # predicted labels that are shown of a mistake
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Out-of-fold predictions of a run or of a blend."""
+
+    name: str
+    kind: str  # "run" or "blend"
+    known: np.ndarray  # bool (training clips,): predicted
+    probabilities: np.ndarray  # float (known clips, classes)
+    caveats: tuple[str, ...]  # why scores of it flatter
+
+
+def find_subjects(
+    workspace: Workspace,
+    names: Sequence[str],
+    best: Sequence[Run],
+    sidecars: Mapping[str, Sidecar],
+    clips: TrainingClips,
+) -> tuple[list[Subject], list[Run]]:
+    """The runs and blends to look into, as far as they have out-of-fold predictions, and the runs among `names`.
+
+    `names` are runs or submissions; without any, the newest blend (the first of `sidecars` with predictions) and `best`
+    are taken. Raises UsageError for an unknown name.
+    """
+    if not names:
+        blends = (_blend_subject(workspace, *pair, clips) for pair in sidecars.items())
+        newest = next((found for found in blends if found), None)
+        return [found for found in (newest, *(_run_subject(run, clips) for run in best)) if found], []
+    subjects, runs = [], []
+    for name in dict.fromkeys(names):
+        if name in sidecars:
+            subjects.append(_blend_subject(workspace, name, sidecars[name], clips))
+        else:
+            runs.append(open_run(find_run(workspace.runs_path, name)))
+            subjects.append(_run_subject(runs[-1], clips))
+    return [found for found in subjects if found], runs
+
+
+def _run_subject(run: Run, clips: TrainingClips) -> Subject | None:
+    oof = run.predictions("oof", clips.classes) if set(run.record.classes) == set(clips.classes) else None
+    if oof is None:
+        return None
+    known, probabilities = oof.found(clips.ids)
+    return Subject(run.name, "run", known, probabilities, tuple(run.optimistic)) if known.any() else None
+
+
+def _blend_subject(workspace: Workspace, name: str, sidecar: Sidecar, clips: TrainingClips) -> Subject | None:
+    """None where some of its runs are gone, or have no out-of-fold predictions of common clips."""
+    blend = combination(sidecar)
+    try:
+        members = list(_members(workspace, sidecar, clips))
+        known = np.logical_and.reduce([which for which, _ in members])
+        if blend is None or len(members) < len(sidecar.runs) or not known.any():
+            return None
+        blended = blend.predict(np.stack([found[known[which]] for which, found in members]))
+    except (AkitError, ValueError):  # a run of other classes, or a sidecar that was edited
+        return None
+    caveats = ["these predictions chose the blend, so they flatter it: believe its nested estimate"]
+    reasons = Counter(why for member in sidecar.runs for why in member.optimistic)
+    caveats += [f"{n} of its {len(sidecar.runs)} runs flatter too: {why}" for why, n in reasons.items()]
+    return Subject(name, "blend", known, blended, tuple(caveats))
+
+
+def combination(sidecar: Sidecar) -> Blend | None:
+    """How the sidecar's runs are combined; None where this akit cannot read it."""
+    try:
+        return Blend.from_dict(sidecar.blend)
+    except AkitError:
+        return None
+
+
+def _members(workspace: Workspace, sidecar: Sidecar, clips: TrainingClips) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The out-of-fold predictions of a blend's runs, as `Predictions.found` gives them, as far as there are any."""
+    for member in sidecar.runs:
+        path = workspace.runs_path / member.name
+        if sidecar.by == "run" and (path / "oof.parquet").exists():
+            oof = open_run(path).predictions("oof", clips.classes)
+            if oof is not None:
+                yield oof.found(clips.ids)
+
+
+def evaluate(subject: Subject, metric: str, clips: TrainingClips) -> Evaluation:
+    """All scores of one subject."""
+    targets, probabilities = clips.targets[subject.known], subject.probabilities
+    caveats = list(subject.caveats)
+    if not subject.known.all():
+        caveats.append(f"it predicted {len(targets):,} of {len(clips):,} training clips")
+    return Evaluation(
+        name=subject.name,
+        kind=subject.kind,
+        score=score(metric, targets, probabilities),
+        n_clips=len(targets),
+        caveats=tuple(caveats),
+        confusion=confusion(targets, probabilities, clips.classes) if targets.ndim == 1 else None,
+        classes=class_scores(targets, probabilities, clips.classes),
+        reliability=reliability(targets, probabilities),
+    )
+
+
+def most_confident(
+    workspace: Workspace, subject: Subject, clips: TrainingClips, scored: Mapping[str, Scored]
+) -> Mistakes:
+    """The clips that a subject gets most confidently wrong, to hear and to see."""
+    targets = clips.targets[subject.known]
+    worst, classes, certainty = most_confident_mistakes(targets, subject.probabilities, MISTAKES)
+    positions = np.flatnonzero(subject.known)[worst]
+    columns = clips.rows[positions].select("id", "path", "label", "problem").rows(named=True)
+    mistakes = []
+    for row, position, at, wrong, probability in zip(columns, positions, worst, classes, certainty, strict=True):
+        who = [one for one in scored.values() if one.known[position]]
+        sound, reason = _sound(workspace, row["path"])
+        mistakes.append(
+            Mistake(
+                id=row["id"],
+                path=row["path"],
+                true=tuple(row["label"]),
+                predicted=_predicted(subject.probabilities[at], clips.classes, several=targets.ndim == 2),
+                wrong=clips.classes[wrong],
+                probability=float(probability),
+                wrong_runs=sum(bool(one.wrong[position]) for one in who),
+                scored_runs=len(who),
+                sound=sound,
+                silent_because=reason,
+            )
+        )
+    return Mistakes(subject.name, tuple(mistakes), int(is_wrong(targets, subject.probabilities).sum()))
+
+
+def _predicted(probabilities: np.ndarray, classes: Sequence[str], *, several: bool) -> tuple[tuple[str, float], ...]:
+    """The first labels of one clip; where it may have several, those that are predicted, at least one."""
+    order = np.argsort(-probabilities, kind="stable")
+    n = max(1, int((probabilities >= MULTI_LABEL_THRESHOLD).sum())) if several else LABELS
+    return tuple((classes[c], float(probabilities[c])) for c in order[:n])
+
+
+def _sound(workspace: Workspace, path: str) -> tuple[Sound | None, str]:
+    try:
+        return clip_sound(workspace.data_root / path), ""
+    except AkitError as error:
+        return None, str(error)

@@ -1,0 +1,73 @@
+"""Learning curves from the logs that folds leave: `runs/<name>/folds/<fold>/<stage>.jsonl`, one epoch a line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acoustic_kit.report.content import Curve, Line, Training
+
+MOST_POINTS = 200  # of a line
+OTHER_FIGURES = {"epoch", "phase", "lr", "seconds", "train_seconds"}
+MOST_BYTES = 20_000_000  # of a log; nothing that akit writes is as long
+
+Log = Mapping[int, Mapping[str, float]]  # epoch → figures
+
+
+def training_curves(run: Path) -> list[Training]:
+    """The curves of each stage of a run; folds are thin lines, their mean is bold. Logs that are damaged are left out.
+
+    `train_loss` and `valid_loss` share a chart, every other `valid_…` figure has its own.
+    """
+    stages: dict[str, list[Log]] = {}
+    for path in sorted(run.glob("folds/*/*.jsonl")):
+        if log := _read(path):
+            stages.setdefault(path.stem, []).append(log)
+    return [Training(run.name, stage, len(logs), tuple(_curves(logs))) for stage, logs in stages.items()]
+
+
+def _read(path: Path) -> Log:
+    """A log's figures by epoch: of an epoch that was done twice, the later."""
+    epochs: dict[int, dict[str, float]] = {}
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            return {}
+        for line in path.read_text("utf-8").splitlines():
+            record = json.loads(line)
+            epochs[int(record["epoch"])] = {
+                key: float(value)
+                for key, value in record.items()
+                if isinstance(value, int | float) and key not in OTHER_FIGURES
+            }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return {}
+    return dict(sorted(epochs.items()))
+
+
+def _curves(logs: Sequence[Log]) -> list[Curve]:
+    figures = list(dict.fromkeys(key for log in logs for figures in log.values() for key in figures))
+    losses = [key for key in ("train_loss", "valid_loss") if key in figures]
+    others = [key for key in figures if key.startswith("valid_") and key not in losses]
+    charts = {"loss": losses} | {key.removeprefix("valid_"): [key] for key in others}
+    curves = [
+        Curve(name, tuple(line for key in keys for line in _lines(key, logs))) for name, keys in charts.items() if keys
+    ]
+    return [curve for curve in curves if curve.lines]
+
+
+def _lines(figure: str, logs: Sequence[Log]) -> list[Line]:
+    """One line a fold, and last their mean, as far as all of them go."""
+    name = "training" if figure.startswith("train_") else "validation"
+    epochs = sorted({epoch for log in logs for epoch in log})
+    values = np.array([[log.get(epoch, {}).get(figure, math.nan) for epoch in epochs] for log in logs])
+    values[~np.isfinite(values)] = math.nan
+    if np.isnan(values).all():
+        return []
+    keep = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), MOST_POINTS)).round().astype(int))
+    x, values = np.array(epochs, dtype=float)[keep], values[:, keep]
+    folds = [Line(name, x, row) for row in values] if len(values) > 1 else []
+    return [*folds, Line(name, x, values.mean(axis=0), bold=True)]
