@@ -29,6 +29,7 @@ _EXPORTS = {
     "forward": "acoustic_kit.training",
     "load_recipe": "acoustic_kit.recipe",
     "make_manifest": "acoustic_kit.datasets",
+    "predict_clips": "acoustic_kit.prediction",
     "read_dataset": "acoustic_kit.datasets",
     "run_recipe": "acoustic_kit.runner",
 }

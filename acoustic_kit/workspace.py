@@ -38,6 +38,7 @@ class Config(BaseModel):
     features: tuple[str, ...] = ()  # built by `akit features build` without a name: features, or recipes for theirs
     store: str = "features.zarr"  # of features: a folder, relative to the workspace or absolute, or s3://bucket/path
     template: str | None = None  # the competition's sample_submission.csv
+    competition: str | None = None  # its short name at Kaggle, for `akit submit`
     label_separator: str | None = None  # between several labels of one clip
     classes: dict[str, int]  # class name → the data set's own index, in class order
 

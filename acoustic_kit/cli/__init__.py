@@ -1,9 +1,9 @@
 """The command line: thin Typer commands that parse, call one function of the package and print what it returns."""
 
-from acoustic_kit.cli import blend, data, demo, features, recipes, runs
+from acoustic_kit.cli import blend, data, demo, features, predict, recipes, report, runs
 from acoustic_kit.cli.app import app, main
 
-for module in (data, features, recipes, runs, blend, demo):
+for module in (data, features, recipes, runs, blend, predict, report, demo):
     module.register(app)
 
 __all__ = ["app", "main"]

@@ -31,13 +31,18 @@ class Globals:
 _SIGNALS: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, typer.BadParameter.__bases__[0], BrokenPipeError)
 
 
+_IN_ORDER = (
+    *("init", "data", "features", "recipe", "runs"),
+    *("blend", "submission", "submit", "score", "predict", "report", "demo"),
+)
+
+
 class _Group(typer.core.TyperGroup):
     """Turns what a user can mend into one or two lines on stderr, and an interrupt into exit code 130."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order in which they are used."""
-        order = ["init", "data", "features", "recipe", "runs", "blend", "submission", "score", "demo"]
-        return sorted(super().list_commands(ctx), key=order.index)
+        return sorted(super().list_commands(ctx), key=_IN_ORDER.index)
 
     def invoke(self, ctx: Any) -> Any:
         try:

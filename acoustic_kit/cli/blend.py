@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.console import Json, listed, print_json, print_table, say, shown
+from acoustic_kit.cli.console import Json, listed, print_json, print_table, progress, say, shown
 
 if TYPE_CHECKING:
-    from acoustic_kit.competition import BlendResult
+    from acoustic_kit.ensemble import BlendResult
+    from acoustic_kit.sidecar import Sidecar
 
-submissions = typer.Typer(no_args_is_help=True, help="Submissions: are they acceptable?")
+BLEND_METHODS = ("auto", "mean", "geometric", "rank", "greedy", "weights", "stack", "stack_mean")
+submissions = typer.Typer(no_args_is_help=True, help="Submissions: what was written, and is it acceptable?")
 File = Annotated[Path, typer.Argument(help="A submission's CSV.")]
 
 
@@ -21,15 +24,24 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command(epilog="Example: akit blend --top 12 --metric f1 --name first")(blend)
     app.add_typer(submissions, name="submission")
+    app.command(epilog='Example: akit submit submissions/first.csv -m "mean of 12"')(submit)
     app.command(epilog="Example: akit score submissions/first.csv --json")(score)
 
 
 def blend(
     ctx: typer.Context,
-    top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Choose the N best runs (default: all).")] = None,
+    top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Choose the N best runs.")] = None,
     metric: Annotated[str | None, typer.Option(help="What decides; default: the workspace's metric.")] = None,
-    method: Annotated[str, typer.Option(metavar="mean|geometric|rank", help="How runs are combined.")] = "mean",
-    runs: Annotated[str | None, typer.Option(metavar="ID,…", help="Blend these runs.")] = None,
+    method: Annotated[str, typer.Option(metavar="METHOD", help=f"{', '.join(BLEND_METHODS)}.")] = "auto",
+    runs: Annotated[str | None, typer.Option(metavar="ID,…", help="Blend among these runs.")] = None,
+    by: Annotated[Literal["run", "fold"], typer.Option(help="fold: every fold model is a run of its own.")] = "run",
+    diverse: Annotated[bool, typer.Option("--diverse", help="With --top: runs whose errors differ.")] = False,
+    decision: Annotated[
+        Literal["argmax", "tuned"], typer.Option(help="tuned: weigh the classes, where that gains.")
+    ] = "argmax",
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE.json", help="Make the submission again that FILE describes.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The submission's name (default: made from what is in it).")] = None,
     seed: Annotated[int, typer.Option(help="Of the nested folds and the bootstrap.")] = 0,
 ) -> None:
@@ -37,54 +49,152 @@ def blend(
 
     Chooses them by their out-of-fold scores, and says what the blend is worth.
     """
-    from acoustic_kit.competition import blend_runs
+    from acoustic_kit.ensemble import blend_runs, rebuild
 
-    result = blend_runs(
-        workspace_of(ctx),
-        top=top,
-        metric=metric,
-        method=method,
-        runs=() if runs is None else listed("--runs", runs),
-        name=name,
-        seed=seed,
-    )
+    if from_ is not None:
+        written = rebuild(workspace_of(ctx), from_, name)
+        typer.echo(f"Wrote {shown(written)} again, the same bytes.")
+        return
+    with progress() as bar:
+        result = blend_runs(
+            workspace_of(ctx),
+            top=top,
+            metric=metric,
+            method=method,
+            runs=() if runs is None else listed("--runs", runs),
+            by=by,
+            diverse=diverse,
+            decision=decision,
+            name=name,
+            seed=seed,
+            on_progress=lambda done, total: bar("fits", done, total),
+        )
     for run, why in result.left_out.items():
         say(f"Left out: {run} {why}.")
-    _print_scores(result, method)
-    for member in result.members:
-        for why in member.optimistic:
-            typer.echo(f"Optimistic: {member.name}, {why}.")
+    _print_result(result)
     if result.submission:
         typer.echo(f"\nWrote {shown(result.submission)}, checked: it fits the competition's form.")
     else:
         typer.echo(f"\nNo submission was written: {result.no_submission}.")
 
 
-def _print_scores(result: BlendResult, method: str) -> None:
-    blend, members = result.blend, ", ".join(run.name for run in result.members)
-    if blend is None:
-        typer.echo(f"Not scored: some run has no out-of-fold predictions for all training clips. Blended: {members}")
-        return
-    low, high = blend.interval
-    best = result.candidates[blend.single_best[0]]
+def _print_result(result: BlendResult) -> None:
+    if result.by == "run" and result.scored:
+        _print_scores(result)
+    _print_members(result)
+    if result.by == "fold":
+        typer.echo("\nNo estimate: fold models have no labelled clips in common. Blend by run for one.")
+    elif not result.scored:
+        typer.echo("\nNot scored: some run has no out-of-fold predictions for all training clips.")
+
+
+def _print_scores(result: BlendResult) -> None:
+    blend = result.blend
+    (low, high), best = blend.interval, result.candidates[blend.single_best[0]]
     nested = blend.nested_score == blend.nested_score  # not nan
+    chosen = result.method if result.method == blend.method else f"{result.method}: {blend.method}"
     print_table(
         ["", result.metric, "95 % interval", "runs"],
         [
             ("best single run", f"{blend.single_best[1]:.4f}", "", best.name),
             ("mean of all", f"{result.mean_of_all:.4f}", "", len(result.candidates)),
-            (f"chosen, {method}", f"{blend.score:.4f}", "", members),
+            (f"chosen, {chosen}", f"{blend.score:.4f}", "", len(result.members)),
             ("nested estimate", f"{blend.nested_score:.4f}" if nested else "none",
              f"{low:.4f} – {high:.4f}" if nested else "", ""),
         ],
         right=[result.metric],
     )  # fmt: skip
-    if nested:
-        typer.echo("\nBelieve the nested estimate: the other scores are of the predictions that chose the runs.")
-        if not result.by_group:
-            typer.echo("The data set names no recordings or speakers; where clips share one, it may still flatter.")
+    typer.echo("")
+    if blend.considered:
+        typer.echo(f"auto weighed {', '.join(f'{name} {value:.4f}' for name, value in blend.considered.items())}.")
+    if blend.decision_gain is not None:
+        taken = "not taken" if blend.decision is None else "taken"
+        typer.echo(f"Tuned class weights: {blend.decision_gain:+.4f} nested, {taken}.")
+    if not nested:
+        typer.echo("There are too few clips or groups for a nested estimate; the scores above are optimistic.\n")
+        return
+    (low, high), verdict = blend.gain_interval, "beats it" if blend.beats_best_run else "does not beat it"
+    typer.echo(
+        f"The best single run, chosen on other clips too, has {blend.nested_score - blend.gain:.4f}; "
+        f"the blend {verdict} beyond noise: {blend.gain:+.4f} ({low:+.4f} to {high:+.4f})."
+    )
+    typer.echo("Believe the nested estimate: the other scores are of the predictions that chose the runs.")
+    if not result.by_group:
+        typer.echo("The data set names no recordings or speakers; where clips share one, it may still flatter.")
+    typer.echo("")
+
+
+def _print_members(result: BlendResult) -> None:
+    """The blended runs and their shares; of fold models also their own scores."""
+    own = f"{result.metric} on its fold"
+    columns = ["blended", "share", *([own] if result.own_scores else []), "optimistic"]
+    rows = []
+    for position, one in zip(result.blend.members, result.members, strict=True):
+        scores = [f"{result.own_scores[one.name]:.4f}"] if result.own_scores else []
+        share = f"{result.blend.weights[position]:.1%}"
+        rows.append((one.name, share, *scores, "; ".join(one.run.optimistic)))
+    optimistic = any(row[-1] for row in rows)
+    print_table(
+        columns if optimistic else columns[:-1],
+        rows if optimistic else [row[:-1] for row in rows],
+        right=["share", own],
+    )
+
+
+@submissions.command("list", epilog="Example: akit submission list")
+def list_(ctx: typer.Context, as_json: Json = False) -> None:
+    """What was written: out-of-fold, nested and public score side by side."""
+    from acoustic_kit.errors import AkitError
+    from acoustic_kit.sidecar import list_sidecars
+
+    found = []
+    for name, sidecar in list_sidecars(workspace_of(ctx).submissions_path):
+        if isinstance(sidecar, AkitError):
+            say(f"Left out: {sidecar}")
+        else:
+            found.append((name, sidecar))
+    if as_json:
+        print_json([{"name": name, **sidecar.model_dump(mode="json", exclude={"blend"})} for name, sidecar in found])
+    elif not found:
+        say("No submissions yet. `akit blend` writes the first.")
     else:
-        typer.echo("\nThere are too few clips or groups for a nested estimate; the scores above are optimistic.")
+        columns = ["submission", "metric", "out-of-fold", "nested", "public", "public - nested"]
+        rows = [(name, s.metric, *_side_by_side(s), _submitted(s), s.note) for name, s in found]
+        print_table([*columns, "submitted", "note"], rows, right=columns[2:])
+
+
+def _side_by_side(sidecar: Sidecar) -> list[str]:
+    """Out-of-fold, nested and public score, and how far public and nested part."""
+    own = sidecar.scores.out_of_fold if sidecar.scores else None
+    nested = sidecar.scores.nested if sidecar.scores else None
+    apart = None if nested is None or sidecar.public is None else sidecar.public - nested
+    figures = ["" if value is None else f"{value:.4f}" for value in (own, nested, sidecar.public)]
+    return [*figures, "" if apart is None else f"{apart:+.4f}"]
+
+
+def _submitted(sidecar: Sidecar) -> str:
+    return sidecar.submitted[-1].partition("T")[0] if sidecar.submitted else ""
+
+
+@submissions.command(epilog='Example: akit submission note first --public 0.913 "rank 14 of 231"')
+def note(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The submission's name.")],
+    text: Annotated[str | None, typer.Argument(help="A remark that the list shows.")] = None,
+    public: Annotated[float | None, typer.Option(help="Its score on the public leaderboard.")] = None,
+) -> None:
+    """Keep what the competition said of a submission."""
+    from acoustic_kit.errors import UsageError
+    from acoustic_kit.sidecar import find_sidecar, read_sidecar
+
+    if text is None and public is None:
+        raise UsageError("Say what to keep: --public 0.913, a text, or both.")
+    if public is not None and not math.isfinite(public):
+        raise UsageError(f"--public {public}: write a number.")
+    path = find_sidecar(workspace_of(ctx).submissions_path, name)
+    changes = {key: value for key, value in (("note", text), ("public", public)) if value is not None}
+    read_sidecar(path).model_copy(update=changes).write(path)
+    say(f"Noted in {shown(path)}.")
 
 
 @submissions.command("check", epilog="Example: akit submission check submissions/first.csv")
@@ -115,6 +225,21 @@ def check(
             typer.echo(f"{file} is acceptable.")
     if problems:
         raise typer.Exit(1)
+
+
+def submit(
+    ctx: typer.Context,
+    file: File,
+    message: Annotated[str, typer.Option("-m", "--message", help="What the competition's list shall show.")],
+    competition: Annotated[
+        str | None, typer.Option(help="Kaggle's short name for it; default: `competition` in akit.toml.")
+    ] = None,
+) -> None:
+    """Check a submission and hand it to the `kaggle` command."""
+    from acoustic_kit.competition import submit as hand_in
+
+    typer.echo(hand_in(workspace_of(ctx), file, message, competition))
+    say(f"Submitted {shown(file)}. Keep its score: akit submission note {file.stem} --public …")
 
 
 def score(

@@ -94,16 +94,22 @@ def progress() -> Iterator[OnProgress]:
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[remark]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    bar = Progress(*columns, console=Console(stderr=True))
 
-        def update(what: str, done: int, total: int, remark: str = "") -> None:
-            if what not in bars:
-                bars[what] = bar.add_task(what, total=total, rate="", remark="")
-            task = bar.tasks[bar.task_ids.index(bars[what])]
-            speed = task.finished_speed or task.speed
-            bar.update(bars[what], completed=done, total=total, rate=_rate(speed), remark=remark)
+    def update(what: str, done: int, total: int, remark: str = "") -> None:
+        if not bars:
+            bar.start()  # not before: a bar of nothing is an empty line
+        if what not in bars:
+            bars[what] = bar.add_task(what, total=total, rate="", remark="")
+        task = bar.tasks[bar.task_ids.index(bars[what])]
+        speed = task.finished_speed or task.speed
+        bar.update(bars[what], completed=done, total=total, rate=_rate(speed), remark=remark)
 
+    try:
         yield update
+    finally:
+        if bars:
+            bar.stop()
 
 
 def _rate(per_second: float | None) -> str:

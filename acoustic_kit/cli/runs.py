@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,8 @@ from acoustic_kit.cli.app import workspace_of
 from acoustic_kit.cli.console import Json, duration, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from acoustic_kit.runs import Placing, Run, Standing
+    from acoustic_kit.leaderboard import Placing, Standing
+    from acoustic_kit.runs import Run
 
 commands = typer.Typer(no_args_is_help=True, help="The runs of this workspace.")
 
@@ -30,8 +32,10 @@ def list_(
 
     Runs ranked by their out-of-fold score, with its spread over folds; seeds of one setting are averaged in a row.
     """
+    from acoustic_kit.ensemble import best_together
+    from acoustic_kit.leaderboard import by_setting, leaderboard
     from acoustic_kit.metrics import validate_metric
-    from acoustic_kit.runs import by_setting, leaderboard, list_runs
+    from acoustic_kit.runs import list_runs
 
     workspace = workspace_of(ctx)
     metric = metric or workspace.config.metric
@@ -42,6 +46,7 @@ def list_(
         list(workspace.config.classes),
         workspace.config.task,
         metric,
+        resample=True,
     )
     if as_json:
         print_json(
@@ -51,9 +56,12 @@ def list_(
         say("No runs yet. `akit recipe run stats_pca_linear` makes the first.")
     else:
         rows = [_row(rank, placing) for rank, placing in enumerate(by_setting(standings), start=1)]
-        print_table(
-            ["", "run", metric, "± folds", "folds", "time", "notes"], rows, right=["", metric, "± folds", "time"]
-        )
+        columns = ["", "run", metric, "± folds", "95 % interval", "folds", "parameters", "time", "notes"]
+        print_table(columns, rows, right=["", metric, "± folds", "parameters", "time"])
+        if together := best_together(workspace, standings, metric):
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in together.shares.items())
+            typer.echo(f"\nBest together: {shares}: {metric} {together.score:.4f}.")
+            typer.echo("That is of the predictions that chose them; `akit blend` says what it is worth.")
 
 
 def _row(rank: int, placing: Placing) -> list[object]:
@@ -62,10 +70,16 @@ def _row(rank: int, placing: Placing) -> list[object]:
     score = "" if placing.score is None else f"{placing.score:.4f}"
     spread = "" if placing.spread is None else f"{placing.spread:.4f}"
     seconds = sum(run.seconds for run in runs) / len(runs)
-    return [rank, names, score, spread, _folds(runs[0]), duration(seconds), ", ".join(_notes(runs))]
+    interval = "" if placing.interval is None else "{:.4f} – {:.4f}".format(*placing.interval)
+    size = runs[0].n_parameters
+    parameters = "" if size is None else f"{size:,}"
+    notes = ", ".join(_notes(runs))
+    return [rank, names, score, spread, interval, _folds(runs[0]), parameters, duration(seconds), notes]
 
 
 def _folds(run: Run) -> str:
+    if run.record.imported:
+        return "–"
     return "full" if run.record.full else f"{len(run.done)}/{len(run.record.folds)}"
 
 
@@ -76,6 +90,7 @@ def _notes(runs: list[Run]) -> list[str]:
     notes = [f"{key}={value}" for key, value in record.changed.items()]
     notes += [f"seeds={','.join(map(str, seeds))}"] if len(seeds) > 1 else [f"seed={seeds[0]}"] * (seeds[0] != 0)
     notes += ["fast"] if record.fast else []
+    notes += ["imported"] if record.imported else []
     notes += ["optimistic"] if any(run.optimistic for run in runs) else []
     return notes + list(dict.fromkeys(run.record.note for run in runs if run.record.note))
 
@@ -89,6 +104,8 @@ def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any
         "score": standing.score,
         "fold_scores": standing.fold_scores,
         "spread": standing.spread,
+        "interval": placing.interval,
+        "parameters": standing.run.n_parameters,
         "complete": standing.complete,
         "folds_done": list(standing.run.done),
         "seconds": standing.run.seconds,
@@ -99,6 +116,7 @@ def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any
         "setting_spread": placing.spread,
         "fast": record.fast,
         "full": record.full,
+        "imported": bool(record.imported),
         "optimistic": standing.run.optimistic,
         "note": record.note,
     }
@@ -133,8 +151,38 @@ def show(
     rows += [
         ("device", device) for device in sorted({f"{done.device}, {done.precision}" for done in found.done.values()})
     ]
+    rows += [("imported", f"{file}, sha256 {digest[:16]}…") for file, digest in record.imported.items()]
     rows += [("versions", ", ".join(f"{package} {version}" for package, version in record.versions.items()))]
     print_table(["", "value"], [row for row in rows if row[1] is not None])
+
+
+@commands.command("import", epilog="Example: akit runs import test.csv --oof oof.csv --name birdnet")
+def import_(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE…", help="Predictions of the test clips; each file is a run.")
+    ] = None,
+    oof: Annotated[Path | None, typer.Option(help="Out-of-fold predictions of the training clips.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="The ids of an .npy FILE's rows, one a line.")] = None,
+    oof_ids: Annotated[Path | None, typer.Option(help="The ids of an .npy --oof file's rows.")] = None,
+    name: Annotated[str | None, typer.Option(help="What the run's name begins with (default: the file's).")] = None,
+    note: Annotated[str, typer.Option(help="A remark that the leaderboard shows.")] = "",
+) -> None:
+    """Take in predictions made elsewhere: CSV, parquet or .npy.
+
+    A table has an id column and one probability column a class. Without --oof a run is blended only by name.
+    """
+    from acoustic_kit.errors import UsageError
+    from acoustic_kit.imported import import_run
+
+    if files and len(files) > 1 and (oof or ids or name):
+        raise UsageError("--oof, --ids and --name belong to one FILE; import one after another.")
+    workspace = workspace_of(ctx)
+    alone: list[Path | None] = [None]  # --oof without a FILE
+    for file in files or alone:
+        run = import_run(workspace, file, oof, ids=ids, oof_ids=oof_ids, name=name, note=note)
+        scores = ", ".join(f"{metric} {value:.4f}" for metric, value in run.record.metrics.items())
+        say(f"Imported {run.name}: {scores or 'without out-of-fold predictions, so it is blended only by name'}.")
 
 
 @commands.command(epilog="Example: akit runs rm stats_pca_linear-1a2b3c4d")

@@ -1,0 +1,45 @@
+"""Combining runs, and saying honestly what the combination is worth.
+
+Arrays are ``(runs, clips, classes)``, finite, classes in the manifest's order; nothing is changed in place. A method
+maps such an array to ``(clips, classes)``: ``mean``, ``geometric`` and ``rank`` at once, ``METHODS[name](probabilities,
+task)``; the others are first fitted to labels, ``METHODS[name](probabilities, targets, groups, metric)``, and what they
+return has ``predict``. A blend that was chosen on some predictions looks too good on them; ``choose`` therefore also
+chooses on some folds and scores on the others (the nested estimate).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from acoustic_kit.blending.blend import Blend, plain_blend
+from acoustic_kit.blending.choosing import choose
+from acoustic_kit.blending.combine import Fit
+from acoustic_kit.blending.greedy_selection import greedy
+from acoustic_kit.blending.methods import geometric, mean, rank
+from acoustic_kit.blending.simplex_weights import weights
+from acoustic_kit.blending.stacking import stack, stack_mean
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "auto": choose,
+    "mean": mean,
+    "geometric": geometric,
+    "rank": rank,
+    "greedy": greedy,
+    "weights": weights,
+    "stack": stack,
+    "stack_mean": stack_mean,
+}
+
+__all__ = [
+    "METHODS",
+    "Blend",
+    "Fit",
+    "choose",
+    "geometric",
+    "greedy",
+    "mean",
+    "plain_blend",
+    "rank",
+    "stack",
+    "stack_mean",
+    "weights",
+]

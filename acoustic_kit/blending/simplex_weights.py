@@ -1,0 +1,119 @@
+"""Weights of a mean of probabilities, fitted to a smooth stand-in for the metric.
+
+The stand-ins, each of the weighted mean q (clips, classes):
+
+- ``accuracy``, ``map3``: log-loss
+- ``balanced_accuracy``, single-label ``map``: log-loss, averaged over classes
+- ``f1``: 1 - macro F1 of soft labels: hits and false alarms are counted in shares of q³, normalised in each row (with q
+  itself, linear in the weights, a mean would hardly ever beat the best run); of several labels q³ / (q³ + (1 - q)³)
+- multi-label ``map``: log-loss of every label
+
+To the stand-in is added 0.03 times the relative entropy of the weights to equal ones, so that what does not matter
+stays equal.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from acoustic_kit.blending.arrays import FLOOR, checked, task_of
+from acoustic_kit.blending.combine import Fit
+from acoustic_kit.metrics import score, terms
+
+StandIn = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+TOWARDS_EQUAL = 0.03
+SHARPNESS = 3.0
+ITERATIONS = 60
+
+
+def weights(
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    groups: Sequence | np.ndarray | None = None,
+    metric: str = "f1",
+    *,
+    seed: int = 0,
+) -> Fit:
+    """Weights on the simplex that minimise the metric's stand-in (see the module); the blend is the weighted mean.
+
+    - ``probabilities``: float (runs, clips, classes)
+    - ``targets``: int (clips,) or bool (clips, classes)
+    - ``groups``, ``seed``: not looked at; here because every method that is fitted takes them
+    - ``metric``: see ``metrics.METRICS``
+
+    Raises ValueError for arrays that do not fit, UsageError for an unknown metric.
+    """
+    probabilities, targets = checked(probabilities), np.asarray(targets)
+    score(metric, targets, probabilities[0])  # says what does not fit
+    found = simplex_weights(list(probabilities), targets, np.arange(len(targets)), metric)
+    return Fit("weights", task_of(targets), found)
+
+
+def simplex_weights(runs: Sequence[np.ndarray], targets: np.ndarray, clips: np.ndarray, metric: str) -> np.ndarray:
+    """The weights of ``weights``, float64 (runs,), for runs (clips, classes) that are checked, fitted on some clips."""
+    from scipy.optimize import minimize
+
+    parts = [run[clips].astype(np.float32, copy=False) for run in runs]
+    stand_in = _stand_in(metric, targets[clips], parts[0].shape[1])
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        w = np.exp(theta - theta.max())
+        w /= w.sum()
+        q = np.zeros(parts[0].shape, np.float32)
+        for weight, part in zip(w, parts, strict=True):
+            q += np.float32(weight) * part
+        value, slope = stand_in(q.astype(np.float64))
+        slope = slope.astype(np.float32).ravel()
+        entropy = np.log(np.maximum(w, 1e-300) * len(w))
+        by_weight = np.array([part.ravel() @ slope for part in parts], np.float64) + TOWARDS_EQUAL * (entropy + 1)
+        return value + TOWARDS_EQUAL * (w @ entropy), w * (by_weight - w @ by_weight)
+
+    found = minimize(loss, np.zeros(len(runs)), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
+    w = np.exp(found.x - found.x.max())
+    return np.asarray(w / w.sum())
+
+
+def _stand_in(metric: str, targets: np.ndarray, n_classes: int) -> StandIn:
+    """A function from q, float64 (clips, classes), to its loss and that loss's slope by q."""
+    single = targets.ndim == 1
+    truth = (np.eye(n_classes)[targets] if single else targets).astype(np.float64)
+    equal = np.full(n_classes, 1 / len(truth))
+    present = truth.any(axis=0)
+    balanced = present / (np.maximum(truth.sum(axis=0), 1) * max(present.sum(), 1))
+
+    def together(q: np.ndarray) -> tuple[float, np.ndarray]:
+        q = np.clip(q, FLOOR, 1 - FLOOR)
+        value, slope = 0.0, np.zeros_like(q)
+        for weight, name in terms(metric):
+            if name == "f1":
+                part, by_q = _soft_f1_loss(q, truth, single)
+            else:
+                class_weights = balanced if single and name in ("balanced_accuracy", "map") else equal
+                part, by_q = _log_loss(q, truth, class_weights, single)
+            value, slope = value + weight * part, slope + weight * by_q
+        return value, slope
+
+    return together
+
+
+def _log_loss(q: np.ndarray, truth: np.ndarray, class_weights: np.ndarray, single: bool) -> tuple[float, np.ndarray]:
+    value, slope = -(truth * class_weights * np.log(q)).sum(), -truth * class_weights / q
+    if not single:
+        value -= ((1 - truth) * class_weights * np.log1p(-q)).sum()
+        slope += (1 - truth) * class_weights / (1 - q)
+    return float(value), slope
+
+
+def _soft_f1_loss(q: np.ndarray, truth: np.ndarray, single: bool) -> tuple[float, np.ndarray]:
+    sharp = q**SHARPNESS
+    soft = sharp / (sharp.sum(axis=1, keepdims=True) if single else sharp + (1 - q) ** SHARPNESS)
+    hits, both = (soft * truth).sum(axis=0), soft.sum(axis=0) + truth.sum(axis=0)
+    counted = truth.any(axis=0)
+    by_soft = -2 * counted * (truth / both - hits / both**2) / max(counted.sum(), 1)
+    value = 1 - (2 * hits / both)[counted].mean() if counted.any() else 1.0
+    if single:
+        slope = SHARPNESS * soft / q * (by_soft - (by_soft * soft).sum(axis=1, keepdims=True))
+    else:
+        slope = SHARPNESS * by_soft * soft * (1 - soft) / (q * (1 - q))
+    return float(value), slope

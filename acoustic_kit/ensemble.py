@@ -1,0 +1,358 @@
+"""The last hour of a competition: runs joined by id, blended, and written as a checked submission."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from acoustic_kit import __version__
+from acoustic_kit.blending import METHODS, Blend, choose, greedy, mean, plain_blend
+from acoustic_kit.candidates import Candidate, by_score, named
+from acoustic_kit.competition import check, submission_template
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.fold import clip_groups, encode_labels
+from acoustic_kit.metrics import score, validate_metric
+from acoustic_kit.runs import Predictions, Run, open_run
+from acoustic_kit.sidecar import BestRun, Member, Scores, Sidecar, read_sidecar
+from acoustic_kit.submission import write_submission
+from acoustic_kit.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acoustic_kit.leaderboard import Standing
+
+By = Literal["run", "fold"]
+BEST_TOGETHER = 20  # runs, from the first, that `best_together` chooses from
+WITHOUT_FIT = ("mean", "geometric", "rank")  # methods that need no labels
+
+
+@dataclass(frozen=True)
+class BlendResult:
+    """A blend of runs, and what became of it."""
+
+    name: str
+    metric: str
+    method: str  # that was asked for
+    by: By
+    seed: int
+    candidates: tuple[Candidate, ...]  # what the blend could choose from
+    members: tuple[Candidate, ...]  # what it chose, best first
+    left_out: dict[str, str]  # run → why it was no candidate
+    blend: Blend  # of the candidates
+    mean_of_all: float | None  # the score of the plain mean of all candidates
+    own_scores: dict[str, float]  # fold model → its score on its own held-out fold; empty for whole runs
+    by_group: bool  # the nested folds keep recordings or speakers whole
+    submission: Path | None = None
+    no_submission: str = ""  # why there is none
+
+    @property
+    def scored(self) -> bool:
+        """Whether anything is known of the blend: not where a member has no out-of-fold predictions."""
+        return math.isfinite(self.blend.score)
+
+
+def blend_runs(
+    workspace: Workspace,
+    *,
+    top: int | None = None,
+    metric: str | None = None,
+    method: str = "auto",
+    runs: Sequence[str] = (),
+    by: By = "run",
+    diverse: bool = False,
+    decision: str = "argmax",
+    name: str | None = None,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> BlendResult:
+    """Choose runs by their out-of-fold score, combine them, and write `submissions/<name>.csv` with its `.json`.
+
+    Parameters
+    ----------
+    top : how many runs to choose; None leaves it to the method
+    metric : what decides; None is the workspace's
+    method : a name in `blending.METHODS`; "auto" chooses among them
+    runs : candidates by name; without, all runs with an out-of-fold prediction for every training clip
+    by : "fold" takes every fold model for a run: it is ranked by its score on its own held-out fold, and as no two see
+        the same labelled clips nothing can be fitted or estimated
+    diverse : of the best, choose runs whose errors differ
+    decision : "tuned" fits class weights too, where that gains; see `blending.choose`
+    name : of the submission; by default made from what is in it
+    seed : of the nested folds and the bootstrap
+    on_progress : hears (done, total) where it takes long
+
+    Raises UsageError for unknown runs, metric, method or name and for options that do not go together, and AkitError
+    where no run can be blended.
+
+    """
+    metric = metric or workspace.config.metric
+    validate_metric(metric, workspace.config.task)
+    if method not in METHODS:
+        raise UsageError(f"There is no blend method {method!r}; there are {', '.join(METHODS)}.")
+    if top is not None and runs and by == "run":
+        raise UsageError("--top chooses among all runs; it does not go with --runs.")
+    found, left_out = (named(workspace, runs), {}) if runs else by_score(workspace, metric)
+    if by == "fold":
+        if method == "auto":
+            method = "mean"
+        if method not in WITHOUT_FIT or diverse or decision != "argmax":
+            raise UsageError(
+                f"--by fold has no common labelled clips to fit on: it takes --method {', '.join(WITHOUT_FIT)}, and "
+                "neither --diverse nor --decision tuned."
+            )
+        result = _by_fold(workspace, found, left_out, metric, method, top, seed)
+    else:
+        candidates = tuple(Candidate(run) for run in found)
+        blend, mean_of_all, by_group = _choose(
+            workspace,
+            candidates,
+            metric,
+            method,
+            decision,
+            top=top,
+            seed=seed,
+            diverse=diverse,
+            on_progress=on_progress,
+        )
+        members = tuple(candidates[i] for i in blend.members)
+        result = BlendResult(
+            "", metric, method, by, seed, candidates, members, left_out, blend, mean_of_all, {}, by_group
+        )
+    return _submit(workspace, replace(result, name=_checked_name(name or _default_name(result))))
+
+
+def _choose(
+    workspace: Workspace, candidates: Sequence[Candidate], metric: str, method: str, decision: str, **options: Any
+) -> tuple[Blend, float | None, bool]:
+    """The blend of whole runs, the score of their plain mean, and whether groups were kept whole in its estimate."""
+    import polars as pl
+
+    config = workspace.config
+    train = workspace.manifest.filter(pl.col("split") == "train")
+    oofs = [oof for one in candidates if (oof := one.predictions("oof", list(config.classes)))]
+    if oofs and all(one.run.record.fast for one in candidates):  # they predicted only some clips
+        train = train.filter(pl.all_horizontal(pl.col("id").is_in(oof.ids) for oof in oofs))
+    ids = train["id"].to_list()
+    if len(oofs) < len(candidates) or not ids or not all(set(ids) <= set(oof.ids) for oof in oofs):
+        if method == "auto":
+            method = "mean"
+        if method not in WITHOUT_FIT or decision != "argmax":
+            raise UsageError(
+                f"Some of these runs have no out-of-fold predictions for all training clips, so nothing can be fitted: "
+                f"take --method {', '.join(WITHOUT_FIT)}, without --decision tuned."
+            )
+        return plain_blend(len(candidates), method, config.task), None, False
+    probabilities = np.stack([oof.aligned(ids) for oof in oofs])
+    targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
+    groups, n_named = clip_groups(train)
+    blend = choose(probabilities, targets, groups if n_named else None, metric, method, decision=decision, **options)
+    mean_of_all = score(metric, targets, mean(probabilities, config.task))
+    return blend, mean_of_all, n_named > 0
+
+
+def _by_fold(
+    workspace: Workspace,
+    runs: Sequence[Run],
+    left_out: dict[str, str],
+    metric: str,
+    method: str,
+    top: int | None,
+    seed: int,
+) -> BlendResult:
+    """Every fold model for itself, ranked by its score on the clips that it did not see."""
+    config = workspace.config
+    label = dict(zip(workspace.manifest["id"], workspace.manifest["label"].to_list(), strict=True))
+    scored: list[tuple[Candidate, float]] = []
+    for run in runs:
+        for fold in run.done:
+            one = Candidate(run, fold)
+            oof = one.predictions("oof", list(config.classes))
+            if oof is not None:
+                targets = encode_labels([label[id] for id in oof.ids], tuple(config.classes), config.task)
+                scored.append((one, score(metric, targets, oof.probabilities)))
+        if not any(one.run is run for one, _ in scored):
+            left_out = {**left_out, run.name: "has no fold models with a held-out fold"}
+    if not scored:
+        raise AkitError("None of these runs has fold models, so there is nothing to blend by fold.")
+    scored.sort(key=lambda pair: (-pair[1], pair[0].name))
+    candidates = tuple(one for one, _ in scored)
+    members = candidates[:top]
+    blend = plain_blend(len(candidates), method, config.task, members=range(len(members)))
+    own = {one.name: value for one, value in scored}
+    return BlendResult("", metric, method, "fold", seed, candidates, members, left_out, blend, None, own, False)
+
+
+def _submit(workspace: Workspace, result: BlendResult) -> BlendResult:
+    """Write the submission and its sidecar."""
+    test = workspace.manifest.filter(workspace.manifest["split"] == "test")["id"].to_list()
+    if not test:
+        return replace(result, no_submission="the data set has no test clips")
+    tests = _test_predictions(workspace, result.members)
+    lacking = [name for name, found in tests.items() if found is None or not set(test) <= set(found.ids)]
+    if lacking:
+        return replace(result, no_submission=f"{', '.join(lacking)} did not predict all {len(test)} test clips")
+    blend = result.blend.of_members()
+    path = workspace.submissions_path / f"{result.name}.csv"
+    _write(workspace, path, blend, [found for found in tests.values() if found is not None], test, result.metric)
+    _sidecar(workspace, result, blend, path).write(path.with_suffix(".json"))
+    return replace(result, submission=path)
+
+
+def _test_predictions(workspace: Workspace, members: Sequence[Candidate]) -> dict[str, Predictions | None]:
+    return {one.name: one.predictions("test", list(workspace.config.classes)) for one in members}
+
+
+def _write(
+    workspace: Workspace, path: Path, blend: Blend, tests: Sequence[Predictions], ids: Sequence[str], metric: str
+) -> None:
+    """The members' test predictions, blended, in the competition's form, checked as the competition would."""
+    config = workspace.config
+    temporary = path.with_suffix(".tmp.csv")
+    write_submission(
+        temporary,
+        submission_template(workspace, metric),
+        ids,
+        blend.predict(np.stack([found.aligned(ids) for found in tests])),
+        classes=config.classes,
+        metric=metric,
+        task=config.task,
+        label_separator=config.label_separator or ",",
+    )
+    problems = check(workspace, temporary, metric)
+    if problems:
+        temporary.unlink()
+        raise AkitError(f"The submission does not fit the competition's template: {problems[0]}.")
+    temporary.replace(path)  # what was there before is lost only to what was checked
+
+
+def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path) -> Sidecar:
+    """How a submission was made: enough to see where it came from and to make it again."""
+    scores = None
+    if result.scored:
+        best, value = result.blend.single_best
+        assert result.mean_of_all is not None
+        scores = Scores(
+            out_of_fold=result.blend.score,
+            nested=_finite(result.blend.nested_score),
+            interval=[_finite(bound) for bound in result.blend.interval],
+            best_run=BestRun(name=result.candidates[best].name, score=value),
+            mean_of_all=result.mean_of_all,
+        )
+    template = workspace.template_path
+    return Sidecar(
+        submission=path.name,
+        sha256=_file_hash(path),
+        metric=result.metric,
+        method=result.method,
+        by=result.by,
+        seed=result.seed,
+        runs=[
+            Member(
+                name=one.run.name,
+                fold=one.fold,
+                recipe=one.run.record.recipe,
+                weight=float(weight),
+                optimistic=one.run.optimistic,
+                test_sha256=_file_hash(one.folder / "test.parquet"),
+            )
+            for one, weight in zip(result.members, blend.weights, strict=True)
+        ],
+        candidates=[one.name for one in result.candidates],
+        blend=blend.to_dict(),
+        scores=scores,
+        template=workspace.config.template,
+        template_sha256=_file_hash(template) if template else None,
+        akit=__version__,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def rebuild(workspace: Workspace, path: Path, name: str | None = None) -> Path:
+    """Make the submission again that a sidecar describes, from the runs that it names; the CSV.
+
+    `name` is that of the new file; by default the one it had, in this workspace. Nothing is chosen or fitted anew.
+
+    Raises UsageError for a run that is not there, and AkitError where a run's predictions or the template are no longer
+    those that were blended.
+    """
+    record = read_sidecar(path)
+    missing = [m.name for m in record.runs if not (workspace.runs_path / m.name).is_dir()]
+    if missing:
+        raise UsageError(f"{path.name} blends runs that are not in this workspace: {', '.join(missing)}.")
+    members = [Candidate(open_run(workspace.runs_path / m.name), m.fold) for m in record.runs]
+    changed = [
+        one.name
+        for one, member in zip(members, record.runs, strict=True)
+        if not (one.folder / "test.parquet").is_file() or _file_hash(one.folder / "test.parquet") != member.test_sha256
+    ]
+    if changed:
+        raise AkitError(f"The test predictions of {', '.join(changed)} are not those that {path.name} blended.")
+    if workspace.template_path and _file_hash(workspace.template_path) != record.template_sha256:
+        raise AkitError(f"{workspace.template_path} is not the template that {path.name} was written for.")
+    test = workspace.manifest.filter(workspace.manifest["split"] == "test")["id"].to_list()
+    tests = [found for found in _test_predictions(workspace, members).values() if found is not None]
+    target = workspace.submissions_path / f"{_checked_name(name or record.submission)}.csv"
+    _write(workspace, target, Blend.from_dict(record.blend), tests, test, record.metric)
+    if _file_hash(target) != record.sha256:
+        raise AkitError(f"{target} differs from what was submitted, though its inputs do not: another akit or machine.")
+    record.model_copy(update={"submission": target.name}).write(target.with_suffix(".json"))
+    return target
+
+
+@dataclass(frozen=True)
+class Together:
+    """Runs that are good together."""
+
+    shares: dict[str, float]  # run → its share of the mean, largest first
+    score: float  # on the predictions that chose them
+
+
+def best_together(workspace: Workspace, standings: Sequence[Standing], metric: str) -> Together | None:
+    """The weighted mean of some of the leaderboard's first runs that greedy selection finds best.
+
+    None where fewer than two runs predicted all training clips, or none gains by company.
+    """
+    config = workspace.config
+    best = [standing.run for standing in standings if standing.complete][:BEST_TOGETHER]
+    if len(best) < 2:
+        return None
+    train = workspace.manifest.filter(workspace.manifest["split"] == "train")
+    targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
+    oofs = [oof for run in best if (oof := run.predictions("oof", list(config.classes)))]
+    probabilities = np.stack([oof.aligned(train["id"].to_list()) for oof in oofs])
+    fit = greedy(probabilities, targets, metric=metric)
+    order = [int(i) for i in np.argsort(-fit.weights, kind="stable") if fit.weights[i] > 0]
+    if len(order) < 2:
+        return None
+    total = score(metric, targets, np.tensordot(fit.weights, probabilities, axes=1))
+    return Together({best[i].name: float(fit.weights[i]) for i in order}, total)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _default_name(result: BlendResult) -> str:
+    text = json.dumps([result.metric, [one.name for one in result.members], result.blend.of_members().to_dict()])
+    return f"blend-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _checked_name(name: str) -> str:
+    name = name.removesuffix(".csv")
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UsageError(f"--name {name!r}: use letters, digits, dots, dashes and underscores.")
+    return name

@@ -1,0 +1,124 @@
+"""`akit runs import`, `akit blend`, `akit submission` and `akit submit`, from the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from acoustic_kit.cli.app import app
+from acoustic_kit.workspace import Workspace
+
+
+def akit(workspace: Workspace, *arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, ["-C", str(workspace.root), *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def write_predictions(workspace: Workspace, split: str, path: Path, skill: float, seed: int) -> Path:
+    """Probabilities that lean to the truth (of test clips: to nothing)."""
+    rows = workspace.manifest.filter(pl.col("split") == split)
+    classes = list(workspace.config.classes)
+    logits = np.random.default_rng(seed).standard_normal((len(rows), len(classes)))
+    if split == "train":
+        logits[range(len(rows)), [classes.index(labels[0]) for labels in rows["label"].to_list()]] += skill
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    pl.DataFrame({"id": rows["id"], **{name: p[:, i] for i, name in enumerate(classes)}}).write_csv(path)
+    return path
+
+
+@pytest.fixture
+def runs(workspace: Workspace, tmp_path: Path) -> list[str]:
+    """Three imported runs, the best first."""
+    names = []
+    for number, skill in enumerate((3.0, 2.0, 0.0)):
+        test = write_predictions(workspace, "test", tmp_path / "test.csv", skill, number)
+        oof = write_predictions(workspace, "train", tmp_path / "oof.csv", skill, 10 + number)
+        said = akit(workspace, "runs", "import", test, "--oof", oof, "--name", f"model{number}").stderr
+        names.append(said.split()[1].rstrip(":"))
+    return names
+
+
+def test_imported_runs_stand_on_the_leaderboard(workspace: Workspace, runs: list[str]) -> None:
+    board = json.loads(akit(workspace, "runs", "list", "--json").stdout)
+    assert [row["run"] for row in board] == runs
+    assert all(row["imported"] and row["complete"] for row in board)
+    assert "imported" in akit(workspace, "runs", "list").stdout
+    assert "sha256" in akit(workspace, "runs", "show", runs[0]).stdout
+    akit(workspace, "runs", "rm", runs[2])
+    assert len(json.loads(akit(workspace, "runs", "list", "--json").stdout)) == 2
+
+
+def test_several_files_are_several_runs(workspace: Workspace, tmp_path: Path) -> None:
+    files = [write_predictions(workspace, "test", tmp_path / f"{name}.csv", 0, i) for i, name in enumerate("ab")]
+    assert akit(workspace, "runs", "import", *files).stderr.count("only by name") == 2
+    assert "one after another" in akit(workspace, "runs", "import", *files, "--oof", files[0], code=2).stderr
+
+
+def test_a_blend_says_what_it_is_worth(workspace: Workspace, runs: list[str]) -> None:
+    said = akit(workspace, "blend", "--top", 2, "--name", "first").stdout
+    for text in ("best single run", "mean of all", "nested estimate", "auto weighed", "beyond noise", runs[0], runs[1]):
+        assert text in said
+    assert runs[2] not in said
+    akit(workspace, "blend", "--method", "greedy", "--decision", "tuned", "--name", "second")
+    akit(workspace, "blend", "--top", 2, "--diverse", "--method", "mean", "--name", "third")
+    assert "Tuned class weights" in akit(workspace, "blend", "--decision", "tuned", "--name", "x").stdout
+
+
+def test_blends_by_fold_need_fold_models(workspace: Workspace, runs: list[str]) -> None:
+    assert "None of these runs has fold models" in akit(workspace, "blend", "--by", "fold", code=1).stderr
+    akit(workspace, "recipe", "run", "stats_pca_linear")
+    said = akit(workspace, "blend", "--by", "fold", "--top", 2, "--name", "folds")
+    assert "has no fold models" in said.stderr
+    assert said.stdout.count("stats_pca_linear-") == 2
+    assert "No estimate" in said.stdout
+
+
+def test_a_submission_is_written_again_from_its_sidecar(workspace: Workspace, runs: list[str]) -> None:
+    akit(workspace, "blend", "--name", "first")
+    folder = workspace.submissions_path
+    said = akit(workspace, "blend", "--from", folder / "first.json", "--name", "again").stdout
+    assert "the same bytes" in said
+    assert (folder / "again.csv").read_bytes() == (folder / "first.csv").read_bytes()
+
+
+def test_public_scores_stand_beside_ones_own(workspace: Workspace, runs: list[str]) -> None:
+    assert "No submissions yet" in akit(workspace, "submission", "list").stderr
+    akit(workspace, "blend", "--name", "first")
+    akit(workspace, "submission", "note", "first.csv", "--public", 0.5, "rank 3 of 9")
+    akit(workspace, "blend", "--name", "second")
+    first, second = json.loads(akit(workspace, "submission", "list", "--json").stdout)
+    assert (first["name"], first["public"], first["note"]) == ("first", 0.5, "rank 3 of 9")
+    assert (second["name"], second["public"]) == ("second", None)
+    table = akit(workspace, "submission", "list").stdout
+    apart = 0.5 - first["scores"]["nested"]
+    for text in ("0.5000", f"{first['scores']['nested']:.4f}", f"{apart:+.4f}", "rank 3 of 9"):
+        assert text in table
+    akit(workspace, "submission", "note", "first", "rank 2")  # leaves the score
+    assert json.loads(akit(workspace, "submission", "list", "--json").stdout)[0]["public"] == 0.5
+    (workspace.submissions_path / "second.json").write_text("{")
+    assert "second.json" in akit(workspace, "submission", "list").stderr
+
+
+@pytest.mark.parametrize("arguments", [["first"], ["first", "--public", "nan"], ["none", "text"]])
+def test_notes_need_something_to_note(workspace: Workspace, runs: list[str], arguments: list[str]) -> None:
+    akit(workspace, "blend", "--name", "first")
+    akit(workspace, "submission", "note", *arguments, code=2)
+
+
+def test_submitting_needs_the_kaggle_command(
+    workspace: Workspace, runs: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    akit(workspace, "blend", "--name", "first")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = workspace.submissions_path / "first.csv"
+    assert "pip install kaggle" in akit(workspace, "submit", path, "-m", "mine", code=1).stderr
+    command = tmp_path / "kaggle"
+    command.write_text("#!/bin/sh\necho submitted\n")
+    command.chmod(0o755)
+    assert "submitted" in akit(workspace, "submit", path, "-m", "mine").stdout
+    assert len(json.loads(path.with_suffix(".json").read_text())["submitted"]) == 1
