@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.console import Json, duration, print_json, print_table, progress, say, shown
+from acoustic_kit.cli.console import Json, OnProgress, duration, print_json, print_table, progress, say, shown
 
 if TYPE_CHECKING:
     from acoustic_kit.datasets import Summary
+    from acoustic_kit.datasets.archives import OnProgress as OnBytes
 
-commands = typer.Typer(no_args_is_help=True, help="The clips of this workspace.")
+commands = typer.Typer(no_args_is_help=True, help="The clips of this workspace, and public data sets.")
 
 
 def register(app: typer.Typer) -> None:
@@ -132,3 +134,66 @@ def inspect(ctx: typer.Context, as_json: Json = False) -> None:
             say(f"… and {len(odd) - 20} more: `akit data inspect --json` lists all.")
     else:
         typer.echo("No odd clips.")
+
+
+@commands.command(epilog="Example: akit data download esc50 && akit init work --data ESC-50")
+def download(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The data set; without it, which ones there are.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="The folder to make; the data set's own name if left out.")
+    ] = None,
+    keep_archives: Annotated[
+        bool, typer.Option("--keep-archives", help="Leave what was downloaded in DIR.download.")
+    ] = False,
+) -> None:
+    """Download a public data set, check it and unpack it.
+
+    A download that was stopped goes on with the same command.
+    """
+    from acoustic_kit.datasets.download import download_data_set, find_data_set
+    from acoustic_kit.datasets.public_data import PUBLIC_DATA_SETS
+
+    if name is None:
+        sizes = {s.name: sum(archive.megabytes for archive in s.archives) for s in PUBLIC_DATA_SETS.values()}
+        rows = [(s.name, f"{sizes[s.name] / 1000:.1f} GB", s.contents, s.licence) for s in PUBLIC_DATA_SETS.values()]
+        print_table(["data set", "about", "contents", "licence"], rows, right=["about"])
+        return
+    data_set = find_data_set(name)
+    say(f"{data_set.title}: {data_set.contents}. Licence: {data_set.licence}.\nTo be cited as {data_set.citation}.")
+    with progress() as bar:
+        root = download_data_set(
+            data_set,
+            folder,
+            keep_archives=keep_archives,
+            on_progress=_in_megabytes(bar),
+            on_note=lambda note: say(f"Note: {note}"),
+        )
+    say(f"{data_set.title} is in {shown(root)}.\n\nNext: akit init work --data {shlex.quote(str(root))}")
+
+
+@commands.command(epilog="Example: akit data extract clips.tar.gz clips")
+def extract(
+    archive: Annotated[Path, typer.Argument(help="A zip, tar, tar.gz, tar.bz2 or tar.xz.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="The folder to make; the archive's name if left out.")
+    ] = None,
+    limit: Annotated[float | None, typer.Option(min=0, metavar="GB", help="Unpack no more than this (64).")] = None,
+) -> None:
+    """Unpack an archive that need not be trusted.
+
+    All of it is checked first: names and links that lead out of DIR, devices, bombs. DIR is made whole or not at all.
+    """
+    from acoustic_kit.datasets import archives
+
+    folder = folder or Path(archives.bare_name(archive))
+    with progress() as bar:
+        most = archives.LIMIT if limit is None else round(limit * 1e9)
+        files = archives.extract(archive, folder, limit=most, on_progress=_in_megabytes(bar))
+    say(f"Unpacked {files:,} files into {shown(folder)}.\n\nNext: akit init work --data {shlex.quote(str(folder))}")
+
+
+def _in_megabytes(bar: OnProgress) -> OnBytes:
+    """A bar counts whole things; bytes would be many digits."""
+    return lambda what, done, total: bar(f"{what}, MB", done // 1_000_000, max(1, total // 1_000_000))

@@ -122,9 +122,10 @@ def _walk(folder: Path, prefix: str, above: frozenset[Path]) -> Iterator[str]:
             continue
         if not _is_utf8(entry.name):
             raise AkitError(f"{folder} holds a file whose name is no UTF-8: {entry.name!r}. Rename it.")
-        if entry.is_dir():
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {real})
-        elif entry.is_file() or not Path(entry.path).exists():
+        path = Path(entry.path)  # not the entry: that raises for a link that leads to itself
+        if path.is_dir():
+            yield from _walk(path, f"{prefix}{entry.name}/", above | {real})
+        elif path.is_file() or not path.exists():
             yield prefix + entry.name
 
 

@@ -98,7 +98,7 @@ def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
 
     for name, dtype in manifest_schema().items():
         if (found := manifest.schema.get(name)) != dtype:
-            raise AkitError(f"the manifest's column {name!r} should be {dtype} and is {found or 'missing'}.{_REDO}")
+            raise AkitError(f"the manifest's column {name!r} should be {dtype} and is {found or 'missing'}.")
     is_train, n_labels = pl.col("split") == "train", pl.col("label").list.len()
     known = pl.col("label").list.set_difference(pl.lit(list(classes), dtype=pl.List(pl.String))).list.len() == 0
     unreadable = pl.col("problem").is_not_null()
@@ -116,10 +116,7 @@ def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
     for rule, holds in rules.items():
         broken = manifest.filter(~holds.fill_null(False))
         if len(broken):
-            raise AkitError(f"the manifest is damaged: {len(broken)} clips, first {broken['id'][0]!r}: {rule}.{_REDO}")
-
-
-_REDO = " Make it again with `akit init`."
+            raise AkitError(f"the manifest is damaged: {len(broken)} clips, first {broken['id'][0]!r}: {rule}.")
 
 
 def _is_safe(path: str) -> bool:

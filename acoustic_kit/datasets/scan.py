@@ -73,12 +73,19 @@ def _look_at(path: Path) -> dict[str, Any]:
         row |= {"content": file_digest(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         row |= _decode(path) if stat.st_size else {"problem": "the file is empty"}
     except soundfile.LibsndfileError as error:
-        row["problem"] = error.error_string.strip().removeprefix("Error : ").rstrip(".")
+        row["problem"] = what_libsndfile_says(error)
     except OSError as error:
         row["problem"] = error.strerror or type(error).__name__
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
         row["problem"] = " ".join(str(error).split())
     return row
+
+
+def what_libsndfile_says(error: Any) -> str:
+    """Why a file cannot be decoded, of a `soundfile.LibsndfileError`."""
+    reason: str = error.error_string.strip().removeprefix("Error : ").rstrip(".")
+    # It says so of an MP3 file without a frame, though the file is there.
+    return "Format not recognised" if reason.startswith("File does not exist") else reason
 
 
 def _decode(path: Path) -> dict[str, Any]:

@@ -1,0 +1,154 @@
+"""Zip and tar archives as one list of entries, read with suspicion: what makes no sense is an error, not the end."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+CHUNK = 1 << 20  # bytes read at once
+_PADDING = 16 << 20  # bytes that may follow the end of a tar archive
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+DAMAGED = (  # what the two libraries raise for bytes that make no sense
+    zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error,
+    EOFError, ValueError, OverflowError, NotImplementedError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing in an archive."""
+
+    name: str
+    kind: Literal["file", "folder", "symbolic link", "hard link", "device"]
+    size: int  # bytes of its content
+    target: str  # of a link; of a hard link, the name of another entry
+    member: Any  # of zipfile or tarfile
+
+
+class RefusedError(Exception):
+    """Why an archive is not unpacked, to go after `is not unpacked: `."""
+
+
+def open_archive(file: IO[bytes], folder: Path) -> ZipReader | TarReader:
+    """What reads a file, told by its content; `folder` is where it will be unpacked. Raises RefusedError or DAMAGED."""
+    magic = file.read(6)
+    file.seek(0)
+    if magic.startswith(b"PK"):
+        return ZipReader(file)
+    opener = next((opener for start, opener in _OPENERS.items() if magic.startswith(start)), None)
+    return TarReader(opener(file) if opener else file, folder)
+
+
+class ZipReader:
+    """The entries of a zip archive."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._zip = zipfile.ZipFile(file)
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, in the archive's order."""
+        for info in self._zip.infolist():
+            name, mode = _zip_name(info), info.external_attr >> 16  # the mode is 0 where no Unix wrote it
+            if info.flag_bits & 1:
+                raise RefusedError(f"{name!r} is protected by a password. Unpack it with another program")
+            if info.compress_type not in _METHODS:
+                raise RefusedError(f"{name!r} is packed by method {info.compress_type}. Unpack it with another program")
+            if stat.S_ISLNK(mode):
+                target = self._zip.read(info).decode("utf-8") if info.file_size <= 4096 else "/"
+                yield Entry(name, "symbolic link", 0, target, info)
+            elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                yield Entry(name, "device", 0, "", info)
+            else:
+                yield Entry(name, "folder" if name.endswith("/") else "file", info.file_size, "", info)
+
+    def open(self, entry: Entry) -> IO[bytes]:
+        """The content of a file."""
+        return self._zip.open(entry.member)
+
+
+class TarReader:
+    """The entries of a tar archive."""
+
+    def __init__(self, stream: IO[bytes], folder: Path) -> None:
+        self._folder, self._stream = folder, _ShortReads(stream)
+        try:
+            short = cast(IO[bytes], self._stream)
+            self._tar = tarfile.open(fileobj=short, mode="r:", errors="surrogateescape")  # noqa: SIM115
+        except tarfile.ReadError as error:
+            raise RefusedError(f"it is no zip and no tar archive that akit can read ({error})") from None
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, in the archive's order."""
+        for member in self._tar:
+            name, target = _tar_name(member.name), _tar_name(member.linkname)
+            if member.size < 0:
+                raise tarfile.ReadError(f"{name!r} has a size below 0")
+            if member.isreg():
+                yield Entry(name, "file", member.size, "", member)
+            elif member.isdir():
+                yield Entry(name, "folder", 0, "", member)
+            elif member.issym():
+                yield Entry(name, "symbolic link", 0, target, member)
+            else:
+                yield Entry(name, "hard link" if member.islnk() else "device", 0, target, member)
+            if hasattr(tarfile, "data_filter"):  # a second line of defence, from Python 3.11.4 on
+                tarfile.data_filter(member, str(self._folder))
+        self._require_end()
+
+    def _require_end(self) -> None:
+        """Whatever is no header ends the archive for tarfile; only zeros do. Reading all checks gzip's checksum."""
+        self._stream.seek(self._tar.offset)
+        if self._stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"it breaks off, or is wrong, after {self._tar.offset:,} bytes")
+        for _ in range(_PADDING // CHUNK):
+            if not self._stream.read(CHUNK):
+                return
+        raise RefusedError("much follows its end")
+
+    def open(self, entry: Entry) -> IO[bytes]:
+        """The content of a file."""
+        stream = self._tar.extractfile(entry.member)
+        assert stream is not None  # it is a file
+        return stream
+
+
+class _ShortReads:
+    """A stream for tarfile, which would read a header of any length into memory."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.seek, self.tell = stream, stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= CHUNK:
+            raise tarfile.ReadError(f"a header says that it is {size:,} bytes long")
+        return self._stream.read(size)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Without the flag for UTF-8, zipfile takes code page 437 as it should; yet most such names are UTF-8."""
+    if info.flag_bits & 0x800:
+        return info.orig_filename
+    try:
+        return info.orig_filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.orig_filename
+
+
+def _tar_name(name: str) -> str:
+    """A name as text that can be encoded: what is no UTF-8 is taken for Latin-1, which may be any bytes."""
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
