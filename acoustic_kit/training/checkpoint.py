@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from acoustic_kit.atomic_write import replacing
 from acoustic_kit.errors import AkitError
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any] | None = None) -> None:
     """Write tensors, with JSON as the file's metadata, so that both are of one moment. A crash leaves the former."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(contiguous, temporary, metadata={"state": json.dumps(state)} if state is not None else None)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            save_file(contiguous, temporary, metadata={"state": json.dumps(state)} if state is not None else None)
+    except SafetensorError as error:
         raise AkitError(f"{path} cannot be written: {error}.") from error
 
 

@@ -21,6 +21,7 @@ from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError
 from acoustic_kit.fold import Clips, Fold, Task
 from acoustic_kit.metrics import score, validate_metric
+from acoustic_kit.training.allocator import keep_freed_memory
 from acoustic_kit.training.batches import Batch, Batches, Loader, Loss
 from acoustic_kit.training.checkpoint import (
     load_state,
@@ -145,6 +146,8 @@ class _Training:
 
     def __post_init__(self) -> None:
         self.fabric = make_fabric(self.fold.device)
+        if self.fabric.device.type == "cpu":
+            keep_freed_memory()
         self.net, self.optimizer = self.fabric.setup(self.bare, self.make_optimizer(self.bare.parameters()))
         self.sam = None if self.rho is None else Sam(self.optimizer, self.rho)
         self.average: AveragedModel | None = None
