@@ -7,6 +7,7 @@ values are those that `metrics.score` gives for the repeated clips, at a thousan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,13 +23,15 @@ MOST_SORTED = 400_000_000  # resamples × clips × classes for `map`, about 10 s
 FEWEST = 40  # resamples
 
 
-def draw_weights(groups: np.ndarray, metric: str, n_classes: int, seed: int = 0) -> np.ndarray:
+def draw_weights(
+    groups: np.ndarray, metric: str, n_classes: int, seed: int = 0, resamples: int = RESAMPLES
+) -> np.ndarray:
     """How often each clip is drawn: float32 (clips, resamples).
 
-    `groups` is int (clips,), 0 … groups - 1. As many resamples as there is time and memory for, at most `RESAMPLES`.
+    `groups` is int (clips,), 0 … groups - 1. As many resamples as there is time and memory for, at most `resamples`.
     """
     n_groups = int(groups.max()) + 1
-    n = min(RESAMPLES, max(FEWEST, MOST_WEIGHTS // max(n_groups, len(groups))))
+    n = min(resamples, max(FEWEST, MOST_WEIGHTS // max(n_groups, len(groups))))
     if any(name == "map" for _, name in terms(metric)):
         n = min(n, max(FEWEST, MOST_SORTED // (len(groups) * n_classes)))
     rng = np.random.default_rng(seed)
@@ -124,6 +127,24 @@ def _average_precision(positive: np.ndarray, values: np.ndarray, weights: np.nda
         if found[-1] > 0:
             scores[draw] = np.sum(np.diff(found, prepend=0) * found / np.maximum(seen, 1)) / found[-1]
     return scores
+
+
+def paired_scores(
+    metric: str,
+    targets: np.ndarray,
+    predictions: Sequence[np.ndarray],
+    groups: np.ndarray,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> np.ndarray:
+    """What each of some predictions (clips, classes) scores in the same draws: float (draws, predictions).
+
+    `groups` is int (clips,), any values. Draws in which the metric has no value are left out.
+    """
+    codes = np.unique(groups, return_inverse=True)[1]
+    weights = draw_weights(codes, metric, predictions[0].shape[1], seed, resamples)
+    draws = np.stack([resampled_scores(metric, targets, found, weights) for found in predictions], axis=1)
+    return np.asarray(draws[np.isfinite(draws).all(axis=1)])
 
 
 def interval(scores: np.ndarray) -> tuple[float, float] | None:

@@ -138,6 +138,8 @@ def _read(document: object) -> Blend:
     decision = None if document["decision"] is None else _numbers(document, "decision", 1)
     if decision is not None and (decision <= 0).any():
         raise ValueError("a factor of the decision is not positive")
+    if decision is not None and parameters and decision.shape != parameters["bias"].shape:
+        raise ValueError("the decision has another number of classes")
     best, best_score = document["single_best"]
     gain = document["decision_gain"]
     return Blend(

@@ -11,8 +11,9 @@ from acoustic_kit.blending.blend import NONE, Blend, locked
 from acoustic_kit.blending.combine import FIXED, METHOD_NAMES, STACKED, decided
 from acoustic_kit.blending.decision import Tuned, tune_decision
 from acoustic_kit.blending.evidence import AUTO, Judge
-from acoustic_kit.blending.nested import interval_of, nested_folds, resampled_scores
+from acoustic_kit.blending.nested import nested_folds
 from acoustic_kit.blending.out_of_fold import Outer, OutOfFold
+from acoustic_kit.bootstrap import interval, paired_scores
 from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics import score, terms, validate_metric
 
@@ -180,14 +181,14 @@ class _Chooser:
             plan = self.plan(fold)
             nested[held] = plan.read(oof.held(plan.method, fold, others), oof.task)
             best_run[held] = oof.probabilities[oof.run_choice.best_first(oof.clips(others))[0], held]
-        draws = resampled_scores(metric, targets, [nested, best_run], oof.groups, oof.seed)
+        draws = paired_scores(metric, targets, [nested, best_run], oof.groups, oof.seed)
         nested_score = score(metric, targets, nested)
         return replace(
             blend,
             nested_score=nested_score,
-            interval=interval_of(draws[:, 0]),
+            interval=interval(draws[:, 0]) or NONE,
             gain=nested_score - score(metric, targets, best_run),
-            gain_interval=interval_of(draws[:, 0] - draws[:, 1]),
+            gain_interval=interval(draws[:, 0] - draws[:, 1]) or NONE,
             considered={method: self.nested_score(method) for method in self.methods} if len(self.methods) > 1 else {},
         )
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acoustic_kit.blending.arrays import from_log_odds, log_odds, task_of
-from acoustic_kit.blending.nested import resampled_scores
+from acoustic_kit.bootstrap import paired_scores
 from acoustic_kit.metrics import score
 
 AUTO = ("mean", "geometric", "stack_mean", "weights", "greedy", "stack")  # simplest first
@@ -65,7 +65,7 @@ class Judge:
 
     def draws(self, predictions: list[np.ndarray]) -> np.ndarray:
         """The scores of each when groups are drawn anew: float64 (draws, predictions)."""
-        return resampled_scores(self.metric, self.targets, predictions, self.groups, self.seed, RESAMPLES)
+        return paired_scores(self.metric, self.targets, predictions, self.groups, self.seed, RESAMPLES)
 
     def in_errors(self, gain: np.ndarray) -> float:
         """The mean over clips in units of its standard error, which takes groups for independent, not clips."""

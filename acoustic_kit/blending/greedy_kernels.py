@@ -2,7 +2,7 @@
 
 A sum over picks S (clips, classes) and a candidate's probabilities p: only the order of S + p within a row counts. A
 clip whose highest sum leads all others by more than ``spread``, the highest p less the lowest, keeps its label whatever
-run is added; the kernels need not see it again.
+run is added next, and the kernels pass over it.
 """
 
 import numba
@@ -11,7 +11,7 @@ import numpy as np
 
 @numba.njit(cache=True, nogil=True)
 def settled(total: np.ndarray, clips: np.ndarray, spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each of some clips: its label, int64, and whether no further pick can change it."""
+    """For each of some clips: its label, int64, and whether no single further pick can change it."""
     labels = np.empty(len(clips), np.int64)
     fixed = np.empty(len(clips), np.bool_)
     for i, clip in enumerate(clips):

@@ -84,7 +84,7 @@ class _Sum:
         self.total = np.zeros(runs[0].shape, np.float32)
         self.picks: list[int] = []
         self.spread = max(float(run.max() - run.min()) for run in runs) * 1.0001  # float32 sums: 1e-5 is enough
-        self.open = clips  # those whose label another pick may change
+        self.open = clips  # those whose label one more pick may change
         classes = runs[0].shape[1]
         self.hits, self.predicted = np.zeros(classes, np.int64), np.zeros(classes, np.int64)  # of all other clips
         if self.by_counts:
@@ -96,11 +96,11 @@ class _Sum:
         self.total += self.runs[run]
         self.picks.append(run)
         if self.by_counts:
-            labels, fixed = settled(self.total, self.open, self.spread)
-            labels, done = labels[fixed], self.open[fixed]
-            self.predicted += np.bincount(labels, minlength=len(self.predicted))
-            self.hits += np.bincount(labels[labels == self.targets[done]], minlength=len(self.hits))
-            self.open = self.open[~fixed]
+            labels, fixed = settled(self.total, self.clips, self.spread)
+            labels, done, classes = labels[fixed], self.clips[fixed], len(self.true)
+            self.predicted = np.bincount(labels, minlength=classes)
+            self.hits = np.bincount(labels[labels == self.targets[done]], minlength=classes)
+            self.open = self.clips[~fixed]
 
     def scores(self, runs: Iterable[int], threads: ThreadPoolExecutor) -> np.ndarray:
         """What the mean would score with each of some runs as one more pick: float64 (runs,)."""

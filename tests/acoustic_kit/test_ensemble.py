@@ -85,7 +85,7 @@ def test_runs_that_cannot_be_scored_are_left_out_and_named(workspace: Workspace,
     result = blend_runs(workspace)
     assert set(result.left_out) == {full.name, fast.name, part.name}
     assert "of fold 2, 4" in result.left_out[part.name]
-    assert set(names(result)) == {run.name for run in runs}
+    assert {one.name for one in result.candidates} == {run.name for run in runs}
 
 
 def test_only_runs_that_cannot_be_scored_is_an_error_that_says_why(workspace: Workspace) -> None:

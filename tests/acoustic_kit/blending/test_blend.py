@@ -1,0 +1,80 @@
+"""A blend in a file."""
+
+import json
+
+import numpy as np
+import pytest
+
+from acoustic_kit.blending import Blend, choose, mean, plain_blend
+from acoustic_kit.errors import AkitError, UsageError
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 4, 120)
+    logits = rng.standard_normal((6, 120, 4)) + 1.5 * np.eye(4)[targets]
+    p = np.exp(logits)
+    return (p / p.sum(axis=2, keepdims=True)).astype(np.float32), targets
+
+
+@pytest.mark.parametrize("decision", ["argmax", "tuned"])
+@pytest.mark.parametrize("method", ["mean", "geometric", "rank", "greedy", "weights", "stack", "stack_mean", "auto"])
+def test_what_is_read_predicts_the_same_bits(data, method, decision):
+    p, targets = data
+    blend = choose(p, targets, method=method, top=4, decision=decision)
+    again = Blend.from_dict(json.loads(json.dumps(blend.to_dict())))
+    assert again.to_dict() == blend.to_dict()
+    assert np.array_equal(again.predict(p), blend.predict(p))
+    members = Blend.from_dict(json.loads(json.dumps(blend.of_members().to_dict())))
+    assert np.array_equal(members.predict(p[list(blend.members)]), blend.predict(p))
+    assert members.weights.sum() == pytest.approx(1)
+
+
+def test_a_plain_blend_knows_no_score(data):
+    blend = plain_blend(6, "mean", "single", members=[4, 1])
+    assert np.array_equal(blend.predict(data[0]), mean(data[0][[4, 1]]))
+    assert np.isnan(blend.nested_score)
+    assert blend.beats_best_run is None
+    assert Blend.from_dict(json.loads(json.dumps(blend.to_dict()))).members == (4, 1)
+    with pytest.raises(UsageError, match="'stack' needs labels"):
+        plain_blend(2, "stack", "single")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"weights": [0.5, -0.5, 1, 0, 0, 0]},
+        {"weights": [1]},
+        {"weights": []},
+        {"weights": "many"},
+        {"weights": [[0.5]]},
+        {"members": [0, 1, 2, 3, 4, 99]},
+        {"members": [0.0]},
+        {"members": None},
+        {"method": "exec"},
+        {"method": ["mean"]},
+        {"task": "double"},
+        {"parameters": {}},
+        {"parameters": {"bias": [0, 0], "coefficients": [[[1, 0], [0, 1]]]}},
+        {"parameters": {"bias": [0, 0, 0, float("nan")], "coefficients": [[[1]]]}},
+        {"decision": [1, 1, -1, 1]},
+        {"decision": [1, 1]},
+        {"interval": [1]},
+        {"score": "high"},
+        {"score": True},
+        {"considered": 3},
+        {"single_best": None},
+    ],
+)
+def test_damage_is_named(data, damage):
+    p, targets = data
+    document = {**choose(p, targets, method="stack").to_dict(), **damage}
+    with pytest.raises(AkitError, match="no blend that akit can read"):
+        Blend.from_dict(document)
+
+
+@pytest.mark.parametrize("document", [None, [], "blend", {}, {"members": [0]}])
+def test_what_is_no_blend_is_named(document):
+    with pytest.raises(AkitError, match="no blend that akit can read"):
+        Blend.from_dict(document)

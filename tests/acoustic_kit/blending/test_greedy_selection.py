@@ -1,0 +1,81 @@
+"""Greedy selection against a straightforward one, and its guards."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from acoustic_kit.blending import greedy
+from acoustic_kit.blending.greedy_selection import TIE
+from acoustic_kit.metrics import score
+
+METRICS = ["accuracy", "f1", "balanced_accuracy", "map3", "0.8*accuracy+0.2*f1", "0.5*map3+0.5*f1"]
+
+
+def simple_greedy(p, targets, metric, picks):
+    """One bag, by the definition: nothing is kept from one pick to the next."""
+
+    def value(chosen):
+        return score(metric, targets, p[chosen].mean(axis=0))
+
+    def loss(chosen):
+        truth = p[chosen].mean(axis=0)[np.arange(len(targets)), targets]
+        return -np.log(np.maximum(truth, 1e-7)).mean()
+
+    order = list(np.argsort([-value([run]) for run in range(len(p))], kind="stable"))
+    starts = [value(order[: k + 1]) for k in range(max(1, picks // 2))][: len(p)]
+    chosen = order[: int(np.flatnonzero(np.array(starts) >= max(starts) - TIE)[-1]) + 1]
+    found = starts[: len(chosen)]
+    while len(chosen) < picks:
+        values = np.array([value([*chosen, run]) for run in order])
+        equal = [run for run, v in zip(order, values, strict=True) if v >= values.max() - TIE]
+        equal = [run for run in equal if run in chosen] or equal
+        chosen.append(min(equal, key=lambda run: round(loss([*chosen, run]), 12)))
+        found.append(values.max())
+    kept = chosen[: int(np.flatnonzero(np.array(found) >= max(found) - TIE)[-1]) + 1]
+    return np.bincount(kept, minlength=len(p)) / len(kept)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.sampled_from(METRICS), st.integers(1, 9))
+def test_it_is_what_the_definition_says(seed, metric, runs):
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 4, 60)
+    # eighths, and means of up to eight of them, are exact: both sides see the same ties
+    p = rng.multinomial(8, np.full(4, 0.25), size=(runs, 60)) / 8
+    assert np.array_equal(greedy(p, targets, metric=metric, picks=8).weights, simple_greedy(p, targets, metric, 8))
+
+
+@pytest.mark.parametrize("metric", ["f1", "map", "0.5*map+0.5*f1"])
+def test_several_labels_and_average_precision(metric):
+    rng = np.random.default_rng(0)
+    targets = rng.random((80, 5)) < 0.3
+    p = np.clip(0.5 * rng.random((4, 80, 5)) + np.array([0, 0.1, 0.3, 0.2])[:, None, None] * targets, 0, 1)
+    fit = greedy(p, targets, metric=metric, picks=10)
+    assert score(metric, targets, fit.predict(p)) >= max(score(metric, targets, run) for run in p)
+
+
+def test_it_does_at_least_as_well_as_the_best_run_where_it_was_fitted():
+    rng = np.random.default_rng(1)
+    targets = rng.integers(0, 5, 200)
+    p = rng.dirichlet(np.ones(5), size=(9, 200))
+    p[:, np.arange(200), targets] += rng.random(9)[:, None]
+    fit = greedy(p, targets)
+    assert score("f1", targets, fit.predict(p)) >= max(score("f1", targets, run) for run in p)
+
+
+def test_of_equal_runs_the_chosen_one_is_taken_again():
+    rng = np.random.default_rng(2)
+    targets = rng.integers(0, 3, 50)
+    p = np.repeat(rng.dirichlet(np.ones(3), size=(1, 50)), 5, axis=0)
+    assert greedy(p, targets, picks=1).weights.tolist() == [1, 0, 0, 0, 0]
+
+
+def test_bags_depend_on_the_seed_alone():
+    rng = np.random.default_rng(3)
+    targets = rng.integers(0, 3, 100)
+    p = rng.dirichlet(np.ones(3), size=(20, 100)).astype(np.float32)
+    found = [greedy(p, targets, seed=seed).weights for seed in (0, 0, 1)]
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+    assert found[0].sum() == pytest.approx(1)

@@ -1,0 +1,31 @@
+"""The nested folds."""
+
+import numpy as np
+
+from acoustic_kit.blending.nested import nested_folds, rarest_label
+
+
+def test_held_groups_are_whole_and_there_are_five_folds():
+    rng = np.random.default_rng(0)
+    targets, groups = rng.integers(0, 3, 90), rng.integers(0, 17, 90)
+    folds = nested_folds(targets, groups, seed=0)
+    assert set(folds) == set(range(5))
+    for fold in range(5):
+        assert not set(groups[folds == fold]) & set(groups[folds != fold])
+
+
+def test_a_small_class_does_not_take_folds_away():
+    targets = np.array([0] * 40 + [1] * 2 + [2])
+    folds = nested_folds(targets, np.arange(43), seed=0)
+    assert set(folds) == set(range(5))
+    assert np.bincount(folds[targets == 0]).tolist() == [8] * 5
+
+
+def test_one_group_is_one_fold():
+    assert nested_folds(np.array([0, 1, 1]), np.zeros(3, int), seed=0).tolist() == [0, 0, 0]
+    assert set(nested_folds(np.array([0, 1, 1]), np.array([0, 1, 1]), seed=0)) == {0, 1}
+
+
+def test_the_rarest_label_is_the_stratum():
+    targets = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 1], [0, 0, 1]], dtype=bool)
+    assert rarest_label(targets).tolist() == [1, 0, 3, 2, 2]

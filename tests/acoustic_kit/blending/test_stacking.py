@@ -1,0 +1,81 @@
+"""Stacks: the optimum, the prior, and what they can mend."""
+
+import numpy as np
+import pytest
+from scipy.optimize import check_grad
+from scipy.special import expit
+
+from acoustic_kit.blending import geometric, mean, stack, stack_mean
+from acoustic_kit.blending.combine import halfway
+from acoustic_kit.blending.stacking import _Objective, design
+from acoustic_kit.metrics import score
+
+
+def confused(seed, runs=6, clips=600, swap=True):
+    """Runs that all take class 1 for class 0 too often."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 4, clips)
+    logits = rng.standard_normal((runs, clips, 4)) + rng.standard_normal((clips, 4))
+    logits[:, np.arange(clips), targets] += 2.5
+    if swap:
+        logits[:, :, 0] += 3.0 * (targets == 1)
+    p = np.exp(logits)
+    return (p / p.sum(axis=2, keepdims=True)).astype(np.float32), targets
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_slopes_are_those_of_the_loss(multi):
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), size=(2, 20))
+    targets = rng.random((20, 3)) < 0.4 if multi else rng.integers(0, 3, 20)
+    x = design(list(p), np.arange(20), "multi" if multi else "single")
+    objective = _Objective(x, targets, 2, 0.1)
+    objective.x = x.astype(np.float64)
+    theta = 0.1 * rng.standard_normal(3 * (2 * 3 + 1) + 1)
+    error = check_grad(lambda t: objective(t)[0], lambda t: objective(t)[1], theta, epsilon=1e-4)
+    assert error < 1e-3 * np.linalg.norm(objective(theta)[1])
+
+
+def test_the_strongest_stack_is_the_geometric_mean_at_another_temperature():
+    p, targets = confused(1)
+    tempered = np.log(stack(p, targets, strength=1e6).predict(p))
+    plain = np.log(geometric(p))
+    tempered, plain = (z - z.mean(axis=1, keepdims=True) for z in (tempered, plain))
+    slope = (tempered * plain).sum() / (plain**2).sum()
+    assert np.allclose(tempered, slope * plain, atol=0.01)
+
+
+def test_it_mends_what_all_runs_confuse():
+    p, targets = confused(2)
+    fit, half = p[:, :300], p[:, 300:]
+    before = score("f1", targets[300:], mean(half))
+    assert score("f1", targets[300:], stack(fit, targets[:300]).predict(half)) > before + 0.03
+    assert score("f1", targets[300:], stack_mean(fit, targets[:300]).predict(half)) > before + 0.01
+
+
+def test_copies_of_a_run_change_nothing():
+    p, targets = confused(3, runs=2)
+    many = np.repeat(p, 20, axis=0)
+    assert np.allclose(stack(p, targets).predict(p), stack(many, targets).predict(many), atol=5e-3)
+
+
+def test_stack_mean_lies_halfway():
+    p, targets = confused(4)
+    expected = halfway(stack(p, targets).predict(p), mean(p), "single")
+    assert np.allclose(stack_mean(p, targets).predict(p), expected)
+
+
+def test_groups_make_the_prior_stronger():
+    p, targets = confused(5, clips=80)
+    one, other = stack(p, targets), stack(p, targets, groups=np.arange(80) // 8)
+    spread = [np.ptp(fit.parameters["coefficients"], axis=0).sum() for fit in (one, other)]
+    assert spread[1] < spread[0]
+
+
+def test_several_labels_are_separate_questions():
+    rng = np.random.default_rng(6)
+    targets = rng.random((200, 3)) < 0.3
+    p = expit(rng.standard_normal((4, 200, 3)) + 3 * (targets - 0.5) - 2.0)  # all too careful
+    fit = stack(p, targets)
+    assert score("f1", targets, fit.predict(p)) > score("f1", targets, mean(p)) + 0.1
+    assert fit.weights.sum() == pytest.approx(1)
