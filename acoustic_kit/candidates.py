@@ -9,7 +9,7 @@ from typing import Literal
 
 from acoustic_kit.errors import AkitError
 from acoustic_kit.leaderboard import leaderboard
-from acoustic_kit.runs import Predictions, Run, find_run, list_runs, open_run
+from acoustic_kit.runs import Predictions, Run, find_run, list_runs, open_run, predicted_ids
 from acoustic_kit.workspace import Workspace
 
 
@@ -90,4 +90,4 @@ def predicts_test(run: Run, workspace: Workspace) -> bool:
     path = run.path / "test.parquet"
     if not len(test) or not path.exists():
         return not len(test)
-    return set(test.to_list()) <= set(pl.read_parquet(path, columns=["id"])["id"].to_list())
+    return set(test.to_list()) <= predicted_ids(path)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 By = Literal["run", "fold"]
 BEST_TOGETHER = 20  # runs, from the first, that `best_together` chooses from
+BEST_TOGETHER_CLIPS = 20_000  # the leaderboard is to appear at once
 WITHOUT_FIT = ("mean", "geometric", "rank")  # methods that need no labels
 
 
@@ -101,6 +102,9 @@ def blend_runs(
         raise UsageError(f"There is no blend method {method!r}; there are {', '.join(METHODS)}.")
     if top is not None and runs and by == "run":
         raise UsageError("--top chooses among all runs; it does not go with --runs.")
+    if name is not None:
+        _checked_name(name)
+    submission_template(workspace, metric)  # what is wrong with it is told before the work
     found, left_out = (named(workspace, runs), {}) if runs else by_score(workspace, metric)
     if by == "fold":
         if method == "auto":
@@ -217,9 +221,13 @@ def _write(
 ) -> None:
     """The members' test predictions, blended, in the competition's form, checked as the competition would."""
     config = workspace.config
-    temporary = path.with_suffix(".tmp.csv")
+
+    def accept(written: Path) -> None:  # what was there before is lost only to what was checked
+        if problems := check(workspace, written, metric):
+            raise AkitError(f"The submission does not fit the competition's template: {problems[0]}.")
+
     write_submission(
-        temporary,
+        path,
         submission_template(workspace, metric),
         ids,
         blend.predict(np.stack([found.aligned(ids) for found in tests])),
@@ -227,12 +235,8 @@ def _write(
         metric=metric,
         task=config.task,
         label_separator=config.label_separator or ",",
+        check=accept,
     )
-    problems = check(workspace, temporary, metric)
-    if problems:
-        temporary.unlink()
-        raise AkitError(f"The submission does not fit the competition's template: {problems[0]}.")
-    temporary.replace(path)  # what was there before is lost only to what was checked
 
 
 def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path) -> Sidecar:
@@ -320,7 +324,8 @@ class Together:
 def best_together(workspace: Workspace, standings: Sequence[Standing], metric: str) -> Together | None:
     """The weighted mean of some of the leaderboard's first runs that greedy selection finds best.
 
-    None where fewer than two runs predicted all training clips, or none gains by company.
+    Of very many clips, a draw of `BEST_TOGETHER_CLIPS` chooses; the score is that of all. None where fewer than two
+    runs predicted all training clips, or none gains by company.
     """
     config = workspace.config
     best = [standing.run for standing in standings if standing.complete][:BEST_TOGETHER]
@@ -330,7 +335,10 @@ def best_together(workspace: Workspace, standings: Sequence[Standing], metric: s
     targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
     oofs = [oof for run in best if (oof := run.predictions("oof", list(config.classes)))]
     probabilities = np.stack([oof.aligned(train["id"].to_list()) for oof in oofs])
-    fit = greedy(probabilities, targets, metric=metric)
+    some: slice | np.ndarray = slice(None)
+    if len(targets) > BEST_TOGETHER_CLIPS:
+        some = np.sort(np.random.default_rng(0).choice(len(targets), BEST_TOGETHER_CLIPS, replace=False))
+    fit = greedy(probabilities[:, some], targets[some], metric=metric)
     order = [int(i) for i in np.argsort(-fit.weights, kind="stable") if fit.weights[i] > 0]
     if len(order) < 2:
         return None

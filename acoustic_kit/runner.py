@@ -8,15 +8,16 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from acoustic_kit import __version__
-from acoustic_kit.atomic_write import write_atomically
+from acoustic_kit.atomic_write import replacing, write_atomically
 from acoustic_kit.features.learnt import save_learnt
-from acoustic_kit.fold import encode_labels, training_rows
+from acoustic_kit.fold import Fold, encode_labels, training_rows
 from acoustic_kit.job import (
     SILENT,
     Job,
@@ -97,29 +98,44 @@ def run_recipe(
             events.on_fold(done, len(todo))
             _train_fold(run, job, stored[fold], fold, device, events)
             run = _combine(run, job)
+            _drop_checkpoints(run)
         events.on_fold(len(todo), len(todo))
-        return _combine(run, job), bool(todo)
+        run = _combine(run, job)
+        _drop_checkpoints(run)  # those, too, that a killed run left
+        return run, bool(todo)
 
 
 def _train_fold(run: Run, job: Job, stored: Stored, name: str, device: str, events: RunEvents) -> None:
     """Train one fold and commit its model, predictions and record by renaming a finished folder into place."""
-    import polars as pl
-
     began = time.monotonic()
     fold, model = fit_fold(job, name, stored, run.path / "checkpoints" / name, device, events)
     temporary = run.path / f".fold-{name}.{os.getpid()}.tmp"
     temporary.mkdir()
-    _save_model(model, temporary)
-    save_learnt(temporary, job.features, stored, job.workspace.store())
+    try:
+        _store_fold(temporary, job, fold, model, stored, began)
+        final = run.path / "folds" / name
+        final.parent.mkdir(exist_ok=True)
+        shutil.rmtree(final, ignore_errors=True)  # a fold that lost its record
+        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, began: float) -> None:
+    """Write a fold's model, predictions, logs and, last, its record."""
+    import polars as pl
+
+    _save_model(model, folder)
+    save_learnt(folder, job.features, stored, job.workspace.store())
     without: list[str] = []
-    _, valid = training_rows(job.manifest, name)
+    _, valid = training_rows(job.manifest, fold.name)
     for part, rows in (("oof", valid), ("test", job.manifest.filter(pl.col("split") == "test"))):
         if len(rows):
             predictions, lacking = predict_rows(job, fold, model, rows, stored)
-            predictions.write(temporary / f"{part}.parquet", job.classes)
+            predictions.write(folder / f"{part}.parquet", job.classes)
             without += lacking
     for log in fold.folder.glob("*/log.jsonl"):
-        shutil.copyfile(log, temporary / f"{log.parent.name}.jsonl")
+        shutil.copyfile(log, folder / f"{log.parent.name}.jsonl")
     used, precision = _device_of(model)
     record = FoldRecord(
         seconds=time.monotonic() - began,
@@ -132,12 +148,16 @@ def _train_fold(run: Run, job: Job, stored: Stored, name: str, device: str, even
         optimistic=fold.optimistic,
         notes=fold.notes,
     )
-    write_atomically(temporary / FOLD_RECORD_NAME, record.model_dump_json(indent=2) + "\n")
-    final = run.path / "folds" / name
-    final.parent.mkdir(exist_ok=True)
-    shutil.rmtree(final, ignore_errors=True)  # a fold that lost its record
-    temporary.rename(final)
-    shutil.rmtree(fold.folder, ignore_errors=True)
+    write_atomically(folder / FOLD_RECORD_NAME, record.model_dump_json(indent=2) + "\n")
+
+
+def _drop_checkpoints(run: Run) -> None:
+    """Delete what only a fold in training needs."""
+    folder = run.path / "checkpoints"
+    for fold in run.done:
+        shutil.rmtree(folder / fold, ignore_errors=True)
+    with suppress(OSError):  # other folds are in training
+        folder.rmdir()
 
 
 def _combine(run: Run, job: Job) -> Run:
@@ -174,7 +194,8 @@ def _save_model(model: Any, folder: Path) -> None:
     else:
         import skops.io
 
-        skops.io.dump(model, folder / "model.skops")
+        with replacing(folder / "model.skops") as temporary:
+            skops.io.dump(model, temporary)
 
 
 def _is_torch(model: Any) -> bool:
@@ -201,7 +222,7 @@ def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
     if (path / RECORD_NAME).exists():
         run = open_run(path)
         return run.with_record(note=note) if note else run
-    (path / "recipe.py").write_text(job.recipe.source, "utf-8")
+    write_atomically(path / "recipe.py", job.recipe.source)
     settings, config = flat_settings(job.settings), job.workspace.config
     defaults = flat_settings(job.recipe.settings(fast=job.fast))
     record = RunRecord(

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from acoustic_kit.atomic_write import write_atomically
+from acoustic_kit.atomic_write import write_atomically, write_parquet
 from acoustic_kit.errors import AkitError, UsageError
 
 if TYPE_CHECKING:
-    pass
+    import polars as pl
 
 RECORD_NAME, FOLD_RECORD_NAME = "run.json", "fold.json"
 
@@ -81,39 +81,57 @@ class Predictions:
 
     def aligned(self, ids: Sequence[str]) -> np.ndarray:
         """The probabilities of these clips, in this order. Raises KeyError for a clip that was not predicted."""
+        if self.ids == tuple(ids):
+            return self.probabilities
         row = {id: i for i, id in enumerate(self.ids)}
         return self.probabilities[[row[id] for id in ids]]
 
     def found(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Which of these clips were predicted, bool (ids,), and the probabilities of those, in this order."""
+        if self.ids == tuple(ids):
+            return np.ones(len(self.ids), dtype=bool), self.probabilities
         row = {id: i for i, id in enumerate(self.ids)}
         at = np.array([row.get(id, -1) for id in ids], dtype=np.int64)
-        as_they_are = len(at) == len(self.ids) and bool((at == np.arange(len(at))).all())
-        return at >= 0, self.probabilities if as_they_are else self.probabilities[at[at >= 0]]
+        return at >= 0, self.probabilities[at[at >= 0]]
 
     def write(self, path: Path, classes: Sequence[str]) -> None:
         """Write as parquet: `id`, then one column a class."""
         import polars as pl
 
         columns = {name: self.probabilities[:, i] for i, name in enumerate(classes)}
-        temporary = path.with_suffix(".tmp")
-        pl.DataFrame({"id": list(self.ids), **columns}, schema_overrides={"id": pl.String}).write_parquet(temporary)
-        temporary.replace(path)
+        frame = pl.DataFrame({"id": list(self.ids), **columns}, schema_overrides={"id": pl.String})
+        write_parquet(path, frame)
 
     @staticmethod
     def read(path: Path, classes: Sequence[str]) -> Predictions:
         """Read what `write` wrote, in this class order. Raises AkitError where the file is missing or does not fit."""
-        import polars as pl
-
-        try:
-            frame = pl.read_parquet(path, columns=["id", *classes])
-        except (OSError, pl.exceptions.PolarsError) as error:
-            reason = str(error).partition("\n")[0]
-            raise AkitError(f"{path} cannot be read as predictions of {len(classes)} classes: {reason}") from error
+        frame = _read_columns(path, ["id", *classes])
         probabilities = frame.select(classes).to_numpy().astype(np.float64)
         if not np.isfinite(probabilities).all():
-            raise AkitError(f"{path} holds probabilities that are not numbers. Run the recipe again with --fresh.")
+            raise AkitError(f"{path} holds probabilities that are not numbers. {_way_out(path)}")
         return Predictions(tuple(frame["id"].to_list()), probabilities)
+
+
+def predicted_ids(path: Path) -> set[str]:
+    """The ids in a file of predictions. Raises AkitError where it cannot be read."""
+    return set(_read_columns(path, ["id"])["id"].to_list())
+
+
+def _read_columns(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        return pl.read_parquet(path, columns=list(columns))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).partition("\n")[0]
+        raise AkitError(f"{path} cannot be read as predictions: {reason}.\n{_way_out(path)}") from error
+
+
+def _way_out(path: Path) -> str:
+    """What to do about a damaged file of a run, so that no more is made again than has to be."""
+    if path.parent.parent.name == "folds":
+        return f"Delete {path.parent} and run the recipe again: that trains only this fold anew."
+    return "Delete it and run the recipe again, which makes only that anew; or import it again, if it was imported."
 
 
 @dataclass(frozen=True)
@@ -131,11 +149,8 @@ class Run:
     @cached_property
     def done(self) -> dict[str, FoldRecord]:
         """The folds that are trained and predicted, in the manifest's order, and how each went."""
-        return {
-            fold: FoldRecord.model_validate_json((self.path / "folds" / fold / FOLD_RECORD_NAME).read_bytes())
-            for fold in self.record.folds
-            if (self.path / "folds" / fold / FOLD_RECORD_NAME).exists()
-        }
+        paths = {fold: self.path / "folds" / fold / FOLD_RECORD_NAME for fold in self.record.folds}
+        return {fold: _fold_record(path) for fold, path in paths.items() if path.exists()}
 
     @property
     def missing_folds(self) -> list[str]:
@@ -195,12 +210,23 @@ def open_run(path: Path) -> Run:
         run = Run(path, RunRecord.model_validate_json((path / RECORD_NAME).read_bytes()))
         _ = run.done
     except (OSError, ValidationError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
         raise AkitError(
-            f"The run {path.name} cannot be read ({reason}; its {RECORD_NAME} is damaged, or another version's). "
-            f"Delete it with `akit runs rm {path.name}`, and run it again."
+            f"The run {path.name} cannot be read ({_reason(error)}; its {RECORD_NAME} is damaged, or another "
+            f"version's).\nDelete {path / RECORD_NAME} and run the recipe again with the same settings, which keeps "
+            f"its folds; or delete the whole run: `akit runs rm {path.name}`."
         ) from error
     return run
+
+
+def _fold_record(path: Path) -> FoldRecord:
+    try:
+        return FoldRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise AkitError(f"{path} cannot be read ({_reason(error)}). {_way_out(path)}") from error
+
+
+def _reason(error: OSError | ValidationError) -> str:
+    return error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror or str(error)
 
 
 def list_runs(runs_path: Path, on_unreadable: Callable[[str, AkitError], None] = lambda *_: None) -> list[Run]:

@@ -10,14 +10,14 @@ position. Files are untrusted: whatever is in them gives a message, never a trac
 
 import math
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from acoustic_kit.atomic_write import write_atomically
+from acoustic_kit.atomic_write import replacing
 from acoustic_kit.csv_table import Problem, Table, listed, parse_table, problems, quoted, read_table
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics import (
@@ -91,6 +91,7 @@ def write_submission(
     metric: str,
     task: str = "single",
     label_separator: str = ",",
+    check: Callable[[Path], None] = lambda _: None,
 ) -> None:
     """Write predictions in the template's form, at once or not at all.
 
@@ -99,7 +100,7 @@ def write_submission(
 
     A label cell holds the most probable class, the best three separated by a space where ``map3`` counts. With
     ``task="multi"`` it holds the classes of at least 0.5 (the best one where there is none), best first.
-    Probabilities are written with nine digits.
+    Probabilities are written with nine digits. `check` is given the file before it takes its place.
 
     Raises AkitError for ids without prediction, labels that the cell's separator would tear apart, and a file that
     cannot be written; ValueError for arrays that do not fit; UsageError for a metric that does not fit the task.
@@ -124,7 +125,9 @@ def write_submission(
         cells = [[cell] for cell in _label_cells(names, chosen, metric=metric, task=task, separator=separator)]
     rows = [template.columns, *((clip_id, *row) for clip_id, row in zip(template.ids, cells, strict=True))]
     lines = (template.separator.join(_csv_cell(cell, template.separator) for cell in row) for row in rows)
-    write_atomically(path, "".join(line + "\n" for line in lines))
+    with replacing(path) as temporary:
+        temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="")
+        check(temporary)
 
 
 def check_submission(

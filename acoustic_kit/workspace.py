@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
+import fcntl
 import json
+import os
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from acoustic_kit.atomic_write import write_atomically
+from acoustic_kit.atomic_write import write_atomically, write_parquet
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import Task
 
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
     from acoustic_store import FeatureStore
 
 CONFIG_NAME = "akit.toml"
+_MEND_MANIFEST = (
+    "\nUndo what was changed, or make a workspace in a new folder with `akit init` as this one was made, and copy its "
+    "manifest.parquet here: runs and features stay good."
+)
 
 
 class Config(BaseModel):
@@ -41,6 +49,15 @@ class Config(BaseModel):
     competition: str | None = None  # its short name at Kaggle, for `akit submit`
     label_separator: str | None = None  # between several labels of one clip
     classes: dict[str, int]  # class name → the data set's own index, in class order
+
+    @field_validator("classes")
+    @classmethod
+    def _tell_apart(cls, classes: dict[str, int]) -> dict[str, int]:
+        named: dict[int, str] = {}
+        for name, index in classes.items():
+            if (other := named.setdefault(index, name)) != name:
+                raise ValueError(f"{other!r} and {name!r} have the same index, {index}")
+        return classes
 
 
 @dataclass(frozen=True)
@@ -113,11 +130,14 @@ class Workspace:
 
         try:
             manifest = pl.read_parquet(self.manifest_path)
+            check_manifest(manifest, self.config.classes)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise AkitError(
-                f"{self.manifest_path} cannot be read ({error}). Make it again with `akit init`."
-            ) from error
-        check_manifest(manifest, self.config.classes)
+            reason = str(error).partition("\n")[0]
+            raise AkitError(f"{self.manifest_path} cannot be read ({reason}).{_MEND_MANIFEST}") from error
+        except AkitError as error:
+            raise AkitError(f"{self.manifest_path}: {error}{_MEND_MANIFEST}") from error
+        if self.config.task == "single" and (manifest["label"].list.len() > 1).any():
+            raise AkitError(f"{self.root / CONFIG_NAME}: task is single, but the manifest has clips of several labels.")
         return manifest
 
     def store(self) -> FeatureStore:
@@ -129,18 +149,31 @@ class Workspace:
 
     def remember_features(self, names: Sequence[str]) -> None:
         """Add names to the `features` line of `akit.toml`; every other line stays as the user left it."""
-        features = list(dict.fromkeys((*self.config.features, *names)))
-        if features == list(self.config.features):
+        if set(names) <= set(self.config.features):
             return
         path = self.root / CONFIG_NAME
-        text, found = re.subn(
-            r"""^features\s*=\s*\[(?:[^\]"']|"(?:[^"\\]|\\.)*"|'[^']*')*\]""",  # a string may hold a bracket
-            lambda _: f"features = {_toml(features)}",
-            path.read_text("utf-8"),
-            flags=re.M,
-        )
-        if found == 1:
-            write_atomically(path, text)
+        with _alone_in(self.root):  # others may add theirs at the same time
+            text = path.read_text("utf-8")
+            features = list(dict.fromkeys((*read_config(path).features, *names)))  # as it is now, hours later
+            text, found = re.subn(
+                r"""^features\s*=\s*\[(?:[^\]"']|"(?:[^"\\]|\\.)*"|'[^']*')*\]""",  # a string may hold a bracket
+                lambda _: f"features = {_toml(features)}",
+                text,
+                flags=re.M,
+            )
+            if found == 1:
+                write_atomically(path, text)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is here; the lock goes with the process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def init_workspace(
@@ -199,10 +232,10 @@ def init_workspace(
     )
     root.mkdir(parents=True, exist_ok=True)
     workspace = Workspace(root.resolve(), config)
-    manifest.write_parquet(workspace.manifest_path)
+    write_parquet(workspace.manifest_path, manifest)
     workspace.truth_path.unlink(missing_ok=True)
     if len(truth):
-        truth.write_parquet(workspace.truth_path)
+        write_parquet(workspace.truth_path, truth)
     write_atomically(root / CONFIG_NAME, _config_text(config))
     return workspace
 
@@ -238,8 +271,14 @@ def read_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise AkitError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise AkitError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+        unknown = [found for found in error.errors() if found["type"] == "extra_forbidden"]  # a slip, most likely
+        first = (unknown or error.errors())[0]
+        where = f"{path}: {'.'.join(map(str, first['loc']))}"
+        if not unknown:
+            raise AkitError(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from error
+        near = difflib.get_close_matches(str(first["loc"][0]), Config.model_fields, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(Config.model_fields)}."
+        raise AkitError(f"{where} is unknown. {hint}") from error
 
 
 def _config_text(config: Config) -> str:

@@ -21,7 +21,7 @@ CASES = {
     "resnet34_pcen_sam_8f_200e": (*US8K, "warm_up_epochs=0"),
     "resnet34_attention": US8K,
     "resnet34_pcen_salience_fusion_attention": (*US8K, "salience=none"),
-    "resnet34_salience_fusion_film_attention": (*US8K, "salience=none", "warm_up_epochs=0"),
+    "resnet34_salience_fusion_film_attention": (*US8K, "salience=none"),
     "resnet34_mr_salience_fusion_film_attention": (*US8K, "salience=none", "warm_up_epochs=0"),
     "wideresnet": (*US8K, "salience=none"),
     "res2net50": (*US8K, "salience=none"),

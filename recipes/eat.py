@@ -40,7 +40,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 from torch.nn import functional
 
@@ -60,7 +60,7 @@ from acoustic_kit.training.wave_chain import (
 class Settings(akit.Settings):
     sample_rate: int = Field(22050, description="Hz; clips are resampled to it")
     seq_len: int = Field(114688, description="samples; shorter clips get zeros at the end")
-    ds_factors: tuple[int, ...] = Field((4, 4, 4, 4), description="the first stages' down-sampling; two of 2 follow")
+    ds_factors: tuple[PositiveInt, ...] = Field((4, 4, 4, 4), description="first down-samplings; two of 2 follow")
     nf: int = Field(16, ge=1, description="channels of the first convolution; each stage doubles them")
     emb_dim: int = Field(128, ge=1, description="width of the tokens")
     n_head: int = Field(8, ge=1, description="attention heads")

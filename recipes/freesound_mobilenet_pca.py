@@ -37,7 +37,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
@@ -56,7 +56,7 @@ class Settings(akit.Settings):
     pca_fit: Literal["all", "fold"] = Field(
         "all", description="clips that they are fitted on: of all folds, or the fold's"
     )
-    lengths: tuple[int, ...] = Field(
+    lengths: tuple[PositiveInt, ...] = Field(
         (263, 363, 463, 563, 663, 763),
         min_length=1,
         description="frames of 10 ms for validation and prediction; training draws from the first to below the last",
@@ -83,7 +83,7 @@ class Settings(akit.Settings):
     backbone_momentum: float = Field(0.001, gt=0, le=1, description="of a batch, in MobileNetV2's running statistics")
     norm_momentum: float = Field(0.01, gt=0, le=1, description="and in all others; 0.1 for both where steps are few")
     width: float = Field(1.0, gt=0, description="of MobileNetV2, as a multiple")
-    hidden: tuple[int, int] = Field((1536, 384), description="widths of the two hidden layers")
+    hidden: tuple[PositiveInt, PositiveInt] = Field((1536, 384), description="widths of the two hidden layers")
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
 
 

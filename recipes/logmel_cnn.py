@@ -19,9 +19,9 @@ from acoustic_kit.training import Batches, Phase, default_loss, one_cycle, spec_
 
 class Settings(akit.Settings):
     sample_rate: int = Field(22050, ge=4000, description="Hz; clips are resampled to it")
-    n_mels: int = Field(64, description="mel bands")
-    frames: int = Field(216, description="length that clips are repeated or cut to, in hops of 512 samples")
-    width: int = Field(24, description="channels of the first stage")
+    n_mels: int = Field(64, ge=1, description="mel bands")
+    frames: int = Field(216, ge=1, description="length that clips are repeated or cut to, in hops of 512 samples")
+    width: int = Field(24, ge=1, description="channels of the first stage")
     mixup: float = Field(0.3, ge=0, description="α of mixup's Beta distribution")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of the target spread over all classes")
     epochs: int = Field(66, ge=1, description="passes over the training clips")

@@ -35,7 +35,7 @@ from acoustic_kit.training import Batches, Phase, by_epoch, cosine, default_loss
 class Settings(akit.Settings):
     sample_rate: int = Field(32000, ge=8000, description="Hz; clips are resampled to it")
     seconds: float = Field(4.0, gt=0, description="clips are cut to their middle, or padded at the end")
-    n_mels: int = Field(128, description="mel bands")
+    n_mels: int = Field(128, ge=1, description="mel bands")
     max_mask_bands: int = Field(20, ge=0, description="width of the frequency mask is below this")
     max_mask_frames: int = Field(40, ge=0, description="width of the time mask is below this")
     base_width: int = Field(26, ge=1, description="channels of each of four groups in the first stage's blocks")

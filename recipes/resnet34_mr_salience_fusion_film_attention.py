@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import nn
 from torchvision.models import ResNet34_Weights
 
@@ -34,8 +34,8 @@ from acoustic_kit.training import Batches, Phase, cosine, default_loss, warm_up
 class Settings(akit.Settings):
     sample_rate: int = Field(32000, ge=8000, description="Hz; clips are resampled to it")
     seconds: float = Field(4.0, gt=0, description="clips are cut, in training at random, or padded at the end")
-    n_fft: tuple[int, ...] = Field((2048, 1024), description="samples in a window, for each channel")
-    n_mels: int = Field(128, description="mel bands")
+    n_fft: tuple[PositiveInt, ...] = Field((2048, 1024), min_length=1, description="samples in each channel's window")
+    n_mels: int = Field(128, ge=1, description="mel bands")
     max_mask_bands: int = Field(20, ge=0, description="width of the frequency mask is below this")
     max_mask_frames: int = Field(80, ge=0, description="width of the time mask is below this")
     salience: Literal["manifest", "none"] = Field("manifest", description="column of the manifest, 1 or 2; or unknown")

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 class Settings(akit.Settings):
     sample_rate: int = Field(32000, ge=8000, description="Hz; clips are resampled to it")
     seconds: float = Field(4.0, gt=0, description="clips are cut to their middle, or padded at the end")
-    n_fft: int = Field(2048, description="samples in a window")
-    hop_length: int = Field(320, description="samples between windows")
-    n_mels: int = Field(128, description="mel bands")
+    n_fft: int = Field(2048, ge=2, description="samples in a window")
+    hop_length: int = Field(320, ge=1, description="samples between windows")
+    n_mels: int = Field(128, ge=1, description="mel bands")
     freq_mask_ratio: float = Field(0.1454714917791759, ge=0, le=1, description="widest frequency mask, of all bands")
     max_mask_frames: int = Field(84, ge=0, description="width of the time mask is below this")
     mixup: float = Field(1.8855049141520537, ge=0, description="α of mixup's Beta distribution; one λ a batch")

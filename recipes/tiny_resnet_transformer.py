@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 import acoustic_kit as akit
@@ -26,19 +26,25 @@ from acoustic_kit.training import Batches, Phase, constant, cosine, spec_augment
 
 class Settings(akit.Settings):
     sample_rate: int = Field(16000, description="Hz; clips are resampled to it")
-    n_mels: int = Field(80, description="mel bands")
-    d_model: int = Field(64, description="width of the tokens")
-    n_heads: int = Field(4, description="attention heads")
-    feedforward: int = Field(128, description="width of the transformer's hidden layer")
+    n_mels: int = Field(80, ge=1, description="mel bands")
+    d_model: int = Field(64, ge=1, description="width of the tokens")
+    n_heads: int = Field(4, ge=1, description="attention heads")
+    feedforward: int = Field(128, ge=1, description="width of the transformer's hidden layer")
     dropout: float = Field(0.1, ge=0, lt=1, description="in the transformer and before the output")
-    max_mask_bands: int = Field(15, description="width of the frequency mask is below this")
-    max_mask_frames: int = Field(100, description="width of the time mask is below this")
+    max_mask_bands: int = Field(15, ge=0, description="width of the frequency mask is below this")
+    max_mask_frames: int = Field(100, ge=0, description="width of the time mask is below this")
     epochs: int = Field(50, ge=1, description="passes over the training clips")
     batch_size: int = Field(32, ge=1, description="clips a step")
     lr: float = Field(1e-3, gt=0, description="AdamW's learning rate")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's weight decay")
     schedule: Literal["constant", "cosine"] = Field("constant", description="of the learning rate")
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Settings":
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model is {self.d_model}; it must be a multiple of n_heads, {self.n_heads}")
+        return self
 
 
 WRITE_UP = {

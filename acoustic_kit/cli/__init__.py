@@ -1,7 +1,13 @@
 """The command line: thin Typer commands that parse, call one function of the package and print what it returns."""
 
-from acoustic_kit.cli import blend, data, demo, features, predict, recipes, report, runs
-from acoustic_kit.cli.app import app, main
+import sys
+
+try:
+    from acoustic_kit.cli import blend, data, demo, features, predict, recipes, report, runs
+    from acoustic_kit.cli.app import app, main
+except KeyboardInterrupt:  # in the first tenth of a second
+    print("\nStopped. Nothing was begun.", file=sys.stderr)
+    raise SystemExit(130) from None
 
 for module in (data, features, recipes, runs, blend, predict, report, demo):
     module.register(app)

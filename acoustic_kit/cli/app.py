@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ import typer
 import typer.core
 
 from acoustic_kit import __version__
+from acoustic_kit.cli.console import say
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
@@ -37,6 +41,10 @@ _IN_ORDER = (
 )
 
 
+_STOPPED = "\nStopped. The same command goes on where it was."
+PATIENCE = 1.5  # seconds from Ctrl-C to a hard end
+
+
 class _Group(typer.core.TyperGroup):
     """Turns what a user can mend into one or two lines on stderr, and an interrupt into exit code 130."""
 
@@ -44,12 +52,17 @@ class _Group(typer.core.TyperGroup):
         """In the order in which they are used."""
         return sorted(super().list_commands(ctx), key=_IN_ORDER.index)
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().make_context(*arguments, **options)
+        except KeyboardInterrupt:
+            raise _stopped() from None
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("\nStopped. The same command goes on where it was.", err=True)
-            raise typer.Exit(130) from None
+            raise _stopped() from None
         except _SIGNALS:
             raise
         except (AkitError, OSError) as error:
@@ -66,6 +79,11 @@ class _Group(typer.core.TyperGroup):
             raise typer.Exit(1) from None
 
 
+def _stopped() -> typer.Exit:
+    typer.echo(_STOPPED, err=True)
+    return typer.Exit(130)
+
+
 def _way_out(error: Exception) -> str:
     """The command that mends what the store can only report."""
     from acoustic_store import DamagedError
@@ -77,7 +95,7 @@ def _way_out(error: Exception) -> str:
 def _print_error(ctx: Any, text: str) -> None:
     if isinstance(ctx.obj, Globals) and ctx.obj.debug:
         traceback.print_exc()
-    typer.echo(text, err=True)
+    say(text)
 
 
 app = typer.Typer(
@@ -141,4 +159,38 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "NO_COLOR" in os.environ:
         os.environ.setdefault("TERM", "dumb")
-    sys.exit(app())
+    _end_soon_after_ctrl_c()
+    try:
+        sys.exit(app())
+    except KeyboardInterrupt:  # before the command began
+        sys.exit(_stopped().exit_code)
+
+
+def _end_soon_after_ctrl_c() -> None:
+    """End hard where Ctrl-C has not ended the process in time: it only takes effect between two steps of Python's.
+
+    One step may be the fit of a model, and a library may swallow the interrupt. What is on disk is whole at any time.
+    """
+
+    def end() -> None:
+        show_cursor = "\x1b[?25h" if os.isatty(2) else ""  # a progress bar hid it
+        os.write(2, f"{show_cursor}{_STOPPED}\n".encode())
+        os._exit(130)
+
+    def on_unraisable(problem: Any) -> None:
+        if issubclass(problem.exc_type, KeyboardInterrupt):  # it fell into a callback, which cannot pass it on
+            end()
+        sys.__unraisablehook__(problem)
+
+    sys.unraisablehook = on_unraisable
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        while os.read(readable, 1)[0] != signal.SIGINT:
+            pass
+        time.sleep(PATIENCE)
+        end()
+
+    threading.Thread(target=watch, daemon=True).start()

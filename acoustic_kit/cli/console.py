@@ -26,9 +26,14 @@ class OnProgress(Protocol):
         """Move the bar of `what`, which is made at the first call."""
 
 
+# File names and labels may hold anything: written out, they neither break a table nor steer the terminal.
+_WRITTEN_OUT = {code: ascii(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+_BUT_LINES = {code: text for code, text in _WRITTEN_OUT.items() if code != ord("\n")}
+
+
 def say(text: str) -> None:
     """A message for the person, on stderr: stdout is for results."""
-    typer.echo(text, err=True)
+    typer.echo(text.translate(_BUT_LINES), err=True)
 
 
 def print_json(document: Any) -> None:
@@ -38,7 +43,7 @@ def print_json(document: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Row], right: Sequence[str] = ()) -> None:
     """A table on stdout; the columns named in `right` are set flush right."""
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else str(cell).translate(_WRITTEN_OUT) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table

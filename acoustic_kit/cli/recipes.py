@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -18,7 +19,6 @@ from acoustic_kit.cli.features import all_cores, say_failures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from acoustic_kit.cli.console import OnProgress
     from acoustic_kit.job import RunEvents
@@ -52,6 +52,17 @@ def _workspace_recipes(ctx: typer.Context) -> Path | None:
     folder = folder_of(ctx).resolve()
     inside = any((parent / CONFIG_NAME).is_file() for parent in (folder, *folder.parents))
     return Workspace.find(folder).recipes_path if inside else None
+
+
+def _say_what_runs(ctx: typer.Context, names: list[str]) -> None:
+    """Remind of what a recipe is where its file is neither installed nor of this workspace."""
+    from acoustic_kit.recipe import recipe_folders
+
+    own = _workspace_recipes(ctx)
+    known = [folder.resolve() for folder in (*recipe_folders(), *([own.parent] if own else []))]
+    for path in (Path(name) for name in names if name.endswith(".py")):
+        if path.is_file() and not any(path.resolve().is_relative_to(folder) for folder in known):
+            say(f"Note: {path} comes from outside this workspace. A recipe is a program, and can do all that you can.")
 
 
 @commands.command("list", epilog="Example: akit recipe list")
@@ -104,6 +115,7 @@ def show(
     from acoustic_kit.recipe import load_recipe
     from acoustic_kit.write_up import compare
 
+    _say_what_runs(ctx, [name])
     recipe = load_recipe(name, _workspace_recipes(ctx))
     settings = compare(recipe)
     if as_json:
@@ -195,6 +207,7 @@ def run(
         raise UsageError("--full trains one model on all clips; it does not go with --folds.")
     workspace = workspace_of(ctx)
     seeds = _integers(seed)
+    _say_what_runs(ctx, names)
     recipes = match_recipes(names, workspace.recipes_path)
     given = read_assignments(assignments or ())
     _warn_of_leaks(workspace)
@@ -311,6 +324,7 @@ def tune(
     from acoustic_kit.tuning import tune_recipe
 
     workspace = workspace_of(ctx)
+    _say_what_runs(ctx, [name])
     recipe = load_recipe(name, workspace.recipes_path)
     _warn_of_leaks(workspace)
     with progress() as bar:

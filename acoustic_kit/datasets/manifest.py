@@ -96,6 +96,8 @@ def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
     """Raise AkitError, which says what and where, unless all that `manifest_schema` promises holds."""
     import polars as pl
 
+    if not len(manifest):
+        raise AkitError("the manifest has no clips.")
     for name, dtype in manifest_schema().items():
         if (found := manifest.schema.get(name)) != dtype:
             raise AkitError(f"the manifest's column {name!r} should be {dtype} and is {found or 'missing'}.")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from acoustic_kit.features.build_job import SILENCED, Job, Stages, Workers, workers
+from acoustic_kit.errors import AkitError
+from acoustic_kit.features.build_job import LEFT_OUT, SILENCED, Job, Stages
 from acoustic_kit.features.feature import Feature
 from acoustic_kit.features.fingerprints import fingerprints
+from acoustic_kit.features.wave import UNREAD
+from acoustic_kit.features.workers import Workers, workers
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from acoustic_store import Block, FeatureStore
+    from acoustic_store import Block, FeatureStore, StoredFeature
 
 OnError = Literal["skip", "fail", "silence"]
 OnProgress = Callable[[Feature, int, int], None]
@@ -33,6 +37,7 @@ class BuildReport:
     held: int  # clips that the store already held
     failures: dict[str, str]  # clip id → reason, of all clips asked for
     silenced: list[str]  # clips that could not be decoded and count as silence
+    tried_again: dict[str, str]  # clip id → how the worker process ended that computed it first
     seconds: float  # wall time; of features that share the decoding, of all together
     stages: Stages  # of this feature; of those that share the decoding, of all together
 
@@ -75,13 +80,15 @@ def build_features(
     manifest : one row a clip: `id`, `path`, `content`, `size`, `mtime_ns`
     data_root : the folder that `path` is relative to
     features : those that learn from clips (`pca`) as `for_folds` gives them
-    workers : worker processes; 0 computes in this process
+    workers : worker processes; 0 computes in this process. A clip on which one dies is tried a second time; one on
+        which two die is recorded as failed, and tried again by the next build
     rebuild : feature key → clips to build again though they are held
     on_progress : called with the feature, clips done and clips to do
 
     Raises
     ------
-    AkitError : a clip failed and `on_error` is "fail", a worker process died, or a feature cannot be fitted
+    AkitError : a clip failed and `on_error` is "fail", worker processes die one after another, or a feature cannot be
+        fitted
     acoustic_store.StoreError : the store is locked by another build, full or damaged
 
     """
@@ -109,6 +116,8 @@ class _Build:
     on_progress: OnProgress
     clips: dict[str, Clips] = field(default_factory=dict)  # by the key of the wave that they come from
     built: dict[str, set[str]] = field(default_factory=dict)  # by key: the clips that were built now
+    opened: dict[str, StoredFeature] = field(default_factory=dict)  # by key: those of which nothing is to be built
+    left_out: dict[str, set[str]] = field(default_factory=dict)  # by key: those on which worker processes died
 
     def __post_init__(self) -> None:
         paths = (self.data_root / path for path in self.manifest["path"])
@@ -122,6 +131,7 @@ class _Build:
         reports = self.together(features)
         if self.on_error != "silence" or not any(report.failures for report in reports):
             return reports
+        self.left_out.clear()
         for report in reports:
             self.clips[report.feature.key] = self._with_silence({*report.failures, *report.silenced})
         return [
@@ -152,9 +162,11 @@ class _Build:
             for part in (part for found in parts.values() for part in found):
                 shared.setdefault(part[1].clips, []).append(part)
             in_this_process = any(feature.uses_all_cores for feature in features)
-            for job, seconds in self.processes.run([self._job(part) for part in shared.values()], in_this_process):
+            jobs = [self._job(part) for part in shared.values()]
+            for job, seconds in stack.enter_context(closing(self.processes.run(jobs, in_this_process))):
                 stages += seconds
                 for feature, block in job.parts:
+                    self.left_out.setdefault(feature.key, set()).update(job.left_out)
                     done[feature.key] += len(block.clips)
                     self.built.setdefault(feature.key, set()).update(id for id, _ in block.clips)
                     self.on_progress(feature, done[feature.key], todo[feature.key])
@@ -170,15 +182,35 @@ class _Build:
             if not _holds_all(self.store, feature.key, clips):
                 raise
             return []
-        blocks = writer.plan(clips, rebuild=self.rebuild.get(feature.key, ()))
+        again = {*self.rebuild.get(feature.key, ()), *self._readable_again(feature)}
+        blocks = writer.plan(clips, rebuild=again)
+        if blocks and feature.source is None and not self.data_root.is_dir():
+            raise AkitError(
+                f"The data folder {self.data_root} is not there. Mount it, or say in akit.toml where it is: data = …"
+            )
         if blocks:
+            self.opened.pop(feature.key, None)
             feature = feature.ready(self.store)
         return [(feature, block) for block in blocks]
 
+    def _readable_again(self, feature: Feature) -> set[str]:
+        """Clips whose file could not be read when they were built, as a disk was not there, and now can."""
+        if feature.key not in self.store:
+            return set()
+        self.opened[feature.key] = self.store[feature.key]  # its index is read once where nothing is to be built
+        return {
+            id
+            for id, failure in self.opened[feature.key].failures.items()
+            if failure.reason.startswith(UNREAD) and id in self.paths and os.access(self.paths[id], os.R_OK)
+        }
+
     def _clips_of(self, feature: Feature) -> Clips:
+        left_out: set[str] = set()
         while feature.source is not None:
             feature = feature.source
-        return self.clips[feature.key]
+            left_out |= self.left_out.get(feature.key, set())
+        clips = self.clips[feature.key]
+        return [(id, f + LEFT_OUT if id in left_out else f) for id, f in clips] if left_out else clips
 
     def _job(self, parts: Sequence[tuple[Feature, Block]]) -> Job:
         paths = {id: self.paths[id] for id, _ in parts[0][1].clips}
@@ -186,21 +218,28 @@ class _Build:
 
     def _report(self, feature: Feature, seconds: float, stages: Stages) -> BuildReport:
         clips, built = self._clips_of(feature), len(self.built.get(feature.key, ()))
-        failures = self.store[feature.key].failures
+        opened = self.opened.get(feature.key)
+        failures = (self.store[feature.key] if opened is None else opened).failures
         return BuildReport(
             feature,
             built,
             len(clips) - built,
             {id: failures[id].reason for id, _ in clips if id in failures},
             [id for id, fingerprint in clips if fingerprint.endswith(SILENCED)],
+            {id: how for id, how in self.processes.died_on.items() if id not in failures},
             seconds,
             stages,
         )
 
 
 def _holds_all(store: FeatureStore, key: str, clips: Clips) -> bool:
+    from acoustic_store import DamagedError
+
     if key not in store:
         return False
-    stored = store[key]
-    known = {*stored.ids, *stored.failures}
+    try:
+        stored = store[key]
+        known = {*stored.ids, *stored.failures}
+    except DamagedError:
+        return False
     return all(id in known and stored.fingerprint(id) == fingerprint for id, fingerprint in clips)

@@ -1,19 +1,12 @@
-"""One block of clips on its way through a worker process, and the processes themselves."""
+"""One block of clips, of one feature or several, on its way from the files to the store."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +20,7 @@ if TYPE_CHECKING:
     from acoustic_store import Block, StoredFeature
 
 SILENCED = "+silence"  # ends the fingerprint of a clip that could not be decoded and was made silent on request
+LEFT_OUT = "+left out"  # likewise of one on which worker processes died, so that the next build tries it again
 SILENT_RATE = 44100  # Hz; a clip that is made silent is one second long
 
 
@@ -50,22 +44,36 @@ class Job:
     store_url: str
     paths: Mapping[str, Path]  # of its clips' files
     stop_on_failure: bool
+    left_out: Mapping[str, str] = field(default_factory=dict)  # clips that are not to be computed, and why
 
     @property
     def clips(self) -> tuple[tuple[str, str], ...]:
         """Id and fingerprint of each clip."""
         return self.parts[0][1].clips
 
-    def run(self) -> Stages:
-        """Compute and commit the blocks. Each source is read once."""
+    def without(self, id: str, reason: str) -> Job:
+        """The job with a failure in place of one clip."""
+
+        def marked(block: Block) -> Block:
+            return replace(block, clips=tuple((i, f + LEFT_OUT if i == id else f) for i, f in block.clips))
+
+        parts = tuple((feature, marked(block)) for feature, block in self.parts)
+        return replace(self, parts=parts, left_out={**self.left_out, id: reason})
+
+    def run(self, on_clip: Callable[[int], None] = lambda _: None) -> Stages:
+        """Compute and commit the blocks. Each source is read once. `on_clip` hears the number of each as it begins."""
         read = compute = write = 0.0
         clock = time.perf_counter
         with ExitStack() as stack:
             writers = [stack.enter_context(block.open()) for _, block in self.parts]
             size = self.parts[0][0].batch_size
-            for clips in (self.clips[start : start + size] for start in range(0, len(self.clips), size)):
+            for start in range(0, len(self.clips), size):
+                clips = self.clips[start : start + size]
                 began = clock()
-                sources = [self._source(*clip) for clip in clips]
+                sources = []
+                for number, clip in enumerate(clips, start):
+                    on_clip(number)
+                    sources.append(self._source(*clip))
                 read += clock() - began
                 for (feature, _), writer in zip(self.parts, writers, strict=True):
                     began = clock()
@@ -81,6 +89,8 @@ class Job:
         """The decoded file, or the source feature's array; or a Failure."""
         from acoustic_kit.features.wave import Sound, decode
 
+        if id in self.left_out:
+            return self._guarded(id, partial(_leave_out, self.left_out[id]))
         source = self.parts[0][0].source
         if source is not None:
             stored = _stored(self.store_url, source.key)
@@ -115,6 +125,10 @@ class Job:
             return Failure(str(error))
 
 
+def _leave_out(reason: str) -> None:
+    raise AkitError(reason)
+
+
 @lru_cache(maxsize=4)
 def _stored(store_url: str, key: str) -> StoredFeature:
     """The finished source of the feature under construction, opened once a process."""
@@ -123,56 +137,4 @@ def _stored(store_url: str, key: str) -> StoredFeature:
     return FeatureStore.open(store_url)[key]
 
 
-class Workers:
-    """Processes that run jobs; without any, jobs run in this process."""
-
-    def __init__(self, pool: ProcessPoolExecutor | None, n: int) -> None:
-        self._pool, self._n = pool, n
-
-    def run(self, jobs: Sequence[Job], in_this_process: bool = False) -> Iterator[tuple[Job, Stages]]:
-        """Each job as it finishes; at most two jobs a worker are on their way at a time."""
-        if self._pool is None or in_this_process:
-            yield from ((job, job.run()) for job in jobs)
-            return
-        waiting = iter(jobs)
-        running: dict[Future[Stages], Job] = {}
-        try:
-            for job in islice(waiting, 2 * self._n):
-                running[self._pool.submit(job.run)] = job
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-                    for job in islice(waiting, 1):
-                        running[self._pool.submit(job.run)] = job
-        except BrokenProcessPool as error:
-            raise AkitError(
-                "A worker process died, most likely for want of memory. What was built is kept: call it again, "
-                "perhaps with fewer --workers."
-            ) from error
-
-
-@contextmanager
-def workers(n: int) -> Iterator[Workers]:
-    """Worker processes, started when the first job comes; spawned, as a fork after a Zarr read can deadlock."""
-    _stored.cache_clear()  # of an earlier build in this process
-    if n == 0:
-        yield Workers(None, 0)
-        return
-    pool = ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), initializer=_die_with_parent)
-    try:
-        yield Workers(pool, n)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _die_with_parent() -> None:
-    """End this worker at once on Ctrl-C or when the parent is gone: blocks are committed whole, so nothing is lost."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+forget_opened_features = _stored.cache_clear

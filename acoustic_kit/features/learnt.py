@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from acoustic_kit.atomic_write import replacing
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.feature import Feature
 
@@ -24,9 +25,14 @@ def save_learnt(
     found = {name: feature.learnt(store, stored[name].key) for name, feature in features.items()}
     tensors = {f"{name}/{part}": np.array(array) for name, arrays in found.items() for part, array in arrays.items()}
     if tensors:
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
-        save_file(tensors, folder / LEARNT_NAME)
+        try:
+            with replacing(folder / LEARNT_NAME) as temporary:
+                save_file(tensors, temporary)
+        except SafetensorError as error:
+            raise AkitError(f"{folder / LEARNT_NAME} cannot be written: {error}.") from error
 
 
 def with_learnt(folder: Path, features: Mapping[str, Feature], fold: str) -> dict[str, Feature]:

@@ -15,6 +15,8 @@ from acoustic_kit.features.feature import Feature
 FRAME_LENGTH = 2048  # samples; librosa.effects.trim's defaults
 HOP_LENGTH = 512
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; a header with another rate is damaged, and resampling it could fill memory
+_BLOCK = 1 << 20  # samples over all channels, read at once
+UNREAD = ("the file does not exist", "it cannot be read: ")  # begin the reasons of what a disk that is away explains
 MAX_SAMPLE = 1e10  # full scale is 1; below this bound no power, sum or moment leaves the range of its type
 
 
@@ -114,22 +116,40 @@ def decode(path: str | Path) -> Sound:
     """
     import soundfile
 
-    if not Path(path).is_file():
-        raise AkitError("the file does not exist")
+    from acoustic_kit.datasets.scan import what_libsndfile_says
+
+    if not (path := Path(path)).is_file():
+        raise AkitError(UNREAD[0])
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with path.open("rb") as bytes_of_it:
+            if not bytes_of_it.read(1):
+                raise AkitError("the file is empty")
+        with soundfile.SoundFile(path) as file:
+            if not MIN_RATE <= file.samplerate <= MAX_RATE:
+                raise AkitError(f"its header says {file.samplerate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be read")
+            sound = Sound(_read_mono(file), file.samplerate)
     except soundfile.LibsndfileError as error:
-        raise AkitError(f"it cannot be decoded: {error.error_string.strip().rstrip('.')}") from error
-    except (OSError, TypeError, ValueError, MemoryError) as error:
-        # soundfile asks for details (.raw), or for the memory of the length that a damaged header claims.
+        raise AkitError(f"it cannot be decoded: {what_libsndfile_says(error)}") from error
+    except OSError as error:
+        raise AkitError(f"{UNREAD[1]}{error.strerror or error}") from error
+    except MemoryError as error:
+        raise AkitError("it cannot be decoded: there is not enough memory for its length") from error
+    except (TypeError, ValueError) as error:  # soundfile asks for details (.raw)
         raise AkitError("it cannot be decoded: its header is damaged, or of an unknown format") from error
-    if len(samples) == 0:
-        raise AkitError("it holds no samples")
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise AkitError(f"its header says {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be read")
-    wave = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    check_wave(wave)
-    return Sound(np.ascontiguousarray(wave), int(rate))
+    check_wave(sound.samples)
+    return sound
+
+
+def _read_mono(file: Any) -> np.ndarray:
+    """The samples of an open ``SoundFile``, channels averaged: float32 (n,).
+
+    Block by block: memory is that of the samples that are there, whatever length and channels the header claims.
+    """
+    frames = max(1, min(_BLOCK // file.channels, file.frames))
+    blocks = []
+    while len(block := file.read(frames, dtype="float32", always_2d=True)):
+        blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
+    return blocks[0] if len(blocks) == 1 else np.concatenate([np.empty(0, np.float32), *blocks])
 
 
 def check_wave(wave: np.ndarray) -> None:

@@ -5,6 +5,7 @@ tricks for image classification with convolutional neural networks, CVPR 2019, w
 """
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,10 @@ def load_imagenet(net: nn.Module, weights: Any) -> None:
         if not cached.exists() and os.environ.get("HF_HUB_OFFLINE"):  # what --offline sets
             raise OSError("the network is switched off")
         trained = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: another file than the one that the name says
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # another file than the name says
+        reason = str(error).partition("\n")[0]
         raise AkitError(
-            f"ImageNet's weights cannot be had from {weights.url} ({error}).\n"
+            f"ImageNet's weights cannot be had from {weights.url} ({reason}).\n"
             f"Put that file into {cached.parent}, or use --set pretrained=false."
         ) from error
     own = net.state_dict()

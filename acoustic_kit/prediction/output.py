@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.atomic_write import replacing
 from acoustic_kit.prediction.models import Predictor
 from acoustic_kit.prediction.predict import ClipPredictions
 from acoustic_kit.submission import Template, write_submission
@@ -34,17 +33,10 @@ def write_predictions(
             label_separator=predictor.label_separator,
         )
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("id", *predictions.classes, *(["error"] if predictions.errors else [])))
-            for id, row in zip(predictions.ids, predictions.probabilities.tolist(), strict=True):
-                reason = predictions.errors.get(id)
-                cells = [f"{p:.9g}" for p in row] if reason is None else [""] * len(row)
-                writer.writerow((id, *cells, *([reason or ""] if predictions.errors else [])))
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise AkitError(f"{path} cannot be written: {error.strerror}.") from error
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", *predictions.classes, *(["error"] if predictions.errors else [])))
+        for id, row in zip(predictions.ids, predictions.probabilities.tolist(), strict=True):
+            reason = predictions.errors.get(id)
+            cells = [f"{p:.9g}" for p in row] if reason is None else [""] * len(row)
+            writer.writerow((id, *cells, *([reason or ""] if predictions.errors else [])))

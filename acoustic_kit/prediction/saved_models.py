@@ -82,4 +82,7 @@ def _unknown_types(path: Path) -> list[str]:
 def _unreadable(path: Path, error: Exception) -> AkitError:
     """For a damaged or hostile file, which fails in as many ways as there are types."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return AkitError(f"{path} cannot be read as a model: {reason}")
+    return AkitError(
+        f"{path} cannot be read as a model: {reason}.\nCopy the run's folder again, or delete {path.parent} and run "
+        "the recipe again: that trains only this fold anew."
+    )

@@ -29,7 +29,10 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise AkitError(f"{path} cannot be read as weights ({error}). Delete it, or run again with --fresh.") from error
+        raise AkitError(
+            f"{path} cannot be read as weights ({error}).\nDelete {path.parent} and run the recipe again: only what "
+            "was there is trained anew."
+        ) from error
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -41,7 +44,10 @@ def load_state(path: Path) -> dict[str, Any]:
             state: dict[str, Any] = json.loads((file.metadata() or {})["state"])
             return state
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise AkitError(f"{path} holds no training state ({error}). Delete it, or run again with --fresh.") from error
+        raise AkitError(
+            f"{path} holds no training state ({error}).\nDelete {path.parent} and run the recipe again: only what "
+            "was there is trained anew."
+        ) from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

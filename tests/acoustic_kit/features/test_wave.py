@@ -54,7 +54,7 @@ def test_what_cannot_be_heard_is_refused_in_one_line_without_the_path(tmp_path: 
         "huge.wav": "1e\\+30",
         "slow.wav": "1 Hz",
         "text.wav": "cannot be decoded: Format not recognised",
-        "nothing.mp3": "cannot be decoded",
+        "nothing.mp3": "the file is empty",
         "bare.raw": "unknown format",
         "folder.wav": "does not exist",
         "missing.wav": "does not exist",

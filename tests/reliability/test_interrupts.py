@@ -1,0 +1,130 @@
+"""Ctrl-C, as a terminal sends it to all processes of a command: a short good-bye, code 130, and nobody left behind."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from acoustic_kit.cli import app
+from acoustic_kit.features import Wave
+from acoustic_kit.imported import import_run
+from acoustic_kit.recipe import load_recipe
+from acoustic_kit.runner import run_recipe
+from acoustic_kit.workspace import Workspace
+
+Start = Callable[..., subprocess.Popen[str]]
+LIMIT = 10  # seconds; two are promised, on a machine that has nothing else to do
+
+
+def press_ctrl_c(process: subprocess.Popen[str], said: str = "The same command goes on where it was.") -> float:
+    """Check how a process ends; the seconds that it took."""
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    seconds = time.monotonic() - began
+    assert process.returncode == 130, errors
+    assert f"Stopped. {said}" in errors or "Stopped. Nothing was begun." in errors
+    assert "Traceback" not in errors
+    assert seconds < LIMIT
+    while is_group(process.pid):  # the tracker of multiprocessing outlives its parent for a moment
+        assert time.monotonic() - began < LIMIT
+        time.sleep(0.01)
+    return seconds
+
+
+def is_group(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_build_in_worker_processes_stops_and_goes_on(roomy: Path, start: Start) -> None:
+    process = start("-C", roomy, "features", "build", "stats", "--workers", "2")
+    key = roomy / "features.zarr" / Wave().key
+    while not (key / "000000").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    print(f"features build: {press_ctrl_c(process):.2f} s")
+    assert not (key / ".partial").exists()
+    again = CliRunner().invoke(app, ["-C", str(roomy), "features", "build", "wave", "--workers", "0"])
+    assert again.exit_code == 0, again.output
+
+
+def test_an_interrupt_that_falls_into_a_callback_or_a_long_step_ends_the_command_all_the_same(
+    workspace: Workspace, start: Start
+) -> None:
+    for number, stubborn in enumerate(
+        ("try:\n            time.sleep(60)\n        except BaseException:\n            pass", "class Callback:\n"
+         "            def __del__(self): time.sleep(60)\n        Callback()")
+    ):  # fmt: skip
+        recipe = workspace.root / f"stubborn{number}.py"
+        recipe.write_text(
+            '"""Stubborn."""\nimport time, acoustic_kit as akit\nclass Settings(akit.Settings): pass\n'
+            'def features(s): return {"x": akit.Stats()}\n'
+            f'def train(fold, s):\n    print("training", flush=True)\n    while True:\n        {stubborn}\n'
+            "def predict(model, clips, s): ...\n"
+        )
+        process = start("-C", workspace.root, "recipe", "run", recipe)
+        assert process.stdout is not None
+        while (line := process.stdout.readline()) != "training\n":
+            assert line, process.communicate()
+        time.sleep(0.1)
+        print(f"stubborn {number}: {press_ctrl_c(process):.2f} s")
+
+
+COMMANDS = {
+    "linear": ("recipe", "run", "stats_pca_linear", "--seed", "1"),
+    "cnn": ("recipe", "run", "logmel_cnn", "--device", "cpu"),
+    "tune": ("recipe", "tune", "stats_pca_linear", "--trials", "30"),
+    "blend": ("blend", "--decision", "tuned"),
+    "predict": ("predict", "stats_pca_linear", "DATA"),
+    "report": ("report",),
+}
+
+
+@pytest.fixture(scope="module")
+def busy(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a trained run, and forty that were imported, so that blends and reports take a while."""
+    folder = tmp_path_factory.mktemp("busy")
+    workspace = Workspace.find(shutil.copytree(many, folder / "work"))
+    run_recipe(workspace, load_recipe("stats_pca_linear"), workers=2)
+    rng, classes = np.random.default_rng(0), list(workspace.config.classes)
+    for number in range(40):
+        paths = {}
+        for split in ("train", "test"):
+            ids = workspace.manifest.filter(pl.col("split") == split)["id"]
+            p = rng.dirichlet(np.ones(len(classes)), len(ids))
+            paths[split] = folder / f"{number}-{split}.parquet"
+            pl.DataFrame({"id": ids, **dict(zip(classes, p.T, strict=True))}).write_parquet(paths[split])
+        import_run(workspace, paths["test"], paths["train"], name=f"imported{number}")
+    return workspace.root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_long_command_stops_at_any_time(name: str, busy: Path, start: Start) -> None:
+    data = str(Workspace.find(busy).data_root)
+    command = ["-C", busy, *(part.replace("DATA", data) for part in COMMANDS[name]), *["--workers", "2"] * (
+        name not in {"blend", "report"}
+    )]  # fmt: skip
+    stopped = 0
+    for seconds in (0.3, 0.8, 1.5, 2.5, 4.0, 6.0, 9.0):
+        process = start(*command)
+        time.sleep(seconds)
+        if process.poll() is not None:
+            assert process.returncode == 0, process.communicate()
+            break
+        said = "" if name == "predict" else "The same command goes on where it was."
+        print(f"{name} after {seconds} s: {press_ctrl_c(process, said):.2f} s")
+        stopped += 1
+    assert stopped >= 2
