@@ -102,7 +102,7 @@ def blend_runs(
         raise UsageError(f"There is no blend method {method!r}; there are {', '.join(METHODS)}.")
     if top is not None and runs and by == "run":
         raise UsageError("--top chooses among all runs; it does not go with --runs.")
-    if name is not None:
+    if name:
         _checked_name(name)
     submission_template(workspace, metric)  # what is wrong with it is told before the work
     found, left_out = (named(workspace, runs), {}) if runs else by_score(workspace, metric)
@@ -333,16 +333,17 @@ def best_together(workspace: Workspace, standings: Sequence[Standing], metric: s
         return None
     train = workspace.manifest.filter(workspace.manifest["split"] == "train")
     targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
-    oofs = [oof for run in best if (oof := run.predictions("oof", list(config.classes)))]
-    probabilities = np.stack([oof.aligned(train["id"].to_list()) for oof in oofs])
+    ids, oofs = train["id"].to_list(), [run.predictions("oof", list(config.classes)) for run in best]
+    probabilities = [oof.aligned(ids) for oof in oofs if oof]
     some: slice | np.ndarray = slice(None)
     if len(targets) > BEST_TOGETHER_CLIPS:
         some = np.sort(np.random.default_rng(0).choice(len(targets), BEST_TOGETHER_CLIPS, replace=False))
-    fit = greedy(probabilities[:, some], targets[some], metric=metric)
+    fit = greedy(np.stack([p[some] for p in probabilities]), targets[some], metric=metric)
     order = [int(i) for i in np.argsort(-fit.weights, kind="stable") if fit.weights[i] > 0]
     if len(order) < 2:
         return None
-    total = score(metric, targets, np.tensordot(fit.weights, probabilities, axes=1))
+    blended = sum((fit.weights[i] * probabilities[i] for i in order), np.zeros_like(probabilities[0]))
+    total = score(metric, targets, blended)
     return Together({best[i].name: float(fit.weights[i]) for i in order}, total)
 
 

@@ -164,6 +164,8 @@ def main() -> None:
         sys.exit(app())
     except KeyboardInterrupt:  # before the command began
         sys.exit(_stopped().exit_code)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to stop
 
 
 def _end_soon_after_ctrl_c() -> None:

@@ -62,7 +62,7 @@ def test_same_seed_same_predictions_and_labels_of_the_held_out_fold_decide_nothi
         assert np.array_equal(run.oof.aligned(first.oof.ids), first.oof.probabilities) == same
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [RECIPES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in RECIPES[1:])])
 def test_a_killed_run_ends_with_the_predictions_of_one_that_was_not(workspace: Workspace, name: str) -> None:
     recipe = load_recipe(name)
     whole, _ = run_recipe(workspace, recipe, recipe.settings(SMALL[name]), folds=["1"], device="cpu")

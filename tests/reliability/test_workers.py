@@ -98,6 +98,7 @@ def test_a_clip_on_which_two_workers_die_is_left_out_and_tried_by_the_next_build
     assert once == [60, {id: "ran out of memory"}, {}]
 
 
+@pytest.mark.slow
 def test_a_build_whose_worker_is_killed_ends_as_any_other(roomy: Path, tmp_path: Path) -> None:
     workspace = Workspace.find(roomy)
     whole, hit = (FeatureStore.open(tmp_path / name, create=True) for name in ("whole.zarr", "hit.zarr"))

@@ -252,6 +252,7 @@ def test_classes_of_one_clip_do_not_stop_anything():
         assert np.isfinite(choose(p, targets, method=method, decision="tuned").nested_score)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["f1", "map"])
 def test_fitted_methods_on_several_labels(metric):
     rng = np.random.default_rng(5)

@@ -42,6 +42,7 @@ def test_a_stack_learns_the_recordings_where_they_lie_on_both_sides():
     assert found["recordings"] < found["clips"] - 0.03
 
 
+@pytest.mark.slow
 def test_auto_on_one_half():
     p, targets, recordings = make_predictions(0, families=6, folds=4)
     a, b = halves(recordings, 0)

@@ -149,7 +149,7 @@ def test_damaged_manifest(odd, change, message):
 
 
 def test_manifest_without_a_column(odd):
-    with pytest.raises(AkitError, match=r"column 'group' should be String and is missing.*akit init"):
+    with pytest.raises(AkitError, match=r"column 'group' should be String and is missing"):
         check_manifest(odd[0].drop("group"), odd[1])
 
 
