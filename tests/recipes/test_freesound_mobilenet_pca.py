@@ -226,6 +226,7 @@ def test_a_run_says_why_it_flatters_and_its_weights_can_be_read(workspace: Works
         assert log[2]["lr"] == pytest.approx(1e-4)
 
 
+@pytest.mark.slow
 def test_the_honest_variant_flatters_nowhere_and_trains_on_everything(workspace: Workspace) -> None:
     honest = RECIPE.settings([*TINY, "checkpoint=last", "pca_fit=fold"])
     run, _ = run_recipe(workspace, RECIPE, honest, folds=["1"], device="cpu")

@@ -79,7 +79,7 @@ def own_predictions(path: Path) -> dict[str, np.ndarray]:
     return {row[0]: np.array(row[1:]) for row in frame.iter_rows()}
 
 
-@pytest.mark.parametrize("recipe", ["stats_pca_linear", "logmel_cnn"])
+@pytest.mark.parametrize("recipe", ["stats_pca_linear", pytest.param("logmel_cnn", marks=pytest.mark.slow)])
 def test_a_copied_run_predicts_without_workspace_and_network(kit: Path, tmp_path: Path, recipe: str) -> None:
     run = shutil.copytree(run_folder(kit, recipe), tmp_path / "copy")
     done = isolated(tmp_path, "predict", run, kit / "audio", "--workers", "0")

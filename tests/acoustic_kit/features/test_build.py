@@ -253,7 +253,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_build_killed_at_several_instants_ends_as_an_uninterrupted_one(tmp_path: Path, workers: int) -> None:
     data, script = tmp_path / "data", tmp_path / "build.py"
     make_clips(data, n=400, seconds=0.2).write_parquet(data / "manifest.parquet")
