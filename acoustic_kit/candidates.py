@@ -84,10 +84,7 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Run], dict[str, st
 
 def predicts_test(run: Run, workspace: Workspace) -> bool:
     """Whether a run has predictions of all test clips."""
-    import polars as pl
-
-    test = workspace.manifest.filter(pl.col("split") == "test")["id"]
-    path = run.path / "test.parquet"
-    if not len(test) or not path.exists():
-        return not len(test)
-    return set(test.to_list()) <= predicted_ids(path)
+    test, path = workspace.clip_ids("test"), run.path / "test.parquet"
+    if not test or not path.exists():
+        return not test
+    return set(test) <= predicted_ids(path)

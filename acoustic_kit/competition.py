@@ -26,7 +26,7 @@ def submission_template(workspace: Workspace, metric: str) -> Template:
     classes = workspace.config.classes
     if workspace.template_path:
         return read_template(workspace.template_path, classes)
-    test = workspace.manifest.filter(workspace.manifest["split"] == "test")["id"].to_list()
+    test = workspace.clip_ids("test")
     return default_template(test, metric, classes)
 
 

@@ -102,37 +102,30 @@ def blend_runs(
         raise UsageError(f"There is no blend method {method!r}; there are {', '.join(METHODS)}.")
     if top is not None and runs and by == "run":
         raise UsageError("--top chooses among all runs; it does not go with --runs.")
-    if name:
-        _checked_name(name)
+    name = _checked_name(name) if name else None
     submission_template(workspace, metric)  # what is wrong with it is told before the work
     found, left_out = (named(workspace, runs), {}) if runs else by_score(workspace, metric)
     if by == "fold":
-        if method == "auto":
-            method = "mean"
-        if method not in WITHOUT_FIT or diverse or decision != "argmax":
-            raise UsageError(
-                f"--by fold has no common labelled clips to fit on: it takes --method {', '.join(WITHOUT_FIT)}, and "
-                "neither --diverse nor --decision tuned."
-            )
+        why = "--by fold has no common labelled clips to fit on"
+        method = _method_without_labels(method, why, unfit=diverse or decision != "argmax")
         result = _by_fold(workspace, found, left_out, metric, method, top, seed)
     else:
+        options = {"top": top, "seed": seed, "diverse": diverse, "on_progress": on_progress}
         candidates = tuple(Candidate(run) for run in found)
-        blend, mean_of_all, by_group = _choose(
-            workspace,
-            candidates,
-            metric,
-            method,
-            decision,
-            top=top,
-            seed=seed,
-            diverse=diverse,
-            on_progress=on_progress,
-        )
+        blend, mean_of_all, by_group = _choose(workspace, candidates, metric, method, decision, **options)
         members = tuple(candidates[i] for i in blend.members)
         result = BlendResult(
             "", metric, method, by, seed, candidates, members, left_out, blend, mean_of_all, {}, by_group
         )
-    return _submit(workspace, replace(result, name=_checked_name(name or _default_name(result))))
+    return _submit(workspace, replace(result, name=name or _default_name(result)))
+
+
+def _method_without_labels(method: str, why: str, *, unfit: bool) -> str:
+    """The method, of which `auto` is the mean. Raises UsageError, with `why`, for what has to be fitted to labels."""
+    method = "mean" if method == "auto" else method
+    if unfit or method not in WITHOUT_FIT:
+        raise UsageError(f"{why}: take --method {', '.join(WITHOUT_FIT)}, without --diverse or --decision tuned.")
+    return method
 
 
 def _choose(
@@ -148,13 +141,8 @@ def _choose(
         train = train.filter(pl.all_horizontal(pl.col("id").is_in(oof.ids) for oof in oofs))
     ids = train["id"].to_list()
     if len(oofs) < len(candidates) or not ids or not all(set(ids) <= set(oof.ids) for oof in oofs):
-        if method == "auto":
-            method = "mean"
-        if method not in WITHOUT_FIT or decision != "argmax":
-            raise UsageError(
-                f"Some of these runs have no out-of-fold predictions for all training clips, so nothing can be fitted: "
-                f"take --method {', '.join(WITHOUT_FIT)}, without --decision tuned."
-            )
+        why = "Some of these runs have no out-of-fold predictions for all training clips, so nothing can be fitted"
+        method = _method_without_labels(method, why, unfit=decision != "argmax")
         return plain_blend(len(candidates), method, config.task), None, False
     probabilities = np.stack([oof.aligned(ids) for oof in oofs])
     targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
@@ -175,15 +163,18 @@ def _by_fold(
 ) -> BlendResult:
     """Every fold model for itself, ranked by its score on the clips that it did not see."""
     config = workspace.config
-    label = dict(zip(workspace.manifest["id"], workspace.manifest["label"].to_list(), strict=True))
+    train = workspace.manifest.filter(workspace.manifest["split"] == "train")
+    ids, targets = train["id"].to_list(), encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
     scored: list[tuple[Candidate, float]] = []
     for run in runs:
         for fold in run.done:
             one = Candidate(run, fold)
             oof = one.predictions("oof", list(config.classes))
-            if oof is not None:
-                targets = encode_labels([label[id] for id in oof.ids], tuple(config.classes), config.task)
-                scored.append((one, score(metric, targets, oof.probabilities)))
+            if oof is None:
+                continue
+            known, probabilities = oof.found(ids)
+            if known.any():
+                scored.append((one, score(metric, targets[known], probabilities)))
         if not any(one.run is run for one, _ in scored):
             left_out = {**left_out, run.name: "has no fold models with a held-out fold"}
     if not scored:
@@ -198,7 +189,7 @@ def _by_fold(
 
 def _submit(workspace: Workspace, result: BlendResult) -> BlendResult:
     """Write the submission and its sidecar."""
-    test = workspace.manifest.filter(workspace.manifest["split"] == "test")["id"].to_list()
+    test = workspace.clip_ids("test")
     if not test:
         return replace(result, no_submission="the data set has no test clips")
     tests = _test_predictions(workspace, result.members)
@@ -303,7 +294,7 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None) -> Path:
         raise AkitError(f"The test predictions of {', '.join(changed)} are not those that {path.name} blended.")
     if workspace.template_path and _file_hash(workspace.template_path) != record.template_sha256:
         raise AkitError(f"{workspace.template_path} is not the template that {path.name} was written for.")
-    test = workspace.manifest.filter(workspace.manifest["split"] == "test")["id"].to_list()
+    test = workspace.clip_ids("test")
     tests = [found for found in _test_predictions(workspace, members).values() if found is not None]
     target = workspace.submissions_path / f"{_checked_name(name or record.submission)}.csv"
     _write(workspace, target, Blend.from_dict(record.blend), tests, test, record.metric)

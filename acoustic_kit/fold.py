@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -97,6 +97,12 @@ def encode_labels(labels: list[list[str]], classes: tuple[str, ...], task: Task)
     for i, clip in enumerate(labels):
         encoded[i, [position[name] for name in clip]] = True
     return encoded
+
+
+def clip_targets(manifest: pl.DataFrame, ids: Sequence[str], classes: tuple[str, ...], task: Task) -> np.ndarray:
+    """The classes of clips of the manifest by id, as `encode_labels` gives them."""
+    label = dict(zip(manifest["id"], manifest["label"].to_list(), strict=True))
+    return encode_labels([label[id] for id in ids], classes, task)
 
 
 def clip_groups(rows: pl.DataFrame) -> tuple[np.ndarray, int]:

@@ -12,19 +12,20 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from acoustic_kit import __version__
 from acoustic_kit.csv_table import listed, quoted, read_table
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.fold import encode_labels
-from acoustic_kit.metrics import fitting_metrics, score
+from acoustic_kit.fold import clip_targets
+from acoustic_kit.metrics import all_scores
 from acoustic_kit.runs import Predictions, Run, RunRecord
+from acoustic_kit.submission import SUM_TOLERANCE, class_positions
 from acoustic_kit.workspace import Workspace
 
 RECIPE = "imported"  # stands for the recipe in the record of such a run
-SUM_TOLERANCE = 0.01  # rows rounded to three decimals still sum to one
 
 
 def import_run(
@@ -86,7 +87,8 @@ def read_predictions(path: Path, workspace: Workspace, ids: Path | None = None) 
             raise AkitError(f"{path} has {len(found.probabilities)} rows, {ids} has {len(found.ids)} ids.")
     else:
         columns, clip_ids, cells = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-        found = Predictions(clip_ids, cells[:, _class_order(path, columns, workspace.config.classes)])
+        order = np.argsort(class_positions(str(path), columns, workspace.config.classes, underscores=True))
+        found = Predictions(clip_ids, cells[:, order])
     if len(set(found.ids)) < len(found.ids):
         raise AkitError(f"{path}: an id is there twice: {listed(_repeated(found.ids))}.")
     return found
@@ -149,27 +151,14 @@ def _read_ids(path: Path) -> tuple[str, ...]:
         raise AkitError(f"{path} cannot be read as a list of ids, one a line: {error}.") from error
 
 
-def _class_order(path: Path, columns: Sequence[str], classes: dict[str, int]) -> list[int]:
-    """The column of each class."""
-    for printed in (list(classes), [name.replace(" ", "_") for name in classes], [str(i) for i in classes.values()]):
-        if sorted(columns) == sorted(printed):
-            return [columns.index(name) for name in printed]
-    missing = [name for name in classes if name not in columns]
-    unknown = [name for name in columns if name not in classes]
-    raise AkitError(
-        f"{path}: the columns after the id are not the {len(classes)} classes or their indices; "
-        f"not there: {listed(missing)}; unknown: {listed(unknown)}."
-    )
-
-
 def _repeated(ids: Sequence[str]) -> list[str]:
     seen: set[str] = set()
     return [id for id in ids if id in seen or seen.add(id)]  # type: ignore[func-returns-value]
 
 
-def _checked(workspace: Workspace, split: str, path: Path, found: Predictions) -> Predictions:
+def _checked(workspace: Workspace, split: Literal["train", "test"], path: Path, found: Predictions) -> Predictions:
     """The predictions of the clips of one split, rows divided by their sums; AkitError for what is none."""
-    known = workspace.manifest.filter(workspace.manifest["split"] == split)["id"].to_list()
+    known = workspace.clip_ids(split)
     clips = "test clips" if split == "test" else "training clips"
     unknown = sorted(set(found.ids) - set(known))
     if unknown:
@@ -233,7 +222,5 @@ def _place(
 def _metrics(workspace: Workspace, oof: Predictions | None) -> dict[str, float]:
     if oof is None:
         return {}
-    label = dict(zip(workspace.manifest["id"], workspace.manifest["label"].to_list(), strict=True))
-    task = workspace.config.task
-    targets = encode_labels([label[id] for id in oof.ids], tuple(workspace.config.classes), task)
-    return {metric: score(metric, targets, oof.probabilities) for metric in fitting_metrics(task)}
+    config = workspace.config
+    return all_scores(clip_targets(workspace.manifest, oof.ids, tuple(config.classes), config.task), oof.probabilities)

@@ -5,12 +5,9 @@ The runner stores what comes of a job as a run; tuning only looks at the scores.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -211,20 +208,9 @@ def stored_features(job: Job, folds: Sequence[str], workers: int, events: RunEve
     }
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """The folder of a run or a study, made where it is missing, for this process alone; the lock goes with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = f"{folder.name} is being trained by another process; wait until it has finished."
-            raise AkitError(text) from None
-        yield
-    finally:
-        os.close(descriptor)
+def being_trained(name: str) -> str:
+    """What to say where another process holds the folder of a run or a study."""
+    return f"{name} is being trained by another process; wait until it has finished."
 
 
 def fold_seed(seed: int, fold: str) -> int:

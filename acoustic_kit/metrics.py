@@ -101,6 +101,12 @@ def score(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> float:
     return total
 
 
+def all_scores(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """The value of every metric that fits the task, by name; arguments as in ``score``."""
+    names = fitting_metrics("multi" if np.asarray(targets).ndim == 2 else "single")
+    return {name: score(name, targets, probabilities) for name in names}
+
+
 def score_ranked(metric: str, targets: np.ndarray, ranked: np.ndarray) -> float:
     """The value of a metric for predictions that are labels, best first, instead of probabilities.
 

@@ -39,12 +39,18 @@ def draw(stored: StoredFeature, id: str) -> bytes:
     return png.getvalue()
 
 
+def extremes(wave: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """The lowest and the highest sample of each of at most `most` stretches of a wave, and a stretch's samples."""
+    step = -(-len(wave) // most)
+    stretches = np.pad(wave, (0, -len(wave) % step), mode="edge").reshape(-1, step)
+    return stretches.min(axis=1), stretches.max(axis=1), step
+
+
 def _wave(ax: Axes, wave: np.ndarray, sample_rate: int) -> None:
     """The largest and smallest sample of each of at most 2,000 stretches: as a plot of all would look."""
-    step = -(-len(wave) // 2000)
-    padded = np.pad(wave, (0, -len(wave) % step), mode="edge").reshape(-1, step)
-    seconds = np.arange(len(padded)) * step / sample_rate
-    ax.fill_between(seconds, padded.min(axis=1), padded.max(axis=1), linewidth=0.5, edgecolor="C0")
+    low, high, step = extremes(wave, 2000)
+    seconds = np.arange(len(low)) * step / sample_rate
+    ax.fill_between(seconds, low, high, linewidth=0.5, edgecolor="C0")
     ax.set(xlabel="seconds", ylabel="full scale 1", xlim=(0, len(wave) / sample_rate))
 
 

@@ -17,20 +17,21 @@ import numpy as np
 from acoustic_kit import __version__
 from acoustic_kit.atomic_write import replacing, write_atomically
 from acoustic_kit.features.learnt import save_learnt
-from acoustic_kit.fold import Fold, encode_labels, training_rows
+from acoustic_kit.fold import Fold, clip_targets, training_rows
+from acoustic_kit.folder_lock import locked
 from acoustic_kit.job import (
     SILENT,
     Job,
     RunEvents,
+    being_trained,
     class_frequencies,
     fast_manifest,
     fit_fold,
-    locked,
     predict_rows,
     stored_features,
     wanted_folds,
 )
-from acoustic_kit.metrics import fitting_metrics, score
+from acoustic_kit.metrics import all_scores
 from acoustic_kit.recipe import Recipe, Settings, flat_settings, source_digest
 from acoustic_kit.runs import FOLD_RECORD_NAME, RECORD_NAME, FoldRecord, Predictions, Run, RunRecord, open_run
 from acoustic_kit.workspace import Workspace
@@ -90,7 +91,7 @@ def run_recipe(
     manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
     job = Job(workspace, recipe, settings or recipe.settings(fast=fast), manifest, seed, fast, full)
     wanted = wanted_folds(folds, job.folds)
-    with locked(workspace.runs_path / job.name):
+    with locked(workspace.runs_path / job.name, being_trained(job.name)):
         run = _open_or_create(job, note, fresh)
         todo = [fold for fold in run.missing_folds if fold in wanted]
         stored = stored_features(job, todo, workers, events) if todo else {}
@@ -179,9 +180,7 @@ def _combine(run: Run, job: Job) -> Run:
         return run.with_record(combined=list(run.done))
     oof = Predictions(tuple(id for o in oofs for id in o.ids), np.concatenate([o.probabilities for o in oofs]))
     oof.write(run.path / "oof.parquet", job.classes)
-    label = dict(zip(job.manifest["id"], job.manifest["label"].to_list(), strict=True))
-    targets = encode_labels([label[id] for id in oof.ids], job.classes, job.task)
-    metrics = {metric: score(metric, targets, oof.probabilities) for metric in fitting_metrics(job.task)}
+    metrics = all_scores(clip_targets(job.manifest, oof.ids, job.classes, job.task), oof.probabilities)
     return run.with_record(combined=list(run.done), metrics=metrics)  # last: what it says is on disk
 
 

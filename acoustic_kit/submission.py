@@ -117,7 +117,7 @@ def write_submission(
         raise AkitError(f"{len(missing)} of {len(template.ids)} ids have no prediction: {listed(missing)}")
     chosen = probabilities[[position[clip_id] for clip_id in template.ids]]
     if template.form == "probabilities":
-        order = _class_positions("the template", template.columns[1:], classes)
+        order = class_positions("the template", template.columns[1:], classes)
         cells = [[f"{p:.9g}" for p in row] for row in chosen[:, order].tolist()]
     else:
         separator = " " if task == "single" else label_separator
@@ -190,7 +190,7 @@ def score_submission(
     fitting = list(dict.fromkeys((*fitting_metrics(task), *([metric] if metric else []))))
     if template.form == "probabilities":
         _refuse(path, problems({"not a finite number": _not_numbers(table)}))
-        order = np.argsort(_class_positions(str(path), template.columns[1:], classes))
+        order = np.argsort(class_positions(str(path), template.columns[1:], classes))
         probabilities = np.array([row[1:] for row in table.rows], dtype=np.float64)[:, order]
         return {metric: score(metric, targets, probabilities) for metric in fitting}
     _refuse(path, _label_problems(table, set(names), len(names), separator))
@@ -215,7 +215,7 @@ def _template_of(path: Path, table: Table, classes: dict[str, int]) -> Template:
     if "" in ids or len(ids) < len(table.rows):
         _refuse(path, _id_problems(table, [clip_id for clip_id in ids if clip_id]))
     if len(columns) > 2:
-        _class_positions(str(path), columns[1:], classes)
+        class_positions(str(path), columns[1:], classes)
         return Template(columns, tuple(ids), "probabilities", separator=table.separator)
     form, underscores = _label_form({row[1] for row in table.rows}, classes)
     return Template(columns, tuple(ids), form, underscores, table.separator)
@@ -230,9 +230,18 @@ def _label_form(values: set[str], classes: dict[str, int]) -> tuple[Literal["lab
     return "labels", not tokens.isdisjoint(underscored)
 
 
-def _class_positions(where: str, columns: Sequence[str], classes: dict[str, int]) -> list[int]:
-    """The class position of each probability column."""
-    for printed in (list(classes), [str(index) for index in classes.values()]):
+def class_positions(
+    where: str, columns: Sequence[str], classes: dict[str, int], *, underscores: bool = False
+) -> list[int]:
+    """The class position of each probability column, which is named by the class or by its own index.
+
+    With `underscores` a name may have them for its spaces. Raises AkitError, which begins with `where`, for columns
+    that are neither.
+    """
+    names = list(classes)
+    spellings = [names, [str(index) for index in classes.values()]]
+    spellings += [[name.replace(" ", "_") for name in names]] if underscores else []
+    for printed in spellings:
         if sorted(columns) == sorted(printed):
             return [printed.index(column) for column in columns]
     missing = [name for name in classes if name not in columns]

@@ -20,13 +20,14 @@ import numpy as np
 from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import fold_names, training_rows
+from acoustic_kit.folder_lock import locked
 from acoustic_kit.job import (
     Job,
     RunEvents,
+    being_trained,
     fast_manifest,
     fit_fold,
     fold_seed,
-    locked,
     predict_rows,
     stored_features,
     wanted_folds,
@@ -128,7 +129,7 @@ def tune_recipe(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     tuning = _Tuning(workspace, recipe, tuple(assignments), n_trials, folds, fast, seed, workers, device, events)
     tuning.check_search()
-    with locked(tuning.folder):
+    with locked(tuning.folder, being_trained(tuning.folder.name)):
         try:
             tuning.run_trials()
             return tuning.conclude()

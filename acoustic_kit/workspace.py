@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
-import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from acoustic_kit.atomic_write import write_atomically, write_parquet
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import Task
+from acoustic_kit.folder_lock import locked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,13 +71,21 @@ class Workspace:
 
         Raises AkitError where there is none or where its `akit.toml` is not valid.
         """
+        if (found := Workspace.around(start)) is None:
+            raise AkitError(
+                f"{start.resolve()} is not in a workspace. "
+                "Make one with `akit init DIR --data FOLDER`, or name it: -C DIR."
+            )
+        return found
+
+    @staticmethod
+    def around(start: Path) -> Workspace | None:
+        """As `find`; None where `start` lies in no workspace."""
         start = start.resolve()
         for folder in (start, *start.parents):
             if (folder / CONFIG_NAME).is_file():
                 return Workspace(folder, read_config(folder / CONFIG_NAME))
-        raise AkitError(
-            f"{start} is not in a workspace. Make one with `akit init DIR --data FOLDER`, or name it: -C DIR."
-        )
+        return None
 
     @property
     def data_root(self) -> Path:
@@ -140,6 +146,10 @@ class Workspace:
             raise AkitError(f"{self.root / CONFIG_NAME}: task is single, but the manifest has clips of several labels.")
         return manifest
 
+    def clip_ids(self, split: Literal["train", "test"]) -> list[str]:
+        """The ids of the clips of a split, in the manifest's order."""
+        return self.manifest.filter(self.manifest["split"] == split)["id"].to_list()
+
     def store(self) -> FeatureStore:
         """The feature store, made where it is missing."""
         from acoustic_store import FeatureStore
@@ -152,7 +162,7 @@ class Workspace:
         if set(names) <= set(self.config.features):
             return
         path = self.root / CONFIG_NAME
-        with _alone_in(self.root):  # others may add theirs at the same time
+        with locked(self.root):  # others may add theirs at the same time
             text = path.read_text("utf-8")
             features = list(dict.fromkeys((*read_config(path).features, *names)))  # as it is now, hours later
             text, found = re.subn(
@@ -163,17 +173,6 @@ class Workspace:
             )
             if found == 1:
                 write_atomically(path, text)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process is here; the lock goes with the process."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def init_workspace(

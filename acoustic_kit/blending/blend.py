@@ -64,7 +64,7 @@ class Blend:
         return replace(
             self,
             members=tuple(range(len(self.members))),
-            weights=locked(self.weights[list(self.members)]),
+            weights=read_only(self.weights[list(self.members)]),
             single_best=(self.members.index(best) if best in self.members else -1, value),
         )
 
@@ -93,10 +93,10 @@ def plain_blend(n_runs: int, method: str, task: str, members: Iterable[int] | No
     chosen = tuple(range(n_runs)) if members is None else tuple(members)
     weights = np.zeros(n_runs)
     weights[list(chosen)] = 1 / len(chosen)
-    return Blend(chosen, locked(weights), method, task, math.nan, math.nan, NONE, (-1, math.nan), asked=method)
+    return Blend(chosen, read_only(weights), method, task, math.nan, math.nan, NONE, (-1, math.nan), asked=method)
 
 
-def locked(values: np.ndarray) -> np.ndarray:
+def read_only(values: np.ndarray) -> np.ndarray:
     """A float64 copy that nobody can write to."""
     values = np.array(values, dtype=np.float64)
     values.flags.writeable = False
@@ -163,7 +163,7 @@ def _read(document: object) -> Blend:
 
 
 def _numbers(document: dict[str, Any], name: str, dimensions: int) -> np.ndarray:
-    values = locked(np.array(document[name], dtype=np.float64))
+    values = read_only(np.array(document[name], dtype=np.float64))
     if values.ndim != dimensions or values.size == 0 or not np.isfinite(values).all():
         raise ValueError(f"{name} are no finite numbers of {dimensions} dimensions")
     return values

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from acoustic_kit.blending.arrays import checked, group_codes, task_of
-from acoustic_kit.blending.blend import NONE, Blend, locked
+from acoustic_kit.blending.blend import NONE, Blend, read_only
 from acoustic_kit.blending.combine import FIXED, METHOD_NAMES, STACKED, decided
 from acoustic_kit.blending.decision import Tuned, tune_decision
 from acoustic_kit.blending.evidence import AUTO, Judge
@@ -156,7 +156,7 @@ class _Chooser:
         tuned = plan.tuned
         blend = Blend(
             members=tuple(int(run) for run in chosen),
-            weights=locked(weights),
+            weights=read_only(weights),
             method=plan.method,
             task=oof.task,
             score=math.nan,
@@ -165,7 +165,7 @@ class _Chooser:
             single_best=(int(best_first[0]), float(scores[best_first[0]])),
             asked=asked,
             metric=oof.metric,
-            decision=None if tuned is None or tuned.factors is None else locked(tuned.factors),
+            decision=None if tuned is None or tuned.factors is None else read_only(tuned.factors),
             decision_gain=None if tuned is None else tuned.gain,
             parameters=fit.ordered(np.searchsorted(members, chosen)).parameters,
         )

@@ -47,11 +47,10 @@ def register(app: typer.Typer) -> None:
 
 def _workspace_recipes(ctx: typer.Context) -> Path | None:
     """The folder of the workspace's own recipes, or None outside a workspace."""
-    from acoustic_kit.workspace import CONFIG_NAME, Workspace
+    from acoustic_kit.workspace import Workspace
 
-    folder = folder_of(ctx).resolve()
-    inside = any((parent / CONFIG_NAME).is_file() for parent in (folder, *folder.parents))
-    return Workspace.find(folder).recipes_path if inside else None
+    workspace = Workspace.around(folder_of(ctx))
+    return workspace.recipes_path if workspace else None
 
 
 def _say_what_runs(ctx: typer.Context, names: list[str]) -> None:

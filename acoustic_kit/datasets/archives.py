@@ -9,7 +9,6 @@ whole. After PEP 706, and D. Fifield, "A better zip bomb", WOOT 2019.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -31,6 +30,7 @@ from acoustic_kit.datasets.archive_readers import (
     open_archive,
 )
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.folder_lock import locked
 
 LIMIT = 64_000_000_000  # bytes; twice what FSD50K takes, the largest of the usual sets of clips
 MAX_RATIO = 200  # sound seldom packs to a tenth; deflate can reach 1032
@@ -84,7 +84,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     require_new(folder)
     folder = folder.resolve()
     hidden = folder.with_name(f".{folder.name}.unpacking")
-    with locked(hidden):
+    with locked(hidden, in_use(hidden)):
         draft = hidden / "draft"
         try:
             if draft.exists():  # of a process that was killed
@@ -104,23 +104,9 @@ def require_new(folder: Path) -> None:
         raise UsageError(f"{folder} is a file. Name a new folder.")
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """A folder, made where it is missing, for this process alone; the kernel drops the lock with the process."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise AkitError(f"{folder} cannot be made: {error.strerror}.") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = f"Another process is working in {folder}. Wait until it has finished, or stop it."
-            raise AkitError(text) from None
-        yield
-    finally:
-        os.close(descriptor)
+def in_use(folder: Path) -> str:
+    """What to say where another process holds a folder."""
+    return f"Another process is working in {folder}. Wait until it has finished, or stop it."
 
 
 def unpack(

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoustic_kit import __version__
-from acoustic_kit.datasets.archives import OnProgress, locked, new_folder, require_new, unpack
+from acoustic_kit.datasets.archives import OnProgress, in_use, new_folder, require_new, unpack
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.folder_lock import locked
 
 if TYPE_CHECKING:
     import requests
@@ -77,7 +78,7 @@ def download_data_set(
 @contextmanager
 def _own(downloads: Path) -> Iterator[None]:
     """The folder of the archives, for this process alone; one that is empty at the end is removed."""
-    with locked(downloads):
+    with locked(downloads, in_use(downloads)):
         try:
             yield
         finally:

@@ -22,7 +22,7 @@ from acoustic_kit.recipe import Recipe, Settings, load_recipe, recipe_folders, s
 from acoustic_kit.runs import RECORD_NAME, Run, RunRecord, find_run, open_run
 from acoustic_kit.sidecar import read_sidecar
 from acoustic_kit.weights import TENSORS, find_weights
-from acoustic_kit.workspace import CONFIG_NAME, Workspace
+from acoustic_kit.workspace import Workspace
 
 if TYPE_CHECKING:
     from acoustic_kit.blending import Blend
@@ -113,7 +113,7 @@ def open_predictor(
     Raises UsageError where there is no such run, AkitError where it cannot predict here.
 
     """
-    path, workspace = Path(what), _workspace(folder)
+    path, workspace = Path(what), Workspace.around(folder)
     opener = _Opener(workspace.recipes_path if workspace else None, trust, weights, on_note)
     if path.suffix == ".json" and path.name != RECORD_NAME and path.is_file():
         return _open_blend(path, workspace, opener)
@@ -159,12 +159,6 @@ def _predictor(name: str, members: list[Member], metric: str, blend: Blend | Non
     classes = dict(zip(record.classes, record.class_indices, strict=True))
     task: Task = "multi" if record.task == "multi" else "single"
     return Predictor(name, tuple(members), classes, task, metric, record.label_separator or ",", blend)
-
-
-def _workspace(folder: Path) -> Workspace | None:
-    """The workspace that a folder lies in, if it does."""
-    inside = any((parent / CONFIG_NAME).is_file() for parent in (folder.resolve(), *folder.resolve().parents))
-    return Workspace.find(folder) if inside else None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.logmel import LogMel
 from acoustic_kit.features.wave import Wave, check_wave, resample
+from acoustic_kit.picture import extremes
 from acoustic_kit.report.content import Sound
 
 SAMPLE_RATE = 22050  # Hz
@@ -65,9 +66,8 @@ def _flac(wave: np.ndarray) -> bytes:
 
 def _peaks(wave: np.ndarray) -> np.ndarray:
     """The lowest and the highest sample of each of at most `COLUMNS` stretches, as a plot of all would look."""
-    step = -(-len(wave) // COLUMNS)
-    stretches = np.pad(wave, (0, -len(wave) % step), mode="edge").reshape(-1, step)
-    return np.asarray(np.clip([stretches.min(axis=1), stretches.max(axis=1)], -1, 1))
+    low, high, _ = extremes(wave, COLUMNS)
+    return np.asarray(np.clip([low, high], -1, 1))
 
 
 def _spectrogram(wave: np.ndarray) -> bytes:

@@ -9,7 +9,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from acoustic_kit.blending import METHODS
 from acoustic_kit.cli.app import app
+from acoustic_kit.cli.blend import BLEND_METHODS
 from acoustic_kit.workspace import Workspace
 
 
@@ -122,3 +124,7 @@ def test_submitting_needs_the_kaggle_command(
     command.chmod(0o755)
     assert "submitted" in akit(workspace, "submit", path, "-m", "mine").stdout
     assert len(json.loads(path.with_suffix(".json").read_text())["submitted"]) == 1
+
+
+def test_the_help_names_every_method() -> None:
+    assert tuple(METHODS) == BLEND_METHODS  # written out there, as help must not wait for what the methods need

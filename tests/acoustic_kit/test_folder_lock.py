@@ -1,0 +1,46 @@
+"""One process at a time: the other is told, or waits."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.folder_lock import locked
+
+WAITS = """
+import sys
+from pathlib import Path
+from acoustic_kit.folder_lock import locked
+with locked(Path(sys.argv[1])):
+    print("in")
+"""
+
+
+def test_a_second_holder_is_told_and_the_lock_goes_with_the_block(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    with locked(folder, "busy here"), pytest.raises(AkitError, match="busy here"), locked(folder, "busy here"):
+        pass
+    with locked(folder, "busy here"):
+        assert folder.is_dir()
+
+
+def test_without_a_message_it_waits(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        waiting = subprocess.Popen([sys.executable, "-c", WAITS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=2)
+    assert waiting.communicate(timeout=60)[0] == "in\n"
+    assert waiting.returncode == 0
+
+
+def test_an_error_inside_is_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError), locked(tmp_path, "busy"):
+        raise BlockingIOError
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AkitError, match="file/x cannot be made"), locked(tmp_path / "file" / "x", "busy"):
+        pass
