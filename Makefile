@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?=
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help install demo test test-all check bench
 
@@ -19,10 +20,10 @@ demo: install  ## the main job, from sound to a checked submission (DATA=folder:
 	$(BIN)/akit demo demo $(if $(DATA),--data "$(DATA)")
 
 test: install  ## the test suite
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: install  ## the test suite with its slow tests
-	$(BIN)/python -m pytest -m ""
+	$(PYTEST) -m ""
 
 check: install  ## format, lint, types
 	$(BIN)/ruff format --check .

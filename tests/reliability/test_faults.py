@@ -227,7 +227,9 @@ def test_an_edited_manifest_is_told_with_what_is_wrong(work: Path, edit: str) ->
     assert "runs and features stay good" in said
 
 
-@pytest.mark.parametrize("harm", [truncate, lambda path: path.write_text("id,label"), Path.unlink])
+@pytest.mark.parametrize(
+    "harm", [truncate, lambda path: path.write_text("id,label"), Path.unlink], ids=["cut", "other text", "gone"]
+)
 def test_a_damaged_manifest_can_be_made_again_and_no_run_is_lost(
     work: Path, synthetic: Path, tmp_path: Path, harm: Callable[[Path], object]
 ) -> None:
@@ -262,7 +264,7 @@ def test_a_broken_configuration_is_told_with_its_place(work: Path, text: str, sa
         ("folds/2/model.skops", truncate, "predict RUN DATA --workers 0"),
         ("folds/2/model.skops", Path.unlink, "predict RUN DATA --workers 0"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_damaged_part_of_a_run_is_named_and_deleting_it_is_the_way_out(
     work: Path, trained: Path, part: str, harm: Callable[[Path], object], command: str, tree: Tree

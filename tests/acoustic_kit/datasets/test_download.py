@@ -198,7 +198,7 @@ def test_no_try_is_made_where_nothing_comes(server: Server, archive: Archive, ge
     assert len(server.asked) == 2
 
 
-@pytest.mark.parametrize("checksum", [MD5, None])
+@pytest.mark.parametrize("checksum", [MD5, None], ids=["with checksum", "without"])
 def test_a_file_that_changed_meanwhile_is_downloaded_anew(
     server: Server, archive: Archive, get: Get, log: Log, checksum: str | None
 ) -> None:

@@ -1,5 +1,6 @@
 """A fold with a small log-mel feature, and a small network."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,9 @@ MEL = LogMel(Wave(sample_rate=8000), n_fft=512, hop_length=256, n_mels=8)
 
 
 @pytest.fixture(scope="session")
-def clips_with_mel(built: Path) -> Callable[[str], Clips]:
+def clips_with_mel(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Clips]:
     """The clips for a polars predicate on the manifest of `built`, with `mel`: float32 (8, about 16 frames)."""
-    workspace = Workspace.find(built)
+    workspace = Workspace.find(shutil.copytree(built, tmp_path_factory.mktemp("mel") / "work"))
     build_features(workspace.manifest, workspace.data_root, workspace.store(), [MEL])
     stored = workspace.store()[MEL.key]
 
