@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from acoustic_kit.leaderboard import Standing
 
 By = Literal["run", "fold"]
-BEST_TOGETHER = 20  # runs, from the first, that `best_together` chooses from
-BEST_TOGETHER_CLIPS = 20_000  # the leaderboard is to appear at once
+TOGETHER_RUNS = 20  # from the first of the leaderboard, of which the best mean is made
+TOGETHER_CLIPS = 20_000  # the leaderboard is to appear at once
 WITHOUT_FIT = ("mean", "geometric", "rank")  # methods that need no labels
 
 
@@ -305,37 +305,49 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None) -> Path:
 
 
 @dataclass(frozen=True)
-class Together:
+class BestMean:
     """Runs that are good together."""
 
     shares: dict[str, float]  # run → its share of the mean, largest first
     score: float  # on the predictions that chose them
 
 
-def best_together(workspace: Workspace, standings: Sequence[Standing], metric: str) -> Together | None:
-    """The weighted mean of some of the leaderboard's first runs that greedy selection finds best.
+class Together:
+    """Hears of runs as the leaderboard scores them, and says which are good together.
 
-    Of very many clips, a draw of `BEST_TOGETHER_CLIPS` chooses; the score is that of all. None where fewer than two
-    runs predicted all training clips, or none gains by company.
+    Of very many clips, a draw of `TOGETHER_CLIPS` chooses and scores.
     """
-    config = workspace.config
-    best = [standing.run for standing in standings if standing.complete][:BEST_TOGETHER]
-    if len(best) < 2:
-        return None
-    train = workspace.manifest.filter(workspace.manifest["split"] == "train")
-    targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
-    ids, oofs = train["id"].to_list(), [run.predictions("oof", list(config.classes)) for run in best]
-    probabilities = [oof.aligned(ids) for oof in oofs if oof]
-    some: slice | np.ndarray = slice(None)
-    if len(targets) > BEST_TOGETHER_CLIPS:
-        some = np.sort(np.random.default_rng(0).choice(len(targets), BEST_TOGETHER_CLIPS, replace=False))
-    fit = greedy(np.stack([p[some] for p in probabilities]), targets[some], metric=metric)
-    order = [int(i) for i in np.argsort(-fit.weights, kind="stable") if fit.weights[i] > 0]
-    if len(order) < 2:
-        return None
-    blended = sum((fit.weights[i] * probabilities[i] for i in order), np.zeros_like(probabilities[0]))
-    total = score(metric, targets, blended)
-    return Together({best[i].name: float(fit.weights[i]) for i in order}, total)
+
+    def __init__(self, workspace: Workspace, metric: str) -> None:
+        config = workspace.config
+        train = workspace.manifest.filter(workspace.manifest["split"] == "train")
+        self._clips: slice | np.ndarray = slice(None)
+        if len(train) > TOGETHER_CLIPS:
+            self._clips = np.sort(np.random.default_rng(0).choice(len(train), TOGETHER_CLIPS, replace=False))
+        self._targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)[self._clips]
+        self._metric = metric
+        self._found: list[tuple[float, str, np.ndarray]] = []
+
+    def hear(self, standing: Standing, known: np.ndarray, probabilities: np.ndarray) -> None:
+        """A run that was scored: for `leaderboard(on_scored=…)`. Only runs that predicted all clips count."""
+        if standing.complete and standing.score is not None:
+            self._found.append((-standing.score, standing.run.name, probabilities[self._clips]))
+
+    def best(self) -> BestMean | None:
+        """The weighted mean of some of the leaderboard's first runs that greedy selection finds best.
+
+        None where fewer than two runs predicted all training clips, or none gains by company.
+        """
+        first = sorted(self._found, key=lambda found: found[:2])[:TOGETHER_RUNS]
+        if len(first) < 2:
+            return None
+        fit = greedy(np.stack([probabilities for *_, probabilities in first]), self._targets, metric=self._metric)
+        order = [int(i) for i in np.argsort(-fit.weights, kind="stable") if fit.weights[i] > 0]
+        if len(order) < 2:
+            return None
+        blended = sum((fit.weights[i] * first[i][2] for i in order), np.zeros_like(first[0][2]))
+        shares = {first[i][1]: float(fit.weights[i]) for i in order}
+        return BestMean(shares, score(self._metric, self._targets, blended))
 
 
 def _finite(value: float) -> float | None:

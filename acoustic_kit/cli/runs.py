@@ -32,7 +32,7 @@ def list_(
 
     Runs ranked by their out-of-fold score, with its spread over folds; seeds of one setting are averaged in a row.
     """
-    from acoustic_kit.ensemble import best_together
+    from acoustic_kit.ensemble import Together
     from acoustic_kit.leaderboard import by_setting, leaderboard
     from acoustic_kit.metrics import validate_metric
     from acoustic_kit.runs import list_runs
@@ -40,6 +40,7 @@ def list_(
     workspace = workspace_of(ctx)
     metric = metric or workspace.config.metric
     validate_metric(metric, workspace.config.task)
+    together = Together(workspace, metric)
     standings = leaderboard(
         list_runs(workspace.runs_path, lambda _, error: say(str(error))),
         workspace.manifest,
@@ -47,6 +48,7 @@ def list_(
         workspace.config.task,
         metric,
         resample=True,
+        on_scored=together.hear,
     )
     if as_json:
         print_json(
@@ -58,9 +60,9 @@ def list_(
         rows = [_row(rank, placing) for rank, placing in enumerate(by_setting(standings), start=1)]
         columns = ["", "run", metric, "± folds", "95 % interval", "folds", "parameters", "time", "notes"]
         print_table(columns, rows, right=["", metric, "± folds", "parameters", "time"])
-        if together := best_together(workspace, standings, metric):
-            shares = ", ".join(f"{name} {share:.0%}" for name, share in together.shares.items())
-            typer.echo(f"\nBest together: {shares}: {metric} {together.score:.4f}.")
+        if best := together.best():
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in best.shares.items())
+            typer.echo(f"\nBest together: {shares}: {metric} {best.score:.4f}.")
             typer.echo("That is of the predictions that chose them; `akit blend` says what it is worth.")
 
 

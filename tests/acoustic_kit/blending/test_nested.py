@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from acoustic_kit.blending.nested import nested_folds, rarest_label
+from acoustic_kit.blending.nested import MANY_GROUPS, nested_folds, rarest_label
 
 
 def test_held_groups_are_whole_and_there_are_five_folds():
@@ -12,6 +12,18 @@ def test_held_groups_are_whole_and_there_are_five_folds():
     assert set(folds) == set(range(5))
     for fold in range(5):
         assert not set(groups[folds == fold]) & set(groups[folds != fold])
+
+
+def test_many_groups_are_whole_and_every_fold_has_its_share_of_each_class():
+    rng = np.random.default_rng(0)
+    groups = np.unique(rng.integers(0, MANY_GROUPS + 1000, 40_000), return_inverse=True)[1]
+    targets = rng.permutation(groups.max() + 1)[groups] % 10
+    folds = nested_folds(targets, groups, seed=0)
+    assert groups.max() >= MANY_GROUPS
+    assert np.array_equal(folds, folds[np.unique(groups, return_index=True)[1]][groups])
+    for label in range(10):
+        shares = np.bincount(folds[targets == label], minlength=5) / (targets == label).sum()
+        np.testing.assert_allclose(shares, 0.2, atol=0.02)
 
 
 def test_a_small_class_does_not_take_folds_away():
