@@ -31,7 +31,8 @@ class Blend:
     metric: str = "f1"
     gain: float = math.nan  # nested score less that of the best single run, which too is chosen on the other folds
     gain_interval: Interval = NONE  # 95 %, paired: both scored on the same resampled groups
-    considered: dict[str, float] = field(default_factory=dict)  # nested score of each method that `auto` weighed
+    considered: dict[str, float] = field(default_factory=dict)  # nested score of each method that `auto` weighed, on
+    # the clips by which it did
     decision: np.ndarray | None = None  # float64 (classes,), factors of the probabilities; None leaves them
     decision_gain: float | None = None  # nested gain of tuned factors, taken or not; None where they were not tried
     parameters: dict[str, np.ndarray] = field(default_factory=dict)  # what the method fitted, of the members in order

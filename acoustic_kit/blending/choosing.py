@@ -18,6 +18,7 @@ from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics import score, terms, validate_metric
 
 DECISIONS = ("argmax", "tuned")
+MOST_WEIGHED = 20_000  # clips by which methods and decisions are compared
 
 
 def choose(
@@ -49,10 +50,11 @@ def choose(
     The nested estimate: five folds, stratified by label (multi-label: by the rarest label of a clip) and kept whole
     by group. Whatever is chosen or fitted, runs, method, weights, decision, is so on the other folds, and what that
     gives predicts the held fold on its own, so that ``rank`` ranks among its clips only. The metric is computed once,
-    on all held folds together. With fewer than two groups (clips) no nesting is possible: ``nested_score`` and the
-    intervals are nan, and the caller has to say so; ``auto`` is then the mean. The interval resamples groups where
-    there are any, else clips; the blend itself stays the same in it. Without groups the estimate flatters where
-    recordings repeat.
+    on all held folds together. Of more than 20,000 clips a draw of as many compares methods and decisions; what is
+    taken is fitted to all, and estimated on all. With fewer than two groups (clips) no nesting is possible:
+    ``nested_score`` and the intervals are nan, and the caller has to say so; ``auto`` is then the mean. The interval
+    resamples groups where there are any, else clips; the blend itself stays the same in it. Without groups the estimate
+    flatters where recordings repeat.
 
     Raises ValueError for arrays that do not fit, UsageError for an unknown metric, method or decision, for methods that
     do not fit the metric, and for ``top`` below 1.
@@ -66,7 +68,7 @@ def choose(
     folds, tune = nested_folds(targets, codes, seed), decision == "tuned"
     progress = _Progress(on_progress, _number_of_fits(methods, int(folds.max()) + 1, tune))
     oof = OutOfFold(probabilities, targets, codes, folds, metric, top, diverse, seed, progress.advance)
-    blend = _Chooser(oof, methods, tune).blend(asked=method)
+    blend = _Chooser(oof, oof.drawn(MOST_WEIGHED), methods, tune).blend(asked=method)
     progress.finish()
     return blend
 
@@ -127,12 +129,13 @@ class _Chooser:
     """One call of ``choose``."""
 
     oof: OutOfFold
+    weighed: OutOfFold  # of the clips, in the same folds, by which methods and decisions are compared
     methods: tuple[str, ...]  # one, or those that ``auto`` weighs
     tune: bool
 
     def plan(self, outer: Outer) -> _Plan:
         """Decide without looking at fold ``outer``."""
-        oof, method = self.oof, self.methods[0]
+        oof, method = self.weighed, self.methods[0]
         if not oof.can_judge(outer):
             return _Plan(method)
         clips = oof.judged_by(outer)
@@ -193,8 +196,8 @@ class _Chooser:
         )
 
     def nested_score(self, method: str) -> float:
-        """The nested score of one method, by argmax."""
-        oof = self.oof
+        """The nested score of one method on the clips that are weighed, by argmax."""
+        oof = self.weighed
         blend = np.empty(oof.probabilities.shape[1:])
         for fold in range(oof.n_folds):
             blend[oof.folds == fold] = oof.held(method, fold, frozenset({fold}))

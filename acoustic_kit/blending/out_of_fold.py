@@ -42,6 +42,20 @@ class OutOfFold:
         self._fits: dict[tuple[str, frozenset[int]], Fit] = {}
         self._predictions: dict[tuple[str, int, frozenset[int]], np.ndarray] = {}
 
+    def drawn(self, most: int) -> "OutOfFold":
+        """The same folds of a draw of at most so many clips; itself where there are no more."""
+        n = len(self.folds)
+        if n <= most:
+            return self
+        some = np.sort(np.random.default_rng(self.seed).choice(n, most, replace=False))
+        return replace(
+            self,
+            probabilities=self.probabilities[:, some],
+            targets=self.targets[some],
+            groups=self.groups[some],
+            folds=self.folds[some],
+        )
+
     @cached_property
     def run_choice(self) -> RunChoice:
         """The scores of single runs on any part of the clips."""

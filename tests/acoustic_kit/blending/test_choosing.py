@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from acoustic_kit import blending
-from acoustic_kit.blending import METHODS, choose
+from acoustic_kit.blending import METHODS, choose, choosing
 from acoustic_kit.blending.evidence import AUTO
 from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics import score
@@ -204,6 +204,17 @@ def test_every_method_is_chosen_with_an_estimate(method, decision):
     done, total = zip(*heard, strict=True)
     assert list(done) == sorted(done)
     assert done[-1] == total[0] == total[-1]
+
+
+def test_of_very_many_clips_a_draw_decides_and_all_are_fitted_and_estimated(monkeypatch):
+    p, targets = runs_of_skill(6, [0.3, 2.0, 0.5, 1.9], clips=900)
+    whole = choose(p, targets, method="auto", decision="tuned")
+    monkeypatch.setattr(choosing, "MOST_WEIGHED", 300)
+    drawn = choose(p, targets, method="auto", decision="tuned")
+    alone = choose(p, targets, method=drawn.method)
+    assert drawn.considered != whole.considered
+    assert np.array_equal(drawn.weights, alone.weights)
+    assert drawn.interval[1] - drawn.interval[0] < 1.2 * (whole.interval[1] - whole.interval[0])
 
 
 def test_the_best_run_too_is_chosen_on_other_folds():
