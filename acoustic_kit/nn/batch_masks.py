@@ -10,7 +10,8 @@ from torch import Tensor, nn
 class BatchMasks(nn.Module):
     """While training, set one stripe of bands and one of frames to 0, in all clips and channels alike.
 
-    Drawn anew in each forward pass, from torch's own generator, by the law of ``torchaudio``'s masks.
+    Drawn anew in each forward pass, from torch's own generator, by the law of ``torchaudio``'s masks. Processes that
+    train one model together have the masks of the first.
 
     Parameters
     ----------
@@ -34,9 +35,16 @@ class BatchMasks(nn.Module):
         return f"max_bands={self.max_bands}, max_frames={self.max_frames}"
 
 
+def _alike(numbers: Tensor) -> Tensor:
+    """The numbers of the first process, where several have a share of the batch each."""
+    if torch.distributed.is_initialized():
+        torch.distributed.broadcast(numbers, src=0)
+    return numbers
+
+
 def _stripe(size: int, max_width: int, device: torch.device) -> Tensor:
     """Where the mask lies: bool (size,)."""
-    share, place = torch.rand(2, device=device).unbind()
+    share, place = _alike(torch.rand(2, device=device)).unbind()
     width = share * min(max_width, size)
     first = (place * (size - width)).floor()
     index = torch.arange(size, device=device)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from acoustic_kit.features import kaldi
 from acoustic_kit.features.ast_input import AstInput
+from acoustic_kit.nn.exact import exact_products
 
 
 class KaldiFilterBank(nn.Module):
@@ -41,7 +42,7 @@ class KaldiFilterBank(nn.Module):
 
         """
         longest = kaldi.FRAME_LENGTH + (self.feature.max_length - 1) * kaldi.HOP_LENGTH
-        with torch.autocast(waves.device.type, enabled=False):
+        with exact_products(waves.device):
             waves = waves[:, :longest].float()
             waves = nn.functional.pad(waves, (0, max(0, kaldi.FRAME_LENGTH - waves.shape[1])))
             log_mel = self._log_mel(waves)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from acoustic_kit.features.filterbanks import MelScale, mel_filters
 from acoustic_kit.features.logmel import LogMel
 from acoustic_kit.features.wave import Wave
+from acoustic_kit.nn.exact import exact_products
 
 AMIN = 1e-10  # power below which decibels are cut off, as in librosa
 
@@ -24,6 +25,7 @@ class MelSpectrogram(nn.Module):
     sample_rate : Hz
     n_fft, hop_length, n_mels, mel_scale, fmin, fmax, pad_mode, scale, top_db : as for ``LogMel``, but ``scale`` is
         ``power`` unless said otherwise; ``pad_mode="reflect"`` needs more than n_fft / 2 samples
+    precision : of the FFT, as for ``Pcen``; the values are float32
 
     Raises
     ------
@@ -48,45 +50,66 @@ class MelSpectrogram(nn.Module):
         pad_mode: Literal["constant", "reflect"] = "constant",
         scale: Literal["db", "power", "magnitude"] = "power",
         top_db: float | None = 80.0,
+        precision: Literal["float32", "float64"] = "float32",
     ) -> None:
         super().__init__()
         self.feature = LogMel(
             Wave(sample_rate), n_fft, hop_length, n_mels, mel_scale, fmin, fmax, pad_mode, scale, top_db
         )
         bank = mel_filters(sample_rate, n_fft, n_mels, fmin, sample_rate / 2 if fmax is None else fmax, mel_scale)
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        window = torch.hann_window(n_fft, dtype=torch.float64).to(getattr(torch, precision))
+        self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", torch.from_numpy(bank.weights.copy()), persistent=False)
 
-    def forward(self, wave: Tensor) -> Tensor:
+    def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The mel spectrogram of each wave.
 
         Parameters
         ----------
-        wave : float32 (..., n), full scale ±1
+        wave : float32 (..., n), full scale ±1; with ``lengths`` (clips, n), zeros after the end of the shorter ones
+        lengths : int (clips,), samples of each, on the same device; None where none is padded. With it, waves of any
+            length can be reflected
 
         Returns
         -------
-        float32 (..., n_mels, 1 + n // hop_length); decibels are cut off ``top_db`` below the maximum of each wave
+        float32 (..., n_mels, 1 + n // hop_length); decibels are cut off ``top_db`` below the maximum of each wave. Of a
+        wave with a length, the first 1 + length // hop_length frames are its own
 
         """
         f = self.feature
-        with torch.autocast(wave.device.type, enabled=False):  # a product in bfloat16 would be off by 0.4 %
+        with exact_products(wave.device):
+            waves = wave.to(self.window.dtype).reshape(-1, wave.shape[-1])
+            if whole := lengths is not None and f.pad_mode == "reflect":
+                waves = _reflected(waves, lengths, f.n_fft // 2)
             spectrum = torch.stft(
-                wave.float().reshape(-1, wave.shape[-1]),
+                waves,
                 f.n_fft,
                 f.hop_length,
                 window=self.window,
+                center=not whole,
                 pad_mode=f.pad_mode,
                 return_complex=True,
             )
             bins = spectrum.abs() if f.scale == "magnitude" else torch.view_as_real(spectrum).square().sum(dim=-1)
-            mel = (self.filters @ bins).view(*wave.shape[:-1], f.n_mels, -1)
-            return mel if f.scale != "db" else _decibels(mel, f.top_db)
+            mel = (self.filters @ bins.float()).view(*wave.shape[:-1], f.n_mels, -1)
+            if f.scale != "db":
+                return mel
+            if lengths is not None:  # what follows a wave's end is not to be its maximum
+                inside = torch.arange(mel.shape[-1], device=mel.device) <= (lengths // f.hop_length)[:, None]
+                mel = torch.where(inside[:, None], mel, 0.0)
+            return _decibels(mel, f.top_db)
 
     def extra_repr(self) -> str:
         """What ``repr`` shows."""
         f = self.feature
         return f"sample_rate={f.wave.sample_rate}, n_fft={f.n_fft}, hop_length={f.hop_length}, n_mels={f.n_mels}"
+
+
+def _reflected(waves: Tensor, lengths: Tensor, n: int) -> Tensor:
+    """Waves that go on for ``n`` samples before the start and after the end of each, mirrored as often as it takes."""
+    period = (2 * lengths - 2).clamp(min=1)[:, None]
+    place = torch.arange(-n, waves.shape[1] + n, device=waves.device) % period
+    return waves.gather(1, torch.where(place < lengths[:, None], place, period - place))
 
 
 def _decibels(power: Tensor, top_db: float | None) -> Tensor:

@@ -6,18 +6,15 @@ their bounds and start values are those of UrbanSound8K's winner (Jaasssoooonnnn
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from functools import cache
+from types import ModuleType
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-
-CELLS_PER_THREAD = 100_000  # below this a thread costs more than it saves
-
-T = TypeVar("T")
 
 
 class TrainablePcen(nn.Module):
@@ -89,18 +86,50 @@ def pcen(
 ) -> Tensor:
     """PCEN by the formula of ``TrainablePcen``, differentiable in all but ``b``.
 
-    float32 on the CPU goes through the numba kernels, all else through torch.
+    float32 goes through kernels: numba's on the CPU, Triton's on a GPU. All else goes through torch: float64, what is
+    being compiled or exported, a second derivative, and a GPU for which Triton cannot make kernels (with a warning).
 
     Parameters
     ----------
     energy : float (..., frames), at least 0
-    gain, bias, power, b : scalars; bias positive
+    gain, bias, power, b : scalars, on the same device; bias positive
 
     """
-    if energy.device.type == "cpu" and energy.dtype == torch.float32 and not torch.compiler.is_compiling():
-        apply: Callable[..., Tensor] = _KernelPcen.apply
-        return apply(energy.contiguous(), gain, bias, power, b, eps, extra_eps, torch.is_grad_enabled())
-    return _torch_pcen(energy, gain, bias, power, b, eps, extra_eps)
+    if (kernels := _kernels_for(energy)) is None:
+        return _torch_pcen(energy, gain, bias, power, b, eps, extra_eps)
+    apply: Callable[..., Tensor] = _KernelPcen.apply
+    rows = energy.reshape(-1, energy.shape[-1]).contiguous()
+    return apply(kernels, rows, gain, bias, power, b, eps, extra_eps, torch.is_grad_enabled()).view(energy.shape)
+
+
+def _kernels_for(energy: Tensor) -> ModuleType | None:
+    """The module whose `forward` and `backward` compute it; None where torch does."""
+    if energy.dtype != torch.float32 or energy.numel() == 0 or torch.compiler.is_compiling():
+        return None
+    if energy.device.type == "cpu":
+        from acoustic_kit.nn import pcen_cpu
+
+        return pcen_cpu
+    if energy.device.type == "cuda" and _triton_works(energy.device):
+        from acoustic_kit.nn import pcen_triton
+
+        return pcen_triton
+    return None
+
+
+@cache
+def _triton_works(device: torch.device) -> bool:
+    """Whether Triton is installed and can make kernels for the device; a warning says why not."""
+    try:
+        from acoustic_kit.nn import pcen_triton
+
+        one = torch.ones((), device=device)
+        pcen_triton.forward(torch.ones(1, 1, device=device), (one, one, one, one), 1e-6, 0.0, keep=False)
+    except Exception as error:  # no Triton, no C compiler, an old GPU: what it raises is not a closed list
+        reason = (str(error) or repr(error)).splitlines()[0]
+        warnings.warn(f"PCEN is computed without its Triton kernel, which is slower: {reason}", stacklevel=2)
+        return False
+    return True
 
 
 def _torch_pcen(
@@ -126,11 +155,12 @@ def _smooth(energy: Tensor, b: Tensor) -> Tensor:
 
 
 class _KernelPcen(torch.autograd.Function):
-    """The numba kernels of ``features.pcen_kernels``, for contiguous float32 on the CPU."""
+    """PCEN by kernels, of contiguous float32 (rows, frames)."""
 
     @staticmethod
     def forward(
         ctx: Any,
+        kernels: ModuleType,
         energy: Tensor,
         gain: Tensor,
         bias: Tensor,
@@ -140,42 +170,23 @@ class _KernelPcen(torch.autograd.Function):
         extra_eps: float,
         differentiable: bool,
     ) -> Tensor:
-        from acoustic_kit.features.pcen_kernels import BLOCK, Parameters, pcen
-
-        out, frames = torch.empty_like(energy), energy.shape[-1]
-        e, o = (x.view(-1, frames).numpy() for x in (energy, out))
-        parameters = Parameters(b.item(), gain.item(), bias.item(), power.item(), eps, extra_eps)
         differentiable = differentiable and any(ctx.needs_input_grad)
-        saved = torch.empty(2, len(e) if differentiable else 0, frames)
-
-        def run(rows: slice) -> None:
-            log_smooth, log_u = saved[:, rows].numpy() if differentiable else np.empty((2, BLOCK, frames), np.float32)
-            pcen(e[rows], e[rows, 0].copy(), parameters, log_smooth, log_u, o[rows])
-
-        _in_threads(run, *e.shape)
-        ctx.parameters = parameters
+        out: Tensor
+        out, saved = kernels.forward(energy, (gain, bias, power, b), eps, extra_eps, differentiable)
+        ctx.kernels, ctx.eps = kernels, (eps, extra_eps)
         ctx.save_for_backward(energy, gain, bias, power, b, saved)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        from acoustic_kit.features.pcen_kernels import pcen_gradient
-
         energy, gain, bias, power, b, saved = ctx.saved_tensors
-        parameters = ctx.parameters
         if torch.is_grad_enabled():  # this gradient will itself be differentiated
-            out = _torch_pcen(energy, gain, bias, power, b, parameters.eps, parameters.extra_eps)
-            return *_gradient(out, (energy, gain, bias, power), grad_out), None, None, None, None
-        grad_energy, frames = torch.empty_like(energy), energy.shape[-1]
-        g, e, ge = (x.view(-1, frames).numpy() for x in (grad_out.contiguous(), energy, grad_energy))
-        log_smooth, log_u = saved.numpy()
-
-        def run(rows: slice) -> np.ndarray:
-            sums: np.ndarray = pcen_gradient(g[rows], e[rows], parameters, log_smooth[rows], log_u[rows], ge[rows])
-            return sums
-
-        grad_scalars = torch.from_numpy(np.sum(_in_threads(run, *e.shape), axis=0)).float()
-        return grad_energy, *grad_scalars, None, None, None, None
+            out = _torch_pcen(energy, gain, bias, power, b, *ctx.eps)
+            return None, *_gradient(out, (energy, gain, bias, power), grad_out), None, None, None, None
+        grad_energy, grad_scalars = ctx.kernels.backward(
+            grad_out.contiguous(), energy, (gain, bias, power, b), *ctx.eps, saved
+        )
+        return None, grad_energy, *grad_scalars, None, None, None, None
 
 
 def _gradient(out: Tensor, inputs: tuple[Tensor, ...], grad_out: Tensor) -> Iterator[Tensor | None]:
@@ -183,13 +194,3 @@ def _gradient(out: Tensor, inputs: tuple[Tensor, ...], grad_out: Tensor) -> Iter
     wanted = [x for x in inputs if x.requires_grad]
     found = iter(torch.autograd.grad(out, wanted, grad_out, create_graph=True))
     return (next(found) if x.requires_grad else None for x in inputs)
-
-
-def _in_threads(run: Callable[[slice], T], rows: int, frames: int) -> list[T]:
-    """What ``run`` returns for parts of the rows, in as many threads as torch may use here and the work is worth."""
-    n = max(1, min(torch.get_num_threads(), rows * frames // CELLS_PER_THREAD))
-    if n == 1:
-        return [run(slice(0, rows))]
-    size = -(-rows // n)
-    with ThreadPoolExecutor(n) as pool:
-        return list(pool.map(run, [slice(first, first + size) for first in range(0, rows, size)]))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from acoustic_kit.nn import pcen as pcen_module
+from acoustic_kit.nn import pcen_cpu
 from acoustic_kit.nn.pcen import TrainablePcen, pcen
 
 SIXTH = 1 / 6  # of UrbanSound8K's winner: hop 320 at 32 kHz, 0.06 s
@@ -34,12 +34,12 @@ def reference() -> dict[str, np.ndarray]:
 @pytest.fixture
 def threads() -> Iterator[None]:
     """Three threads, and work enough for each."""
-    before = torch.get_num_threads(), pcen_module.CELLS_PER_THREAD
+    before = torch.get_num_threads(), pcen_cpu.CELLS_PER_THREAD
     torch.set_num_threads(3)
-    pcen_module.CELLS_PER_THREAD = 10
+    pcen_cpu.CELLS_PER_THREAD = 10
     yield
     torch.set_num_threads(before[0])
-    pcen_module.CELLS_PER_THREAD = before[1]
+    pcen_cpu.CELLS_PER_THREAD = before[1]
 
 
 def random_energy(shape: tuple[int, ...], seed: int) -> Tensor:

@@ -1,0 +1,19 @@
+"""Products of float32 numbers that keep all their digits, whatever a training run allows elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Neither autocast nor TF32 inside: they keep 8 and 11 of a factor's 24 bits, which spectra cannot spare."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    convolutions = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    try:
+        with convolutions, torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
