@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from acoustic_kit.compute import AUTO, Compute
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,6 +31,7 @@ class Clips:
     classes: tuple[str, ...]
     task: Task
     features: Mapping[str, StoredFeature]  # by the recipe's own name for them
+    compute: Compute = AUTO  # where networks look at them
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,11 +60,15 @@ class Fold:
     valid: Clips | None
     seed: int  # differs by fold and by the run's seed
     metric: str  # the workspace's
-    device: str  # "auto", "cpu" or "cuda"
     folder: Path  # for checkpoints: kept until the fold is done
     on_epoch: Callable[[str, int, int, Mapping[str, float]], None]  # stage, epochs done, epochs in all, figures
     optimistic: list[str] = field(default_factory=list)  # why the score flatters, a line each; training adds to it
     notes: list[str] = field(default_factory=list)  # what a reader of the run should know, likewise
+
+    @property
+    def compute(self) -> Compute:
+        """On what networks are trained."""
+        return self.train.compute
 
     @property
     def n_classes(self) -> int:

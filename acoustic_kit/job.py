@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from acoustic_kit.compute import AUTO, Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import BuildReport, Feature, build_features, fingerprints, for_folds
 from acoustic_kit.fold import FULL, Clips, Fold, Task, fold_names, training_rows
@@ -25,6 +26,7 @@ from acoustic_kit.workspace import Workspace
 if TYPE_CHECKING:
     import polars as pl
 
+    from acoustic_kit.cluster import Cluster
     from acoustic_store import StoredFeature
 
     Stored = Mapping[str, StoredFeature]  # by the recipe's name for the feature
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 class RunEvents:
     """What a caller may want to hear while a recipe runs."""
 
+    on_start: Callable[[str], None] = lambda _: None  # on what networks will be trained: `cpu, float32`
     on_build: Callable[[Feature, int, int], None] = lambda *_: None  # feature, clips done, clips to do
     on_built: Callable[[Sequence[BuildReport]], None] = lambda _: None
     on_fold: Callable[[int, int], None] = lambda *_: None  # folds done, folds to do
@@ -102,9 +105,9 @@ class Job:
             "full": self.full,
         }
 
-    def clips(self, rows: pl.DataFrame, stored: Stored) -> Clips:
+    def clips(self, rows: pl.DataFrame, stored: Stored, compute: Compute = AUTO) -> Clips:
         """Rows of the manifest with the recipe's features."""
-        return Clips(rows, self.classes, self.task, stored)
+        return Clips(rows, self.classes, self.task, stored, compute)
 
 
 def _hash(parts: Mapping[str, Any]) -> str:
@@ -112,7 +115,7 @@ def _hash(parts: Mapping[str, Any]) -> str:
 
 
 def fit_fold(
-    job: Job, name: str, stored: Stored, folder: Path, device: str = "auto", events: RunEvents = SILENT
+    job: Job, name: str, stored: Stored, folder: Path, compute: Compute = AUTO, events: RunEvents = SILENT
 ) -> tuple[Fold, Any]:
     """Train the model of one fold on the clips whose features could be computed.
 
@@ -130,11 +133,10 @@ def fit_fold(
     optimistic = [f"{x} was fitted on validation clips too" for x, f in job.features.items() if f.sees_validation]
     fold = Fold(
         name,
-        job.clips(usable, stored),
-        job.clips(_readable(valid, stored), stored) if len(valid) else None,
+        job.clips(usable, stored, compute),
+        job.clips(_readable(valid, stored), stored, compute) if len(valid) else None,
         fold_seed(job.seed, name),
         job.workspace.config.metric,
-        device,
         folder,
         partial(events.on_epoch, name),
         optimistic if len(valid) else [],
@@ -150,7 +152,7 @@ def predict_rows(job: Job, fold: Fold, model: Any, rows: pl.DataFrame, stored: S
     usable = _readable(rows, stored)
     probabilities = np.tile(class_frequencies(fold), (len(rows), 1))
     held = rows["id"].is_in(usable["id"].to_list()).to_numpy()
-    probabilities[held] = checked_predictions(job.recipe, job.settings, model, job.clips(usable, stored))
+    probabilities[held] = checked_predictions(job.recipe, job.settings, model, job.clips(usable, stored, fold.compute))
     return Predictions(tuple(rows["id"]), probabilities), sorted(set(rows["id"]) - set(usable["id"]))
 
 
@@ -191,21 +193,50 @@ def class_frequencies(fold: Fold) -> np.ndarray:
     return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=fold.n_classes) / len(labels)
 
 
-def stored_features(job: Job, folds: Sequence[str], workers: int, events: RunEvents) -> dict[str, Stored]:
-    """The recipe's features as each fold reads them, built where the store lacks them."""
+def stored_features(
+    job: Job,
+    folds: Sequence[str],
+    workers: int,
+    events: RunEvents,
+    device: str = "auto",
+    cluster: Cluster | None = None,
+) -> dict[str, Stored]:
+    """The recipe's features as each fold reads them, built where the store lacks them, on the device of the run."""
     workspace, store = job.workspace, job.workspace.store()
     of_fold = for_folds(list(job.features.values()), job.manifest, workspace.data_root, folds)
     wanted = [feature for features in of_fold.values() for feature in features]
     reports = build_features(
-        job.manifest, workspace.data_root, store, wanted, workers=workers, on_progress=events.on_build
+        job.manifest,
+        workspace.data_root,
+        store,
+        wanted,
+        workers=workers,
+        on_progress=events.on_build,
+        device=device,
+        cluster=cluster,
     )
     events.on_built(reports)
     workspace.remember_features([job.recipe.name] if job.recipe.named else [])
-    opened = {feature.key: store[feature.key] for feature in wanted}
+    return open_features(job, folds)
+
+
+def open_features(job: Job, folds: Sequence[str]) -> dict[str, Stored]:
+    """The recipe's features as each fold reads them, which are built."""
+    of_fold = for_folds(list(job.features.values()), job.manifest, job.workspace.data_root, folds)
+    store = job.workspace.store()
+    opened = {feature.key: store[feature.key] for features in of_fold.values() for feature in features}
     return {
         fold: dict(zip(job.features, (opened[feature.key] for feature in features), strict=True))
         for fold, features in of_fold.items()
     }
+
+
+def announce(recipe: Recipe, compute: Compute, events: RunEvents) -> None:
+    """Tell on what the recipe's networks will be trained. Raises AkitError where that is not to be had."""
+    if recipe.has_network:
+        from acoustic_kit.training.fabric import describe
+
+        events.on_start(describe(compute))
 
 
 def being_trained(name: str) -> str:

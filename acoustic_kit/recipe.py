@@ -158,6 +158,11 @@ class Recipe:
         """The features that the recipe reads, by its own names for them."""
         return dict(self.module.features(settings))
 
+    @property
+    def has_network(self) -> bool:
+        """It trains with torch."""
+        return hasattr(self.module, "build_model")
+
     def build_model(self, n_classes: int, **settings: Any) -> Any:
         """The bare model of a torch recipe, untrained."""
         return self.module.build_model(self._settings(settings), n_classes)

@@ -7,15 +7,17 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acoustic_kit import __version__
+from acoustic_kit import __version__, remote_runs
 from acoustic_kit.atomic_write import replacing, write_atomically
+from acoustic_kit.compute import AUTO, Compute
+from acoustic_kit.errors import UsageError
 from acoustic_kit.features.learnt import save_learnt
 from acoustic_kit.fold import Fold, clip_targets, training_rows
 from acoustic_kit.folder_lock import locked
@@ -23,10 +25,12 @@ from acoustic_kit.job import (
     SILENT,
     Job,
     RunEvents,
+    announce,
     being_trained,
     class_frequencies,
     fast_manifest,
     fit_fold,
+    open_features,
     predict_rows,
     stored_features,
     wanted_folds,
@@ -67,7 +71,7 @@ def run_recipe(
     note: str = "",
     fresh: bool = False,
     workers: int = 0,
-    device: str = "auto",
+    compute: Compute = AUTO,
     events: RunEvents = SILENT,
 ) -> tuple[Run, bool]:
     """Build the features a recipe needs, train its folds, predict out-of-fold and test clips, and store the run.
@@ -81,39 +85,88 @@ def run_recipe(
     full : fit one model on all training clips instead: test predictions, no out-of-fold ones
     fast : the recipe's small form; pass its settings too (`recipe.settings(fast=True)`)
     fresh : discard the run if it exists
-    device : "cpu", "cuda" or "auto", for recipes that train with torch
+    compute : device, precision and number of processes, for recipes that train with torch
 
     Returns the run, and whether anything was trained.
 
-    Raises UsageError for a fold that does not exist and AkitError for a recipe that breaks its contract.
+    Raises UsageError for a fold that does not exist or several processes for what is no network, AkitError for a recipe
+    that breaks its contract, or a device that is not there.
 
     """
+    if compute.devices > 1 and not recipe.has_network:
+        raise UsageError(f"{recipe.name} trains no network: it takes no --devices {compute.devices}.")
     manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
     job = Job(workspace, recipe, settings or recipe.settings(fast=fast), manifest, seed, fast, full)
     wanted = wanted_folds(folds, job.folds)
-    with locked(workspace.runs_path / job.name, being_trained(job.name)):
-        run = _open_or_create(job, note, fresh)
-        todo = [fold for fold in run.missing_folds if fold in wanted]
-        stored = stored_features(job, todo, workers, events) if todo else {}
-        for done, fold in enumerate(todo):
-            events.on_fold(done, len(todo))
-            _train_fold(run, job, stored[fold], fold, device, events)
-            run = _combine(run, job)
-            _drop_checkpoints(run)
-        events.on_fold(len(todo), len(todo))
-        run = _combine(run, job)
-        _drop_checkpoints(run)  # those, too, that a killed run left
-        return run, bool(todo)
+    with _processes(compute) as tell:
+        if not compute.is_first:
+            return _train_along(job, compute, tell)
+        with (
+            locked(workspace.runs_path / job.name, being_trained(job.name)),
+            remote_runs.in_step(workspace, job.name, fresh) as push,
+        ):
+            run = open_or_create(job, note, fresh)
+            todo = [fold for fold in run.missing_folds if fold in wanted]
+            if todo:
+                announce(recipe, compute, events)
+            stored = stored_features(job, todo, workers, events, compute.device) if todo else {}
+            tell(todo)
+            for done, fold in enumerate(todo):
+                events.on_fold(done, len(todo))
+                _train_fold(run, job, stored[fold], fold, compute, events)
+                run = combine(run, job)
+                drop_checkpoints(run)
+                push()
+            events.on_fold(len(todo), len(todo))
+            run = combine(run, job)
+            drop_checkpoints(run)  # those, too, that a killed run left
+            push()
+            tell("done")
+            return run, bool(todo)
 
 
-def _train_fold(run: Run, job: Job, stored: Stored, name: str, device: str, events: RunEvents) -> None:
+Tell = Callable[[Any], Any]  # what the first process says → what all of them hear, when all have come so far
+
+
+@contextmanager
+def _processes(compute: Compute) -> Iterator[Tell]:
+    """How the processes of a run speak to each other; where one fails in here, all end."""
+    if compute.devices == 1:
+        yield lambda said: said
+        return
+    from acoustic_kit.training.fabric import ending_together, make_fabric
+
+    with ending_together():
+        yield lambda said: make_fabric(compute).broadcast(said)  # the first call starts the others
+
+
+def _train_along(job: Job, compute: Compute, tell: Tell) -> tuple[Run, bool]:
+    """What the other processes do while the first trains a run: they train with it, and write nothing."""
+    todo = tell(None)  # waits until features are built
+    run = open_run(job.workspace.runs_path / job.name)
+    stored = open_features(job, todo)
+    for fold in todo:
+        trained, model = fit_fold(job, fold, stored[fold], run.path / "checkpoints" / fold, compute)
+        _fold_predictions(job, trained, model, stored[fold])
+    tell(None)
+    return open_run(run.path), bool(todo)
+
+
+def _train_fold(run: Run, job: Job, stored: Stored, name: str, compute: Compute, events: RunEvents) -> None:
     """Train one fold and commit its model, predictions and record by renaming a finished folder into place."""
     began = time.monotonic()
-    fold, model = fit_fold(job, name, stored, run.path / "checkpoints" / name, device, events)
+    fold, model = fit_fold(job, name, stored, run.path / "checkpoints" / name, compute, events)
+    with new_fold(run, name) as folder:
+        store_fold(folder, job, fold, model, stored, began)
+
+
+@contextmanager
+def new_fold(run: Run, name: str) -> Iterator[Path]:
+    """An empty folder, which becomes that of the fold, whole, at the end of the `with` block."""
     temporary = run.path / f".fold-{name}.{os.getpid()}.tmp"
     temporary.mkdir()
     try:
-        _store_fold(temporary, job, fold, model, stored, began)
+        yield temporary
         final = run.path / "folds" / name
         final.parent.mkdir(exist_ok=True)
         shutil.rmtree(final, ignore_errors=True)  # a fold that lost its record
@@ -122,37 +175,39 @@ def _train_fold(run: Run, job: Job, stored: Stored, name: str, device: str, even
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, began: float) -> None:
+def store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, began: float) -> None:
     """Write a fold's model, predictions, logs and, last, its record."""
-    import polars as pl
-
     _save_model(model, folder)
     save_learnt(folder, job.features, stored, job.workspace.store())
     without: list[str] = []
-    _, valid = training_rows(job.manifest, fold.name)
-    for part, rows in (("oof", valid), ("test", job.manifest.filter(pl.col("split") == "test"))):
-        if len(rows):
-            predictions, lacking = predict_rows(job, fold, model, rows, stored)
-            predictions.write(folder / f"{part}.parquet", job.classes)
-            without += lacking
+    for part, (predictions, lacking) in _fold_predictions(job, fold, model, stored).items():
+        predictions.write(folder / f"{part}.parquet", job.classes)
+        without += lacking
     for log in fold.folder.glob("*/log.jsonl"):
         shutil.copyfile(log, folder / f"{log.parent.name}.jsonl")
-    used, precision = _device_of(model)
     record = FoldRecord(
         seconds=time.monotonic() - began,
         trained_on=len(fold.train),
         without_features=without,
         frequencies=class_frequencies(fold).tolist(),
         n_parameters=sum(p.numel() for p in model.parameters()) if _is_torch(model) else None,
-        device=used,
-        precision=precision,
         optimistic=fold.optimistic,
         notes=fold.notes,
+        **(_used(fold.compute) if _is_torch(model) else {}),
     )
     write_atomically(folder / FOLD_RECORD_NAME, record.model_dump_json(indent=2) + "\n")
 
 
-def _drop_checkpoints(run: Run) -> None:
+def _fold_predictions(job: Job, fold: Fold, model: Any, stored: Stored) -> dict[str, tuple[Predictions, list[str]]]:
+    """A fold model's predictions, of `oof` and `test` clips where there are any, and the ids that lack features."""
+    import polars as pl
+
+    _, valid = training_rows(job.manifest, fold.name)
+    rows = {"oof": valid, "test": job.manifest.filter(pl.col("split") == "test")}
+    return {part: predict_rows(job, fold, model, of_part, stored) for part, of_part in rows.items() if len(of_part)}
+
+
+def drop_checkpoints(run: Run) -> None:
     """Delete what only a fold in training needs."""
     folder = run.path / "checkpoints"
     for fold in run.done:
@@ -161,7 +216,7 @@ def _drop_checkpoints(run: Run) -> None:
         folder.rmdir()
 
 
-def _combine(run: Run, job: Job) -> Run:
+def combine(run: Run, job: Job) -> Run:
     """Write the run's predictions, and its metrics, anew where they are not of the folds that are done."""
     run = Run(run.path, run.record)  # looks again at what is done
     parts = ["oof"] * (not run.record.full) + ["test"] * (job.manifest["split"] == "test").any()
@@ -202,17 +257,21 @@ def _is_torch(model: Any) -> bool:
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
-def _device_of(model: Any) -> tuple[str, str]:
-    """Where a model was trained, and in which precision."""
-    if not _is_torch(model):
-        return "cpu", "float64"
-    from acoustic_kit.training import make_fabric
+def _used(compute: Compute) -> dict[str, Any]:
+    """What a network was trained on, as its fold's record has it."""
+    from acoustic_kit.training.fabric import gpu_name, make_fabric
 
-    device = next(model.parameters()).device
-    return device.type, str(make_fabric(device.type).strategy.precision.precision)
+    fabric = make_fabric(compute)
+    return {
+        "device": fabric.device.type,
+        "gpu": gpu_name(fabric),
+        "precision": str(fabric.strategy.precision.precision),
+        "processes": fabric.world_size,
+    }
 
 
-def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
+def open_or_create(job: Job, note: str, fresh: bool) -> Run:
+    """The run of a job, made where it is missing; call it with the run's folder locked."""
     path = job.workspace.runs_path / job.name
     if fresh:
         (path / RECORD_NAME).unlink(missing_ok=True)  # first, so that a deletion cut short leaves no run

@@ -34,9 +34,17 @@ class FoldRecord(BaseModel):
     frequencies: list[FiniteFloat] = []  # those: the share of the training clips that have each class
     n_parameters: int | None = None  # that training moves; None for a model that torch does not know
     device: str = "cpu"
+    gpu: str | None = None  # what it calls itself
     precision: str = "float64"
+    processes: int = 1  # that trained it together
     optimistic: list[str] = []  # why the score of this fold flatters, a line each
     notes: list[str] = []  # what else to know of it, such as weights that were not to be had
+
+    @property
+    def compute(self) -> str:
+        """On what it was trained: `cuda (NVIDIA H200), bf16-mixed, 4 processes`."""
+        gpu, processes = self.gpu and f" ({self.gpu})", f", {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.device}{gpu or ''}, {self.precision}{processes}"
 
 
 class RunRecord(BaseModel):
@@ -171,6 +179,11 @@ class Run:
     def n_parameters(self) -> int | None:
         """How many parameters one fold's model has; None where that is not known."""
         return next((fold.n_parameters for fold in self.done.values()), None)
+
+    @property
+    def compute(self) -> list[str]:
+        """On what the folds were trained: `cuda (NVIDIA H200), bf16-mixed, 4 processes`."""
+        return sorted({fold.compute for fold in self.done.values()})
 
     @property
     def optimistic(self) -> list[str]:

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from acoustic_kit.atomic_write import write_atomically
+from acoustic_kit.compute import AUTO, Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import fold_names, training_rows
 from acoustic_kit.folder_lock import locked
 from acoustic_kit.job import (
     Job,
     RunEvents,
+    announce,
     being_trained,
     fast_manifest,
     fit_fold,
@@ -101,7 +103,7 @@ def tune_recipe(
     fast: bool = False,
     seed: int = 0,
     workers: int = 0,
-    device: str = "auto",
+    compute: Compute = AUTO,
     events: TuneEvents = SILENT,
 ) -> TuneResult:
     """Search the recipe's `search(trial)` until there are `n_trials` trials, then score the best on the kept-out fold.
@@ -127,8 +129,9 @@ def tune_recipe(
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    tuning = _Tuning(workspace, recipe, tuple(assignments), n_trials, folds, fast, seed, workers, device, events)
+    tuning = _Tuning(workspace, recipe, tuple(assignments), n_trials, folds, fast, seed, workers, compute, events)
     tuning.check_search()
+    announce(recipe, compute, events)
     with locked(tuning.folder, being_trained(tuning.folder.name)):
         try:
             tuning.run_trials()
@@ -151,7 +154,7 @@ class _Tuning:
     fast: bool
     seed: int
     workers: int
-    device: str
+    compute: Compute
     events: TuneEvents
 
     @cached_property
@@ -284,11 +287,11 @@ class _Tuning:
 
     def _fold_scores(self, job: Job, folds: Sequence[str]) -> Iterator[tuple[float, list[str]]]:
         """Train the folds one after another: the score of each on its validation clips, and why it flatters."""
-        stored = stored_features(job, folds, self.workers, self.events)
+        stored = stored_features(job, folds, self.workers, self.events, self.compute.device)
         for number, name in enumerate(folds):
             self.events.on_fold(number, len(folds))
             folder = self.folder / "checkpoints" / job.name / name
-            fold, model = fit_fold(job, name, stored[name], folder, self.device, self.events)
+            fold, model = fit_fold(job, name, stored[name], folder, self.compute, self.events)
             _, valid = training_rows(job.manifest, name)
             predictions, _ = predict_rows(job, fold, model, valid, stored[name])
             targets = job.clips(valid, {}).labels

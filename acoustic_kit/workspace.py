@@ -37,16 +37,24 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: str  # the data root; relative to the workspace, or absolute
+    data: str  # the data root: a folder, relative to the workspace or absolute, or s3://bucket/path
     layout: str
     task: Task
     metric: str
     features: tuple[str, ...] = ()  # built by `akit features build` without a name: features, or recipes for theirs
     store: str = "features.zarr"  # of features: a folder, relative to the workspace or absolute, or s3://bucket/path
+    runs: str = "runs"  # likewise; of s3://bucket/path, the workspace's `runs` is a working copy
     template: str | None = None  # the competition's sample_submission.csv
     competition: str | None = None  # its short name at Kaggle, for `akit submit`
     label_separator: str | None = None  # between several labels of one clip
     classes: dict[str, int]  # class name → the data set's own index, in class order
+
+    @field_validator("data", "store", "runs")
+    @classmethod
+    def _folder_or_s3(cls, place: str) -> str:
+        if "://" in place and not re.match("s3://[^/]", place):
+            raise ValueError(f"{place!r} is neither a folder nor s3://bucket/path")
+        return place
 
     @field_validator("classes")
     @classmethod
@@ -88,9 +96,10 @@ class Workspace:
         return None
 
     @property
-    def data_root(self) -> Path:
-        """The folder that clip paths are relative to."""
-        return (self.root / self.config.data).resolve()
+    def data_root(self) -> Path | str:
+        """The folder, or the s3://bucket/path, that clip paths are relative to."""
+        place = self.config.data
+        return place if "://" in place else (self.root / place).resolve()
 
     @property
     def manifest_path(self) -> Path:
@@ -104,8 +113,9 @@ class Workspace:
 
     @property
     def runs_path(self) -> Path:
-        """One folder a run."""
-        return self.root / "runs"
+        """One folder a run; where they lie on S3, a working copy, see `remote_runs`."""
+        place = self.config.runs
+        return self.root / ("runs" if "://" in place else place)
 
     @property
     def tuning_path(self) -> Path:
@@ -203,6 +213,11 @@ def init_workspace(
     """
     from acoustic_kit.datasets import CsvOptions, make_manifest, read_dataset
 
+    if str(data).startswith("s3:/"):
+        raise UsageError(
+            f"{data} cannot be looked at clip by clip. Make the workspace of a local copy, then say in its akit.toml "
+            'where the clips lie: data = "s3://bucket/path".'
+        )
     if (root / CONFIG_NAME).exists():
         raise UsageError(f"{root} already is a workspace. Choose another folder, or delete that one to make it anew.")
     dataset = read_dataset(data, layout, options or CsvOptions())

@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.recipe import load_recipe
 from acoustic_kit.training import Batch, BatchDraws, Draws, make_fabric
 from acoustic_kit.training.draws import digests
@@ -39,7 +40,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 def main() -> None:
     recipe = load_recipe(sys.argv[1] if len(sys.argv) > 1 else "eat_s_esc50")
     clips = int(sys.argv[2]) if len(sys.argv) > 2 else 32
-    s, fabric = recipe.settings([f"batch_size={clips}"]), make_fabric("auto")
+    s, fabric = recipe.settings([f"batch_size={clips}"]), make_fabric(Compute())
     net = recipe.build_model(CLASSES).train()
     net, optimizer = fabric.setup(net, recipe.module.adamw(net.parameters(), s))
     batch = Batch(

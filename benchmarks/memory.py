@@ -41,6 +41,7 @@ CASES = {
 
 def train(work: Path, recipe: str, settings: tuple[str, ...]) -> None:
     """One epoch of one fold; prints the peak in MiB."""
+    from acoustic_kit.compute import Compute
     from acoustic_kit.recipe import load_recipe
     from acoustic_kit.runner import run_recipe
     from acoustic_kit.workspace import Workspace
@@ -49,7 +50,8 @@ def train(work: Path, recipe: str, settings: tuple[str, ...]) -> None:
         import torch  # noqa: F401
     else:
         loaded = load_recipe(recipe)
-        run_recipe(Workspace.find(work), loaded, loaded.settings(settings), folds=["1"], fresh=True, device="cpu")
+        chosen, cpu = loaded.settings(settings), Compute("cpu")
+        run_recipe(Workspace.find(work), loaded, chosen, folds=["1"], fresh=True, compute=cpu)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 

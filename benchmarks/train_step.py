@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.datasets import make_synthetic
 from acoustic_kit.nn import TrainablePcen
 from acoustic_kit.recipe import Recipe, load_recipe
@@ -50,7 +51,7 @@ CASES = (
 def real_steps(workspace: Workspace, recipe: Recipe, case: Case, seed: int) -> list[float]:
     """Seconds a step of each epoch but the first."""
     settings = recipe.settings(["epochs=3", *case.settings])
-    run, _ = run_recipe(workspace, recipe, settings, folds=["1"], seed=seed, device="cpu", workers=2)
+    run, _ = run_recipe(workspace, recipe, settings, folds=["1"], seed=seed, compute=Compute("cpu"), workers=2)
     log = next((run.path / "folds" / "1").glob("*.jsonl")).read_text().splitlines()
     steps = run.done["1"].trained_on / case.batch
     return [json.loads(line)["train_seconds"] / steps for line in log[1:]]

@@ -1,7 +1,14 @@
 """Fixtures that every test may use."""
 
+import hashlib
+import io
+import json
+import logging
 import os
 import shutil
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +20,7 @@ if TYPE_CHECKING:
     from acoustic_kit.workspace import Workspace
 
 CHECKOUT = Path(__file__).parents[1]
+VOLATILE = {"created", "seconds", "train_seconds"}  # in JSON: what no two runs have in common
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -60,3 +68,53 @@ def workspace(built: Path, tmp_path: Path) -> "Workspace":
     from acoustic_kit.workspace import Workspace
 
     return Workspace.find(shutil.copytree(built, tmp_path / "work"))
+
+
+def _lasting(path: Path) -> object:
+    """What of a file is the same each time that it is made."""
+    content = path.read_bytes()
+    if path.suffix == ".json" and path.parent.name != "features.zarr" and "features.zarr" not in path.parts:
+        return _without_times(json.loads(content))
+    if path.suffix == ".jsonl":
+        return [_without_times(json.loads(line)) for line in content.splitlines()]
+    if path.suffix == ".skops":  # names and references are addresses in memory: the arrays are what there is to compare
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return sorted(hashlib.sha256(archive.read(n)).hexdigest() for n in archive.namelist() if n.endswith(".npy"))
+    return hashlib.sha256(content).hexdigest()
+
+
+def _without_times(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_times(held) for key, held in value.items() if key not in VOLATILE}
+    return [_without_times(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="session")
+def tree() -> Callable[[Path], dict[str, object]]:
+    """Every file and folder below one, with what lasts of its content: bytes, but for times and memory addresses."""
+
+    def found(root: Path) -> dict[str, object]:
+        paths = sorted(root.rglob("*"))
+        return {str(path.relative_to(root)): None if path.is_dir() else _lasting(path) for path in paths}
+
+    return found
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """A bucket on a server of this process; its endpoint and credentials are in the environment."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "id")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_REGION", "us-east-1")
+        with urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/clips", method="PUT")):
+            pass
+        yield "clips"
+    server.stop()

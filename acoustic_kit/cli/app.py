@@ -145,11 +145,16 @@ def folder_of(ctx: typer.Context) -> Path:
     return found.folder
 
 
-def workspace_of(ctx: typer.Context) -> Workspace:
-    """The workspace that the command works in."""
+def workspace_of(ctx: typer.Context, *, with_runs: bool = False) -> Workspace:
+    """The workspace that the command works in; `with_runs`, where they lie on S3, as they are there now."""
     from acoustic_kit.workspace import Workspace
 
-    return Workspace.find(folder_of(ctx))
+    workspace = Workspace.find(folder_of(ctx))
+    if with_runs:
+        from acoustic_kit import remote_runs
+
+        remote_runs.pull(workspace)
+    return workspace
 
 
 def main() -> None:

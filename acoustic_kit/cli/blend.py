@@ -52,12 +52,12 @@ def blend(
     from acoustic_kit.ensemble import blend_runs, rebuild
 
     if from_ is not None:
-        written = rebuild(workspace_of(ctx), from_, name)
+        written = rebuild(workspace_of(ctx, with_runs=True), from_, name)
         typer.echo(f"Wrote {shown(written)} again, the same bytes.")
         return
     with progress() as bar:
         result = blend_runs(
-            workspace_of(ctx),
+            workspace_of(ctx, with_runs=True),
             top=top,
             metric=metric,
             method=method,

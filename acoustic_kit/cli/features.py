@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,8 +14,9 @@ from acoustic_kit.cli.app import workspace_of
 from acoustic_kit.cli.console import Json, duration, inline_picture, print_json, print_table, progress, say, size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from acoustic_kit.cluster import Cluster
     from acoustic_kit.features import BuildReport
     from acoustic_kit.workspace import Workspace
     from acoustic_store import StoredFeature
@@ -31,6 +33,10 @@ Built = Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Na
 Workers = Annotated[
     int, typer.Option(min=0, help="Worker processes; 0 computes in this one.", show_default="all cores")
 ]
+OnCluster = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="ADDRESS", help="Compute on the workers of a Dask scheduler, tcp://host:8786."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +51,22 @@ def all_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def cluster_at(address: str | None, workers: int | None) -> Iterator[Cluster | None]:
+    """A connection to the cluster that `--cluster` names, or None without it."""
+    if address is None:
+        yield None
+        return
+    from acoustic_kit.cluster import connect
+    from acoustic_kit.errors import UsageError
+
+    if workers is not None:
+        raise UsageError("--workers counts processes of this machine; with --cluster, the cluster's workers compute.")
+    with connect(address) as cluster:
+        say(f"Cluster {address}: {cluster.summary()}.")
+        yield cluster
+
+
 @commands.command(epilog="Example: akit features build stats logmel --workers 4")
 def build(
     ctx: typer.Context,
@@ -56,6 +78,11 @@ def build(
         Literal["skip", "fail", "silence"],
         typer.Option(help="A clip that cannot be decoded: record it and go on, stop, or take it for silence."),
     ] = "skip",
+    device: Annotated[
+        str,
+        typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:1, for features that have a GPU form."),
+    ] = "auto",
+    cluster: OnCluster = None,
 ) -> None:
     """Build features for all clips.
 
@@ -67,7 +94,7 @@ def build(
 
     workspace = workspace_of(ctx)
     wanted = of_all_folds(workspace, named_features(workspace, names or workspace.config.features))
-    with progress() as bar:
+    with cluster_at(cluster, workers) as machines, progress() as bar:
         reports = build_features(
             workspace.manifest,
             workspace.data_root,
@@ -76,9 +103,12 @@ def build(
             workers=all_cores() if workers is None else workers,
             on_error=on_error,
             on_progress=lambda feature, done, total: bar(feature.key, done, total),
+            device=device,
+            cluster=machines,
         )
     workspace.remember_features(names or ())
     _print_reports(workspace, reports)
+    _say_where(reports, device)
     if on_error == "fail" and any(report.failures for report in reports):
         raise AkitError("Some clips failed in an earlier build. Mend or remove their files, or use --on-error skip.")
 
@@ -99,6 +129,17 @@ def _print_reports(workspace: Workspace, reports: Sequence[BuildReport]) -> None
     columns = ["feature", "built", "held", "failed", "size", "time", "clips/s", "read", "compute", "write"]
     print_table(columns, rows, right=columns[1:])
     say_failures(reports)
+
+
+def _say_where(reports: Sequence[BuildReport], device: str) -> None:
+    """Which features a GPU computed, and which ones have no form for it; nothing where none was meant."""
+    built = [report for report in reports if report.built and report.feature.source is not None]
+    on_gpu = [report.feature.name for report in built if report.gpu]
+    on_cpu = [report.feature.name for report in built if not report.feature.has_device_form]
+    if on_gpu:
+        say(f"Computed on {next(report.gpu for report in built if report.gpu)}: {', '.join(on_gpu)}.")
+    if on_cpu and (on_gpu or device.startswith("cuda")):
+        say(f"Computed on the CPU, as they have no form for a GPU: {', '.join(on_cpu)}.")
 
 
 def say_failures(reports: Sequence[BuildReport], limit: int = 10) -> None:
@@ -240,7 +281,7 @@ def prune(
     """Delete what neither akit.toml nor a run refers to, and the clips that newer ones have replaced."""
     from acoustic_kit.wanted import unused_keys
 
-    workspace = workspace_of(ctx)
+    workspace = workspace_of(ctx, with_runs=True)
     store, unused = workspace.store(), unused_keys(workspace)
     print_table(
         ["feature", "clips", "size", "parameters"],

@@ -6,11 +6,12 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from acoustic_kit.cli.app import folder_of
+from acoustic_kit.cli.compute import Device, Precision, compute_of
 from acoustic_kit.cli.console import progress, say, shown
 from acoustic_kit.cli.features import all_cores
 from acoustic_kit.cli.recipes import Workers
@@ -50,7 +51,8 @@ def predict(
         typer.Option(exists=True, file_okay=False, help="The folder of a pretrained model that computes features."),
     ] = None,
     workers: Workers = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks predict.")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Predict new clips.
 
@@ -61,7 +63,7 @@ def predict(
     from acoustic_kit.prediction.output import write_predictions
     from acoustic_kit.submission import read_template
 
-    clips = clips_at(paths)
+    compute, clips = compute_of(device, precision), clips_at(paths)
     predictor = open_predictor(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
     form = None if template is None else read_template(template, predictor.classes)
     if form is not None:
@@ -73,7 +75,7 @@ def predict(
                 clips,
                 table=table,
                 workers=all_cores() if workers is None else workers,
-                device=device,
+                compute=compute,
                 on_progress=bar,
             )
     except KeyboardInterrupt:

@@ -9,22 +9,25 @@ import textwrap
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
 from acoustic_kit.cli.app import folder_of, workspace_of
+from acoustic_kit.cli.compute import Device, Devices, Precision, compute_of, one_voice
 from acoustic_kit.cli.console import Json, duration, listed, print_json, print_table, progress, say, shown
-from acoustic_kit.cli.features import all_cores, say_failures
+from acoustic_kit.cli.features import OnCluster, all_cores, cluster_at, say_failures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from acoustic_kit.cli.console import OnProgress
+    from acoustic_kit.cluster import Cluster
+    from acoustic_kit.cluster.folds import Wanted
+    from acoustic_kit.compute import Compute
     from acoustic_kit.job import RunEvents
     from acoustic_kit.recipe import Recipe
     from acoustic_kit.runs import Run
-    from acoustic_kit.tuning import TuneEvents, TuneResult
     from acoustic_kit.workspace import Workspace
     from acoustic_kit.write_up import Compared
 
@@ -35,7 +38,6 @@ Assignments = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes for features (default: one a core).")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where torch recipes train.")]
 _LABEL = re.compile(r"(Source|Published|Differs)\b[^:]*:")
 commands = typer.Typer(no_args_is_help=True, help="Recipes: one file a documented solution.")
 
@@ -53,7 +55,7 @@ def _workspace_recipes(ctx: typer.Context) -> Path | None:
     return workspace.recipes_path if workspace else None
 
 
-def _say_what_runs(ctx: typer.Context, names: list[str]) -> None:
+def say_what_runs(ctx: typer.Context, names: list[str]) -> None:
     """Remind of what a recipe is where its file is neither installed nor of this workspace."""
     from acoustic_kit.recipe import recipe_folders
 
@@ -114,7 +116,7 @@ def show(
     from acoustic_kit.recipe import load_recipe
     from acoustic_kit.write_up import compare
 
-    _say_what_runs(ctx, [name])
+    say_what_runs(ctx, [name])
     recipe = load_recipe(name, _workspace_recipes(ctx))
     settings = compare(recipe)
     if as_json:
@@ -193,6 +195,9 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what there is of this run.")] = False,
     workers: Workers = None,
     device: Device = "auto",
+    precision: Precision = "auto",
+    devices: Devices = None,
+    cluster: OnCluster = None,
 ) -> None:
     """Train recipes on the folds.
 
@@ -200,37 +205,66 @@ def run(
     """
     from acoustic_kit.errors import UsageError
     from acoustic_kit.recipe import match_recipes, read_assignments
-    from acoustic_kit.runner import run_recipe
 
     if full and folds:
         raise UsageError("--full trains one model on all clips; it does not go with --folds.")
+    compute = compute_of(device, precision, devices)
     workspace = workspace_of(ctx)
-    seeds = _integers(seed)
-    _say_what_runs(ctx, names)
-    recipes = match_recipes(names, workspace.recipes_path)
-    given = read_assignments(assignments or ())
-    _warn_of_leaks(workspace)
-    for recipe, settings in [(recipe, recipe.settings(given, fast=fast)) for recipe in recipes]:
-        for one_seed in seeds:
-            with progress() as bar:
-                made, trained = run_recipe(
-                    workspace,
-                    recipe,
-                    settings,
-                    folds=None if folds is None else listed("--folds", folds),
-                    full=full,
-                    fast=fast,
-                    seed=one_seed,
-                    note=note,
-                    fresh=fresh,
-                    workers=all_cores() if workers is None else workers,
-                    device=device,
-                    events=_events(bar),
-                )
+    with one_voice(compute):
+        say_what_runs(ctx, names)
+        recipes = match_recipes(names, workspace.recipes_path)
+        given = read_assignments(assignments or ())
+        warn_of_leaks(workspace)
+        runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _integers(seed)]
+        asked: _Asked = {
+            "folds": None if folds is None else listed("--folds", folds),
+            "full": full,
+            "fast": fast,
+            "note": note,
+            "fresh": fresh,
+            "compute": compute,
+        }
+        with cluster_at(cluster, workers) as machines:
+            if machines is None:
+                _run_here(workspace, runs, all_cores() if workers is None else workers, asked)
+            else:
+                _run_on_cluster(workspace, runs, machines, asked)
+
+
+class _Asked(TypedDict):
+    """What the command line says of every run."""
+
+    folds: list[str] | None
+    full: bool
+    fast: bool
+    note: str
+    fresh: bool
+    compute: Compute
+
+
+def _run_here(workspace: Workspace, runs: Sequence[Wanted], workers: int, asked: _Asked) -> None:
+    from acoustic_kit.runner import run_recipe
+
+    for recipe, settings, seed in runs:
+        with progress() as bar:
+            made, trained = run_recipe(
+                workspace, recipe, settings, seed=seed, workers=workers, events=_events(bar), **asked
+            )
+        if asked["compute"].is_first:
             _print_run(workspace, made, trained)
 
 
-def _warn_of_leaks(workspace: Workspace) -> None:
+def _run_on_cluster(workspace: Workspace, runs: Sequence[Wanted], machines: Cluster, asked: _Asked) -> None:
+    from acoustic_kit.cluster.folds import run_on_cluster
+
+    with progress() as bar:
+        found = run_on_cluster(workspace, runs, machines, **asked, events=_events(bar, at_once=True))
+    for made, trained in found:
+        _print_run(workspace, made, trained)
+
+
+def warn_of_leaks(workspace: Workspace) -> None:
+    """Say where folds divide what belongs together."""
     from acoustic_kit.datasets import leak_warning
 
     if warning := leak_warning(workspace.manifest):
@@ -246,7 +280,13 @@ def _integers(text: str) -> list[int]:
         raise UsageError(f"--seed {text}: write whole numbers, separated by commas.") from None
 
 
-def _events(bar: OnProgress) -> RunEvents:
+def say_start(compute: str) -> None:
+    """Say on what networks are trained."""
+    say(f"Training on {compute}.")
+
+
+def _events(bar: OnProgress, at_once: bool = False) -> RunEvents:
+    """What a run's bars show; where folds are trained `at_once`, without a guess at the time."""
     from acoustic_kit.job import RunEvents
 
     began = time.monotonic()
@@ -259,13 +299,14 @@ def _events(bar: OnProgress) -> RunEvents:
 
     def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         shown_figures = "  ".join(f"{name.removeprefix('valid_')} {value:.4f}" for name, value in figures.items())
-        if done == 1:
+        if done == 1 and not at_once:
             expected = (time.monotonic() - began) * total * folds_to_do
             folds = "the fold" if folds_to_do == 1 else f"the {folds_to_do} folds"
             say(f"Stage {stage} takes about {duration(expected)} for {folds} to train.")
         bar(f"fold {fold}, {stage}", done, total, shown_figures)
 
     return RunEvents(
+        on_start=say_start,
         on_build=lambda feature, done, total: bar(feature.name, done, total),
         on_built=say_failures,
         on_fold=on_fold,
@@ -282,10 +323,10 @@ def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
     config = workspace.config
     standing = leaderboard([run], workspace.manifest, list(config.classes), config.task, config.metric)[0]
     rows: list[tuple[object, ...]] = [
-        (fold, done.trained_on, duration(done.seconds), _number(standing.fold_scores.get(fold)))
+        (fold, done.trained_on, duration(done.seconds), number(standing.fold_scores.get(fold)))
         for fold, done in run.done.items()
     ]
-    rows.append(("all", "", duration(run.seconds), _number(standing.score)))
+    rows.append(("all", "", duration(run.seconds), number(standing.score)))
     print_table(
         ["fold", "training clips", "time", config.metric], rows, right=["training clips", "time", config.metric]
     )
@@ -296,105 +337,6 @@ def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
         say(f"Folds still to train: {', '.join(run.missing_folds)}.")
 
 
-def _number(score: float | None) -> str:
+def number(score: float | None) -> str:
+    """A score in a table."""
     return "" if score is None else f"{score:.4f}"
-
-
-@commands.command(epilog="Example: akit recipe tune stats_pca_linear --trials 30")
-def tune(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="A recipe's name or file; it needs a search(trial).")],
-    trials: Annotated[int, typer.Option(min=1, help="Trials in all, with those of earlier calls.")] = 50,
-    assignments: Assignments = None,
-    folds: Annotated[
-        str | None, typer.Option(metavar="1,2,3", help="The last is kept out, the others choose (default: all).")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the search and of the training.")] = 0,
-    fast: Annotated[bool, typer.Option("--fast", help="The recipe's small form, for trying things.")] = False,
-    workers: Workers = None,
-    device: Device = "auto",
-) -> None:
-    """Search the recipe's own search space.
-
-    One fold is kept out of the search and says what the best settings are worth. A stopped search goes on where it was;
-    with more --trials, it goes further.
-    """
-    from acoustic_kit.recipe import load_recipe, read_assignments
-    from acoustic_kit.tuning import tune_recipe
-
-    workspace = workspace_of(ctx)
-    _say_what_runs(ctx, [name])
-    recipe = load_recipe(name, workspace.recipes_path)
-    _warn_of_leaks(workspace)
-    with progress() as bar:
-        result = tune_recipe(
-            workspace,
-            recipe,
-            read_assignments(assignments or ()),
-            n_trials=trials,
-            folds=None if folds is None else listed("--folds", folds),
-            fast=fast,
-            seed=seed,
-            workers=all_cores() if workers is None else workers,
-            device=device,
-            events=_tune_events(bar),
-        )
-    _print_tuning(result, name)
-
-
-def _tune_events(bar: OnProgress) -> TuneEvents:
-    from acoustic_kit.tuning import TuneEvents
-
-    trials, best = (0, 1), ""
-
-    def on_trial(done: int, total: int, score: float | None) -> None:
-        nonlocal trials, best
-        trials, best = (done, total), "" if score is None else f"best {score:.4f}"
-        bar("trials", *trials, best)
-
-    def on_fold(done: int, total: int) -> None:
-        bar("trials", *trials, f"{best}  folds {done}/{total}".strip())
-
-    def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        bar("trials", *trials, f"{best}  fold {fold}, {stage}, epoch {done} of {total}".strip())
-
-    return TuneEvents(
-        on_build=lambda feature, done, total: bar(feature.name, done, total),
-        on_built=say_failures,
-        on_fold=on_fold,
-        on_epoch=on_epoch,
-        on_trial=on_trial,
-        on_failure=lambda number, reason: say(f"Trial {number} failed: {reason}"),
-    )
-
-
-def _print_tuning(result: TuneResult, name: str) -> None:
-    counts = {state: sum(t.state == state for t in result.trials) for state in ("done", "pruned", "failed")}
-    say(f"{len(result.trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n) + ".")
-    best = [trial for trial in result.trials if trial.state == "done"][:10]
-    rows = [(t.number, _number(t.score), "  ".join(map(_short, t.settings))) for t in best]
-    print_table(["trial", result.metric, "settings"], rows, right=["trial", result.metric])
-    searched = ", ".join(result.searched)
-    typer.echo("")
-    print_table(
-        ["the best settings", result.metric],
-        [
-            (f"on folds {searched}, which chose them", _number(result.best.score)),
-            (f"on fold {result.kept_out}, which was kept out", _number(result.kept_out_score)),
-        ],
-        right=[result.metric],
-    )
-    typer.echo(f"\nBelieve the second: the first is the highest of {len(result.trials)}, and flatters.")
-    for why in result.optimistic:
-        typer.echo(f"Optimistic all the same: {why}.")
-    typer.echo(f"Wrote {shown(result.settings_path)}. To run them on all folds:")
-    typer.echo(f"  akit recipe run {name} --set @{shown(result.settings_path)}")
-
-
-def _short(assignment: str) -> str:
-    """An assignment with its number in four digits, for a table."""
-    key, _, value = assignment.partition("=")
-    try:
-        return f"{key}={float(value):.4g}"
-    except ValueError:
-        return assignment

@@ -37,7 +37,7 @@ def report(
 
     from acoustic_kit.report import write_report
 
-    path = write_report(workspace_of(ctx), names or (), out)
+    path = write_report(workspace_of(ctx, with_runs=True), names or (), out)
     typer.echo(f"Wrote {shown(path)} ({size(path.stat().st_size)}).")
     if open_:
         webbrowser.open(path.resolve().as_uri())

@@ -37,7 +37,7 @@ def list_(
     from acoustic_kit.metrics import validate_metric
     from acoustic_kit.runs import list_runs
 
-    workspace = workspace_of(ctx)
+    workspace = workspace_of(ctx, with_runs=True)
     metric = metric or workspace.config.metric
     validate_metric(metric, workspace.config.task)
     together = Together(workspace, metric)
@@ -133,7 +133,7 @@ def show(
     """One run: what produced it, and how it scores."""
     from acoustic_kit.runs import find_run, open_run
 
-    found = open_run(find_run(workspace_of(ctx).runs_path, run))
+    found = open_run(find_run(workspace_of(ctx, with_runs=True).runs_path, run))
     record = found.record
     if as_json:
         folds = {fold: done.model_dump(mode="json") for fold, done in found.done.items()}
@@ -150,9 +150,7 @@ def show(
     rows += [("folds missing", ", ".join(found.missing_folds) or None)]
     rows += [("optimistic", why) for why in found.optimistic]
     rows += [("note", note) for note in found.notes]
-    rows += [
-        ("device", device) for device in sorted({f"{done.device}, {done.precision}" for done in found.done.values()})
-    ]
+    rows += [("device", compute) for compute in found.compute]
     rows += [("imported", f"{file}, sha256 {digest[:16]}…") for file, digest in record.imported.items()]
     rows += [("versions", ", ".join(f"{package} {version}" for package, version in record.versions.items()))]
     print_table(["", "value"], [row for row in rows if row[1] is not None])
@@ -174,6 +172,7 @@ def import_(
 
     A table has an id column and one probability column a class. Without --oof a run is blended only by name.
     """
+    from acoustic_kit import remote_runs
     from acoustic_kit.errors import UsageError
     from acoustic_kit.imported import import_run
 
@@ -183,6 +182,8 @@ def import_(
     alone: list[Path | None] = [None]  # --oof without a FILE
     for file in files or alone:
         run = import_run(workspace, file, oof, ids=ids, oof_ids=oof_ids, name=name, note=note)
+        if remote := remote_runs.of_workspace(workspace):
+            remote.push(run.name)
         scores = ", ".join(f"{metric} {value:.4f}" for metric, value in run.record.metrics.items())
         say(f"Imported {run.name}: {scores or 'without out-of-fold predictions, so it is blended only by name'}.")
 
@@ -193,9 +194,13 @@ def rm(
     run: Annotated[list[str], typer.Argument(help="Names of runs.")],
 ) -> None:
     """Delete runs: their models, predictions and records."""
+    from acoustic_kit import remote_runs
     from acoustic_kit.runs import find_run, remove_run
 
-    workspace = workspace_of(ctx)
+    workspace = workspace_of(ctx, with_runs=True)
+    remote = remote_runs.of_workspace(workspace)
     for path in [find_run(workspace.runs_path, name) for name in run]:
+        if remote is not None:
+            remote.remove(path.name)
         remove_run(path)
         say(f"Deleted {path.name}.")

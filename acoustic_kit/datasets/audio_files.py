@@ -1,14 +1,19 @@
-"""Which files of a folder are clips, and which of them a table means."""
+"""Which files of a folder are clips, which of them a table means, and where a clip lies: in a folder, or on S3."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from acoustic_kit.errors import AkitError
+
+if TYPE_CHECKING:
+    from acoustic_store.files import Files
 
 # fmt: off
 # What libsndfile reads, and soundfile with it.
@@ -53,6 +58,47 @@ def safe_path(text: str, where: str) -> str:
     if path.startswith("/") or re.match(r"[A-Za-z]:/", path) or ".." in path.split("/") or "\0" in path:
         raise AkitError(f"{where}: the path {text!r} leaves the data set; only paths inside its folder are read.")
     return PurePosixPath(path).as_posix()
+
+
+def clip_place(root: Path | str, path: str) -> Path | str:
+    """Where a clip of the manifest lies: the file below a folder, or the URL below an `s3://bucket/path`."""
+    return root / path if isinstance(root, Path) else f"{root.rstrip('/')}/{path}"
+
+
+def is_object(place: Path | str) -> bool:
+    """Whether it is the URL of an object, and no file."""
+    return isinstance(place, str) and place.startswith("s3://")
+
+
+def is_readable(place: Path | str) -> bool:
+    """Whether a clip is there and may be read. Raises acoustic_store.StoreError where the storage does not answer."""
+    if not is_object(place):
+        return os.access(place, os.R_OK)
+    files, name = _object(str(place))
+    try:
+        return files.size(name) >= 0
+    except FileNotFoundError:
+        return False
+
+
+def audio_source(place: Path | str) -> Path | io.BytesIO:
+    """What soundfile opens: the path of a file, which need not be there, or the bytes of an object.
+
+    Raises FileNotFoundError for an object that is not there, acoustic_store.StoreError where the storage does not
+    answer.
+    """
+    if not is_object(place):
+        return Path(place)
+    files, name = _object(str(place))
+    return io.BytesIO(files.read(name))
+
+
+def _object(url: str) -> tuple[Files, str]:
+    """The folder and the name of an object."""
+    from acoustic_store.files import open_files
+
+    folder, _, name = url.rpartition("/")
+    return open_files(folder), name
 
 
 def require_files(table: Path, there: dict[str, bool], hint: str = "") -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features.ast_input import AstInput
-from acoustic_kit.features.feature import Feature
+from acoustic_kit.features.feature import Feature, StoredClip
 from acoustic_kit.weights import AST_NAME, CONFIG, TENSORS, Weights, ast_settings, find_weights, load_ast
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import ASTModel
 
+AT_ONCE = 32  # clips that a GPU is given
 LOCAL = "local folder"  # what the store says instead of a path on one machine
 
 
@@ -26,9 +27,8 @@ LOCAL = "local folder"  # what the store says instead of a path on one machine
 class Ast(Feature):
     """Embeddings of the Audio Spectrogram Transformer, as ``transformers.ASTModel`` computes them.
 
-    They are computed in batches, on a GPU where there is one. The key holds digests of the weights, so that the same
-    weights in another folder give the same key, and other weights another; for a name on the hub it also holds that
-    name and the commit.
+    They are computed in batches. The key holds digests of the weights, so that the same weights in another folder give
+    the same key, and other weights another; for a name on the hub it also holds that name and the commit.
 
     Parameters
     ----------
@@ -42,8 +42,9 @@ class Ast(Feature):
 
     name: ClassVar[str] = "ast"
     version: ClassVar[int] = 1
-    batch_size: ClassVar[int] = 8  # for GPUs; on a CPU a clip takes as long in any batch
+    batch_size: ClassVar[int] = 8  # on a CPU a clip takes as long in any batch
     uses_all_cores: ClassVar[bool] = True
+    has_device_form: ClassVar[bool] = True
 
     input: AstInput = field(default_factory=AstInput)
     weights: str = AST_NAME
@@ -97,14 +98,28 @@ class Ast(Feature):
         """
         import torch
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return self._embedded(torch.device("cpu"), sources)
+
+    def compute_on(self, device: torch.device, sources: Sequence[StoredClip]) -> list[np.ndarray]:
+        """As `compute_batch` on the CPU, to 1e-3 in float32."""
+        from acoustic_kit.features.on_device import as_fits, as_float
+
+        inputs = [as_float(source) for source in sources]
+        found = []
+        for start in range(0, len(inputs), AT_ONCE):
+            found += as_fits(partial(self._embedded, device), inputs[start : start + AT_ONCE], self.compute)
+        return found
+
+    def _embedded(self, device: torch.device, sources: Sequence[np.ndarray]) -> list[np.ndarray]:
+        import torch
+
+        from acoustic_kit.nn.exact import exact_products
+
         weights = self._weights()
         model = _model(weights, weights.digests()[TENSORS], device)
         batch = torch.from_numpy(np.stack(sources)).to(device)
-        half = self.precision == "bfloat16"
-        # By itself cuDNN rounds the patches' convolution to ten bits of mantissa.
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with torch.inference_mode(), exact, torch.autocast(device.type, torch.bfloat16, enabled=half):
+        half = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        with torch.inference_mode(), exact_products(device), half:
             made = model(batch)
         embeddings = made.pooler_output if self.output == "pooled" else made.last_hidden_state
         return list(embeddings.float().cpu().numpy())

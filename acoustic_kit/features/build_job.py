@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 SILENCED = "+silence"  # ends the fingerprint of a clip that could not be decoded and was made silent on request
 LEFT_OUT = "+left out"  # likewise of one on which worker processes died, so that the next build tries it again
+N_REQUESTS = 16  # to object storage at a time
+NOTHING: Mapping[str, Future[Any]] = MappingProxyType({})
 SILENT_RATE = 44100  # Hz; a clip that is made silent is one second long
 
 
@@ -42,9 +46,15 @@ class Job:
 
     parts: tuple[tuple[Feature, Block], ...]
     store_url: str
-    paths: Mapping[str, Path]  # of its clips' files
+    paths: Mapping[str, Path | str]  # of its clips' files; URLs where they lie on S3
     stop_on_failure: bool
     left_out: Mapping[str, str] = field(default_factory=dict)  # clips that are not to be computed, and why
+    device: str = "cpu"  # what `gpu` knows, for features that have a form for it
+
+    @property
+    def feature(self) -> Feature:
+        """The first feature, or the only one."""
+        return self.parts[0][0]
 
     @property
     def clips(self) -> tuple[tuple[str, str], ...]:
@@ -53,27 +63,31 @@ class Job:
 
     def without(self, id: str, reason: str) -> Job:
         """The job with a failure in place of one clip."""
+        return replace(self.tried_again({id}), left_out={**self.left_out, id: reason})
+
+    def tried_again(self, ids: Collection[str]) -> Job:
+        """The job whose clips of these ids the next build computes anew, as processes died on their sources."""
 
         def marked(block: Block) -> Block:
-            return replace(block, clips=tuple((i, f + LEFT_OUT if i == id else f) for i, f in block.clips))
+            return replace(block, clips=tuple((i, f + LEFT_OUT if i in ids else f) for i, f in block.clips))
 
-        parts = tuple((feature, marked(block)) for feature, block in self.parts)
-        return replace(self, parts=parts, left_out={**self.left_out, id: reason})
+        return replace(self, parts=tuple((feature, marked(block)) for feature, block in self.parts))
 
     def run(self, on_clip: Callable[[int], None] = lambda _: None) -> Stages:
         """Compute and commit the blocks. Each source is read once. `on_clip` hears the number of each as it begins."""
         read = compute = write = 0.0
         clock = time.perf_counter
         with ExitStack() as stack:
+            fetched = stack.enter_context(self._fetching())
             writers = [stack.enter_context(block.open()) for _, block in self.parts]
-            size = self.parts[0][0].batch_size
+            size = self.feature.batch_size if self._gpu is None else len(self.clips)
             for start in range(0, len(self.clips), size):
                 clips = self.clips[start : start + size]
                 began = clock()
                 sources = []
                 for number, clip in enumerate(clips, start):
                     on_clip(number)
-                    sources.append(self._source(*clip))
+                    sources.append(self._source(*clip, fetched))
                 read += clock() - began
                 for (feature, _), writer in zip(self.parts, writers, strict=True):
                     began = clock()
@@ -85,33 +99,93 @@ class Job:
             began = clock()
         return Stages(read, compute, write + clock() - began)
 
-    def _source(self, id: str, fingerprint: str) -> Any:
+    def try_clip(self, clip: tuple[str, str]) -> None:
+        """Compute one clip and keep nothing: to find the clip on which processes die."""
+        source = self._source(*clip)
+        for feature, _ in self.parts:
+            self._rows(feature, [clip], [source])
+
+    def read(self) -> list[Any]:
+        """The sources of a feature's clips, or failures; `compute` and `write` take it from there, as `run` does."""
+        with self._fetching() as fetched:
+            return [self._source(*clip, fetched) for clip in self.clips]
+
+    def compute(self, sources: Sequence[Any]) -> list[Any]:
+        """The feature of all its clips, or failures."""
+        return self._rows(self.feature, self.clips, sources)
+
+    def write(self, rows: Sequence[Any]) -> None:
+        """Commit the block of the feature."""
+        self.parts[0][1].write(rows)
+
+    @property
+    def _gpu(self) -> str | None:
+        """Where torch is to compute the feature; None is the CPU, without torch."""
+        from acoustic_kit.features import device_jobs
+
+        return device_jobs.gpu(self.device) if self.feature.has_device_form else None
+
+    @contextmanager
+    def _fetching(self) -> Iterator[Mapping[str, Future[Any]]]:
+        """What comes from object storage, by clip, many at a time: each answer takes long, however small it is."""
+        from acoustic_kit.features.wave import fetch
+
+        source = self.feature.source
+        if "://" not in (self.store_url if source else str(self.paths[self.clips[0][0]])):
+            yield NOTHING
+            return
+        if source is not None:
+            _stored(self.store_url, source.key)  # opened once, not by each thread
+        read = partial(self._stored_source, source.key) if source else lambda id: fetch(self.paths[id])
+        wanted = [id for id, f in self.clips if id not in self.left_out and not f.endswith(SILENCED)]
+        pool = ThreadPoolExecutor(N_REQUESTS)
+        try:
+            yield {id: pool.submit(read, id) for id in wanted}
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _stored_source(self, key: str, id: str) -> Any:
+        """What the source feature has of a clip: its array, for a GPU as it is stored, or a Failure."""
+        stored = _stored(self.store_url, key)
+        if id not in stored:
+            return stored.failures[id]
+        return stored.read(id) if self._gpu is None else stored.stored(id)
+
+    def _source(self, id: str, fingerprint: str, fetched: Mapping[str, Future[Any]] = NOTHING) -> Any:
         """The decoded file, or the source feature's array; or a Failure."""
         from acoustic_kit.features.wave import Sound, decode
 
         if id in self.left_out:
             return self._guarded(id, partial(_leave_out, self.left_out[id]))
-        source = self.parts[0][0].source
+        source = self.feature.source
         if source is not None:
-            stored = _stored(self.store_url, source.key)
-            return stored.read(id) if id in stored else stored.failures[id]
+            return fetched[id].result() if id in fetched else self._stored_source(source.key, id)
         if fingerprint.endswith(SILENCED):
             return Sound(np.zeros(SILENT_RATE, np.float32), SILENT_RATE)
-        return self._guarded(id, partial(decode, self.paths[id]))
+        return self._guarded(id, lambda: decode(fetched[id].result() if id in fetched else self.paths[id]))
 
     def _rows(self, feature: Feature, clips: Sequence[tuple[str, str]], sources: Sequence[Any]) -> list:
         """The feature of each clip, or a Failure."""
         from acoustic_store import Failure
 
+        compute: Callable[[list[Any]], list[Any]] = feature.compute_batch
+        if (device := self._gpu) is not None:
+            import torch
+
+            compute = partial(feature.compute_on, torch.device(device))
         rows = list(sources)
         good = [i for i, source in enumerate(sources) if not isinstance(source, Failure)]
         try:
-            computed = feature.compute_batch([sources[i] for i in good]) if good else []
+            computed = compute([sources[i] for i in good]) if good else []
         except AkitError:  # of one of them: each by itself
-            computed = [self._guarded(clips[i][0], partial(feature.compute, sources[i])) for i in good]
+            computed = [row for i in good for row in self._alone(clips[i][0], partial(compute, [sources[i]]))]
         for i, row in zip(good, computed, strict=True):
             rows[i] = row
         return rows
+
+    def _alone(self, id: str, compute: Callable[[], list[Any]]) -> list[Any]:
+        found = self._guarded(id, compute)
+        return found if isinstance(found, list) else [found]
 
     def _guarded(self, id: str, work: Callable[[], Any]) -> Any:
         """What `work` gives; a Failure where it cannot, unless the build is to stop."""

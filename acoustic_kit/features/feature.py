@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
+
     from acoustic_store import FeatureStore
+
+StoredClip = tuple[np.ndarray, np.float32 | None]  # as the store holds it: float32, or int16 and its scale
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Feature:
     version: ClassVar[int]  # raise it when the same parameters give other values
     batch_size: ClassVar[int] = 1  # clips that `compute_batch` is given at once
     uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, which it fills (or a GPU) by itself
+
+    has_device_form: ClassVar[bool] = False  # True: `compute_on` has torch compute it on a GPU
 
     @property
     def source(self) -> Feature | None:
@@ -101,6 +107,13 @@ class Feature:
     def compute_batch(self, sources: Sequence[Any]) -> list[np.ndarray]:
         """The feature of some clips, as many as `batch_size`; for features that compute several faster than one."""
         return [self.compute(source) for source in sources]
+
+    def compute_on(self, device: torch.device, sources: Sequence[StoredClip]) -> list[np.ndarray]:
+        """What `compute_batch` gives of any number of clips, computed by torch on a device, where there is such a form.
+
+        Values differ from the CPU's by rounding; `docs/performance.md` and the tests say by how much.
+        """
+        raise NotImplementedError
 
 
 def key_of(parameters: Mapping[str, Any]) -> str:

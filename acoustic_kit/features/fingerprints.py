@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def fingerprints(manifest: pl.DataFrame, data_root: Path) -> dict[str, str]:
+def fingerprints(manifest: pl.DataFrame, data_root: Path | str) -> dict[str, str]:
     """A digest of each clip's file, by id: the manifest's own while size and time stamp are as it knew them.
 
-    A file that is gone keeps the manifest's digest: what was built from it stays good.
+    A file that is gone keeps the manifest's digest: what was built from it stays good. So do objects on S3, which are
+    not looked at.
     """
+    if isinstance(data_root, str):
+        return dict(manifest.select("id", "content").rows())
     found = {}
     for row in manifest.select("id", "path", "content", "size", "mtime_ns").iter_rows(named=True):
         path = data_root / row["path"]
@@ -33,7 +36,7 @@ def fingerprints(manifest: pl.DataFrame, data_root: Path) -> dict[str, str]:
 
 
 def for_folds(
-    features: Sequence[Feature], manifest: pl.DataFrame, data_root: Path, folds: Sequence[str]
+    features: Sequence[Feature], manifest: pl.DataFrame, data_root: Path | str, folds: Sequence[str]
 ) -> dict[str, list[Feature]]:
     """The features as the models of each fold read them: those that learn are fitted on what the fold trains on."""
     if all(type(f).for_fold is Feature.for_fold for f in features):  # none learns: no need to look at the files

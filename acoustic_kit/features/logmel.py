@@ -1,15 +1,24 @@
 """``logmel``: the mel spectrogram, in decibels or as it is."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from acoustic_kit.errors import UsageError
-from acoustic_kit.features.feature import Feature
+from acoustic_kit.features.feature import Feature, StoredClip
 from acoustic_kit.features.filterbanks import MelScale, mel_filters
 from acoustic_kit.features.wave import Wave
+
+if TYPE_CHECKING:
+    import torch
+
+    from acoustic_kit.nn.logmel import MelSpectrogram
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class LogMel(Feature):
 
     name: ClassVar[str] = "logmel"
     version: ClassVar[int] = 1
+    has_device_form: ClassVar[bool] = True
 
     wave: Wave = field(default_factory=Wave)
     n_fft: int = 2048
@@ -79,6 +89,33 @@ class LogMel(Feature):
         magnitude = self.scale == "magnitude"
         mel = spectrum.mel_spectrogram(source, bank, self.n_fft, self.hop_length, self.pad_mode, magnitude)
         return spectrum.power_to_db(mel, self.top_db) if self.scale == "db" else mel
+
+    def compute_on(self, device: torch.device, sources: Sequence[StoredClip]) -> list[np.ndarray]:
+        """As `compute` on the CPU, to 0.01 dB, or to a millionth of the clip's loudest band where not in decibels.
+
+        Without ``top_db`` the former is 0.1 dB from 80 dB below the loudest on, where a float32 FFT has no digits left.
+        """
+        from acoustic_kit.features.on_device import from_waves
+
+        return from_waves(
+            self,
+            device,
+            sources,
+            _layer(self, device),
+            cells=lambda n: (1 + n // self.hop_length) * self.n_fft,
+            frames=lambda n: 1 + n // self.hop_length,
+        )
+
+
+@lru_cache(maxsize=8)
+def _layer(feature: LogMel, device: torch.device) -> MelSpectrogram:
+    from acoustic_kit.nn.logmel import MelSpectrogram
+
+    f = feature
+    return MelSpectrogram(
+        f.wave.sample_rate, f.n_fft, f.hop_length, f.n_mels, mel_scale=f.mel_scale, fmin=f.fmin, fmax=f.fmax,
+        pad_mode=f.pad_mode, scale=f.scale, top_db=f.top_db,
+    ).to(device)  # fmt: skip
 
 
 def check_frames(n_fft: int, hop_length: int) -> None:

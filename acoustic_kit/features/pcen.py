@@ -1,16 +1,25 @@
 """``pcen``: the mel spectrogram with per-channel energy normalisation, at one or several resolutions."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from acoustic_kit.errors import UsageError
-from acoustic_kit.features.feature import Feature
+from acoustic_kit.features.feature import Feature, StoredClip
 from acoustic_kit.features.filterbanks import MelScale, mel_filters
 from acoustic_kit.features.logmel import check_frames, check_mel
 from acoustic_kit.features.wave import Wave
+
+if TYPE_CHECKING:
+    import torch
+
+    from acoustic_kit.nn.logmel import MelSpectrogram
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Pcen(Feature):
 
     name: ClassVar[str] = "pcen"
     version: ClassVar[int] = 1
+    has_device_form: ClassVar[bool] = True
 
     wave: Wave = field(default_factory=Wave)
     n_fft: tuple[int, ...] = (2048, 1024)
@@ -99,6 +109,16 @@ class Pcen(Feature):
         frames = self.time_constant * self.wave.sample_rate / self.hop_length
         return 2 / (math.sqrt(1 + 4 * frames**2) + 1)
 
+    @property
+    def _units(self) -> tuple[float, float]:
+        """What E, and what is raised to the power, is to be multiplied with.
+
+        Loud samples times 2³¹, squared, would leave float32. So E stays as it is, and the rest is put in its unit:
+        c E / (eps + c M)^gain = c^(1 - gain) E / (eps / c + M)^gain.
+        """
+        c = self.full_scale ** (1 if self.spectrum == "magnitude" else 2)
+        return c, c ** (1 - self.gain)
+
     def compute(self, source: np.ndarray) -> np.ndarray:
         """The PCEN of one wave at each resolution.
 
@@ -119,10 +139,7 @@ class Pcen(Feature):
         from acoustic_kit.features.pcen_kernels import BLOCK, Parameters, pcen
         from acoustic_kit.features.spectrum import mel_spectrogram
 
-        # Loud samples times 2³¹, squared, would leave float32. So E stays as it is, and the rest is put in its unit:
-        # c E / (eps + c M)^gain = c^(1 - gain) E / (eps / c + M)^gain.
-        c = self.full_scale ** (1 if self.spectrum == "magnitude" else 2)
-        outer = c ** (1 - self.gain)
+        c, outer = self._units
         parameters = Parameters(self._b, self.gain, self.bias / outer, self.power, self.eps / c)
         resolutions = []
         for n_fft in self.n_fft:
@@ -134,3 +151,47 @@ class Pcen(Feature):
             pcen(mel, start, parameters, *scratch, mel)
             resolutions.append(mel)
         return np.stack(resolutions) * np.float32(outer**self.power)
+
+    def compute_on(self, device: torch.device, sources: Sequence[StoredClip]) -> list[np.ndarray]:
+        """As `compute` on the CPU, to 1e-4 where ``precision`` is float64.
+
+        In float32 this holds but for what is said of such an FFT above, as the device's rounds otherwise.
+        """
+        import torch
+        from torch import Tensor
+
+        from acoustic_kit.features.on_device import from_waves
+        from acoustic_kit.nn.pcen import pcen
+
+        c, outer = self._units
+        numbers = (self.gain, self.bias / outer, self.power, self._b)
+        gain, bias, power, b = (torch.full((), number, device=device) for number in numbers)
+
+        def compute(waves: Tensor, lengths: Tensor) -> Tensor:
+            channels = []
+            for n_fft in self.n_fft:
+                mel = _layer(self, n_fft, device)(waves, lengths)
+                # The smoother starts at the first frame: one before it, of this energy, is what it starts at.
+                before = mel[..., :1] if self.start == "first" else torch.full_like(mel[..., :1], 1 / c)
+                channels.append(pcen(torch.cat((before, mel), dim=-1), gain, bias, power, b, self.eps / c)[..., 1:])
+            return torch.stack(channels, dim=1) * float(outer**self.power)
+
+        return from_waves(
+            self,
+            device,
+            sources,
+            compute,
+            cells=lambda n: (1 + n // self.hop_length) * max(self.n_fft),
+            frames=lambda n: 1 + n // self.hop_length,
+        )
+
+
+@lru_cache(maxsize=8)
+def _layer(feature: Pcen, n_fft: int, device: torch.device) -> MelSpectrogram:
+    from acoustic_kit.nn.logmel import MelSpectrogram
+
+    f = feature
+    return MelSpectrogram(
+        f.wave.sample_rate, n_fft, f.hop_length, f.n_mels, mel_scale=f.mel_scale, fmin=f.fmin, fmax=f.fmax,
+        pad_mode=f.pad_mode, scale=f.spectrum, precision=f.precision,
+    ).to(device)  # fmt: skip

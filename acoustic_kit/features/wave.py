@@ -1,5 +1,6 @@
 """``wave``: the sound of one clip, mono, at one sample rate, without the silence around it."""
 
+import io
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -104,30 +105,30 @@ class Wave(Feature):
         return wave if self.seconds is None else fit_length(wave, round(self.seconds * self.sample_rate))
 
 
-def decode(path: str | Path) -> Sound:
-    """Decode an audio file; several channels become their mean.
+def decode(path: str | Path | io.BytesIO) -> Sound:
+    """Decode an audio file, an object at ``s3://bucket/key``, or what ``fetch`` made of it; channels become their mean.
 
     Raises
     ------
     AkitError
         The file cannot be decoded, is empty, or holds values that are no sound.
         The message is the reason alone; the caller says which clip it is.
+    acoustic_store.StoreError
+        The object storage does not answer.
 
     """
     import soundfile
 
     from acoustic_kit.datasets.scan import what_libsndfile_says
+    from acoustic_store import StoreError
 
-    if not (path := Path(path)).is_file():
-        raise AkitError(UNREAD[0])
     try:
-        with path.open("rb") as bytes_of_it:
-            if not bytes_of_it.read(1):
-                raise AkitError("the file is empty")
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(path if isinstance(path, io.BytesIO) else fetch(path)) as file:
             if not MIN_RATE <= file.samplerate <= MAX_RATE:
                 raise AkitError(f"its header says {file.samplerate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be read")
             sound = Sound(_read_mono(file), file.samplerate)
+    except StoreError:  # object storage that does not answer is no clip's fault
+        raise
     except soundfile.LibsndfileError as error:
         raise AkitError(f"it cannot be decoded: {what_libsndfile_says(error)}") from error
     except OSError as error:
@@ -138,6 +139,26 @@ def decode(path: str | Path) -> Sound:
         raise AkitError("it cannot be decoded: its header is damaged, or of an unknown format") from error
     check_wave(sound.samples)
     return sound
+
+
+def fetch(path: str | Path) -> Path | io.BytesIO:
+    """What soundfile opens: a path, or the bytes of an object. Raises AkitError where there is nothing."""
+    from acoustic_kit.datasets.audio_files import audio_source
+
+    try:
+        source = audio_source(path)
+    except FileNotFoundError as error:
+        raise AkitError(UNREAD[0]) from error
+    if isinstance(source, io.BytesIO):
+        is_empty = not source.getbuffer()
+    elif source.is_file():
+        with source.open("rb") as file:
+            is_empty = not file.read(1)
+    else:
+        raise AkitError(UNREAD[0])
+    if is_empty:
+        raise AkitError("the file is empty")
+    return source
 
 
 def _read_mono(file: Any) -> np.ndarray:

@@ -15,12 +15,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.build_job import Job, Stages, forget_opened_features
 
 DEATHS_IN_A_ROW = 10  # without a block between them: then it is not for this clip or that
+
+
+class RunsJobs(Protocol):
+    """What a build is computed by: the processes of this machine, or those of a cluster."""
+
+    died_on: dict[str, str]  # clip → how the process ended that was computing it
+
+    def run(self, jobs: Sequence[Job], in_this_process: bool = False) -> Generator[tuple[Job, Stages]]:
+        """Each job as it finishes, without the clips that had to be left out."""
 
 
 @dataclass

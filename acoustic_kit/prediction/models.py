@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
+from acoustic_kit import remote_runs
+from acoustic_kit.compute import Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Feature, feature_from_parameters
 from acoustic_kit.features.ast import LOCAL
@@ -45,14 +47,14 @@ class Member:
         """What the model of a fold reads, able to compute; what learns is another feature for each run and fold."""
         return with_learnt(self.run.path / "folds" / fold, self.features, f"{self.run.name}/{fold}")
 
-    def model(self, fold: str, device: str) -> Any:
+    def model(self, fold: str, compute: Compute) -> Any:
         """The model of a fold. Raises AkitError where it cannot be read, or does not fit the recipe."""
         record = self.run.record
 
         def build() -> Any:
             return self.recipe.rebuild_model(self.settings, len(record.classes), record.backbone)
 
-        return load_model(self.run.path / "folds" / fold, build, device)
+        return load_model(self.run.path / "folds" / fold, build, compute)
 
     def frequencies(self, fold: str) -> np.ndarray:
         """What a fold's model says of a clip that cannot be read: float64 (classes,)."""
@@ -114,7 +116,7 @@ def open_predictor(
 
     """
     path, workspace = Path(what), Workspace.around(folder)
-    opener = _Opener(workspace.recipes_path if workspace else None, trust, weights, on_note)
+    opener = _Opener(workspace, trust, weights, on_note)
     if path.suffix == ".json" and path.name != RECORD_NAME and path.is_file():
         return _open_blend(path, workspace, opener)
     if path.name == RECORD_NAME:
@@ -125,6 +127,7 @@ def open_predictor(
                 f"{what} is neither a run's folder nor a submission's JSON, and {folder.resolve()} is in no workspace "
                 "that could have a run of this name."
             )
+        remote_runs.pull(workspace)
         path = find_run(workspace.runs_path, str(what))
     member = opener.member(open_run(path))
     if missing := member.run.missing_folds:
@@ -137,6 +140,8 @@ def _open_blend(path: Path, workspace: Workspace | None, opener: _Opener) -> Pre
     from acoustic_kit.blending import Blend
 
     sidecar, here = read_sidecar(path), path.absolute().parent
+    if workspace is not None:
+        remote_runs.pull(workspace)
     places = [here, here / "runs", here.parent / "runs", *([workspace.runs_path] if workspace else [])]
     members = []
     for one in sidecar.runs:
@@ -165,7 +170,7 @@ def _predictor(name: str, members: list[Member], metric: str, blend: Blend | Non
 class _Opener:
     """How runs are opened."""
 
-    workspace_recipes: Path | None
+    workspace: Workspace | None
     trust: bool
     weights: Path | None
     on_note: OnNote
@@ -173,6 +178,8 @@ class _Opener:
     def member(self, run: Run, fold: str | None = None) -> Member:
         """A run, or one fold's model of it, ready to predict."""
         record = run.record
+        if self.workspace is not None and run.path.parent == self.workspace.runs_path:
+            remote_runs.pull(self.workspace, run.name, models=True)
         if record.imported:
             raise AkitError(f"{run.name} was imported: it has predictions, but no models that could make others.")
         folds = [fold] if fold else list(run.done)
@@ -201,7 +208,8 @@ class _Opener:
     def _recipe(self, run: Run) -> Recipe:
         """The installed recipe with the recorded digest, else the run's copy of it, if that is trusted."""
         record, copy = run.record, run.path / "recipe.py"
-        for path in (p for folder in recipe_folders(self.workspace_recipes) for p in sorted(folder.glob("[!_.]*.py"))):
+        folders = recipe_folders(self.workspace.recipes_path if self.workspace else None)
+        for path in (p for folder in folders for p in sorted(folder.glob("[!_.]*.py"))):
             if _digest(path) == record.recipe_sha256:
                 return dataclasses.replace(load_recipe(path), name=record.recipe)
         if not self.trust:

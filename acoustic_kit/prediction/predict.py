@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from acoustic_kit.compute import AUTO, Compute
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import Feature, build_features, with_sources
 from acoustic_kit.fold import Clips
@@ -47,7 +48,7 @@ def predict_clips(
     trust: bool = False,
     weights: Path | None = None,
     workers: int = 0,
-    device: str = "auto",
+    compute: Compute = AUTO,
     on_progress: OnProgress = lambda *_: None,
 ) -> ClipPredictions:
     """The class probabilities of new clips by a trained run or a blend: the mean over fold models, runs blended.
@@ -61,7 +62,7 @@ def predict_clips(
     table : a CSV with what else the recipe looks at: ids or file names, then columns such as `salience`
     trust, weights : see `open_predictor`
     workers : processes that compute features; 0 is this one
-    device : "cpu", "cuda" or "auto", for recipes that train with torch
+    compute : device and precision, for recipes that train with torch
     on_progress : called with what is done, how much, and of how much
 
     Raises UsageError for a run or path that is not there, AkitError for one that cannot be used, or where no clip can
@@ -71,7 +72,7 @@ def predict_clips(
     predictor = run if isinstance(run, Predictor) else open_predictor(run, trust=trust, weights=weights)
     files = clips if isinstance(clips, Mapping) else clips_at([Path(path) for path in clips])
     columns = None if table is None else read_columns(table, list(files))
-    job = _Job(predictor, len(files), workers, device, on_progress)
+    job = _Job(predictor, len(files), workers, compute, on_progress)
     parts, ids = [], list(files)
     for start in range(0, len(ids), SLICE):
         chosen = ids[start : start + SLICE]
@@ -91,7 +92,7 @@ class _Job:
     predictor: Predictor
     n_clips: int
     workers: int
-    device: str
+    compute: Compute
     on_progress: OnProgress
     errors: dict[str, str] = field(default_factory=dict)
     begun: int = 0  # clips of earlier slices
@@ -120,7 +121,9 @@ class _Job:
             self.on_progress(feature.name, self.begun + sum(alike) // len(alike), self.n_clips)
 
         workers = self.workers if len(rows) > BLOCK else 0
-        for report in build_features(rows, Path("/"), store, features, workers=workers, on_progress=on_build):
+        for report in build_features(
+            rows, Path("/"), store, features, workers=workers, on_progress=on_build, device=self.compute.device
+        ):
             self.errors.update({id: reason for id, reason in report.failures.items() if id not in self.errors})
 
     def _mean(
@@ -132,11 +135,13 @@ class _Job:
             stored = {name: store[feature.key] for name, feature in features[fold].items()}
             held = np.array([all(id in feature for feature in stored.values()) for id in rows["id"]], dtype=bool)
             found = np.tile(member.frequencies(fold), (len(rows), 1))
-            model = member.model(fold, self.device) if held.any() else None
+            model = member.model(fold, self.compute) if held.any() else None
             for start in range(0, len(rows), AT_ONCE):
                 part = np.zeros(len(rows), dtype=bool)
                 part[start : start + AT_ONCE] = held[start : start + AT_ONCE]
-                clips = Clips(rows.filter(part), tuple(self.predictor.classes), self.predictor.task, stored)
+                clips = Clips(
+                    rows.filter(part), tuple(self.predictor.classes), self.predictor.task, stored, self.compute
+                )
                 found[part] = checked_predictions(member.recipe, member.settings, model, clips)
                 self.predicted += min(AT_ONCE, len(rows) - start)
                 self.on_progress("predictions", self.predicted, self.n_clips * self.predictor.n_models)

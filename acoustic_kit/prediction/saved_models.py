@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.errors import AkitError
 
 TENSORS, ESTIMATOR = "model.safetensors", "model.skops"
@@ -34,19 +35,19 @@ def check_model(folder: Path, *, trusted: bool, own_types: str) -> None:
         )
 
 
-def load_model(folder: Path, build: Callable[[], Any], device: str) -> Any:
+def load_model(folder: Path, build: Callable[[], Any], compute: Compute) -> Any:
     """The model that the runner stored in a fold's folder, which `check_model` has seen, ready to predict.
 
     Parameters
     ----------
     build : makes the bare network whose tensors are in the folder
-    device : "cpu", "cuda" or "auto", for networks
+    compute : where networks predict
 
     Raises AkitError where it is damaged or does not fit.
 
     """
     if (folder / TENSORS).is_file():
-        return _network(folder / TENSORS, build, device)
+        return _network(folder / TENSORS, build, compute)
     import skops.io
 
     path = folder / ESTIMATOR
@@ -57,7 +58,7 @@ def load_model(folder: Path, build: Callable[[], Any], device: str) -> Any:
         raise _unreadable(path, error) from error
 
 
-def _network(path: Path, build: Callable[[], Any], device: str) -> Any:
+def _network(path: Path, build: Callable[[], Any], compute: Compute) -> Any:
     from acoustic_kit.training import load_tensors, make_fabric
     from acoustic_kit.training.transfer import load_but
 
@@ -66,7 +67,7 @@ def _network(path: Path, build: Callable[[], Any], device: str) -> Any:
         load_but(net, tensors, (), path)
     except AkitError as error:
         raise AkitError(f"{error} This akit builds another network than the one that trained it.") from error
-    return net.to(make_fabric(device).device).eval()
+    return net.to(make_fabric(compute).device).eval()
 
 
 def _unknown_types(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from acoustic_kit.datasets.audio_files import audio_source
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.logmel import LogMel
 from acoustic_kit.features.wave import Wave, check_wave, resample
@@ -21,8 +22,8 @@ COLUMNS = 320  # of the pictures
 N_MELS = 96
 
 
-def clip_sound(path: Path) -> Sound:
-    """The beginning of a clip. Raises AkitError, with the reason alone, where it cannot be read."""
+def clip_sound(path: Path | str) -> Sound:
+    """The beginning of a clip, also of one on S3. Raises AkitError, with the reason alone, where it cannot be read."""
     wave, cut = _beginning(path)
     flac = _flac(wave)
     if len(flac) > MOST_BYTES:
@@ -38,12 +39,12 @@ def clip_sound(path: Path) -> Sound:
     )
 
 
-def _beginning(path: Path) -> tuple[np.ndarray, bool]:
+def _beginning(path: Path | str) -> tuple[np.ndarray, bool]:
     """The first seconds as float32 (n,) at `SAMPLE_RATE`, mono, and whether the clip goes on."""
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(audio_source(path)) as file:
             frames = int(SECONDS * file.samplerate)
             samples = file.read(min(frames, len(file)), dtype="float32", always_2d=True)
             rate, cut = file.samplerate, len(file) > frames

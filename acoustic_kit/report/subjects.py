@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acoustic_kit.blending import Blend
+from acoustic_kit.datasets.audio_files import clip_place
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, score
 from acoustic_kit.report.content import Evaluation, Mistake, Mistakes, Sound
@@ -165,6 +166,6 @@ def _predicted(probabilities: np.ndarray, classes: Sequence[str], *, several: bo
 
 def _sound(workspace: Workspace, path: str) -> tuple[Sound | None, str]:
     try:
-        return clip_sound(workspace.data_root / path), ""
+        return clip_sound(clip_place(workspace.data_root, path)), ""
     except AkitError as error:
         return None, str(error)

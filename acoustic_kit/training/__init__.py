@@ -4,7 +4,9 @@ from acoustic_kit.training.augment import Augment, spec_augment, time_shift
 from acoustic_kit.training.batches import Batch, BatchAugment, BatchDraws, Batches, Loader, Loss
 from acoustic_kit.training.checkpoint import load_tensors, save_tensors
 from acoustic_kit.training.draws import Draws
-from acoustic_kit.training.loop import Phase, default_loss, fit, forward, make_fabric
+from acoustic_kit.training.evaluation import default_loss, forward
+from acoustic_kit.training.fabric import make_fabric
+from acoustic_kit.training.loop import Phase, fit
 from acoustic_kit.training.sam import Sam, frozen_statistics
 from acoustic_kit.training.schedules import (
     Plateau,

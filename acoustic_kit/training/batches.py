@@ -32,6 +32,7 @@ class Batch:
     ]  # of the network: x, float32 (clips, …, frames), and the side input where there is one
     targets: torch.Tensor  # float32 (clips, classes): one-hot, mixed, or several labels
     loss: Loss | None = None  # where this batch's is not the stage's
+    whole: int | None = None  # clips of the whole batch, of which this is one process's share
 
     @property
     def x(self) -> torch.Tensor:
@@ -99,17 +100,21 @@ class Batches:
         if self.mixup > 0 and self.frames is None:
             raise ValueError("mixup needs clips of one length: give `frames`")
 
-    def open(self, clips: Clips, device: torch.device) -> Loader:
-        """These batches of some clips, on a device."""
-        return Loader(self, clips, device)
+    def open(self, clips: Clips, device: torch.device, rank: int = 0, world: int = 1) -> Loader:
+        """These batches of some clips, on a device: for one process, or for that of a rank among so many."""
+        return Loader(self, clips, device, rank, world)
 
 
 class Loader:
-    """The batches of some clips, epoch by epoch."""
+    """The batches of some clips, epoch by epoch.
 
-    def __init__(self, form: Batches, clips: Clips, device: torch.device) -> None:
-        self.form, self.device = form, device
-        self._n = len(clips)
+    Of several processes, each has its share of every batch in training, and every so many batches whole otherwise.
+    What is done to a clip, and to a batch, is what would be done to it in one process.
+    """
+
+    def __init__(self, form: Batches, clips: Clips, device: torch.device, rank: int = 0, world: int = 1) -> None:
+        self.form, self.device, self.rank, self.world = form, device, rank, world
+        self.n_clips, self.n_classes = len(clips), len(clips.classes)
         self._digests = digests(clips.ids)
         self._reader = ClipReader(clips.features[form.feature], clips.ids, device)
         self._side = None if form.side is None else torch.as_tensor(form.side(clips), device=device).float()
@@ -129,35 +134,46 @@ class Loader:
         """One epoch, shuffled and augmented. `key` names seed, fold, stage and epoch, and decides all randomness."""
         order, partners = self._order(f"{key}/order"), self._order(f"{key}/partner")
         chunks = self._chunks(self.form.drop_last)
+        mixes_within = self.form.mixup > 0 and self.form.mixup_by == "batch"
+        needs_all = mixes_within or self.form.batch_augment is not None
 
         def make(number: int) -> Batch:
-            chosen, own = chunks[number], Draws(f"{key}/batch {number}", np.zeros(1, np.uint64), self.device)
-            frames = self._frames(own)
+            chunk, own = chunks[number], Draws(f"{key}/batch {number}", np.zeros(1, np.uint64), self.device)
+            share = share_of(chunk, self.rank, self.world)
+            chosen = chunk if needs_all else share
+            frames = self._frames(own, order[chunk])
             batch = self._augmented(order, chosen, frames, f"{key}/first")
             if self.form.mixup > 0 and self.form.mixup_by == "clip":
                 other = self._augmented(partners, chosen, frames, f"{key}/second")
-                share = self._draws(order, chosen, key).uniform64("mixup")[:, 0]
-                batch = _mixed(batch, other, _beta(self.form.mixup, share))
-            elif self.form.mixup > 0:
+                weight = self._draws(order, chosen, key).uniform64("mixup")[:, 0]
+                batch = _mixed(batch, other, _beta(self.form.mixup, weight))
+            elif mixes_within:
                 batch = self._mixed_within(batch, own)
             if self.form.batch_augment is not None:
                 draws = self._draws(order, chosen, f"{key}/batch augment")
                 batch = self.form.batch_augment(batch, BatchDraws(epoch, draws, own))
-            return batch
+            part = slice(share.start - chosen.start, share.stop - chosen.start)
+            inputs = tuple(tensor[part] for tensor in batch.inputs)
+            return Batch(inputs, batch.targets[part], batch.loss, chunk.stop - chunk.start)
 
         yield from map(make, range(len(chunks))) if self._reader.is_resident else _ahead(make, len(chunks))
 
     def in_order(self, key: str | None = None) -> Iterator[tuple[torch.Tensor, ...]]:
-        """All clips as they are, in the order in which they were given: the network's inputs of each batch.
+        """The clips of `places` as they are: the network's inputs of each batch.
 
         They are cut in the middle; with a `key`, which decides where, at random places.
         """
-        everything = np.arange(self._n)
+        everything = np.arange(self.n_clips)
         frames = self.form.frames[-1] if isinstance(self.form.frames, range) else self.form.frames
-        for chunk in self._chunks(drop_last=False):
+        for chunk in self.places:
             draws = None if key is None else self._draws(everything, chunk, key)
             x, *side = self._inputs(everything[chunk], frames, draws)
             yield self._shaped(x), *side
+
+    @property
+    def places(self) -> list[slice]:
+        """The batches of `in_order`, by where they lie among the clips: in one process, all clips."""
+        return self._chunks(drop_last=False)[self.rank :: self.world]
 
     @property
     def targets(self) -> torch.Tensor:
@@ -168,16 +184,16 @@ class Loader:
     def _chunks(self, drop_last: bool) -> list[slice]:
         """The places of each batch; one clip left over joins the last batch, as it has no statistics of its own."""
         size = self.form.batch_size
-        starts = [start for start in range(0, self._n, size) if start == 0 or self._n - start > 1]
-        chunks = [slice(start, end) for start, end in zip(starts, [*starts[1:], self._n], strict=True)]
-        return chunks[:-1] if drop_last and len(chunks) > 1 and self._n % size else chunks
+        starts = [start for start in range(0, self.n_clips, size) if start == 0 or self.n_clips - start > 1]
+        chunks = [slice(start, end) for start, end in zip(starts, [*starts[1:], self.n_clips], strict=True)]
+        return chunks[:-1] if drop_last and len(chunks) > 1 and self.n_clips % size else chunks
 
     def _order(self, key: str) -> np.ndarray:
         """The clips of an epoch: each once, or drawn by weight."""
         if self._weights is None:
             draws = Draws(key, self._digests, self.device)
             return np.argsort(draws.uniform64("permutation")[:, 0], kind="stable")
-        places = Draws(key, np.arange(self._n, dtype=np.uint64), self.device).uniform64("weighted")[:, 0]
+        places = Draws(key, np.arange(self.n_clips, dtype=np.uint64), self.device).uniform64("weighted")[:, 0]
         reached = np.cumsum(self._weights)
         drawn: np.ndarray = np.searchsorted(reached, places * reached[-1], side="right")
         return drawn
@@ -189,28 +205,35 @@ class Loader:
             digests = digests ^ np.arange(chunk.start, chunk.stop, dtype=np.uint64)
         return Draws(key, digests, self.device)
 
-    def _frames(self, own: Draws) -> int | None:
-        """The length of a batch of training, from the batch's own random numbers."""
+    def _frames(self, own: Draws, chosen: np.ndarray) -> int:
+        """The length of a batch of training, from the batch's own random numbers, or of its longest clip."""
         frames = self.form.frames
-        return frames[int(own.uniform64("frames")[0, 0] * len(frames))] if isinstance(frames, range) else frames
+        if isinstance(frames, range):
+            return frames[int(own.uniform64("frames")[0, 0] * len(frames))]
+        return frames or int(self._reader.lengths[chosen].max())
 
     def _augmented(self, order: np.ndarray, chunk: slice, frames: int | None, key: str) -> Batch:
         draws = self._draws(order, chunk, key)
         x, *side = self._inputs(order[chunk], frames, draws)
         for augment in self.form.augment:
             x = augment(x, draws)
-        return Batch((self._shaped(x), *side), self.targets[torch.from_numpy(order[chunk]).to(self.device)])
+        return Batch((self._shaped(x), *side), self.targets[self._index(order[chunk])])
 
     def _inputs(self, chosen: np.ndarray, frames: int | None, draws: Draws | None) -> tuple[torch.Tensor, ...]:
         """Clips cut or padded to one length, at a random place with draws, else in the middle; and their side input."""
         lengths = self._reader.lengths[chosen]
-        slack = lengths - (frames or int(lengths.max()))
+        frames = frames or int(lengths.max())
+        slack = lengths - frames
         places = np.full(len(chosen), 0.5) if draws is None else draws.uniform64("crop")[:, 0]
         first = np.where(slack < 0, -np.floor(places * (1 - slack)), np.floor(places * (slack + 1))).astype(np.int64)
-        if frames is None or self.form.short == "start" or self.form.pad == "wrap":
+        if self.form.frames is None or self.form.short == "start" or self.form.pad == "wrap":
             first = np.maximum(first, 0)
-        x = self._reader.cut(chosen, frames or int(lengths.max()), first, self.form.pad)
-        return (x,) if self._side is None else (x, self._side[torch.from_numpy(chosen).to(self.device)])
+        x = self._reader.cut(chosen, frames, first, self.form.pad)
+        return (x,) if self._side is None else (x, self._side[self._index(chosen)])
+
+    def _index(self, chosen: np.ndarray) -> torch.Tensor:
+        """Positions of clips, on the device."""
+        return torch.from_numpy(chosen).to(self.device, non_blocking=True)  # a blocking copy waits for the GPU's work
 
     def _shaped(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, None] if self.form.channel_axis else x
@@ -219,9 +242,22 @@ class Loader:
         """The batch mixed with its own clips in another order, all with one λ; or as it is."""
         if own.uniform64("is mixed")[0, 0] >= self.form.mixup_share:
             return batch
-        chosen = torch.from_numpy(np.argsort(own.uniform64("order", len(batch))[0])).to(self.device)
+        chosen = self._index(np.argsort(own.uniform64("order", len(batch))[0]))
         other = Batch(tuple(t[chosen] for t in batch.inputs), batch.targets[chosen])
         return _mixed(batch, other, np.repeat(_beta(self.form.mixup, own.uniform64("mixup")[:, 0]), len(batch)))
+
+
+def share_of(batch: slice, rank: int, world: int) -> slice:
+    """One process's share of a batch; in size, shares differ by one clip at most.
+
+    Where there are fewer clips than processes, each takes them all: then none stands aside while others wait for it in
+    a layer that looks at the whole batch, and the mean of equal gradients is what each has.
+    """
+    n = batch.stop - batch.start
+    if n < world:
+        return batch
+    first, end = (batch.start + n * i // world for i in (rank, rank + 1))
+    return slice(first, end)
 
 
 def _beta(alpha: float, uniform: np.ndarray) -> np.ndarray:
@@ -232,7 +268,7 @@ def _beta(alpha: float, uniform: np.ndarray) -> np.ndarray:
 
 def _mixed(first: Batch, second: Batch, share: np.ndarray) -> Batch:
     """λ·first + (1-λ)·second, with the λ of each clip, float32 (clips,)."""
-    weight = torch.from_numpy(share).to(first.targets.device)
+    weight = torch.from_numpy(share).to(first.targets.device, non_blocking=True)
 
     def mix(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         return torch.lerp(other, one, weight.reshape(-1, *[1] * (one.ndim - 1)).expand_as(one))

@@ -49,7 +49,7 @@ class ClipReader:
 
         """
         if self.is_resident and self._stacked is not None and frames == self._stacked.shape[-1] and not first.any():
-            return self._stacked[torch.from_numpy(chosen).to(self.device)]
+            return self._stacked[torch.from_numpy(chosen).to(self.device, non_blocking=True)]
         shape = (len(chosen), *self.shape, frames)
         pinned = not self.is_resident and self.device.type == "cuda"  # is then copied while the GPU computes
         out = torch.empty(shape, device=self.device) if self.is_resident else torch.empty(shape, pin_memory=pinned)

@@ -7,19 +7,18 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError
-from acoustic_kit.fold import Clips, Fold, Task
+from acoustic_kit.fold import Fold
 from acoustic_kit.metrics import score, validate_metric
 from acoustic_kit.training.allocator import keep_freed_memory
 from acoustic_kit.training.batches import Batch, Batches, Loader, Loss
@@ -30,11 +29,15 @@ from acoustic_kit.training.checkpoint import (
     restore_optimizer,
     save_tensors,
 )
+from acoustic_kit.training.compiled import compile_if_faster, uncompiled
 from acoustic_kit.training.draws import digest64
+from acoustic_kit.training.evaluation import default_loss, logits_of, to_probabilities
+from acoustic_kit.training.fabric import make_fabric, sum_over_processes, use_fused
 from acoustic_kit.training.sam import Sam, frozen_statistics
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule
+from acoustic_kit.training.shared_norm import share_batch_norm
 
-View = Callable[[torch.Tensor], torch.Tensor]  # x → x
+COMPILED_ON = ("cuda",)  # kinds of devices on which compiling is tried
 
 
 @dataclass(frozen=True)
@@ -99,19 +102,22 @@ def fit(
         `optimistic`: it looked at the fold that it is scored on
     clip_norm : the gradient's norm is cut to this, in both of SAM's passes
     ema : decay of an exponential moving average of the weights, which is then what is validated and returned
-    micro_batch : clips that go through the network at once; gradients add up to those of the whole batch (but for
-        layers that look at the batch, such as batch normalisation)
+    micro_batch : clips that go through the network at once, in each process; gradients add up to those of the whole
+        batch (but for layers that look at the batch, such as batch normalisation)
     sam : ρ of sharpness-aware minimisation (see `Sam`), two passes a step; None is the optimiser's own step
     sam_statistics : in which of SAM's passes batch normalisation moves its running statistics
     valid_batches : validate on these instead of `batches`, each cut at places drawn anew every epoch; losses and
         probabilities are averaged over them
+
+    Where several processes train (`fold.compute`), each does this call with its share of every batch. Together they
+    take the steps that one process would take, but for rounding and for dropout, of which each draws its own.
 
     Returns the network in evaluation mode, on the device that the run uses.
 
     """
     training = _Training(
         fold, stage, net, batches, phases, optimizer, loss or default_loss(fold.train.task), keep, clip_norm, ema,
-        micro_batch or batches.batch_size, sam, sam_statistics, valid_batches,
+        micro_batch, sam, sam_statistics, valid_batches,
     )  # fmt: skip
     if keep != "last":
         if fold.valid is None:
@@ -130,7 +136,7 @@ class _Training:
 
     fold: Fold
     stage: str
-    bare: nn.Module
+    given: nn.Module
     batches: Batches
     phases: Sequence[Phase]
     make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -138,17 +144,24 @@ class _Training:
     keep: str
     clip_norm: float | None
     ema: float | None
-    micro_batch: int
+    micro_batch: int | None
     rho: float | None
     sam_statistics: Literal["both", "first"]
     valid_batches: Sequence[Batches]
     state: _State = field(default_factory=_State)
 
     def __post_init__(self) -> None:
-        self.fabric = make_fabric(self.fold.device)
+        self.fabric = make_fabric(self.fold.compute)
+        self.rank, self.world = self.fabric.global_rank, self.fabric.world_size
         if self.fabric.device.type == "cpu":
             keep_freed_memory()
-        self.net, self.optimizer = self.fabric.setup(self.bare, self.make_optimizer(self.bare.parameters()))
+        self.bare = self.given
+        if self.world > 1:  # what is returned keeps the layers that it came with
+            self.bare = share_batch_norm(deepcopy(self.given), self.fabric.device)
+        if self.fabric.device.type == "cuda":
+            self.bare.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what tensor cores want
+        optimizer = use_fused(self.make_optimizer(self.bare.parameters()), self.fabric.device)
+        self.net, self.optimizer = self.fabric.setup(self.bare, optimizer)
         self.sam = None if self.rho is None else Sam(self.optimizer, self.rho)
         self.average: AveragedModel | None = None
         if self.ema is not None:
@@ -162,20 +175,40 @@ class _Training:
         """Train what is left, and return the kept weights in the network."""
         self._restore()
         if not self.state.done:
-            train = self.batches.open(self.fold.train, self.fabric.device)
+            place = (self.fabric.device, self.rank, self.world)
+            train = self.batches.open(self.fold.train, *place)
             forms = self.valid_batches or [self.batches]
-            valid = [form.open(self.fold.valid, self.fabric.device) for form in forms] if self.fold.valid else []
+            valid = [form.open(self.fold.valid, *place) for form in forms] if self.fold.valid else []
+            self._compile(train)
             while self.state.phase < len(self.phases):
                 phase = self.phases[self.state.phase]
                 if phase.from_best and self.state.epoch == 0:
-                    self._start_from(load_tensors(self._kept_path(self.state.phase - 1)))
+                    self._start_from(self._kept(self.state.phase - 1))
                 self._run_phase(phase, train, valid)
                 self.state.phase += 1
                 self.state.epoch, self.state.best_loss, self.state.waited = 0, math.inf, 0
             self.state.done = True
             self._save()
-        self.bare.load_state_dict(load_tensors(self._kept_path(len(self.phases) - 1)))
-        return self.bare.eval()
+        self.given.load_state_dict(self._kept(len(self.phases) - 1))
+        return uncompiled(self.given).to(self.fabric.device).eval()
+
+    def _compile(self, train: Loader) -> None:
+        """Compile the network where that pays; a note says what was found."""
+        if self.fabric.device.type not in COMPILED_ON or self.world > 1:  # others would wait for one that fails
+            return
+        batch = next(train.training(f"{self.fold.seed}/{self.stage}/trial"))
+        epochs_left = sum(phase.epochs for phase in self.phases[self.state.phase :]) - self.state.epoch
+        self.net.train()
+        found = compile_if_faster(self.bare, lambda: self._gradients(batch), epochs_left * len(train))
+        if found is not None:
+            self.fold.notes.append(f"{self.stage}: {found}")
+
+    def _kept(self, phase: int) -> dict[str, torch.Tensor]:
+        """The weights that the first process stored, read by all."""
+        self.fabric.barrier()
+        weights = load_tensors(self._kept_path(phase))
+        self.fabric.barrier()  # they may be deleted from here on
+        return weights
 
     def _kept_path(self, phase: int) -> Path:
         """The weights kept up to the end of a phase: of all phases since the last one that began from the best."""
@@ -192,12 +225,13 @@ class _Training:
         while self.state.epoch < phase.epochs and (phase.patience is None or self.state.waited < phase.patience):
             began = time.monotonic()
             key = f"{self.fold.seed}/{self.stage}/{self.state.phase}/{self.state.epoch}"
-            torch.manual_seed(digest64(key) >> 1)  # dropout
+            torch.manual_seed(digest64(f"{key}/rank {self.rank}" if self.rank else key) >> 1)  # dropout
             epoch = len(self.state.history) + 1
             figures = {"train_loss": self._train_epoch(phase, train.training(key, epoch), len(train))}
             train_seconds = time.monotonic() - began
             if valid:
                 figures |= self._validate(valid, key)
+            figures = self.fabric.broadcast(figures)  # all processes decide alike
             self.state.epoch += 1
             self._keep(figures)
             self._note(figures, {"train_seconds": train_seconds, "seconds": time.monotonic() - began})
@@ -216,14 +250,16 @@ class _Training:
                 group["lr"] = phase.schedule(progress)
                 if phase.beta1 is not None:
                     group["betas"] = (phase.beta1(progress), group["betas"][1])
-            total += self._step(batch) * len(batch)
-            clips += len(batch)
+            clips_of_all = batch.whole or len(batch)
+            total += self._step(batch) * clips_of_all
+            clips += clips_of_all
+        total = sum_over_processes(self.fabric, total) / self.world
         if not math.isfinite(total.item()):
             raise AkitError(f"The training loss of stage {self.stage!r} is not finite. Lower the learning rate.")
         return total.item() / clips
 
     def _step(self, batch: Batch) -> torch.Tensor:
-        """One step of the optimiser; returns the mean loss of the batch, as it was before."""
+        """One step of the optimiser; returns this process's part of the batch's mean loss, as it was before."""
         loss = self._gradients(batch)
         if self.sam is None:
             self.optimizer.step()
@@ -238,30 +274,47 @@ class _Training:
         return loss
 
     def _gradients(self, batch: Batch) -> torch.Tensor:
-        """Leave the clipped gradients of the batch in the parameters; returns its mean loss."""
+        """Leave the clipped gradients of the whole batch in the parameters.
+
+        Returns this process's part of its mean loss: the mean over processes is that of all clips.
+        """
         total = torch.zeros((), device=batch.x.device)
+        weight, parts = self._weight_and_parts(batch)
         try:
-            parts = math.ceil(len(batch) / self.micro_batch)
             split = [tensor.tensor_split(parts) for tensor in (*batch.inputs, batch.targets)]
-            for *inputs, targets in zip(*split, strict=True):
-                loss = (batch.loss or self.loss)(self.net(*inputs), targets) * (len(targets) / len(batch))
-                self.fabric.backward(loss)
+            for number, (*inputs, targets) in enumerate(zip(*split, strict=True), start=1):
+                with self.fabric.no_backward_sync(self.net, enabled=number < parts):
+                    loss = (batch.loss or self.loss)(self.net(*inputs), targets) * (weight * len(targets) / len(batch))
+                    self.fabric.backward(loss)
                 total += loss.detach()
         except torch.cuda.OutOfMemoryError as error:
+            at_once = math.ceil(len(batch) / parts)
             raise AkitError(
-                f"The GPU's memory does not hold {min(self.micro_batch, len(batch))} clips at once. "
-                f"Add gradients up over smaller parts: --set micro_batch={max(1, self.micro_batch // 2)}."
+                f"The GPU's memory does not hold {at_once} clips at once. "
+                f"Add gradients up over smaller parts: --set micro_batch={max(1, at_once // 2)}."
             ) from error
-        if self.clip_norm is not None:
-            self.fabric.clip_gradients(self.net, self.optimizer, max_norm=self.clip_norm)
+        if self.clip_norm is not None:  # whether the norm is finite shows in the epoch's loss; to ask here is to wait
+            self.fabric.clip_gradients(self.net, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False)
         return total
+
+    def _weight_and_parts(self, batch: Batch) -> tuple[float, int]:
+        """The weight of this process's share in the mean over processes, and in how many parts it is computed.
+
+        The parts are as many in all processes, which meet in layers that look at the whole batch, and none is empty.
+        """
+        n, whole = len(batch), batch.whole or len(batch)
+        micro_batch = self.micro_batch or whole
+        if n == whole:  # the only process, or a batch with fewer clips than processes
+            return 1.0, math.ceil(n / micro_batch)
+        largest, smallest = math.ceil(whole / self.world), whole // self.world
+        return n * self.world / whole, min(math.ceil(largest / micro_batch), smallest)
 
     def _validate(self, valid: Sequence[Loader], key: str) -> dict[str, float]:
         """Loss and metric on the validation clips."""
         assert self.fold.valid is not None
         task = self.fold.valid.task
         places = [f"{key}/valid {i}" if self.valid_batches else None for i in range(len(valid))]
-        logits = [_logits(self._validated, loader, self.fabric, k) for loader, k in zip(valid, places, strict=True)]
+        logits = [logits_of(self._validated, loader, self.fabric, k) for loader, k in zip(valid, places, strict=True)]
         losses = [self.loss(one, valid[0].targets).item() for one in logits]
         probabilities = torch.stack([to_probabilities(one, task) for one in logits]).double().mean(dim=0).cpu().numpy()
         figures = {"valid_loss": sum(losses) / len(losses)}
@@ -272,7 +325,7 @@ class _Training:
     @property
     def _validated(self) -> nn.Module:
         """The network whose predictions count: the average where there is one."""
-        return self.net if self.average is None else self.average.module
+        return self.bare if self.average is None else self.average.module
 
     def _keep(self, figures: dict[str, float]) -> None:
         """Store the weights that are to be returned, if these are they so far."""
@@ -281,8 +334,8 @@ class _Training:
             if figure <= self.state.best:
                 return
             self.state.best = figure
-        weights = self.bare if self.average is None else self.average.module
-        save_tensors(self._kept_path(self.state.phase), weights.state_dict())
+        if self.fabric.is_global_zero:
+            save_tensors(self._kept_path(self.state.phase), self._validated.state_dict())
 
     def _note(self, figures: dict[str, float], times: dict[str, float]) -> None:
         """Remember how the epoch went, and tell the run's listener."""
@@ -293,8 +346,9 @@ class _Training:
         lr = self.optimizer.param_groups[0]["lr"]
         epoch = len(self.state.history) + 1
         self.state.history.append({"epoch": epoch, "phase": self.state.phase, "lr": lr, **figures, **times})
-        lines = "".join(json.dumps(entry) + "\n" for entry in self.state.history)
-        write_atomically(self.folder / "log.jsonl", lines)
+        if self.fabric.is_global_zero:
+            lines = "".join(json.dumps(entry) + "\n" for entry in self.state.history)
+            write_atomically(self.folder / "log.jsonl", lines)
         done = sum(p.epochs for p in self.phases[: self.state.phase]) + self.state.epoch
         self.fold.on_epoch(self.stage, done, sum(p.epochs for p in self.phases), figures)
 
@@ -303,7 +357,8 @@ class _Training:
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
         if self.average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
-        save_tensors(self.folder / "state.safetensors", tensors, asdict(self.state))
+        if self.fabric.is_global_zero:
+            save_tensors(self.folder / "state.safetensors", tensors, asdict(self.state))
 
     def _restore(self) -> None:
         path = self.folder / "state.safetensors"
@@ -318,57 +373,3 @@ class _Training:
         restore_optimizer(self.optimizer.optimizer, parts["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(parts["average"])
-
-
-def make_fabric(device: str) -> Fabric:
-    """One device: bf16 autocast on a GPU that has it, else float32.
-
-    Raises AkitError where `device` is "cuda" and there is none.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise AkitError("This machine has no CUDA device that torch can use. Use --device cpu, or auto.")
-    accelerator = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
-    bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported()
-    return Fabric(accelerator=accelerator, devices=1, precision="bf16-mixed" if bf16 else "32-true")
-
-
-def default_loss(task: Task, label_smoothing: float = 0.0) -> Loss:
-    """Cross entropy of soft targets, or binary cross entropy for several labels a clip; the mean over clips."""
-    if task == "single":
-        return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-    return nn.BCEWithLogitsLoss()
-
-
-def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
-    """Softmax over classes, or for several labels a clip the sigmoid of each: (clips, classes)."""
-    return logits.softmax(dim=1) if task == "single" else logits.sigmoid()
-
-
-def forward(
-    net: nn.Module,
-    clips: Clips,
-    batches: Batches,
-    views: Sequence[View] = (lambda x: x,),
-    key: str | None = None,
-) -> np.ndarray:
-    """A trained network's class probabilities: float64 (clips, classes), on the device where the network lies.
-
-    Parameters
-    ----------
-    views : map x to another x, for test-time augmentation; the probabilities are averaged over them
-    key : clips are cut at random places that it decides; None cuts them in the middle
-
-    """
-    device = next(net.parameters()).device
-    loader, fabric = batches.open(clips, device), make_fabric(device.type)
-    found = [to_probabilities(_logits(net, loader, fabric, key, view), clips.task) for view in views]
-    return torch.stack(found).double().mean(dim=0).cpu().numpy()
-
-
-@torch.no_grad()
-def _logits(
-    net: nn.Module, loader: Loader, fabric: Fabric, key: str | None = None, view: View = lambda x: x
-) -> torch.Tensor:
-    net.eval()
-    with fabric.autocast():
-        return torch.cat([net(view(x), *side).float() for x, *side in loader.in_order(key)])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -69,11 +70,11 @@ def background_noise(recordings: Sequence[torch.Tensor], low: float = 20.0, high
     starts = lengths.cumsum(0) - lengths
 
     def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        which, place = draws.uniform("background", 2).cpu().T
+        which, place = replace(draws, device=torch.device("cpu")).uniform("background", 2).T
         chosen = (which * len(lengths)).long()
         length, slack = lengths[chosen], (lengths[chosen] - x.shape[1] + 1).clamp(min=1)
         first = (place * slack).long()[:, None] + torch.arange(x.shape[1])
-        noise = joined[starts[chosen][:, None] + first % length[:, None]].to(x.device)
+        noise = joined[starts[chosen][:, None] + first % length[:, None]].to(x.device, non_blocking=True)
         level = noise.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
         return x + _rms(x, between(draws, "background ratio", low, high)) / level * noise
 

@@ -20,7 +20,7 @@ def resample_by(x: torch.Tensor, ratio: Fraction) -> torch.Tensor:
     Kaiser window of BETA. Samples that fill no block of `in` are left out; beyond the ends there are zeros.
     """
     out, block = ratio.numerator, ratio.denominator
-    kernel = sinc_kernel(out, block).to(x)
+    kernel = sinc_kernel(out, block).to(x, non_blocking=True)
     blocks = x[:, : x.shape[1] // block * block].reshape(len(x), -1, block).transpose(1, 2)
     return functional.conv1d(blocks, kernel, padding=kernel.shape[2] // 2).transpose(1, 2).flatten(1)
 

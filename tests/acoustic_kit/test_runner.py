@@ -295,7 +295,7 @@ def test_what_a_kill_or_a_hand_took_away_is_made_again(workspace: Workspace, rec
 def test_a_kill_between_the_fold_and_its_predictions_loses_nothing(
     workspace: Workspace, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    combine, calls = runner._combine, []
+    combine, calls = runner.combine, []
 
     def killed(*arguments: object) -> object:
         calls.append(arguments)
@@ -303,7 +303,7 @@ def test_a_kill_between_the_fold_and_its_predictions_loses_nothing(
             raise KeyboardInterrupt
         return combine(*arguments)
 
-    monkeypatch.setattr(runner, "_combine", killed)
+    monkeypatch.setattr(runner, "combine", killed)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(workspace, recipe)
     monkeypatch.undo()

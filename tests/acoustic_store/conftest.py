@@ -2,14 +2,12 @@
 
 import importlib.util
 import json
-import logging
 import os
 import secrets
 import shutil
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -72,26 +70,6 @@ def tree() -> Callable[[Path | str], dict[str, bytes | None]]:
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
     return FeatureStore.open(tmp_path / "features.zarr", create=True)
-
-
-@pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
-    """A bucket on a server of this process; its endpoint and credentials are in the environment."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "id")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setenv("AWS_REGION", "us-east-1")
-        with urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/clips", method="PUT")):
-            pass
-        yield "clips"
-    server.stop()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import acoustic_kit
+from acoustic_kit.compute import Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import build_features
 from acoustic_kit.fold import Clips, Fold
@@ -227,16 +228,15 @@ def some_clips(workspace: Workspace, recipe: Recipe, assignments: list[str], tas
         rows = rows.with_columns(label=pl.Series(both))
     wave = recipe.features(recipe.settings(assignments))["wave"]
     build_features(rows, workspace.data_root, workspace.store(), [wave])
-    return Clips(rows, tuple(workspace.config.classes), task, {"wave": workspace.store()[wave.key]})
+    return Clips(rows, tuple(workspace.config.classes), task, {"wave": workspace.store()[wave.key]}, Compute("cpu"))
 
 
 def halves(clips: Clips, folder: Path, device: str = "cpu") -> Fold:
     """Half of the clips to train on, the others to validate on."""
     first, second = (
-        Clips(clips.rows.filter(pl.int_range(pl.len()) % 2 == i), clips.classes, clips.task, clips.features)
-        for i in (0, 1)
+        replace(clips, rows=clips.rows.filter(pl.int_range(pl.len()) % 2 == i), compute=Compute(device)) for i in (0, 1)
     )
-    return Fold("1", first, second, 0, "map" if clips.task == "multi" else "accuracy", device, folder, lambda *_: None)
+    return Fold("1", first, second, 0, "map" if clips.task == "multi" else "accuracy", folder, lambda *_: None)
 
 
 def test_several_labels_are_drawn_by_rarity_and_scored_by_map(workspace: Workspace, tmp_path: Path) -> None:
@@ -345,8 +345,8 @@ def test_it_over_fits_twenty_clips(esc10: Path, tmp_path: Path) -> None:
     stored = {"wave": workspace.store()[wave.key]}
     rows = rows.filter(stored["wave"].stack(rows["id"].to_list()).std(axis=1) > 0.02)
     rows = rows.filter(pl.int_range(pl.len()).over("label") < 2)
-    clips = Clips(rows, tuple(workspace.config.classes), "single", stored)
-    fold = Fold("1", clips, None, 0, "accuracy", "cpu", tmp_path / "fold", lambda *_: None)
+    clips = Clips(rows, tuple(workspace.config.classes), "single", stored, Compute("cpu"))
+    fold = Fold("1", clips, None, 0, "accuracy", tmp_path / "fold", lambda *_: None)
     found = recipe.predict(recipe.train(fold, s), clips, s)
     assert len(clips) == 20
     assert np.mean(found.argmax(axis=1) == clips.labels) == 1

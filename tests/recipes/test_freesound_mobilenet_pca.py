@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import acoustic_kit
+from acoustic_kit.compute import Compute
 from acoustic_kit.ensemble import blend_runs
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import LogMel, Pca, Stats, Wave, build_features, for_folds
@@ -178,7 +179,7 @@ def clips_of(workspace: Workspace, settings: Any, rows: pl.DataFrame) -> Clips:
     (of_fold,) = for_folds(list(features.values()), rows, workspace.data_root, [FULL]).values()
     build_features(rows, workspace.data_root, workspace.store(), of_fold)
     stored = {name: workspace.store()[f.key] for name, f in zip(features, of_fold, strict=True)}
-    return Clips(rows, tuple(workspace.config.classes), "single", stored)
+    return Clips(rows, tuple(workspace.config.classes), "single", stored, Compute("cpu"))
 
 
 def test_predictions_are_geometric_means_over_lengths_and_tries(workspace: Workspace) -> None:
@@ -210,7 +211,7 @@ def test_predictions_are_geometric_means_over_lengths_and_tries(workspace: Works
 
 def test_a_run_says_why_it_flatters_and_its_weights_can_be_read(workspace: Workspace) -> None:
     settings = RECIPE.settings([*TINY, "n_pca=60"])
-    run, _ = run_recipe(workspace, RECIPE, settings, folds=["1"], device="cpu")
+    run, _ = run_recipe(workspace, RECIPE, settings, folds=["1"], compute=Compute("cpu"))
     assert "pca was fitted on validation clips too" in run.optimistic
     assert {line.partition(":")[0] for line in run.optimistic if ":" in line} == {"mel", "mel_pca"}
     assert run.notes == [
@@ -229,12 +230,12 @@ def test_a_run_says_why_it_flatters_and_its_weights_can_be_read(workspace: Works
 @pytest.mark.slow
 def test_the_honest_variant_flatters_nowhere_and_trains_on_everything(workspace: Workspace) -> None:
     honest = RECIPE.settings([*TINY, "checkpoint=last", "pca_fit=fold"])
-    run, _ = run_recipe(workspace, RECIPE, honest, folds=["1"], device="cpu")
+    run, _ = run_recipe(workspace, RECIPE, honest, folds=["1"], compute=Compute("cpu"))
     assert run.optimistic == []
-    full, _ = run_recipe(workspace, RECIPE, honest, full=True, device="cpu")
+    full, _ = run_recipe(workspace, RECIPE, honest, full=True, compute=Compute("cpu"))
     assert full.test is not None
     with pytest.raises(AkitError, match="checkpoint=last"):
-        run_recipe(workspace, RECIPE, RECIPE.settings(TINY), full=True, device="cpu")
+        run_recipe(workspace, RECIPE, RECIPE.settings(TINY), full=True, compute=Compute("cpu"))
 
 
 @pytest.mark.slow
@@ -245,7 +246,7 @@ def test_it_over_fits_twenty_clips(esc10: Path, tmp_path: Path) -> None:
     easy += "backbone_momentum=0.1 norm_momentum=0.1 checkpoint=last batch_size=10 epochs=16 last_epochs=4"
     settings = RECIPE.settings(easy.split())
     clips = clips_of(workspace, settings, workspace.manifest.filter(pl.int_range(pl.len()).over("label") < 2))
-    fold = Fold("1", clips, None, 0, "accuracy", "cpu", tmp_path / "fold", lambda *_: None)
+    fold = Fold("1", clips, None, 0, "accuracy", tmp_path / "fold", lambda *_: None)
     net = RECIPE.train(fold, settings)
     assert len(clips) == 20
     assert np.mean(RECIPE.predict(net, clips, settings).argmax(axis=1) == clips.labels) == 1
@@ -258,7 +259,7 @@ def test_the_small_form_ends_in_a_map3_submission(esc10: Path, tmp_path: Path) -
     assert run.finished
     assert run.oof is not None
     assert run.test is not None
-    result = blend_runs(workspace, runs=[run.record.name])
+    result = blend_runs(workspace, runs=[run.record.name], method="mean")
     assert result.submission is not None
     rows = list(csv.DictReader(result.submission.open()))
     assert [*rows[0]] == ["id", "label"]

@@ -49,7 +49,7 @@ def fit_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
 
         monkeypatch.setattr(acoustic_kit, "fit", fit)
         clips: Any = Labels()
-        fold = Fold("1", clips, clips, 3, "map3", "cpu", tmp_path, lambda *_: None)
+        fold = Fold("1", clips, clips, 3, "map3", tmp_path, lambda *_: None)
         RECIPE.train(fold, RECIPE.settings(["pretrained=false", "width=0.1", *assignments]))
         return fold, seen
 

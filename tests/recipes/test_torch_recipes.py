@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.recipe import load_recipe
 from acoustic_kit.runner import run_recipe
 from acoustic_kit.runs import open_run
@@ -46,16 +47,16 @@ def test_same_seed_same_predictions_and_labels_of_the_held_out_fold_decide_nothi
 ) -> None:
     recipe = load_recipe(name)
     settings = recipe.settings(SMALL[name])
-    first, _ = run_recipe(workspace, recipe, settings, folds=["2"], device="cpu")
-    again, _ = run_recipe(workspace, recipe, settings, folds=["2"], device="cpu", fresh=True)
-    other, _ = run_recipe(workspace, recipe, settings, folds=["2"], device="cpu", seed=1)
+    first, _ = run_recipe(workspace, recipe, settings, folds=["2"], compute=Compute("cpu"))
+    again, _ = run_recipe(workspace, recipe, settings, folds=["2"], compute=Compute("cpu"), fresh=True)
+    other, _ = run_recipe(workspace, recipe, settings, folds=["2"], compute=Compute("cpu"), seed=1)
     in_fold = pl.col("fold") == 2
     turned = workspace.manifest.with_columns(
         label=pl.when(in_fold).then(pl.col("label").reverse().over("fold")).otherwise("label")
     )
     assert not turned["label"].equals(workspace.manifest["label"])
     turned.write_parquet(workspace.manifest_path)
-    permuted, _ = run_recipe(Workspace.find(workspace.root), recipe, settings, folds=["2"], device="cpu")
+    permuted, _ = run_recipe(Workspace.find(workspace.root), recipe, settings, folds=["2"], compute=Compute("cpu"))
     assert first.oof is not None
     for run, same in ((again, True), (permuted, True), (other, False)):
         assert run.oof is not None
@@ -65,7 +66,7 @@ def test_same_seed_same_predictions_and_labels_of_the_held_out_fold_decide_nothi
 @pytest.mark.parametrize("name", [RECIPES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in RECIPES[1:])])
 def test_a_killed_run_ends_with_the_predictions_of_one_that_was_not(workspace: Workspace, name: str) -> None:
     recipe = load_recipe(name)
-    whole, _ = run_recipe(workspace, recipe, recipe.settings(SMALL[name]), folds=["1"], device="cpu")
+    whole, _ = run_recipe(workspace, recipe, recipe.settings(SMALL[name]), folds=["1"], compute=Compute("cpu"))
     expected = (whole.path / "oof.parquet").read_bytes()
     command = [sys.executable, "-c", "from acoustic_kit.cli import main; main()", "-C", str(workspace.root)]
     command += ["recipe", "run", name, "--folds", "1", "--device", "cpu", "--fresh"]

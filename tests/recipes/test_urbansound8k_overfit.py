@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.features import build_features
 from acoustic_kit.fold import Clips, Fold
 from acoustic_kit.recipe import load_recipe
@@ -41,8 +42,10 @@ def test_it_over_fits_twenty_clips(esc10_workspace: Workspace, tmp_path: Path, n
     rows = rows.with_columns(salience=pl.Series([1, 2] * 10))  # says nothing of the class
     wave = recipe.features(settings)["wave"]
     build_features(rows, workspace.data_root, workspace.store(), [wave])
-    clips = Clips(rows, tuple(workspace.config.classes), "single", {"wave": workspace.store()[wave.key]})
-    fold = Fold("1", clips, None, 0, "accuracy", "cpu", tmp_path, lambda *_: None)
+    clips = Clips(
+        rows, tuple(workspace.config.classes), "single", {"wave": workspace.store()[wave.key]}, Compute("cpu")
+    )
+    fold = Fold("1", clips, None, 0, "accuracy", tmp_path, lambda *_: None)
     probabilities = recipe.predict(recipe.train(fold, settings), clips, settings)
     assert len(clips) == 20
     assert np.mean(probabilities.argmax(axis=1) == clips.labels) >= 0.95

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.datasets import make_synthetic
 from acoustic_kit.recipe import Settings, find_recipes, load_recipe, recipe_folders
 from acoustic_kit.runner import run_recipe
@@ -36,7 +37,7 @@ def train(workspace: Workspace, name: str, seed: int = 0) -> Run:
     """Fold 2 of a recipe, anew."""
     settings = small_and_honest(name)
     run, _ = run_recipe(
-        workspace, load_recipe(name), settings, folds=["2"], seed=seed, device="cpu", fresh=True, workers=0
+        workspace, load_recipe(name), settings, folds=["2"], seed=seed, compute=Compute("cpu"), fresh=True, workers=0
     )
     return run
 
@@ -103,7 +104,7 @@ def test_shuffled_labels_give_scores_of_chance(shuffled: Path, name: str, assign
         for what in ("as they are", "shuffled"):
             if what == "shuffled":
                 workspace.manifest_path.write_bytes((shuffled / "shuffled.parquet").read_bytes())
-            run, _ = run_recipe(Workspace.find(shuffled), recipe, recipe.settings(assignments), device="cpu")
+            run, _ = run_recipe(Workspace.find(shuffled), recipe, recipe.settings(assignments), compute=Compute("cpu"))
             scores[what] = run.record.metrics["accuracy"]
     finally:
         workspace.manifest_path.write_bytes(kept)

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from acoustic_kit.cli.app import app
+from acoustic_kit.compute import Compute
 from acoustic_kit.recipe import load_recipe
 from acoustic_kit.runner import run_recipe
 from acoustic_kit.workspace import Workspace, init_workspace
@@ -94,7 +95,7 @@ def test_a_class_of_one_clip_is_predicted_where_it_cannot_be_learnt(synthetic: P
     workspace, recipe = init_workspace(tmp_path / "work", data), load_recipe(name)
     odd = json.loads(akit("-C", workspace.root, "data", "inspect", "--json"))["problems"]
     assert any("whale" in line for line in odd)
-    run, _ = run_recipe(workspace, recipe, recipe.settings(fast=True), folds=[cells["fold"]], device="cpu")
+    run, _ = run_recipe(workspace, recipe, recipe.settings(fast=True), folds=[cells["fold"]], compute=Compute("cpu"))
     assert run.oof is not None
     assert run.oof.probabilities.shape == (12, 4)  # the fold in which it lies, trained without it
     assert np.isfinite(run.oof.probabilities).all()

@@ -152,3 +152,25 @@ def test_silence_stands_in_for_a_file_that_cannot_be_decoded(synthetic: Path, tm
     assert f"1 clips could not be decoded and count as one second of silence: {id}" in result.stderr
     assert "without" not in akit(mine, "recipe", "run", "stats_pca_linear", "--folds", "1").stderr
     assert id in mine.store()[Pca().table.key]
+
+
+def test_a_gpu_that_is_not_there_is_said_in_one_line(workspace: Workspace) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    result = akit(workspace, "features", "build", "logmel", "--workers", 0, "--device", "cuda", code=1)
+    assert "This machine has no CUDA device that torch can use. Use --device cpu, or auto." in result.stderr
+    akit(workspace, "features", "build", "logmel", "--workers", 0, "--device", "gpu", code=2)
+
+
+def test_the_build_says_which_features_have_no_form_for_a_gpu(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from acoustic_kit.features import build, device_jobs
+
+    for module in (build, device_jobs):
+        monkeypatch.setattr(module, "gpu", lambda device: "cpu")  # torch's, in place of a GPU
+    said = akit(workspace, "features", "build", "logmel", "stats:hop_length=256", "--workers", 0).stderr
+    assert "Computed on cpu: logmel." in said
+    assert "Computed on the CPU, as they have no form for a GPU: stats." in said

@@ -238,3 +238,38 @@ def test_show_fits_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, lines)) <= 100
     assert "Source: github.com/Maunberg/ITMO-Acoustic-Event-Detectin-2025 @ 2de42cc: README, notebook and" in lines
     assert "  - Its local F1 is of clips that it had trained on, and says nothing. Here folds are held out." in lines
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--device", "gpu"], 2, "There is no device 'gpu': it is auto, cpu, cuda, or a GPU's number as cuda:1."),
+        (["--precision", "16"], 2, "There is no precision '16': it is auto, 32, bf16."),
+        (["--devices", "2", "--device", "cuda:0"], 2, "with --devices 2, use --device cuda."),
+        (["--devices", "0"], 2, "Invalid value for '--devices'"),
+        (["--device", "cuda:99"], 1, "no"),
+    ],
+)
+def test_a_device_that_makes_no_sense_or_is_not_there_is_said(
+    workspace: Workspace, options: list[str], code: int, message: str
+) -> None:
+    result = akit("-C", workspace.root, "recipe", "run", "tiny_resnet_transformer", "--fast", *options, code=code)
+    assert message in result.output
+    assert not list(workspace.runs_path.glob("*/folds/*"))
+
+
+def test_several_processes_are_for_networks(workspace: Workspace) -> None:
+    result = akit("-C", workspace.root, "recipe", "run", "stats_pca_linear", "--devices", "2", code=2)
+    assert "stats_pca_linear trains no network: it takes no --devices 2." in result.output
+
+
+def test_a_run_says_and_remembers_what_it_was_trained_on(workspace: Workspace) -> None:
+    options = ["--fast", "--folds", "1", "--device", "cpu", "--precision", "bf16", "--set", "epochs=1"]
+    result = akit("-C", workspace.root, "recipe", "run", "tiny_resnet_transformer", *options)
+    assert result.stderr.splitlines()[0] == "Training on cpu, bf16."
+    again = akit("-C", workspace.root, "recipe", "run", "tiny_resnet_transformer", *options)
+    assert "Training on" not in again.stderr
+    (run,) = document("-C", workspace.root, "runs", "list", "--json")
+    assert re.search(r"device\s+cpu, bf16-mixed\n", akit("-C", workspace.root, "runs", "show", run["run"]).stdout)
+    (fold,) = document("-C", workspace.root, "runs", "show", run["run"], "--json")["folds_done"].values()
+    assert (fold["device"], fold["gpu"], fold["precision"], fold["processes"]) == ("cpu", None, "bf16-mixed", 1)

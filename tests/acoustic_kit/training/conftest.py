@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.features import LogMel, Wave, build_features
 from acoustic_kit.fold import Clips, Fold
 from acoustic_kit.workspace import Workspace
@@ -24,7 +25,7 @@ def clips_with_mel(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
     def clips(predicate: pl.Expr) -> Clips:
         rows = workspace.manifest.filter(predicate)
-        return Clips(rows, tuple(workspace.config.classes), "single", {"mel": stored})
+        return Clips(rows, tuple(workspace.config.classes), "single", {"mel": stored}, Compute("cpu"))
 
     return clips
 
@@ -34,7 +35,7 @@ def fold(clips_with_mel: Callable[[pl.Expr], Clips], tmp_path: Path) -> Fold:
     """Fold 1: 36 clips to train on, 12 to validate on."""
     train = clips_with_mel(pl.col("fold") > 1)
     valid = clips_with_mel(pl.col("fold") == 1)
-    return Fold("1", train, valid, 7, "accuracy", "cpu", tmp_path / "checkpoints", lambda *_: None)
+    return Fold("1", train, valid, 7, "accuracy", tmp_path / "checkpoints", lambda *_: None)
 
 
 class Net(torch.nn.Module):

@@ -12,7 +12,8 @@ import torch
 from acoustic_kit.fold import Clips
 from acoustic_kit.training import batches as module_batches
 from acoustic_kit.training import clip_reader as module
-from acoustic_kit.training.batches import Batches
+from acoustic_kit.training.augment import time_shift
+from acoustic_kit.training.batches import Batch, BatchDraws, Batches
 from acoustic_store import FeatureStore
 
 CPU = torch.device("cpu")
@@ -267,3 +268,52 @@ def test_a_batch_is_augmented_as_a_whole_and_may_bring_its_loss(clips: Clips) ->
     assert [(epoch, n) for epoch, n, _ in seen] == [(3, 10), (3, 10), (3, 10), (3, 6)]
     assert len({number for *_, number in seen}) == 4
     assert all(batch.loss is not None and not batch.targets.any() for batch in batches)
+
+
+def halve(batch: Batch, draws: BatchDraws) -> Batch:
+    """Something that looks at the whole batch, and at its clips."""
+    share = draws.clips.uniform("share").reshape(-1, *[1] * (batch.x.ndim - 1))
+    return replace(batch, inputs=(batch.x * share - batch.x.mean(), *batch.inputs[1:]))
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mixup": 0.4},
+        {"mixup": 0.4, "mixup_by": "batch"},
+        {"batch_augment": halve, "side": lambda clips: clips.labels[:, None]},
+        {"frames": None},
+        {"frames": range(8, 14)},
+        {"weights": lambda clips: clips.labels + 0.5},
+        {"batch_size": 17, "mixup": 0.4},  # the last batch has two clips
+    ],
+)
+def test_shares_of_several_processes_are_the_batches_of_one(clips: Clips, world: int, options: dict) -> None:
+    form = Batches("mel", **{"batch_size": 8, "frames": 12, "augment": [time_shift()], **options})
+    alone = list(form.open(clips, CPU).training("0/1"))
+    ranks = [list(form.open(clips, CPU, rank, world).training("0/1")) for rank in range(world)]
+    for whole, *shares in zip(alone, *ranks, strict=True):
+        assert {share.whole for share in shares} == {len(whole)} == {whole.whole}
+        if len(whole) < world:
+            joined = [(*share.inputs, share.targets) for share in shares]
+            assert len(joined) == world
+        else:
+            sizes = [len(share) for share in shares]
+            assert min(sizes) >= 1
+            assert max(sizes) - min(sizes) <= 1
+            parts = zip(*((*share.inputs, share.targets) for share in shares), strict=True)
+            joined = [tuple(torch.cat(part) for part in parts)]
+        for found in joined:
+            torch.testing.assert_close(found, (*whole.inputs, whole.targets), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("world", [2, 3, 9])
+def test_in_evaluation_no_clip_is_dropped_and_none_comes_twice(clips: Clips, world: int) -> None:
+    form = Batches("mel", 7, None)
+    whole = list(form.open(clips, CPU).in_order("key"))
+    loaders = [form.open(clips, CPU, rank, world) for rank in range(world)]
+    dealt = {}
+    for loader in loaders:
+        dealt |= {place.start: x for place, (x,) in zip(loader.places, loader.in_order("key"), strict=True)}
+    torch.testing.assert_close([dealt[start] for start in sorted(dealt)], [x for (x,) in whole], rtol=0, atol=0)

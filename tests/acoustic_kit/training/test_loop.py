@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import Clips, Fold
 from acoustic_kit.training import (
@@ -59,6 +60,12 @@ def test_it_learns(fold: Fold, net: Make) -> None:
     assert entries[-1]["train_loss"] < entries[0]["train_loss"]
     figures = {"train_loss", "valid_loss", "valid_accuracy"}
     assert set(entries[0]) == {"epoch", "phase", "lr", "train_seconds", "seconds"} | figures
+
+
+def on(fold: Fold, device: str) -> Fold:
+    assert fold.valid is not None
+    train, valid = (replace(clips, compute=Compute(device)) for clips in (fold.train, fold.valid))
+    return replace(fold, train=train, valid=valid)
 
 
 class Killed(BaseException):
@@ -296,18 +303,18 @@ def test_out_of_memory_says_what_to_set(fold: Fold, net: Make) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_missing_gpu_is_said(fold: Fold, net: Make) -> None:
     with pytest.raises(AkitError, match="no CUDA device"):
-        train(replace(fold, device="cuda"), net())
+        train(on(fold, "cuda"), net())
 
 
 @pytest.mark.gpu
 def test_it_learns_on_a_gpu_and_goes_on_there(fold: Fold, net: Make) -> None:
-    on_gpu = replace(fold, device="cuda")
+    on_gpu = on(fold, "cuda")
     with pytest.raises(Killed):
         train(killed_at(on_gpu, 10), net(), epochs=25)
     trained = train(on_gpu, net(), epochs=25)
     assert fold.valid is not None
     assert next(trained.parameters()).is_cuda
-    assert np.mean(forward(trained, fold.valid, BATCHES).argmax(1) == fold.valid.labels) > 0.6
+    assert np.mean(forward(trained, on_gpu.valid, BATCHES).argmax(1) == fold.valid.labels) > 0.6
 
 
 def test_damaged_state_is_named(fold: Fold, net: Make) -> None:

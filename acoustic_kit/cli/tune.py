@@ -1,0 +1,125 @@
+"""`akit recipe tune`: a search for better settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from acoustic_kit.cli.app import workspace_of
+from acoustic_kit.cli.compute import Device, Precision, compute_of
+from acoustic_kit.cli.console import listed, print_table, progress, say, shown
+from acoustic_kit.cli.features import all_cores, say_failures
+from acoustic_kit.cli.recipes import Assignments, Workers, commands, number, say_start, say_what_runs, warn_of_leaks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from acoustic_kit.cli.console import OnProgress
+    from acoustic_kit.tuning import TuneEvents, TuneResult
+
+
+def register(_: typer.Typer) -> None:
+    """Add this command to those of `akit recipe`."""
+    commands.command(epilog="Example: akit recipe tune stats_pca_linear --trials 30")(tune)
+
+
+def tune(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A recipe's name or file; it needs a search(trial).")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, with those of earlier calls.")] = 50,
+    assignments: Assignments = None,
+    folds: Annotated[
+        str | None, typer.Option(metavar="1,2,3", help="The last is kept out, the others choose (default: all).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the search and of the training.")] = 0,
+    fast: Annotated[bool, typer.Option("--fast", help="The recipe's small form, for trying things.")] = False,
+    workers: Workers = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Search the recipe's own search space.
+
+    One fold is kept out of the search and says what the best settings are worth. A stopped search goes on where it was;
+    with more --trials, it goes further.
+    """
+    from acoustic_kit.recipe import load_recipe, read_assignments
+    from acoustic_kit.tuning import tune_recipe
+
+    workspace = workspace_of(ctx)
+    say_what_runs(ctx, [name])
+    recipe = load_recipe(name, workspace.recipes_path)
+    warn_of_leaks(workspace)
+    with progress() as bar:
+        result = tune_recipe(
+            workspace,
+            recipe,
+            read_assignments(assignments or ()),
+            n_trials=trials,
+            folds=None if folds is None else listed("--folds", folds),
+            fast=fast,
+            seed=seed,
+            workers=all_cores() if workers is None else workers,
+            compute=compute_of(device, precision),
+            events=_tune_events(bar),
+        )
+    _print_tuning(result, name)
+
+
+def _tune_events(bar: OnProgress) -> TuneEvents:
+    from acoustic_kit.tuning import TuneEvents
+
+    trials, best = (0, 1), ""
+
+    def on_trial(done: int, total: int, score: float | None) -> None:
+        nonlocal trials, best
+        trials, best = (done, total), "" if score is None else f"best {score:.4f}"
+        bar("trials", *trials, best)
+
+    def on_fold(done: int, total: int) -> None:
+        bar("trials", *trials, f"{best}  folds {done}/{total}".strip())
+
+    def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        bar("trials", *trials, f"{best}  fold {fold}, {stage}, epoch {done} of {total}".strip())
+
+    return TuneEvents(
+        on_start=say_start,
+        on_build=lambda feature, done, total: bar(feature.name, done, total),
+        on_built=say_failures,
+        on_fold=on_fold,
+        on_epoch=on_epoch,
+        on_trial=on_trial,
+        on_failure=lambda number, reason: say(f"Trial {number} failed: {reason}"),
+    )
+
+
+def _print_tuning(result: TuneResult, name: str) -> None:
+    counts = {state: sum(t.state == state for t in result.trials) for state in ("done", "pruned", "failed")}
+    say(f"{len(result.trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n) + ".")
+    best = [trial for trial in result.trials if trial.state == "done"][:10]
+    rows = [(t.number, number(t.score), "  ".join(map(_short, t.settings))) for t in best]
+    print_table(["trial", result.metric, "settings"], rows, right=["trial", result.metric])
+    searched = ", ".join(result.searched)
+    typer.echo("")
+    print_table(
+        ["the best settings", result.metric],
+        [
+            (f"on folds {searched}, which chose them", number(result.best.score)),
+            (f"on fold {result.kept_out}, which was kept out", number(result.kept_out_score)),
+        ],
+        right=[result.metric],
+    )
+    typer.echo(f"\nBelieve the second: the first is the highest of {len(result.trials)}, and flatters.")
+    for why in result.optimistic:
+        typer.echo(f"Optimistic all the same: {why}.")
+    typer.echo(f"Wrote {shown(result.settings_path)}. To run them on all folds:")
+    typer.echo(f"  akit recipe run {name} --set @{shown(result.settings_path)}")
+
+
+def _short(assignment: str) -> str:
+    """An assignment with its number in four digits, for a table."""
+    key, _, value = assignment.partition("=")
+    try:
+        return f"{key}={float(value):.4g}"
+    except ValueError:
+        return assignment

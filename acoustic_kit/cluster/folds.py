@@ -1,0 +1,256 @@
+"""Recipes on a cluster: each fold of each run is a task, and its finished folder comes back."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acoustic_kit import remote_runs
+from acoustic_kit.atomic_write import replacing
+from acoustic_kit.cluster.connection import Cluster, Tell
+from acoustic_kit.compute import AUTO, Compute
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.folder_lock import locked
+from acoustic_kit.job import (
+    SILENT,
+    Job,
+    RunEvents,
+    being_trained,
+    fast_manifest,
+    fit_fold,
+    stored_features,
+    wanted_folds,
+)
+from acoustic_kit.recipe import Recipe, Settings, load_recipe
+from acoustic_kit.remote_runs import RemoteCheckpoints, push_fold
+from acoustic_kit.runner import combine, drop_checkpoints, new_fold, open_or_create, store_fold
+from acoustic_kit.runs import Run, open_run
+from acoustic_kit.workspace import Config, Workspace
+
+if TYPE_CHECKING:
+    from acoustic_kit.job import Stored
+
+Wanted = tuple[Recipe, Settings, int]  # a run that is asked for: recipe, settings, seed
+_OF_FILES = ("content", "size", "mtime_ns")  # columns of the manifest that training has no use for
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """All that a worker needs in order to train one fold, picklable."""
+
+    run: str  # its name
+    created: str  # when, which tells it from another of this name
+    fold: str
+    recipe: str  # its name
+    file: str  # that of the recipe's file
+    source: str  # its text
+    settings: dict[str, Any]
+    has_network: bool
+    config: Config  # with the data root and the store as other machines find them
+    manifest: bytes  # the rows, as parquet
+    features: dict[str, str]  # the recipe's name for it → its key, as this fold reads it
+    seed: int
+    fast: bool
+    full: bool
+    compute: Compute
+    run_folder: Path  # on the client
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether runs lie on S3."""
+        return "://" in self.config.runs
+
+
+def run_on_cluster(
+    workspace: Workspace,
+    wanted: Sequence[Wanted],
+    cluster: Cluster,
+    *,
+    folds: Sequence[str] | None = None,
+    full: bool = False,
+    fast: bool = False,
+    note: str = "",
+    fresh: bool = False,
+    compute: Compute = AUTO,
+    events: RunEvents = SILENT,
+) -> list[tuple[Run, bool]]:
+    """Build features and train folds on a cluster, all folds of all runs at once; parameters as for `run_recipe`.
+
+    A fold whose worker dies is trained by another one: from its last epoch where both see the workspace's folder, else
+    anew. One that fails does not stop the others.
+
+    Returns each run, and whether anything of it was trained.
+
+    Raises UsageError for a fold that does not exist or several processes a fold, AkitError where folds failed.
+
+    """
+    if compute.devices > 1:
+        raise UsageError("On a cluster one worker trains a fold: --devices does not go with --cluster.")
+    with ExitStack() as locks:
+        running: dict[str, _Running] = {}
+        for recipe, settings, seed in wanted:
+            manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
+            job = Job(workspace, recipe, settings, manifest, seed, fast, full)
+            if job.name in running:
+                continue
+            names = wanted_folds(folds, job.folds)
+            locks.enter_context(locked(workspace.runs_path / job.name, being_trained(job.name)))
+            push = locks.enter_context(remote_runs.in_step(workspace, job.name, fresh))
+            run = open_or_create(job, note, fresh)
+            running[job.name] = _Running(job, run, [fold for fold in run.missing_folds if fold in names], push)
+        for one in running.values():
+            one.stored = stored_features(one.job, one.todo, 0, events, compute.device, cluster) if one.todo else {}
+        _train(running, cluster, compute, events)
+        return [(one.combined(), bool(one.todo)) for one in running.values()]
+
+
+@dataclass
+class _Running:
+    """A run on its way."""
+
+    job: Job
+    run: Run
+    todo: list[str]  # folds
+    push: Callable[[], None]  # puts what is new where runs lie on S3
+    stored: Mapping[str, Stored] | None = None  # by fold
+
+    def tasks(self, compute: Compute) -> Iterator[FoldTask]:
+        job, workspace = self.job, self.job.workspace
+        config = workspace.config.model_copy(update={"data": str(workspace.data_root), "store": workspace.store().url})
+        manifest = io.BytesIO()
+        job.manifest.drop(_OF_FILES, strict=False).write_parquet(manifest)
+        for fold in self.todo:
+            assert self.stored is not None
+            yield FoldTask(
+                run=job.name,
+                created=self.run.record.created,
+                fold=fold,
+                recipe=job.recipe.name,
+                file=job.recipe.path.name,
+                source=job.recipe.source,
+                settings=job.settings.model_dump(mode="json"),
+                has_network=job.recipe.has_network,
+                config=config,
+                manifest=manifest.getvalue(),
+                features={alias: feature.key for alias, feature in self.stored[fold].items()},
+                seed=job.seed,
+                fast=job.fast,
+                full=job.full,
+                compute=compute,
+                run_folder=self.run.path,
+            )
+
+    def keep(self, fold: str, files: Mapping[str, bytes]) -> None:
+        """Put the folder of a finished fold into place."""
+        with new_fold(self.run, fold) as folder:
+            for name, content in files.items():
+                with replacing(folder / Path(name).name) as temporary:
+                    temporary.write_bytes(content)
+        self.combined()
+
+    def fetch(self) -> None:
+        """Take in the folds that workers have put where runs lie on S3."""
+        remote_runs.pull(self.job.workspace, self.job.name)
+        self.combined()
+
+    def combined(self) -> Run:
+        """The run with what is done."""
+        self.run = combine(self.run, self.job)
+        drop_checkpoints(self.run)
+        self.push()
+        return self.run
+
+
+def _train(running: Mapping[str, _Running], cluster: Cluster, compute: Compute, events: RunEvents) -> None:
+    """Train all folds of all runs. Raises AkitError at the end where some failed."""
+    total, done = sum(len(one.todo) for one in running.values()), 0
+    if not total:
+        return
+    events.on_start(f"the workers of {cluster.address}")
+    events.on_fold(done, total)
+    tasks = (task for one in running.values() for task in one.tasks(compute))
+    failures: list[tuple[FoldTask, Exception]] = []
+    on_message = _on_epoch(events, several=len(running) > 1)
+    with closing(cluster.run(train_fold, tasks, gpu=lambda task: task.has_network, on_message=on_message)) as outcomes:
+        for task, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                failures.append((task, outcome))
+                continue
+            if outcome is None:
+                running[task.run].fetch()
+            else:
+                running[task.run].keep(task.fold, outcome)
+            done += 1
+            events.on_fold(done, total)
+    if failures:
+        task, error = failures[0]
+        why = str(error) if isinstance(error, AkitError | OSError) else f"{type(error).__name__}: {error}"
+        raise AkitError(
+            f"{len(failures)} of {total} folds failed, first fold {task.fold} of {task.run}: {why}\n"
+            "The others are stored; the same command trains those that are missing."
+        ) from error
+
+
+def _on_epoch(events: RunEvents, several: bool) -> Callable[[Any], None]:
+    def on_message(message: Sequence[Any]) -> None:
+        run, fold, stage, done, total, figures = message
+        events.on_epoch(f"{fold} of {run}" if several else fold, stage, done, total, figures)
+
+    return on_message
+
+
+def train_fold(task: FoldTask, tell: Tell) -> dict[str, bytes] | None:
+    """Train a fold on a worker: the files of its folder, by name; None where they lie with the runs on S3."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="akit-fold-") as scratch:
+        job, stored = _unpacked(task, Path(scratch))
+        checkpoints, remote = _shared_checkpoints(task) or Path(scratch, "checkpoints"), None
+        if task.is_remote:
+            checkpoints = Path(scratch, "checkpoints")
+            remote = RemoteCheckpoints(task.config.runs, task.run, task.fold, checkpoints)
+            remote.pull()
+
+        def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+            tell([task.run, fold, stage, done, total, {name: float(value) for name, value in figures.items()}])
+            if remote is not None:
+                remote.push()
+
+        fold, model = fit_fold(job, task.fold, stored, checkpoints, task.compute, RunEvents(on_epoch=on_epoch))
+        folder = Path(scratch, "fold")
+        folder.mkdir()
+        store_fold(folder, job, fold, model, stored, began)
+        if remote is None:
+            return {path.name: path.read_bytes() for path in folder.iterdir()}
+        push_fold(folder, task.config.runs, task.run, task.fold)
+        return None
+
+
+def _unpacked(task: FoldTask, scratch: Path) -> tuple[Job, Stored]:
+    """The job, and its features as the fold reads them."""
+    import polars as pl
+
+    path = scratch / task.file
+    path.write_text(task.source, "utf-8", newline="")
+    recipe = replace(load_recipe(path), name=task.recipe)
+    settings = recipe.settings_class.model_validate(task.settings)
+    workspace = Workspace(scratch, task.config)
+    manifest = pl.read_parquet(io.BytesIO(task.manifest))
+    store = workspace.store()
+    stored = {alias: store[key] for alias, key in task.features.items()}
+    return Job(workspace, recipe, settings, manifest, task.seed, task.fast, task.full), stored
+
+
+def _shared_checkpoints(task: FoldTask) -> Path | None:
+    """Where another worker goes on from, if this machine sees the run's folder; None if it does not."""
+    try:
+        record = open_run(task.run_folder).record
+    except AkitError:
+        return None
+    is_it = (record.name, record.created) == (task.run, task.created)
+    return task.run_folder / "checkpoints" / task.fold if is_it else None

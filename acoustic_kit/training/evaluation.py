@@ -1,0 +1,67 @@
+"""What a network says of clips: logits, probabilities and the losses they are measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from acoustic_kit.fold import Clips, Task
+from acoustic_kit.training.batches import Batches, Loader, Loss
+from acoustic_kit.training.fabric import make_fabric, sum_over_processes
+
+View = Callable[[torch.Tensor], torch.Tensor]  # x → x
+
+
+def default_loss(task: Task, label_smoothing: float = 0.0) -> Loss:
+    """Cross entropy of soft targets, or binary cross entropy for several labels a clip; the mean over clips."""
+    if task == "single":
+        return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+    return nn.BCEWithLogitsLoss()
+
+
+def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
+    """Softmax over classes, or for several labels a clip the sigmoid of each: (clips, classes)."""
+    return logits.softmax(dim=1) if task == "single" else logits.sigmoid()
+
+
+def forward(
+    net: nn.Module,
+    clips: Clips,
+    batches: Batches,
+    views: Sequence[View] = (lambda x: x,),
+    key: str | None = None,
+) -> np.ndarray:
+    """A trained network's class probabilities: float64 (clips, classes), on the device where the network lies.
+
+    Where several processes run, each does this call, computes some of the batches, and has all probabilities.
+
+    Parameters
+    ----------
+    views : map x to another x, for test-time augmentation; the probabilities are averaged over them
+    key : clips are cut at random places that it decides; None cuts them in the middle
+
+    """
+    fabric = make_fabric(clips.compute)
+    loader = batches.open(clips, next(net.parameters()).device, fabric.global_rank, fabric.world_size)
+    found = [to_probabilities(logits_of(net, loader, fabric, key, view), clips.task) for view in views]
+    return torch.stack(found).double().mean(dim=0).cpu().numpy()
+
+
+@torch.no_grad()
+def logits_of(
+    net: nn.Module, loader: Loader, fabric: Fabric, key: str | None = None, view: View = lambda x: x
+) -> torch.Tensor:
+    """The logits of all clips of the loader, in their order and in all processes: float32 (clips, classes)."""
+    net.eval()
+    with fabric.autocast():
+        found = [net(view(x), *side).float() for x, *side in loader.in_order(key)]
+    if loader.world == 1:
+        return torch.cat(found)
+    logits = torch.zeros(loader.n_clips, loader.n_classes, device=loader.device)
+    for place, of_batch in zip(loader.places, found, strict=True):
+        logits[place] = of_batch
+    return sum_over_processes(fabric, logits)  # each adds its batches to the others' zeros

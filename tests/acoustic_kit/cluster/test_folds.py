@@ -1,0 +1,141 @@
+"""Runs trained by the workers of a cluster are those that this machine trains, and outlive the death of a worker."""
+
+import os
+import secrets
+import signal
+from pathlib import Path
+
+import pytest
+
+from acoustic_kit.cluster import Cluster, connect
+from acoustic_kit.cluster.folds import run_on_cluster
+from acoustic_kit.compute import Compute
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.job import RunEvents
+from acoustic_kit.recipe import Recipe, load_recipe
+from acoustic_kit.remote_runs import pull
+from acoustic_kit.runner import run_recipe
+from acoustic_kit.runs import open_run
+from acoustic_kit.workspace import Workspace
+from acoustic_store.files import open_files
+
+CPU = Compute(device="cpu")
+pytestmark = pytest.mark.slow
+
+
+def test_a_network_is_the_same_bit_for_bit_though_its_worker_dies_in_the_middle(
+    workspace: Workspace, elsewhere: Workspace, cluster: Cluster, two_workers, kill_worker, one_thread: None, tree
+) -> None:
+    recipe = load_recipe("logmel_cnn")
+    settings = recipe.settings(["epochs=3"], fast=True)
+    epochs: list[tuple[str, int]] = []
+
+    def on_epoch(fold: str, stage: str, done: int, total: int, figures) -> None:
+        epochs.append((fold, done))
+        assert figures["valid_loss"] > 0
+        if len(epochs) == 2:  # folds of a network go to the one worker that says that it has a GPU
+            kill_worker(two_workers.processes[2])
+
+    ((run, trained),) = run_on_cluster(
+        workspace,
+        [(recipe, settings, 0)],
+        cluster,
+        fast=True,
+        compute=CPU,
+        events=RunEvents(on_epoch=on_epoch),
+    )
+    assert trained
+    assert run.finished
+    assert epochs.count((epochs[0][0], 1)) == 1  # it went on from its checkpoint, as the workspace is shared
+    here, _ = run_recipe(elsewhere, recipe, settings, fast=True, compute=CPU)
+    assert tree(run.path) == tree(here.path)
+
+
+FAILS = '''"""Fails in one fold."""
+from sklearn.dummy import DummyClassifier
+import acoustic_kit as akit
+
+class Settings(akit.Settings):
+    fails_in: str = "2"
+
+def features(s): return {"x": akit.Stats()}
+
+def train(fold, s):
+    class OwnError(Exception): pass
+    if fold.name == s.fails_in:
+        raise OwnError("no luck")
+    return DummyClassifier(strategy="prior").fit(fold.train["x"], fold.train.labels)
+
+def predict(model, clips, s):
+    return akit.class_probabilities(model, clips["x"], len(clips.classes))
+'''
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    path = tmp_path / "fails.py"
+    path.write_text(FAILS)
+    return load_recipe(path)
+
+
+def test_a_fold_that_fails_is_told_at_the_end_and_stops_no_other(
+    workspace: Workspace, recipe: Recipe, cluster: Cluster
+) -> None:
+    with pytest.raises(AkitError, match=r"^1 of 4 folds failed, first fold 2 of fails-.{8}: .*OwnError: no luck\n"):
+        run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster)
+    (path,) = workspace.runs_path.iterdir()
+    assert open_run(path).missing_folds == ["2"]
+    with pytest.raises(UsageError, match="There is no fold 9"):
+        run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster, folds=["9"])
+    with pytest.raises(UsageError, match="--devices"):
+        run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster, compute=Compute(devices=2))
+    settings = recipe.settings(["fails_in=none"])
+    ((one, _),) = run_on_cluster(workspace, [(recipe, settings, 0)] * 2, cluster, folds=["2"])
+    assert list(one.done) == ["2"]
+
+
+@pytest.fixture
+def on_s3(elsewhere: Workspace, bucket: str) -> Workspace:
+    """A workspace whose clips, features and runs lie on S3; nothing is built."""
+    url = f"s3://{bucket}/{secrets.token_hex(4)}"
+    for path in Path(elsewhere.data_root).rglob("*.wav"):
+        open_files(f"{url}/clips").write(path.relative_to(elsewhere.data_root).as_posix(), path.read_bytes())
+    path = elsewhere.root / "akit.toml"
+    rest = [line for line in path.read_text().splitlines() if not line.startswith("data =")]
+    places = [f'data = "{url}/clips"', f'store = "{url}/features.zarr"', f'runs = "{url}/runs"']
+    path.write_text("\n".join([*places, *rest]))
+    return Workspace.find(elsewhere.root)
+
+
+def test_with_everything_on_s3_another_worker_goes_on_from_the_last_epoch(
+    workspace: Workspace, on_s3: Workspace, machines, kill_worker, one_thread: None, tree
+) -> None:
+    recipe = load_recipe("logmel_cnn")
+    settings = recipe.settings(["epochs=4"], fast=True)
+    epochs: list[tuple[str, int]] = []
+    first = machines.start_worker()
+
+    def on_epoch(fold: str, stage: str, done: int, total: int, figures) -> None:
+        epochs.append((fold, done))
+        if len(epochs) == 3:
+            os.killpg(first.pid, signal.SIGKILL)
+            machines.start_worker()
+
+    with connect(machines.address) as cluster:
+        ((run, trained),) = run_on_cluster(
+            on_s3,
+            [(recipe, settings, 0)],
+            cluster,
+            fast=True,
+            compute=CPU,
+            events=RunEvents(on_epoch=on_epoch),
+        )
+    assert trained
+    assert epochs.count(("1", 1)) == 1
+    assert len(epochs) > 8  # of two folds of four epochs: something was done again
+    names = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
+    models = {f"folds/{fold}/model.safetensors" for fold in run.record.folds}
+    assert set(open_files(f"{on_s3.config.runs}/{run.name}").sizes()) == names | models
+    pull(on_s3, models=True)
+    here, _ = run_recipe(workspace, recipe, settings, fast=True, compute=CPU)
+    assert tree(run.path) == tree(here.path)

@@ -1,0 +1,109 @@
+"""Devices and precisions: what is chosen, and what is said where it is not there. The GPUs here are made up."""
+
+import pytest
+import torch
+
+from acoustic_kit.compute import Compute
+from acoustic_kit.errors import AkitError
+from acoustic_kit.training.checkpoint import optimizer_tensors, restore_optimizer
+from acoustic_kit.training.fabric import describe, make_fabric, use_fused
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int]]]:
+    """Names and capabilities of this machine's GPUs, to be filled."""
+    there: list[tuple[str, tuple[int, int]]] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(there))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(there))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda n: there[n][0])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda n: there[n][1])
+    return there
+
+
+NEW, OLD = ("New GPU", (9, 0)), ("Old GPU", (7, 5))
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "said"),
+    [
+        ([], Compute(), "cpu, float32"),
+        ([], Compute(precision="bf16"), "cpu, bf16"),
+        ([], Compute(devices=3), "cpu, float32, 3 processes"),
+        ([NEW], Compute(), "New GPU, bf16"),
+        ([NEW], Compute("cuda", "32"), "New GPU, float32"),
+        ([NEW], Compute("cpu"), "cpu, float32"),
+        ([OLD], Compute(), "Old GPU, float32"),
+        ([OLD, NEW], Compute("cuda:1"), "New GPU, bf16"),
+        ([NEW, OLD], Compute(devices=2), "New GPU, float32, 2 processes"),
+    ],
+)
+def test_what_will_be_used_is_said(gpus: list, there: list, asked: Compute, said: str) -> None:
+    gpus += there
+    assert describe(asked) == said
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "message"),
+    [
+        ([], Compute("cuda"), "no CUDA device"),
+        ([NEW, OLD], Compute("cuda:3"), r"no cuda:3. This machine has cuda:0 \(New GPU\), cuda:1 \(Old GPU\)"),
+        ([NEW, NEW], Compute(devices=4), "--devices 4 needs as many GPUs. This machine has cuda:0"),
+        ([OLD], Compute(precision="bf16"), "Old GPU has no bf16. Use --precision 32"),
+        ([NEW, OLD], Compute(precision="bf16", devices=2), "Old GPU has no bf16"),
+    ],
+)
+def test_what_is_not_there_is_an_error_and_never_the_cpu(gpus: list, there: list, asked: Compute, message: str) -> None:
+    gpus += there
+    for use in (describe, make_fabric):
+        with pytest.raises(AkitError, match=message):
+            use(asked)
+
+
+def test_a_fabric_is_made_once(gpus: list) -> None:
+    assert make_fabric(Compute("cpu", "bf16")) is make_fabric(Compute("cpu", "bf16"))
+    assert make_fabric(Compute("cpu", "bf16")).strategy.precision.precision == "bf16-mixed"
+    assert make_fabric(Compute("cpu")).strategy.precision.precision == "32-true"
+
+
+@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD])
+def test_fused_optimisers_make_the_same_steps_and_can_be_resumed(make: type) -> None:
+    after = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        weights = torch.nn.Parameter(torch.randn(40))
+        optimizer = use_fused(make([weights], lr=0.1), torch.device(device))  # torch has them for CPUs too
+        assert bool(optimizer.param_groups[0]["fused"]) == (device == "cuda")
+        for step in range(4):
+            if step == 2:
+                optimizer.load_state_dict(optimizer.state_dict())
+            weights.grad = torch.randn(40)
+            optimizer.step()
+        after.append(weights.detach())
+    torch.testing.assert_close(*after)
+
+
+def test_moments_are_restored_in_the_order_in_memory_that_their_weights_have() -> None:
+    images = torch.nn.Parameter(torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last))
+    scalar = torch.nn.Parameter(torch.randn(()))
+    optimizer = torch.optim.AdamW([{"params": [scalar]}, {"params": [images]}])
+    for parameter in (images, scalar):
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    stored = {name: tensor.contiguous().clone() for name, tensor in optimizer_tensors(optimizer).items()}
+    before = {name: tensor.clone() for name, tensor in optimizer.state[images].items()}
+    restore_optimizer(optimizer, stored)
+    assert optimizer.state[images]["exp_avg"].stride() == images.stride()
+    torch.testing.assert_close(dict(optimizer.state[images]), before, rtol=0, atol=0)
+
+
+def test_other_optimisers_stay_as_they_are() -> None:
+    optimizer = torch.optim.RMSprop([torch.nn.Parameter(torch.zeros(1))])
+    assert "fused" not in use_fused(optimizer, torch.device("cuda")).param_groups[0]
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_used_by_its_number() -> None:
+    last = torch.cuda.device_count() - 1
+    assert make_fabric(Compute(f"cuda:{last}")).device == torch.device("cuda", last)
+    assert torch.cuda.get_device_name(last) in describe(Compute(f"cuda:{last}"))
+    assert torch.get_float32_matmul_precision() == "high"
