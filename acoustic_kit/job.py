@@ -231,12 +231,13 @@ def open_features(job: Job, folds: Sequence[str]) -> dict[str, Stored]:
     }
 
 
-def announce(recipe: Recipe, compute: Compute, events: RunEvents) -> None:
-    """Tell on what the recipe's networks will be trained. Raises AkitError where that is not to be had."""
-    if recipe.has_network:
-        from acoustic_kit.training.fabric import describe
+def trained_on(recipe: Recipe, compute: Compute) -> str | None:
+    """On what the recipe's networks will be trained, None where it has none. AkitError where that is not to be had."""
+    if not recipe.has_network:
+        return None
+    from acoustic_kit.training.fabric import describe
 
-        events.on_start(describe(compute))
+    return describe(compute)
 
 
 def being_trained(name: str) -> str:

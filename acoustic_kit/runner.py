@@ -25,7 +25,6 @@ from acoustic_kit.job import (
     SILENT,
     Job,
     RunEvents,
-    announce,
     being_trained,
     class_frequencies,
     fast_manifest,
@@ -33,6 +32,7 @@ from acoustic_kit.job import (
     open_features,
     predict_rows,
     stored_features,
+    trained_on,
     wanted_folds,
 )
 from acoustic_kit.metrics import all_scores
@@ -95,6 +95,7 @@ def run_recipe(
     """
     if compute.devices > 1 and not recipe.has_network:
         raise UsageError(f"{recipe.name} trains no network: it takes no --devices {compute.devices}.")
+    where = trained_on(recipe, compute)  # told before there is a run
     manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
     job = Job(workspace, recipe, settings or recipe.settings(fast=fast), manifest, seed, fast, full)
     wanted = wanted_folds(folds, job.folds)
@@ -107,8 +108,8 @@ def run_recipe(
         ):
             run = open_or_create(job, note, fresh)
             todo = [fold for fold in run.missing_folds if fold in wanted]
-            if todo:
-                announce(recipe, compute, events)
+            if todo and where:
+                events.on_start(where)
             stored = stored_features(job, todo, workers, events, compute.device) if todo else {}
             tell(todo)
             for done, fold in enumerate(todo):

@@ -25,13 +25,13 @@ from acoustic_kit.folder_lock import locked
 from acoustic_kit.job import (
     Job,
     RunEvents,
-    announce,
     being_trained,
     fast_manifest,
     fit_fold,
     fold_seed,
     predict_rows,
     stored_features,
+    trained_on,
     wanted_folds,
 )
 from acoustic_kit.metrics import score
@@ -131,7 +131,8 @@ def tune_recipe(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     tuning = _Tuning(workspace, recipe, tuple(assignments), n_trials, folds, fast, seed, workers, compute, events)
     tuning.check_search()
-    announce(recipe, compute, events)
+    if where := trained_on(recipe, compute):
+        events.on_start(where)
     with locked(tuning.folder, being_trained(tuning.folder.name)):
         try:
             tuning.run_trials()

@@ -255,7 +255,7 @@ def test_a_device_that_makes_no_sense_or_is_not_there_is_said(
 ) -> None:
     result = akit("-C", workspace.root, "recipe", "run", "tiny_resnet_transformer", "--fast", *options, code=code)
     assert message in result.output
-    assert not list(workspace.runs_path.glob("*/folds/*"))
+    assert not list(workspace.runs_path.glob("*"))
 
 
 def test_several_processes_are_for_networks(workspace: Workspace) -> None:
