@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import sys
 from dataclasses import dataclass
 
-from acoustic_kit.errors import UsageError
+from acoustic_kit.errors import AkitError, UsageError
 
 PRECISIONS = ("auto", "32", "bf16")
 
@@ -44,10 +46,40 @@ class Compute:
         """The number of the GPU that was asked for, None where any will do."""
         return int(self.device[5:]) if self.device.startswith("cuda:") else None
 
+    def gpu(self) -> str | None:
+        """The GPU that it means on this machine, as torch names it: `cuda:0`; of several the first. None is the CPU.
+
+        Raises AkitError where GPUs were asked for that are not there.
+        """
+        if self.device == "cpu" or (self.device == "auto" and "torch" not in sys.modules and not _has_driver()):
+            return None
+        import torch
+
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not there and self.device == "auto":
+            return None
+        if not there:
+            raise AkitError("This machine has no CUDA device that torch can use. Use --device cpu, or auto.")
+        names = ", ".join(f"cuda:{number} ({torch.cuda.get_device_name(number)})" for number in range(there))
+        if self.index is not None and self.index >= there:
+            raise AkitError(f"There is no {self.device}. This machine has {names}.")
+        if self.devices > there:
+            raise AkitError(f"--devices {self.devices} needs as many GPUs. This machine has {names}.")
+        return f"cuda:{self.index or 0}"
+
     @property
     def is_first(self) -> bool:
         """Whether this process writes the files and speaks: it is the only one, or the first of several."""
         return self.devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _has_driver() -> bool:
+    """Whether NVIDIA's driver is installed: importing torch, which takes seconds, is not worth it without."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 AUTO = Compute()  # what there is

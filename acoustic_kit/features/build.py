@@ -11,10 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.datasets.audio_files import clip_place, is_readable
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.build_job import LEFT_OUT, SILENCED, Job, Stages
-from acoustic_kit.features.device_jobs import DeviceJobs, gpu, gpu_name
+from acoustic_kit.features.device_jobs import DeviceJobs, gpu_name
 from acoustic_kit.features.feature import Feature
 from acoustic_kit.features.fingerprints import fingerprints
 from acoustic_kit.features.wave import UNREAD
@@ -106,7 +107,7 @@ def build_features(
     ordered = with_sources(features)
     with _workers(workers) if cluster is None else nullcontext(_on_cluster(cluster)) as processes:
         is_asked_for = device != "auto" or any(f.has_device_form for f in ordered)
-        found = gpu(device) if cluster is None and is_asked_for else None
+        found = Compute(device).gpu() if cluster is None and is_asked_for else None
         asked = device if cluster is not None else found or "cpu"
         build = _Build(manifest, data_root, store, processes, on_error, rebuild, on_progress, found, asked)
         followers = build.followers(ordered)

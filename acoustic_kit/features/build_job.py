@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.feature import Feature
 
@@ -121,9 +122,7 @@ class Job:
     @property
     def _gpu(self) -> str | None:
         """Where torch is to compute the feature; None is the CPU, without torch."""
-        from acoustic_kit.features import device_jobs
-
-        return device_jobs.gpu(self.device) if self.feature.has_device_form else None
+        return Compute(self.device).gpu() if self.feature.has_device_form else None
 
     @contextmanager
     def _fetching(self) -> Iterator[Mapping[str, Future[Any]]]:

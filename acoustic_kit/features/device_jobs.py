@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cache
 from queue import SimpleQueue
 from typing import Any, Self, TypeVar
 
-from acoustic_kit.compute import Compute
-from acoustic_kit.errors import AkitError
 from acoustic_kit.features.build_job import Job, Stages, forget_opened_features
 
 MIN_ROUND = 2  # blocks: for each round the index of the source is read anew
 SHARE = 8  # a round is at least this part of all before it, so that indexes are not read more often than they grow
 
 T = TypeVar("T")
-
-
-@cache
-def gpu(device: str) -> str | None:
-    """The GPU that `auto`, `cpu`, `cuda` or `cuda:1` means here, as torch names it; None is the CPU.
-
-    Raises UsageError for another name, and AkitError where a GPU was asked for and is not there.
-    """
-    index = Compute(device).index
-    if device == "cpu" or (device == "auto" and not _has_driver()):
-        return None
-    import torch
-
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto" and not there:
-        return None
-    if not there:
-        raise AkitError("This machine has no CUDA device that torch can use. Use --device cpu, or auto.")
-    if index is not None and index >= there:
-        names = ", ".join(f"cuda:{number} ({torch.cuda.get_device_name(number)})" for number in range(there))
-        raise AkitError(f"There is no {device}. This machine has {names}.")
-    return f"cuda:{index or 0}"
-
-
-def _has_driver() -> bool:
-    """Whether NVIDIA's driver is installed: importing torch, which takes seconds, is not worth it without."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def gpu_name(device: str) -> str:

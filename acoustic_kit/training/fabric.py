@@ -38,7 +38,7 @@ def make_fabric(compute: Compute) -> Fabric:
 
     Raises AkitError where it is not to be had, see `describe`.
     """
-    accelerator = _accelerator(compute)
+    accelerator: Literal["cpu", "cuda"] = "cuda" if compute.gpu() else "cpu"
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if _is_bf16(compute) else "32-true"
     if accelerator == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -69,7 +69,8 @@ def describe(compute: Compute) -> str:
 
     Raises AkitError where a GPU, so many of them, or bf16 was asked for and is not there.
     """
-    device = "cpu" if _accelerator(compute) == "cpu" else torch.cuda.get_device_name(compute.index or 0)
+    gpu = compute.gpu()
+    device = "cpu" if gpu is None else torch.cuda.get_device_name(compute.index or 0)
     processes = f", {compute.devices} processes" if compute.devices > 1 else ""
     return f"{device}, {'bf16' if _is_bf16(compute) else 'float32'}{processes}"
 
@@ -94,24 +95,10 @@ def use_fused(optimizer: torch.optim.Optimizer, device: torch.device) -> torch.o
     return optimizer
 
 
-def _accelerator(compute: Compute) -> Literal["cpu", "cuda"]:
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if compute.device == "cpu" or (compute.device == "auto" and not there):
-        return "cpu"
-    if not there:
-        raise AkitError("This machine has no CUDA device that torch can use. Use --device cpu, or auto.")
-    names = ", ".join(f"cuda:{number} ({torch.cuda.get_device_name(number)})" for number in range(there))
-    if compute.index is not None and compute.index >= there:
-        raise AkitError(f"There is no {compute.device}. This machine has {names}.")
-    if compute.devices > there:
-        raise AkitError(f"--devices {compute.devices} needs as many GPUs. This machine has {names}.")
-    return "cuda"
-
-
 def _is_bf16(compute: Compute) -> bool:
     if compute.precision == "32":
         return False
-    if _accelerator(compute) == "cpu":
+    if compute.gpu() is None:
         return compute.precision == "bf16"  # slower on most: only where asked for
     chosen = range(compute.devices) if compute.index is None else [compute.index]
     lacking = [n for n in chosen if torch.cuda.get_device_capability(n) < (8, 0)]  # before Ampere it is emulated

@@ -1,9 +1,10 @@
 """What may be asked for, and who speaks among several processes."""
 
 import pytest
+import torch
 
 from acoustic_kit.compute import Compute, processes_of_torchrun
-from acoustic_kit.errors import UsageError
+from acoustic_kit.errors import AkitError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,14 @@ def test_what_makes_no_sense_is_said(asked: dict, message: str) -> None:
 def test_a_gpu_may_have_a_number() -> None:
     numbers = {"auto": None, "cpu": None, "cuda": None, "cuda:0": 0, "cuda:12": 12}
     assert {device: Compute(device).index for device in numbers} == numbers
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_auto_is_the_cpu_and_nothing_else_is() -> None:
+    assert Compute("auto").gpu() is None
+    assert Compute("cpu", devices=2).gpu() is None
+    with pytest.raises(AkitError, match="no CUDA device"):
+        Compute("cuda:1").gpu()
 
 
 def test_the_first_of_several_processes_speaks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from acoustic_kit.cli.app import app
 from acoustic_kit.cli.console import inline_picture
+from acoustic_kit.compute import Compute
 from acoustic_kit.features import LogMel, Pca, Stats, Wave
 from acoustic_kit.workspace import Workspace, init_workspace
 
@@ -167,10 +168,7 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(workspace: Workspace) -> No
 def test_the_build_says_which_features_have_no_form_for_a_gpu(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from acoustic_kit.features import build, device_jobs
-
-    for module in (build, device_jobs):
-        monkeypatch.setattr(module, "gpu", lambda device: "cpu")  # torch's, in place of a GPU
+    monkeypatch.setattr(Compute, "gpu", lambda asked: "cpu")  # torch's, in place of a GPU
     said = akit(workspace, "features", "build", "logmel", "stats:hop_length=256", "--workers", 0).stderr
     assert "Computed on cpu: logmel." in said
     assert "Computed on the CPU, as they have no form for a GPU: stats." in said

@@ -16,8 +16,9 @@ import pytest
 import soundfile
 import torch
 
+from acoustic_kit.compute import Compute
 from acoustic_kit.datasets import file_digest
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import AkitError
 from acoustic_kit.features import (
     Ast,
     AstInput,
@@ -30,9 +31,8 @@ from acoustic_kit.features import (
     device_jobs,
     on_device,
 )
-from acoustic_kit.features import build as build_module
 from acoustic_kit.features.build_job import LEFT_OUT, Job, Stages
-from acoustic_kit.features.device_jobs import DeviceJobs, gpu
+from acoustic_kit.features.device_jobs import DeviceJobs
 from acoustic_kit.features.feature import StoredClip
 from acoustic_kit.features.workers import Workers
 from acoustic_store import FeatureStore
@@ -184,8 +184,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_a_clip_that_does_not_goes_to_th
 @pytest.fixture
 def on_torchs_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Builds go the way of a GPU, on torch's CPU."""
-    for module in (device_jobs, build_module):
-        monkeypatch.setattr(module, "gpu", lambda device: None if device == "cpu kernels" else "cpu")
+    monkeypatch.setattr(Compute, "gpu", lambda asked: None if asked.device == "cuda:9" else "cpu")
 
 
 def make_clips(folder: Path, n: int) -> pl.DataFrame:
@@ -213,7 +212,7 @@ def test_a_build_comes_out_as_on_the_cpu(tmp_path: Path, on_torchs_cpu: None, wo
     manifest = make_clips(data, 150)
     (data / "0003.wav").write_text("no sound")
     by_cpu, by_gpu = new_store(tmp_path / "cpu.zarr"), new_store(tmp_path / "gpu.zarr")
-    theirs = build_features(manifest, data, by_cpu, features, device="cpu kernels")
+    theirs = build_features(manifest, data, by_cpu, features, device="cuda:9")
     seen: dict[str, list[int]] = {}
     ours = build_features(
         manifest, data, by_gpu, features, device="cuda", workers=workers,
@@ -370,11 +369,6 @@ def test_leaving_early_ends_after_the_block_under_way() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_not_replaced(tmp_path: Path) -> None:
-    gpu.cache_clear()
-    assert gpu("auto") is None
-    assert gpu("cpu") is None
-    with pytest.raises(UsageError, match="no device 'gpu'"):
-        gpu("gpu")
     store, manifest = new_store(tmp_path / "features.zarr"), make_clips(tmp_path / "data", 1)
     for feature in (MEL, Stats(WAVE)):
         with pytest.raises(AkitError, match="no CUDA device"):
@@ -392,4 +386,4 @@ def test_a_gpu_builds_what_the_cpu_builds(tmp_path: Path) -> None:
         ours, cpus = (stores[device][MEL.key].read(id) for device in ("cuda", "cpu"))
         np.testing.assert_allclose(ours, cpus, rtol=0, atol=0.01)
     with pytest.raises(AkitError, match="There is no cuda:99"):
-        gpu("cuda:99")
+        build_features(manifest, data, stores["cpu"], [MEL], device="cuda:99")
