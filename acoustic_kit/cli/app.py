@@ -72,6 +72,8 @@ class _Group(typer.core.TyperGroup):
             _print_error(ctx, "Error: out of memory. Fewer --workers need less.")
             raise typer.Exit(1) from None
         except Exception as error:
+            if _is_interrupt_in_a_kernel(error):
+                raise _stopped() from None
             text = (
                 f"Error: {type(error).__name__}: {error}\nThis is a defect of akit or of a recipe; --debug shows where."
             )
@@ -82,6 +84,11 @@ class _Group(typer.core.TyperGroup):
 def _stopped() -> typer.Exit:
     typer.echo(_STOPPED, err=True)
     return typer.Exit(130)
+
+
+def _is_interrupt_in_a_kernel(error: Exception) -> bool:
+    """Whether it was Ctrl-C, of which a compiled function that returned all the same makes a SystemError."""
+    return isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt)
 
 
 def _way_out(error: Exception) -> str:

@@ -23,12 +23,14 @@ Tree = Callable[[Path], dict[str, object]]
 
 
 def fail(*arguments: str | Path) -> str:
-    """What a command says that fails: on stderr, beside its progress bars, in two lines at most."""
+    """What a command says that fails: on stderr, beside its device and progress bars, in two lines at most."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 1, result.output
     assert "Traceback" not in result.output
     assert "defect" not in result.output
-    lines = [line for line in result.stderr.splitlines() if line.strip() and not re.search(r"\d/\d+ ", line)]
+    lines = [
+        line for line in result.stderr.splitlines() if line.strip() and not re.search(r"\d/\d+ |^Training on ", line)
+    ]
     assert len(lines) <= 2, result.stderr
     return "\n".join(lines)
 

@@ -134,3 +134,16 @@ def test_every_long_command_stops_at_any_time(name: str, busy: Path, start: Star
         print(f"{name} after {seconds} s: {press_ctrl_c(process, said):.2f} s")
         stopped += process.returncode == 130
     assert stopped >= 2
+
+
+def test_an_interrupt_that_falls_into_a_compiled_function_is_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kernel(*_: object, **__: object) -> None:
+        raise SystemError("CPUDispatcher returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr("acoustic_kit.runs.list_runs", kernel)
+    result = CliRunner().invoke(app, ["-C", str(workspace.root), "runs", "list"])
+    assert result.exit_code == 130
+    assert "Stopped." in result.stderr
+    assert "defect" not in result.output
