@@ -60,11 +60,10 @@ class Compute:
             return None
         if not there:
             raise AkitError("This machine has no CUDA device that torch can use. Use --device cpu, or auto.")
-        names = ", ".join(f"cuda:{number} ({torch.cuda.get_device_name(number)})" for number in range(there))
-        if self.index is not None and self.index >= there:
-            raise AkitError(f"There is no {self.device}. This machine has {names}.")
-        if self.devices > there:
-            raise AkitError(f"--devices {self.devices} needs as many GPUs. This machine has {names}.")
+        if self.devices > there or (self.index or 0) >= there:
+            names = ", ".join(f"cuda:{number} ({torch.cuda.get_device_name(number)})" for number in range(there))
+            lacks = f"There is no {self.device}" if self.index else f"--devices {self.devices} needs as many GPUs"
+            raise AkitError(f"{lacks}. This machine has {names}.")
         return f"cuda:{self.index or 0}"
 
     @property

@@ -217,12 +217,15 @@ def stored_features(
     )
     events.on_built(reports)
     workspace.remember_features([job.recipe.name] if job.recipe.named else [])
-    return open_features(job, folds)
+    return _opened(job, of_fold)
 
 
 def open_features(job: Job, folds: Sequence[str]) -> dict[str, Stored]:
     """The recipe's features as each fold reads them, which are built."""
-    of_fold = for_folds(list(job.features.values()), job.manifest, job.workspace.data_root, folds)
+    return _opened(job, for_folds(list(job.features.values()), job.manifest, job.workspace.data_root, folds))
+
+
+def _opened(job: Job, of_fold: Mapping[str, Sequence[Feature]]) -> dict[str, Stored]:
     store = job.workspace.store()
     opened = {feature.key: store[feature.key] for features in of_fold.values() for feature in features}
     return {

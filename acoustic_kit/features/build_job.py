@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +119,7 @@ class Job:
         """Commit the block of the feature."""
         self.parts[0][1].write(rows)
 
-    @property
+    @cached_property
     def _gpu(self) -> str | None:
         """Where torch is to compute the feature; None is the CPU, without torch."""
         return Compute(self.device).gpu() if self.feature.has_device_form else None
