@@ -10,9 +10,7 @@ fetched where they are needed, everything else whenever runs are read. What disa
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from acoustic_kit.atomic_write import replacing
 from acoustic_kit.features.learnt import LEARNT_NAME
-from acoustic_kit.runs import FOLD_RECORD_NAME, RECORD_NAME
+from acoustic_kit.runs import FOLD_RECORD_NAME, RECORD_NAME, new_fold
 
 if TYPE_CHECKING:
     from acoustic_kit.workspace import Workspace
@@ -141,18 +139,11 @@ class RemoteRuns:
                 if models and _is_model(name) and not (folder / name).exists():
                     _write(folder / name, files.read(name))
             return
-        temporary = folder.parent.parent / f".fold-{folder.name}.{os.getpid()}.tmp"
-        temporary.mkdir(parents=True)
-        try:
+        with new_fold(folder.parent.parent, folder.name) as fetched:
             for name in names - {FOLD_RECORD_NAME}:
                 if models or not _is_model(name):
-                    (temporary / name).write_bytes(files.read(name))
-            (temporary / FOLD_RECORD_NAME).write_bytes(record)
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.parent.mkdir(exist_ok=True)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+                    (fetched / name).write_bytes(files.read(name))
+            (fetched / FOLD_RECORD_NAME).write_bytes(record)
 
     def push(self, name: str) -> None:
         """Put what is new of a run: its finished folds, then its own files, its record last."""

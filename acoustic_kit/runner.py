@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import shutil
 import sys
 import time
@@ -37,7 +36,16 @@ from acoustic_kit.job import (
 )
 from acoustic_kit.metrics import all_scores
 from acoustic_kit.recipe import Recipe, Settings, flat_settings, source_digest
-from acoustic_kit.runs import FOLD_RECORD_NAME, RECORD_NAME, FoldRecord, Predictions, Run, RunRecord, open_run
+from acoustic_kit.runs import (
+    FOLD_RECORD_NAME,
+    RECORD_NAME,
+    FoldRecord,
+    Predictions,
+    Run,
+    RunRecord,
+    new_fold,
+    open_run,
+)
 from acoustic_kit.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -157,23 +165,8 @@ def _train_fold(run: Run, job: Job, stored: Stored, name: str, compute: Compute,
     """Train one fold and commit its model, predictions and record by renaming a finished folder into place."""
     began = time.monotonic()
     fold, model = fit_fold(job, name, stored, run.path / "checkpoints" / name, compute, events)
-    with new_fold(run, name) as folder:
+    with new_fold(run.path, name) as folder:
         store_fold(folder, job, fold, model, stored, began)
-
-
-@contextmanager
-def new_fold(run: Run, name: str) -> Iterator[Path]:
-    """An empty folder, which becomes that of the fold, whole, at the end of the `with` block."""
-    temporary = run.path / f".fold-{name}.{os.getpid()}.tmp"
-    temporary.mkdir()
-    try:
-        yield temporary
-        final = run.path / "folds" / name
-        final.parent.mkdir(exist_ok=True)
-        shutil.rmtree(final, ignore_errors=True)  # a fold that lost its record
-        temporary.rename(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, began: float) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -215,6 +217,21 @@ class Run:
         record = self.record.model_copy(update=changes)
         write_atomically(self.path / RECORD_NAME, record.model_dump_json(indent=2) + "\n")
         return Run(self.path, record)
+
+
+@contextmanager
+def new_fold(run: Path, name: str) -> Iterator[Path]:
+    """An empty folder, which becomes that of a run's fold, whole, at the end of the `with` block."""
+    temporary = run / f".fold-{name}.{os.getpid()}.tmp"
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        final = run / "folds" / name
+        final.parent.mkdir(exist_ok=True)
+        shutil.rmtree(final, ignore_errors=True)  # a fold that lost its record, or another one's
+        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def open_run(path: Path) -> Run:

@@ -29,8 +29,8 @@ from acoustic_kit.job import (
 )
 from acoustic_kit.recipe import Recipe, Settings, load_recipe
 from acoustic_kit.remote_runs import RemoteCheckpoints, push_fold
-from acoustic_kit.runner import combine, drop_checkpoints, new_fold, open_or_create, store_fold
-from acoustic_kit.runs import Run, open_run
+from acoustic_kit.runner import combine, drop_checkpoints, open_or_create, store_fold
+from acoustic_kit.runs import Run, new_fold, open_run
 from acoustic_kit.workspace import Config, Workspace
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class _Running:
 
     def keep(self, fold: str, files: Mapping[str, bytes]) -> None:
         """Put the folder of a finished fold into place."""
-        with new_fold(self.run, fold) as folder:
+        with new_fold(self.run.path, fold) as folder:
             for name, content in files.items():
                 with replacing(folder / Path(name).name) as temporary:
                     temporary.write_bytes(content)
