@@ -144,7 +144,7 @@ def _choose(
         why = "Some of these runs have no out-of-fold predictions for all training clips, so nothing can be fitted"
         method = _method_without_labels(method, why, unfit=decision != "argmax")
         return plain_blend(len(candidates), method, config.task), None, False
-    probabilities = np.stack([oof.aligned(ids) for oof in oofs])
+    probabilities = np.stack([oof.aligned(ids).astype(np.float32) for oof in oofs])
     targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
     groups, n_named = clip_groups(train)
     blend = choose(probabilities, targets, groups if n_named else None, metric, method, decision=decision, **options)

@@ -11,14 +11,14 @@ from acoustic_kit.blending.blend import NONE, Blend, read_only
 from acoustic_kit.blending.combine import FIXED, METHOD_NAMES, STACKED, decided
 from acoustic_kit.blending.decision import Tuned, tune_decision
 from acoustic_kit.blending.evidence import AUTO, Judge
-from acoustic_kit.blending.nested import nested_folds
+from acoustic_kit.blending.nested import choosing_part
 from acoustic_kit.blending.out_of_fold import Outer, OutOfFold
 from acoustic_kit.bootstrap import interval, paired_scores
 from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics import score, terms, validate_metric
 
 DECISIONS = ("argmax", "tuned")
-MOST_WEIGHED = 20_000  # clips by which methods and decisions are compared
+ALL = frozenset[int]()  # no fold is left out
 
 
 def choose(
@@ -50,11 +50,11 @@ def choose(
     The nested estimate: five folds, stratified by label (multi-label: by the rarest label of a clip) and kept whole
     by group. Whatever is chosen or fitted, runs, method, weights, decision, is so on the other folds, and what that
     gives predicts the held fold on its own, so that ``rank`` ranks among its clips only. The metric is computed once,
-    on all held folds together. Of more than 20,000 clips a draw of as many compares methods and decisions; what is
-    taken is fitted to all, and estimated on all. With fewer than two groups (clips) no nesting is possible:
-    ``nested_score`` and the intervals are nan, and the caller has to say so; ``auto`` is then the mean. The interval
-    resamples groups where there are any, else clips; the blend itself stays the same in it. Without groups the estimate
-    flatters where recordings repeat.
+    on all held folds together. Of more than 30,000 clips, about 10,000 (whole groups) choose, with folds among them,
+    and all others judge; what is chosen is then fitted to all, so that the estimate is rather too low. With fewer than
+    two groups (clips) no nesting is possible: ``nested_score`` and the intervals are nan, and the caller has to say so;
+    ``auto`` is then the mean. The interval resamples groups where there are any, else clips; the blend itself stays the
+    same in it. Without groups the estimate flatters where recordings repeat.
 
     Raises ValueError for arrays that do not fit, UsageError for an unknown metric, method or decision, for methods that
     do not fit the metric, and for ``top`` below 1.
@@ -65,17 +65,19 @@ def choose(
     score(metric, targets, probabilities[0])  # says what does not fit
     codes = group_codes(groups, probabilities.shape[1])
     methods = (method,) if method != "auto" else AUTO
-    folds, tune = nested_folds(targets, codes, seed), decision == "tuned"
-    progress = _Progress(on_progress, _number_of_fits(methods, int(folds.max()) + 1, tune))
-    oof = OutOfFold(probabilities, targets, codes, folds, metric, top, diverse, seed, progress.advance)
-    blend = _Chooser(oof, oof.drawn(MOST_WEIGHED), methods, tune).blend(asked=method)
+    tune, part = decision == "tuned", choosing_part(targets, codes, seed)
+    progress = _Progress(on_progress)
+    whole = OutOfFold(probabilities, targets, codes, metric, top, diverse, seed, progress.advance)
+    chooser = _Chooser(whole, whole.part(part), part, methods, tune)
+    progress.total = chooser.number_of_fits()
+    blend = chooser.blend(asked=method)
     progress.finish()
     return blend
 
 
 class _Progress:
-    def __init__(self, on_progress: Callable[[int, int], None] | None, total: int) -> None:
-        self.on_progress, self.done, self.total = on_progress if total else None, 0, total
+    def __init__(self, on_progress: Callable[[int, int], None] | None) -> None:
+        self.on_progress, self.done, self.total = on_progress, 0, 0
 
     def advance(self) -> None:
         self.done += 1
@@ -85,15 +87,6 @@ class _Progress:
     def finish(self) -> None:
         if self.on_progress and self.done < self.total:  # `auto` took a method that needs no last fit
             self.on_progress(self.total, self.total)
-
-
-def _number_of_fits(methods: tuple[str, ...], n_folds: int, tune: bool) -> int:
-    """How many fits take time: see ``out_of_fold``."""
-    slow = len({"stack" if method in STACKED else method for method in methods} - set(FIXED))
-    if n_folds < 2 or not slow:
-        return slow
-    inner = n_folds * (n_folds - 1) // 2 if n_folds > 2 and (tune or len(methods) > 1) else 0
-    return slow * (n_folds + inner) + 1
 
 
 def _check_wishes(method: str, decision: str, top: int | None, metric: str, task: str) -> None:
@@ -128,14 +121,30 @@ class _Plan:
 class _Chooser:
     """One call of ``choose``."""
 
-    oof: OutOfFold
-    weighed: OutOfFold  # of the clips, in the same folds, by which methods and decisions are compared
+    whole: OutOfFold  # what is chosen is fitted to it
+    choosing: OutOfFold  # of the clips that choose; of not too many clips `whole` itself
+    part: np.ndarray  # which clips these are, bool (clips,)
     methods: tuple[str, ...]  # one, or those that ``auto`` weighs
     tune: bool
 
+    @property
+    def nested(self) -> bool:
+        """All clips choose, and each fold in turn judges; else those judge that do not choose."""
+        return self.choosing is self.whole
+
+    def number_of_fits(self) -> int:
+        """How many fits take time: see ``out_of_fold``."""
+        slow = len({"stack" if method in STACKED else method for method in self.methods} - set(FIXED))
+        n, weighed = self.choosing.n_folds, self.tune or len(self.methods) > 1
+        if n < 2 or not slow:
+            return slow
+        if not self.nested:
+            return slow * n * weighed + 2
+        return slow * (n + (n * (n - 1) // 2 if n > 2 and weighed else 0)) + 1
+
     def plan(self, outer: Outer) -> _Plan:
         """Decide without looking at fold ``outer``."""
-        oof, method = self.weighed, self.methods[0]
+        oof, method = self.choosing, self.methods[0]
         if not oof.can_judge(outer):
             return _Plan(method)
         clips = oof.judged_by(outer)
@@ -147,11 +156,10 @@ class _Chooser:
         return _Plan(method, tune_decision(judge, oof.predictions(method, outer), oof.folds[clips]))
 
     def blend(self, asked: str) -> Blend:
-        """The blend that is chosen on all clips, with its nested estimate."""
-        oof, everything = self.oof, frozenset[int]()
-        plan = self.plan(None)
-        members, fit = oof.members(everything), oof.fit(plan.method, everything)
-        scores = oof.run_choice.scores(oof.clips(everything))
+        """The blend that is chosen on all clips, with its estimate."""
+        oof, plan = self.whole, self.plan(None)
+        members, fit = oof.members(ALL), oof.fit(plan.method, ALL)
+        scores = oof.run_choice.scores(oof.clips(ALL))
         best_first = np.argsort(-scores, kind="stable")
         chosen = best_first[np.isin(best_first, members[fit.weights > 0])]
         weights = np.zeros(len(oof.probabilities))
@@ -173,32 +181,42 @@ class _Chooser:
             parameters=fit.ordered(np.searchsorted(members, chosen)).parameters,
         )
         blend = replace(blend, score=score(oof.metric, oof.targets, blend.predict(oof.probabilities)))
-        return blend if oof.n_folds < 2 else self.estimated(blend)
+        return blend if self.choosing.n_folds < 2 else self.estimated(blend, plan)
 
-    def estimated(self, blend: Blend) -> Blend:
-        """The blend with what choosing like this is worth on folds that had no part in it."""
-        oof, targets, metric = self.oof, self.oof.targets, self.oof.metric
-        nested, best_run = np.empty((2, *oof.probabilities.shape[1:]))
-        for fold in range(oof.n_folds):
-            held, others = oof.folds == fold, frozenset({fold})
-            plan = self.plan(fold)
-            nested[held] = plan.read(oof.held(plan.method, fold, others), oof.task)
-            best_run[held] = oof.probabilities[oof.run_choice.best_first(oof.clips(others))[0], held]
-        draws = paired_scores(metric, targets, [nested, best_run], oof.groups, oof.seed)
-        nested_score = score(metric, targets, nested)
+    def estimated(self, blend: Blend, plan: _Plan) -> Blend:
+        """The blend with what choosing like this is worth on clips that had no part in it."""
+        judging = np.ones_like(self.part) if self.nested else ~self.part
+        blended, best_run = self.nested_predictions() if self.nested else self.judged_predictions(plan)
+        targets, metric, groups = self.whole.targets[judging], self.whole.metric, self.whole.groups[judging]
+        draws = paired_scores(metric, targets, [blended, best_run], groups, self.whole.seed)
+        nested_score = score(metric, targets, blended)
         return replace(
             blend,
             nested_score=nested_score,
             interval=interval(draws[:, 0]) or NONE,
             gain=nested_score - score(metric, targets, best_run),
             gain_interval=interval(draws[:, 0] - draws[:, 1]) or NONE,
-            considered={method: self.nested_score(method) for method in self.methods} if len(self.methods) > 1 else {},
+            considered={method: self.weighed_score(method) for method in self.methods} if len(self.methods) > 1 else {},
         )
 
-    def nested_score(self, method: str) -> float:
-        """The nested score of one method on the clips that are weighed, by argmax."""
-        oof = self.weighed
-        blend = np.empty(oof.probabilities.shape[1:])
+    def nested_predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is chosen on four folds, and the run that is best there, for the fifth, five times."""
+        oof = self.whole
+        blended, best_run = np.empty((2, *oof.probabilities.shape[1:]))
         for fold in range(oof.n_folds):
-            blend[oof.folds == fold] = oof.held(method, fold, frozenset({fold}))
-        return score(oof.metric, oof.targets, blend)
+            held, others = oof.folds == fold, frozenset({fold})
+            plan = self.plan(fold)
+            blended[held] = plan.read(oof.held(plan.method, fold, others), oof.task)
+            best_run[held] = oof.probabilities[oof.run_choice.best_first(oof.clips(others))[0], held]
+        return blended, best_run
+
+    def judged_predictions(self, plan: _Plan) -> tuple[np.ndarray, np.ndarray]:
+        """The same of what is chosen on some clips, for all others."""
+        oof, probabilities = self.choosing, self.whole.probabilities
+        blended = plan.read(oof.predicted(plan.method, ALL, probabilities, ~self.part), oof.task)
+        return blended, probabilities[oof.run_choice.best_first(oof.clips(ALL))[0], ~self.part]
+
+    def weighed_score(self, method: str) -> float:
+        """The score of one method, by argmax, on the clips that choose, each fold by a fit without it."""
+        oof = self.choosing
+        return score(oof.metric, oof.targets, oof.predictions(method, None))

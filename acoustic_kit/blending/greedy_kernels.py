@@ -1,8 +1,8 @@
 """What one more pick would do to every clip's decision, for each candidate run.
 
 A sum over picks S (clips, classes) and a candidate's probabilities p: only the order of S + p within a row counts. A
-clip whose highest sum leads all others by more than ``spread``, the highest p less the lowest, keeps its label whatever
-run is added next, and the kernels pass over it.
+class whose sum is behind the highest by more than ``spread``, the highest p less the lowest, is not taken whatever run
+is added next: only the others contend, mostly one or two, and the kernels pass over all else.
 """
 
 import numba
@@ -10,31 +10,50 @@ import numpy as np
 
 
 @numba.njit(cache=True, nogil=True)
-def settled(total: np.ndarray, clips: np.ndarray, spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each of some clips: its label, int64, and whether no single further pick can change it."""
-    labels = np.empty(len(clips), np.int64)
-    fixed = np.empty(len(clips), np.bool_)
-    for i, clip in enumerate(clips):
-        best, second, label = -np.inf, -np.inf, 0
+def settle(total: np.ndarray, spread: float, leads: np.ndarray, contenders: np.ndarray, counts: np.ndarray) -> None:
+    """Bring up to date, after one more pick, which classes of each row contend.
+
+    - ``leads``: float32 (clips,), at most the lead of the highest sum; one pick takes ``spread`` of it, so that rows
+      with a long lead need not be looked at
+    - ``contenders``: int16 (clips, classes); the first ``counts`` of a row are classes, ascending
+    - ``counts``: int16 (clips,); where it is 1, the label is fixed
+    """
+    for clip in range(len(total)):
+        leads[clip] -= spread
+        if leads[clip] > spread:
+            continue
+        best, second = -np.inf, -np.inf
         for c in range(total.shape[1]):
             value = total[clip, c]
             if value > best:
-                second, best, label = best, value, c
+                second, best = best, value
             elif value > second:
                 second = value
-        labels[i] = label
-        fixed[i] = best - second > spread
-    return labels, fixed
+        leads[clip] = best - second
+        n = 0
+        for c in range(total.shape[1]):
+            if best - total[clip, c] <= spread:
+                contenders[clip, n] = c
+                n += 1
+        counts[clip] = n
 
 
 @numba.njit(cache=True, nogil=True)
 def count_labels(
-    total: np.ndarray, run: np.ndarray, targets: np.ndarray, clips: np.ndarray, hits: np.ndarray, predicted: np.ndarray
+    total: np.ndarray,
+    run: np.ndarray,
+    targets: np.ndarray,
+    clips: np.ndarray,
+    contenders: np.ndarray,
+    counts: np.ndarray,
+    hits: np.ndarray,
+    predicted: np.ndarray,
 ) -> None:
     """Add, for each class, the hits and the labels given to ``clips`` by ``total + run`` to int64 (classes,)."""
     for clip in clips:
         best, label = -np.inf, 0
-        for c in range(total.shape[1]):
+        for i in range(counts[clip]):
+            c = contenders[clip, i]
             value = total[clip, c] + run[clip, c]
             if value > best:
                 best, label = value, c
@@ -44,10 +63,10 @@ def count_labels(
 
 
 @numba.njit(cache=True, nogil=True)
-def count_places(total: np.ndarray, run: np.ndarray, targets: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """How many of ``clips`` have their true label in first, second and third place of ``total + run``: int64 (3,)."""
+def count_places(total: np.ndarray, run: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """How many clips have their true label in first, second and third place of ``total + run``: int64 (3,)."""
     found = np.zeros(3, np.int64)
-    for clip in clips:
+    for clip in range(len(targets)):
         y = targets[clip]
         true = total[clip, y] + run[clip, y]
         before = 0
@@ -60,9 +79,9 @@ def count_places(total: np.ndarray, run: np.ndarray, targets: np.ndarray, clips:
 
 
 @numba.njit(cache=True, nogil=True)
-def true_log_loss(total: np.ndarray, run: np.ndarray, targets: np.ndarray, clips: np.ndarray, picks: int) -> float:
+def true_log_loss(total: np.ndarray, run: np.ndarray, targets: np.ndarray, picks: int) -> float:
     """The mean of -log of the true label's share of ``total + run``, whose rows sum to ``picks`` (floor 1e-7)."""
     loss = 0.0
-    for clip in clips:
+    for clip in range(len(targets)):
         loss -= np.log(max((total[clip, targets[clip]] + run[clip, targets[clip]]) / picks, 1e-7))
-    return loss / len(clips)
+    return loss / len(targets)

@@ -5,8 +5,9 @@ its three guards against over-fitting: selection with replacement, sorted initia
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -62,91 +63,102 @@ def greedy_weights(
 ) -> np.ndarray:
     """The weights of ``greedy`` for runs (clips, classes) that are checked, selected on some of the clips."""
     n, rng = len(runs), np.random.default_rng(seed)
+    parts = [np.ascontiguousarray(run[clips], np.float32) for run in runs]
+    empty = partial(_Sum, parts, targets[clips], metric, _spread(parts))
     whole = n < SMALLEST_LIBRARY
     libraries = [np.arange(n)] if whole else [np.sort(rng.choice(n, -(-n // 2), replace=False)) for _ in range(bags)]
     weights = np.zeros(n)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        singles = _Sum(runs, targets, metric, clips).scores(range(n), threads)
+        singles = empty().scores(range(n), threads)
         for library in libraries:
             by_score = library[np.argsort(-singles[library], kind="stable")]
-            chosen = _select(_Sum(runs, targets, metric, clips), by_score, picks, threads)
+            chosen = _select(empty, by_score, picks, threads)
             weights += np.bincount(chosen, minlength=n) / len(chosen)
     return np.asarray(weights / len(libraries))
 
 
-class _Sum:
-    """The sum of the picks so far, and what it would score with one more."""
+def _spread(runs: Sequence[np.ndarray]) -> float:
+    """No less than what one pick adds to one class more than to another."""
+    return max(float(run.max() - run.min()) for run in runs) * 1.0001  # float32 sums: 1e-5 is enough
 
-    def __init__(self, runs: Sequence[np.ndarray], targets: np.ndarray, metric: str, clips: np.ndarray) -> None:
-        self.runs, self.targets, self.clips = runs, targets, clips
-        self.metric, self.names = metric, {name for _, name in terms(metric)}
+
+class _Sum:
+    """The sum of the picks so far, and what it would score with one more; runs are float32 (clips, classes)."""
+
+    def __init__(self, runs: Sequence[np.ndarray], targets: np.ndarray, metric: str, spread: float) -> None:
+        self.runs, self.targets, self.metric, self.spread = runs, targets, metric, spread
+        self.names = {name for _, name in terms(metric)}
         self.by_counts = targets.ndim == 1 and "map" not in self.names
-        self.total = np.zeros(runs[0].shape, np.float32)
+        self.total = np.zeros_like(runs[0])
         self.picks: list[int] = []
-        self.spread = max(float(run.max() - run.min()) for run in runs) * 1.0001  # float32 sums: 1e-5 is enough
-        self.open = clips  # those whose label one more pick may change
-        classes = runs[0].shape[1]
+        n, classes = runs[0].shape
+        self.open = np.arange(n)  # those whose label one more pick may change
+        self.leads, self.counts = np.zeros(n, np.float32), np.full(n, classes, np.int16)
+        self.contenders = np.tile(np.arange(classes, dtype=np.int16), (n, 1))
         self.hits, self.predicted = np.zeros(classes, np.int64), np.zeros(classes, np.int64)  # of all other clips
         if self.by_counts:
-            self.true = np.bincount(targets[clips], minlength=classes)
+            self.true = np.bincount(targets, minlength=classes)
 
     def add(self, run: int) -> None:
-        from acoustic_kit.blending.greedy_kernels import settled
+        from acoustic_kit.blending.greedy_kernels import settle
 
         self.total += self.runs[run]
         self.picks.append(run)
         if self.by_counts:
-            labels, fixed = settled(self.total, self.clips, self.spread)
-            labels, done, classes = labels[fixed], self.clips[fixed], len(self.true)
+            settle(self.total, self.spread, self.leads, self.contenders, self.counts)
+            fixed, classes = self.counts == 1, len(self.true)
+            labels = self.contenders[fixed, 0]
             self.predicted = np.bincount(labels, minlength=classes)
-            self.hits = np.bincount(labels[labels == self.targets[done]], minlength=classes)
-            self.open = self.clips[~fixed]
+            self.hits = np.bincount(labels[labels == self.targets[fixed]], minlength=classes)
+            self.open = np.flatnonzero(~fixed)
 
-    def scores(self, runs: Iterable[int], threads: ThreadPoolExecutor) -> np.ndarray:
+    def scores(self, runs: Sequence[int] | np.ndarray, threads: ThreadPoolExecutor) -> np.ndarray:
         """What the mean would score with each of some runs as one more pick: float64 (runs,)."""
-        return np.array(list(threads.map(self._score_with_counts if self.by_counts else self._score_with, runs)))
+        score_one = self._score_with_counts if self.by_counts else self._score_with
+        shares = np.array_split(np.asarray(runs), min(len(runs), os.cpu_count() or 1))
+        found = threads.map(lambda share: [score_one(int(run)) for run in share], shares)
+        return np.array([value for share in found for value in share])
 
-    def losses(self, runs: Iterable[int]) -> list[float]:
+    def losses(self, runs: np.ndarray) -> list[float]:
         """The log-loss of the mean with each of some runs as one more pick (0 where there are several labels)."""
         from acoustic_kit.blending.greedy_kernels import true_log_loss
 
         if self.targets.ndim == 2:
             return [0.0 for _ in runs]
         picks = len(self.picks) + 1
-        return [true_log_loss(self.total, self.runs[run], self.targets, self.clips, picks) for run in runs]
+        return [true_log_loss(self.total, self.runs[run], self.targets, picks) for run in runs]
 
     def _score_with(self, run: int) -> float:
-        together = (self.total[self.clips] + self.runs[run][self.clips]) / (len(self.picks) + 1)
-        return score(self.metric, self.targets[self.clips], together)
+        return score(self.metric, self.targets, (self.total + self.runs[run]) / (len(self.picks) + 1))
 
     def _score_with_counts(self, run: int) -> float:
         from acoustic_kit.blending.greedy_kernels import count_labels, count_places
 
         p, value = self.runs[run], 0.0
         hits, predicted = self.hits.copy(), self.predicted.copy()
-        count_labels(self.total, p, self.targets, self.open, hits, predicted)
+        count_labels(self.total, p, self.targets, self.open, self.contenders, self.counts, hits, predicted)
         for weight, name in terms(self.metric):
             if name == "accuracy":
-                part = hits.sum() / len(self.clips)
+                part = hits.sum() / len(self.targets)
             elif name == "balanced_accuracy":
                 part = np.mean(hits[self.true > 0] / self.true[self.true > 0])
             elif name == "f1":
                 both = self.true + predicted
                 part = np.mean(2 * hits[both > 0] / both[both > 0])
             else:
-                part = count_places(self.total, p, self.targets, self.clips) @ (1, 1 / 2, 1 / 3) / len(self.clips)
+                part = count_places(self.total, p, self.targets) @ (1, 1 / 2, 1 / 3) / len(self.targets)
             value += weight * float(part)
         return value
 
 
-def _select(blend: _Sum, by_score: np.ndarray, picks: int, threads: ThreadPoolExecutor) -> list[int]:
+def _select(empty: Callable[[], _Sum], by_score: np.ndarray, picks: int, threads: ThreadPoolExecutor) -> list[int]:
     """The picks of one bag of runs, given best first; up to ``picks``, cut after the best."""
-    found = []
+    blend, found = empty(), list[float]()
     for run in by_score[: max(1, picks // 2)]:  # sorted initialisation
         found.append(blend.scores([run], threads)[0])
         blend.add(int(run))
     start = _last_best(found)
-    blend = _Sum(blend.runs, blend.targets, blend.metric, blend.clips)
+    blend = empty()
     for run in by_score[:start]:
         blend.add(int(run))
     found = found[:start]

@@ -7,10 +7,12 @@ import numpy as np
 
 NESTED_FOLDS = 5
 MANY_GROUPS = 5000
+MOST_NESTED = 30_000  # clips; of more, a part chooses
+CHOOSING_CLIPS, CHOOSING_GROUPS = 10_000, 50  # about so many clips in that part, and no fewer groups
 
 
-def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """The nested fold of each clip, int (clips,), from 0: five, or as many as there are groups.
+def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int, n_folds: int = NESTED_FOLDS) -> np.ndarray:
+    """The nested fold of each clip, int (clips,), from 0: `n_folds`, or as many as there are groups.
 
     Stratified by label (multi-label: by the rarest label of a clip), whole by group. Where there are many groups, they
     are dealt like clips, each by its most frequent label: weighing one after the other takes scikit-learn 10 s for
@@ -19,7 +21,7 @@ def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarr
     """
     strata = targets if targets.ndim == 1 else rarest_label(targets)
     n_groups = int(groups.max()) + 1
-    n_folds = min(NESTED_FOLDS, n_groups)
+    n_folds = min(n_folds, n_groups)
     if n_folds < 2:
         return np.zeros(len(groups), np.int64)
     if n_groups == len(groups) or n_groups > MANY_GROUPS:
@@ -27,6 +29,17 @@ def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarr
         return np.asarray(dealt[groups])
     folds = _weighed(strata, groups, n_folds, seed)
     return np.unique(folds, return_inverse=True)[1]  # where groups are few and large, a fold may stay empty
+
+
+def choosing_part(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Which clips choose while the others judge, bool (clips,): of very many clips a tenth or so, else all of them.
+
+    Stratified and whole by group as the folds are. All choose, too, where a part would hold too few groups for that.
+    """
+    n_parts = len(groups) // CHOOSING_CLIPS
+    if len(groups) <= MOST_NESTED or groups.max() + 1 < n_parts * CHOOSING_GROUPS:
+        return np.ones(len(groups), bool)
+    return np.asarray(nested_folds(targets, groups, seed, n_parts) == 0)
 
 
 def _dealt(strata: np.ndarray, n_folds: int, seed: int) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from acoustic_kit.blending.arrays import task_of
 from acoustic_kit.blending.combine import FIXED, STACKED, Fit
 from acoustic_kit.blending.greedy_selection import greedy_weights
+from acoustic_kit.blending.nested import nested_folds
 from acoustic_kit.blending.run_choice import RunChoice
 from acoustic_kit.blending.simplex_weights import simplex_weights
 from acoustic_kit.blending.stacking import stack_fit
@@ -27,8 +28,7 @@ class OutOfFold:
 
     probabilities: np.ndarray  # (runs, clips, classes)
     targets: np.ndarray
-    groups: np.ndarray  # int (clips,)
-    folds: np.ndarray  # int (clips,)
+    groups: np.ndarray  # int (clips,), from 0
     metric: str
     top: int | None
     diverse: bool
@@ -37,24 +37,30 @@ class OutOfFold:
 
     def __post_init__(self) -> None:
         self.task = task_of(self.targets)
-        self.n_folds = int(self.folds.max()) + 1
         self._members: dict[frozenset[int], np.ndarray] = {}
         self._fits: dict[tuple[str, frozenset[int]], Fit] = {}
         self._predictions: dict[tuple[str, int, frozenset[int]], np.ndarray] = {}
 
-    def drawn(self, most: int) -> "OutOfFold":
-        """The same folds of a draw of at most so many clips; itself where there are no more."""
-        n = len(self.folds)
-        if n <= most:
+    def part(self, clips: np.ndarray) -> "OutOfFold":
+        """The same of some clips, bool (clips,), in folds of their own; itself of all."""
+        if clips.all():
             return self
-        some = np.sort(np.random.default_rng(self.seed).choice(n, most, replace=False))
         return replace(
             self,
-            probabilities=self.probabilities[:, some],
-            targets=self.targets[some],
-            groups=self.groups[some],
-            folds=self.folds[some],
+            probabilities=self.probabilities[:, clips],
+            targets=self.targets[clips],
+            groups=np.unique(self.groups[clips], return_inverse=True)[1],
         )
+
+    @cached_property
+    def folds(self) -> np.ndarray:
+        """The nested fold of each clip: int (clips,)."""
+        return nested_folds(self.targets, self.groups, self.seed)
+
+    @property
+    def n_folds(self) -> int:
+        """How many nested folds there are."""
+        return int(self.folds.max()) + 1
 
     @cached_property
     def run_choice(self) -> RunChoice:
@@ -100,9 +106,12 @@ class OutOfFold:
         """What a method fitted outside some folds predicts for one of them: float64 (clips of the fold, classes)."""
         key = (method, fold, without)
         if key not in self._predictions:
-            fit, clips = self.fit(method, without), np.flatnonzero(self.folds == fold)
-            self._predictions[key] = fit.predict(self.probabilities[np.ix_(self.members(without), clips)])
+            self._predictions[key] = self.predicted(method, without, self.probabilities, self.folds == fold)
         return self._predictions[key]
+
+    def predicted(self, method: str, without: frozenset[int], probabilities: np.ndarray, of: np.ndarray) -> np.ndarray:
+        """What it predicts for some clips, bool (clips,), of any probabilities (runs, clips, classes) of the runs."""
+        return self.fit(method, without).predict(probabilities[np.ix_(self.members(without), of)])
 
     def judged_by(self, outer: Outer) -> np.ndarray:
         """Positions of the clips that may decide while fold ``outer`` is kept apart."""

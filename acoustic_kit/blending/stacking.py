@@ -130,11 +130,13 @@ class _Objective:
         logits = self.x @ u.astype(np.float32) + scale * self.average + self.unit * bias
         if self.single:
             top = logits.max(axis=1)
-            log_total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+            p = np.exp(logits - top[:, None])
+            total = p.sum(axis=1)
+            p, log_total = p / total[:, None], top + np.log(total)
         else:
-            log_total = np.logaddexp(0, logits).sum(axis=1)
+            p, log_total = from_log_odds(logits, "multi"), np.logaddexp(0, logits).sum(axis=1)
         value = float(np.mean(log_total - (self.truth * logits).sum(axis=1)))
-        residual = (from_log_odds(logits, "single" if self.single else "multi") - self.truth) / len(self.x)
+        residual = (p - self.truth) / len(self.x)
         by_u = self.x.T @ residual.astype(np.float32)
         by_scale = (residual * self.average).sum()
         slope = np.concatenate([by_u.ravel(), self.unit * residual.sum(axis=0), [by_scale]])

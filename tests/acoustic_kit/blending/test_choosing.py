@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from acoustic_kit import blending
-from acoustic_kit.blending import METHODS, choose, choosing
+from acoustic_kit.blending import METHODS, choose
+from acoustic_kit.blending import nested as nesting
 from acoustic_kit.blending.evidence import AUTO
 from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics import score
@@ -206,15 +207,35 @@ def test_every_method_is_chosen_with_an_estimate(method, decision):
     assert done[-1] == total[0] == total[-1]
 
 
-def test_of_very_many_clips_a_draw_decides_and_all_are_fitted_and_estimated(monkeypatch):
-    p, targets = runs_of_skill(6, [0.3, 2.0, 0.5, 1.9], clips=900)
-    whole = choose(p, targets, method="auto", decision="tuned")
-    monkeypatch.setattr(choosing, "MOST_WEIGHED", 300)
-    drawn = choose(p, targets, method="auto", decision="tuned")
-    alone = choose(p, targets, method=drawn.method)
-    assert drawn.considered != whole.considered
-    assert np.array_equal(drawn.weights, alone.weights)
-    assert drawn.interval[1] - drawn.interval[0] < 1.2 * (whole.interval[1] - whole.interval[0])
+def test_of_very_many_clips_some_choose_and_the_others_judge(monkeypatch):
+    p, targets = runs_of_skill(6, [0.3, 2.0, 0.5, 1.9], clips=1200)
+    nested = choose(p, targets, method="auto", decision="tuned")
+    monkeypatch.setattr(nesting, "MOST_NESTED", 1000)
+    monkeypatch.setattr(nesting, "CHOOSING_CLIPS", 400)
+    heard = []
+    parted = choose(p, targets, method="auto", decision="tuned", on_progress=lambda *done: heard.append(done))
+    assert heard[-1][0] == heard[-1][1] == 3 * 5 + 2
+    assert heard == [(i + 1, 17) for i in range(17)]
+    assert parted.considered != nested.considered
+    assert np.array_equal(parted.weights, choose(p, targets, method=parted.method).weights)  # fitted to all clips
+    assert parted.nested_score == pytest.approx(nested.nested_score, abs=0.02)
+    assert parted.beats_best_run == nested.beats_best_run
+
+
+def test_the_clips_that_judge_have_no_part_in_the_choice(monkeypatch):
+    """Runs that are right on the clips that judge, and on no other, are not chosen, and chance judges the rest."""
+    monkeypatch.setattr(nesting, "MOST_NESTED", 1000)
+    monkeypatch.setattr(nesting, "CHOOSING_CLIPS", 400)
+    rng = np.random.default_rng(0)
+    targets, groups = np.arange(1200) % 5, np.arange(1200) // 4
+    part = nesting.choosing_part(targets, groups, seed=0)
+    assert 300 < part.sum() < 500
+    assert not set(groups[part]) & set(groups[~part])
+    p = rng.dirichlet(np.ones(5), size=(6, 1200))
+    p[3, ~part] = np.eye(5)[targets[~part]] * 0.9 + 0.02
+    for method in ("mean", "weights"):
+        assert choose(p, targets, groups, "accuracy", method, top=1).nested_score < 0.3
+    assert nesting.choosing_part(targets, np.arange(1200) // 30, seed=0).all()  # too few groups in a part
 
 
 def test_the_best_run_too_is_chosen_on_other_folds():
