@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from acoustic_kit.errors import AkitError
-from acoustic_kit.leaderboard import leaderboard
+from acoustic_kit.leaderboard import Standing, leaderboard
 from acoustic_kit.runs import Predictions, Run, find_run, list_runs, open_run, predicted_ids
 from acoustic_kit.workspace import Workspace
 
@@ -48,13 +50,22 @@ def named(workspace: Workspace, names: Sequence[str]) -> list[Run]:
     return runs
 
 
-def by_score(workspace: Workspace, metric: str) -> tuple[list[Run], dict[str, str]]:
-    """The runs that may be chosen by score, best first, and why each other one may not."""
-    config = workspace.config
+def by_score(workspace: Workspace, metric: str) -> tuple[list[Run], dict[str, str], dict[str, Predictions]]:
+    """The runs that may be chosen by score, best first, why each other one may not, and what was read of them.
+
+    The last are out-of-fold predictions of all training clips, run by run, which take long to read.
+    """
+    config, read = workspace.config, dict[str, Predictions]()
+    train = tuple(workspace.clip_ids("train"))
+
+    def keep(standing: Standing, _: np.ndarray, probabilities: np.ndarray) -> None:
+        if standing.complete:
+            read[standing.run.name] = Predictions(train, probabilities)
+
     left_out: dict[str, str] = {}
     runs = list_runs(workspace.runs_path, lambda name, error: left_out.update({name: f"is unreadable: {error}"}))
     runs = [run for run in runs if run.done or run.record.imported]  # the others never got anywhere
-    standings = leaderboard(runs, workspace.manifest, list(config.classes), config.task, metric)
+    standings = leaderboard(runs, workspace.manifest, list(config.classes), config.task, metric, on_scored=keep)
     if not standings:
         raise AkitError(
             "There are no runs to blend yet. `akit recipe run NAME` makes one; `akit recipe list` shows the names."
@@ -79,7 +90,7 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Run], dict[str, st
         candidates = [run for run in candidates if run.name not in left_out]
     if not candidates:
         raise AkitError("No run can be blended: " + "; ".join(f"{run} {why}" for run, why in left_out.items()) + ".")
-    return candidates, left_out
+    return candidates, left_out, read
 
 
 def predicts_test(run: Run, workspace: Workspace) -> bool:

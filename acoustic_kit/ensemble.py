@@ -104,7 +104,7 @@ def blend_runs(
         raise UsageError("--top chooses among all runs; it does not go with --runs.")
     name = _checked_name(name) if name else None
     submission_template(workspace, metric)  # what is wrong with it is told before the work
-    found, left_out = (named(workspace, runs), {}) if runs else by_score(workspace, metric)
+    found, left_out, read = (named(workspace, runs), {}, {}) if runs else by_score(workspace, metric)
     if by == "fold":
         why = "--by fold has no common labelled clips to fit on"
         method = _method_without_labels(method, why, unfit=diverse or decision != "argmax")
@@ -112,7 +112,7 @@ def blend_runs(
     else:
         options = {"top": top, "seed": seed, "diverse": diverse, "on_progress": on_progress}
         candidates = tuple(Candidate(run) for run in found)
-        blend, mean_of_all, by_group = _choose(workspace, candidates, metric, method, decision, **options)
+        blend, mean_of_all, by_group = _choose(workspace, candidates, read, metric, method, decision, **options)
         members = tuple(candidates[i] for i in blend.members)
         result = BlendResult(
             "", metric, method, by, seed, candidates, members, left_out, blend, mean_of_all, {}, by_group
@@ -129,14 +129,21 @@ def _method_without_labels(method: str, why: str, *, unfit: bool) -> str:
 
 
 def _choose(
-    workspace: Workspace, candidates: Sequence[Candidate], metric: str, method: str, decision: str, **options: Any
+    workspace: Workspace,
+    candidates: Sequence[Candidate],
+    read: dict[str, Predictions],
+    metric: str,
+    method: str,
+    decision: str,
+    **options: Any,
 ) -> tuple[Blend, float | None, bool]:
     """The blend of whole runs, the score of their plain mean, and whether groups were kept whole in its estimate."""
     import polars as pl
 
     config = workspace.config
     train = workspace.manifest.filter(pl.col("split") == "train")
-    oofs = [oof for one in candidates if (oof := one.predictions("oof", list(config.classes)))]
+    found = [read.pop(one.name, None) or one.predictions("oof", list(config.classes)) for one in candidates]
+    oofs = [oof for oof in found if oof]
     if oofs and all(one.run.record.fast for one in candidates):  # they predicted only some clips
         train = train.filter(pl.all_horizontal(pl.col("id").is_in(oof.ids) for oof in oofs))
     ids = train["id"].to_list()
@@ -144,7 +151,7 @@ def _choose(
         why = "Some of these runs have no out-of-fold predictions for all training clips, so nothing can be fitted"
         method = _method_without_labels(method, why, unfit=decision != "argmax")
         return plain_blend(len(candidates), method, config.task), None, False
-    probabilities = np.stack([oof.aligned(ids).astype(np.float32) for oof in oofs])
+    probabilities = np.stack([oof.aligned(ids) for oof in oofs], dtype=np.float32, casting="same_kind")
     targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
     groups, n_named = clip_groups(train)
     blend = choose(probabilities, targets, groups if n_named else None, metric, method, decision=decision, **options)

@@ -116,7 +116,7 @@ class Predictions:
     def read(path: Path, classes: Sequence[str]) -> Predictions:
         """Read what `write` wrote, in this class order. Raises AkitError where the file is missing or does not fit."""
         frame = _read_columns(path, ["id", *classes])
-        probabilities = frame.select(classes).to_numpy().astype(np.float64, copy=False)
+        probabilities = frame.select(classes).to_numpy(order="c").astype(np.float64, copy=False)
         if not np.isfinite(probabilities).all():
             raise AkitError(f"{path} holds probabilities that are not numbers. {_way_out(path)}")
         return Predictions(tuple(frame["id"].to_list()), probabilities)

@@ -50,7 +50,7 @@ def choose(
     The nested estimate: five folds, stratified by label (multi-label: by the rarest label of a clip) and kept whole
     by group. Whatever is chosen or fitted, runs, method, weights, decision, is so on the other folds, and what that
     gives predicts the held fold on its own, so that ``rank`` ranks among its clips only. The metric is computed once,
-    on all held folds together. Of more than 30,000 clips, about 10,000 (whole groups) choose, with folds among them,
+    on all held folds together. Of more than 30,000 clips, about 6,000 (whole groups) choose, with folds among them,
     and all others judge; what is chosen is then fitted to all, so that the estimate is rather too low. With fewer than
     two groups (clips) no nesting is possible: ``nested_score`` and the intervals are nan, and the caller has to say so;
     ``auto`` is then the mean. The interval resamples groups where there are any, else clips; the blend itself stays the

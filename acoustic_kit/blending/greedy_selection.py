@@ -5,7 +5,7 @@ its three guards against over-fitting: selection with replacement, sorted initia
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -67,13 +67,14 @@ def greedy_weights(
     empty = partial(_Sum, parts, targets[clips], metric, _spread(parts))
     whole = n < SMALLEST_LIBRARY
     libraries = [np.arange(n)] if whole else [np.sort(rng.choice(n, -(-n // 2), replace=False)) for _ in range(bags)]
-    weights = np.zeros(n)
+    singles = empty().scores(range(n))
+
+    def select(library: np.ndarray) -> np.ndarray:
+        chosen = _select(empty, library[np.argsort(-singles[library], kind="stable")], picks)
+        return np.bincount(chosen, minlength=n) / len(chosen)
+
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        singles = empty().scores(range(n), threads)
-        for library in libraries:
-            by_score = library[np.argsort(-singles[library], kind="stable")]
-            chosen = _select(empty, by_score, picks, threads)
-            weights += np.bincount(chosen, minlength=n) / len(chosen)
+        weights = sum(threads.map(select, libraries))
     return np.asarray(weights / len(libraries))
 
 
@@ -112,12 +113,10 @@ class _Sum:
             self.hits = np.bincount(labels[labels == self.targets[fixed]], minlength=classes)
             self.open = np.flatnonzero(~fixed)
 
-    def scores(self, runs: Sequence[int] | np.ndarray, threads: ThreadPoolExecutor) -> np.ndarray:
+    def scores(self, runs: Iterable[int]) -> np.ndarray:
         """What the mean would score with each of some runs as one more pick: float64 (runs,)."""
         score_one = self._score_with_counts if self.by_counts else self._score_with
-        shares = np.array_split(np.asarray(runs), min(len(runs), os.cpu_count() or 1))
-        found = threads.map(lambda share: [score_one(int(run)) for run in share], shares)
-        return np.array([value for share in found for value in share])
+        return np.array([score_one(run) for run in runs])
 
     def losses(self, runs: np.ndarray) -> list[float]:
         """The log-loss of the mean with each of some runs as one more pick (0 where there are several labels)."""
@@ -151,11 +150,11 @@ class _Sum:
         return value
 
 
-def _select(empty: Callable[[], _Sum], by_score: np.ndarray, picks: int, threads: ThreadPoolExecutor) -> list[int]:
+def _select(empty: Callable[[], _Sum], by_score: np.ndarray, picks: int) -> list[int]:
     """The picks of one bag of runs, given best first; up to ``picks``, cut after the best."""
     blend, found = empty(), list[float]()
     for run in by_score[: max(1, picks // 2)]:  # sorted initialisation
-        found.append(blend.scores([run], threads)[0])
+        found.append(blend.scores([run])[0])
         blend.add(int(run))
     start = _last_best(found)
     blend = empty()
@@ -163,7 +162,7 @@ def _select(empty: Callable[[], _Sum], by_score: np.ndarray, picks: int, threads
         blend.add(int(run))
     found = found[:start]
     while len(found) < picks:
-        scores = blend.scores(by_score, threads)
+        scores = blend.scores(by_score)
         equal = by_score[scores >= scores.max() - TIE]
         equal = equal[np.isin(equal, blend.picks)] if np.isin(equal, blend.picks).any() else equal
         run = equal[np.argmin(blend.losses(equal))] if len(equal) > 1 else equal[0]

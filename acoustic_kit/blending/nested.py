@@ -1,23 +1,21 @@
 """Folds that choose and folds that judge."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 
 NESTED_FOLDS = 5
-MANY_GROUPS = 5000
+MANY_GROUPS = 1000
 MOST_NESTED = 30_000  # clips; of more, a part chooses
-CHOOSING_CLIPS, CHOOSING_GROUPS = 10_000, 50  # about so many clips in that part, and no fewer groups
+CHOOSING_CLIPS, CHOOSING_GROUPS = 6_000, 50  # about so many clips in that part, and no fewer groups
 
 
 def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int, n_folds: int = NESTED_FOLDS) -> np.ndarray:
     """The nested fold of each clip, int (clips,), from 0: `n_folds`, or as many as there are groups.
 
     Stratified by label (multi-label: by the rarest label of a clip), whole by group. Where there are many groups, they
-    are dealt like clips, each by its most frequent label: weighing one after the other takes scikit-learn 10 s for
-    30,000. A class with fewer groups than folds is missing in some. All zeros, a single fold, mean that nesting is
-    impossible.
+    are dealt like clips, each by its most frequent label; fewer are weighed one by one, largest first. A class with
+    fewer groups than folds is missing in some. All zeros, a single fold, mean that nesting is impossible.
     """
     strata = targets if targets.ndim == 1 else rarest_label(targets)
     n_groups = int(groups.max()) + 1
@@ -32,7 +30,7 @@ def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int, n_folds: in
 
 
 def choosing_part(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Which clips choose while the others judge, bool (clips,): of very many clips a tenth or so, else all of them.
+    """Which clips choose while the others judge, bool (clips,): a few thousand of very many clips, else all of them.
 
     Stratified and whole by group as the folds are. All choose, too, where a part would hold too few groups for that.
     """
@@ -43,26 +41,25 @@ def choosing_part(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndar
 
 
 def _dealt(strata: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Folds of equal parts of each stratum."""
-    from sklearn.model_selection import StratifiedKFold
-
-    return _split(StratifiedKFold(n_folds, shuffle=True, random_state=seed), strata, None, n_folds)
+    """Folds of equal parts of each stratum, dealt like cards."""
+    order = np.random.default_rng(seed).permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]
+    folds = np.empty(len(strata), np.int64)
+    folds[order] = np.arange(len(strata)) % n_folds
+    return folds
 
 
 def _weighed(strata: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     """Folds of whole groups, each put where it keeps the strata most even."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    return _split(StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed), strata, groups, n_folds)
-
-
-def _split(splitter: Any, strata: np.ndarray, groups: np.ndarray | None, n_folds: int) -> np.ndarray:
     if np.bincount(strata).max() < n_folds:  # every class has few clips: nothing to stratify
         strata = np.zeros_like(strata)
     folds = np.zeros(len(strata), np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a small class is missing in some folds, as the docstring says
-        for number, (_, held) in enumerate(splitter.split(strata, strata, groups)):
+        splits = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata, groups)
+        for number, (_, held) in enumerate(splits):
             folds[held] = number
     return folds
 

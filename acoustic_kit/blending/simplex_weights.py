@@ -18,6 +18,7 @@ import numpy as np
 
 from acoustic_kit.blending.arrays import FLOOR, checked, task_of
 from acoustic_kit.blending.combine import Fit
+from acoustic_kit.blending.lbfgs import minimum
 from acoustic_kit.metrics import score, terms
 
 StandIn = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -51,9 +52,9 @@ def weights(
 
 def simplex_weights(runs: Sequence[np.ndarray], targets: np.ndarray, clips: np.ndarray, metric: str) -> np.ndarray:
     """The weights of ``weights``, float64 (runs,), for runs (clips, classes) that are checked, fitted on some clips."""
-    from scipy.optimize import minimize
-
-    parts = np.stack([run[clips].astype(np.float32, copy=False).ravel() for run in runs])
+    parts = np.empty((len(runs), len(clips) * runs[0].shape[1]), np.float32)
+    for part, run in zip(parts, runs, strict=True):
+        part[:] = run[clips].ravel()
     stand_in = _stand_in(metric, targets[clips], runs[0].shape[1])
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -64,8 +65,8 @@ def simplex_weights(runs: Sequence[np.ndarray], targets: np.ndarray, clips: np.n
         by_weight = (parts @ slope.ravel()).astype(np.float64) + TOWARDS_EQUAL * (entropy + 1)
         return value + TOWARDS_EQUAL * (w @ entropy), w * (by_weight - w @ by_weight)
 
-    found = minimize(loss, np.zeros(len(runs)), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
-    w = np.exp(found.x - found.x.max())
+    theta = minimum(loss, np.zeros(len(runs)), ITERATIONS)
+    w = np.exp(theta - theta.max())
     return np.asarray(w / w.sum())
 
 

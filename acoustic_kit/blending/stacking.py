@@ -24,6 +24,7 @@ import numpy as np
 
 from acoustic_kit.blending.arrays import checked, from_log_odds, group_codes, task_of
 from acoustic_kit.blending.combine import Fit, features
+from acoustic_kit.blending.lbfgs import minimum
 from acoustic_kit.metrics import score
 
 STRENGTH = 0.01
@@ -111,12 +112,9 @@ class _Objective:
 
     def minimum(self) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (runs, classes, classes) and bias (classes,)."""
-        from scipy.optimize import minimize
-
         theta = np.zeros((self.x.shape[1] + 1) * self.n_classes + 1)
         theta[-1] = 1
-        found = minimize(self, theta, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "gtol": 1e-5})
-        u, bias, scale = self.parts(found.x)
+        u, bias, scale = self.parts(minimum(self, theta, ITERATIONS))
         coefficients = u.reshape(self.n_runs, self.n_classes, self.n_classes) / np.sqrt(self.n_runs)
         return coefficients + scale / self.n_runs * np.eye(self.n_classes), bias * self.unit
 

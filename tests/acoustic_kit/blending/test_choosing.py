@@ -240,12 +240,12 @@ def test_the_clips_that_judge_have_no_part_in_the_choice(monkeypatch):
 
 def test_the_best_run_too_is_chosen_on_other_folds():
     """Among 100 runs of noise the best one on all clips is not the peer: its own score is luck."""
-    rng = np.random.default_rng(0)
     targets = np.arange(150) % 5
-    blend = choose(rng.dirichlet(np.ones(5), size=(100, 150)), targets, metric="accuracy", method="mean")
-    assert blend.single_best[1] > 0.27
-    assert blend.nested_score - blend.gain < 0.25
-    assert blend.beats_best_run is False
+    noise = [np.random.default_rng(seed).dirichlet(np.ones(5), size=(100, 150)) for seed in range(8)]
+    blends = [choose(p, targets, metric="accuracy", method="mean") for p in noise]
+    assert all(blend.single_best[1] > 0.26 for blend in blends)
+    assert np.mean([blend.nested_score - blend.gain for blend in blends]) < 0.22
+    assert sum(blend.beats_best_run for blend in blends) <= 2
     good, targets = runs_of_skill(0, [1.0] * 12)
     assert choose(good, targets, method="mean").beats_best_run is True
 
