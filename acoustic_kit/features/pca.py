@@ -201,9 +201,12 @@ def fit_pca(rows: np.ndarray, n_components: int | float, scale: bool = True) -> 
 
 
 def solver_for(shape: tuple[int, int], n_components: int | float) -> Solver:
-    """The fastest solver of ``sklearn.decomposition.PCA`` for (clips, columns): exact but for large, wide tables."""
+    """The fastest solver of ``sklearn.decomposition.PCA`` for (clips, columns): exact but for large, wide tables.
+
+    Nothing else runs in the process during "full", Ctrl-C neither: SciPy's singular values keep Python's lock.
+    """
     n, columns = shape
-    if columns <= min(n, MAX_COVARIANCE):
+    if columns <= min(1.5 * n, MAX_COVARIANCE):
         return "covariance_eigh"
     few = 1 <= n_components < RANDOMISED_SHARE * min(shape)
     return "randomized" if few and min(shape) >= MIN_RANDOMISED else "full"

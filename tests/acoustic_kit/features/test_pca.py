@@ -45,6 +45,7 @@ def test_a_large_wide_table_takes_the_randomised_solver_and_keeps_what_matters(
     assert solver_for((n, 5 * n), 20) == "randomized"
     assert solver_for((n, 5 * n), 0.9) == "full"  # a share of variance needs all components
     assert solver_for((n, 100), 20) == "covariance_eigh"
+    assert solver_for((1000, 1133), 0.9) == "covariance_eigh"
     rng = np.random.default_rng(0)
     rows = (rng.standard_normal((n, 3)) @ rng.standard_normal((3, 2 * n)) * 10).astype(np.float32)
     rows += rng.standard_normal(rows.shape, dtype=np.float32)
