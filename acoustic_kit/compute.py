@@ -72,6 +72,14 @@ class Compute:
         return self.devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
+def gpu_name(device: str) -> str:
+    """What the GPU calls itself that torch names `cuda:0`; any other device by its kind."""
+    import torch
+
+    found = torch.device(device)
+    return torch.cuda.get_device_name(found.index or 0) if found.type == "cuda" else found.type
+
+
 def _has_driver() -> bool:
     """Whether NVIDIA's driver is installed: importing torch, which takes seconds, is not worth it without."""
     try:

@@ -110,6 +110,14 @@ class Job:
         return Clips(rows, self.classes, self.task, stored, compute)
 
 
+def make_job(
+    workspace: Workspace, recipe: Recipe, settings: Settings, seed: int = 0, *, fast: bool = False, full: bool = False
+) -> Job:
+    """The job of a recipe on a workspace's clips: on some of them in its small form."""
+    manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
+    return Job(workspace, recipe, settings, manifest, seed, fast, full)
+
+
 def _hash(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,20 +16,19 @@ from acoustic_kit.atomic_write import replacing
 from acoustic_kit.cluster.connection import Cluster, Tell
 from acoustic_kit.compute import AUTO, Compute
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.folder_lock import locked
+from acoustic_kit.held_run import HeldRun, holding
 from acoustic_kit.job import (
     SILENT,
     Job,
     RunEvents,
-    being_trained,
-    fast_manifest,
     fit_fold,
+    make_job,
     stored_features,
     wanted_folds,
 )
 from acoustic_kit.recipe import Recipe, Settings, load_recipe
 from acoustic_kit.remote_runs import RemoteCheckpoints, push_fold
-from acoustic_kit.runner import combine, drop_checkpoints, open_or_create, store_fold
+from acoustic_kit.runner import store_fold
 from acoustic_kit.runs import Run, new_fold, open_run
 from acoustic_kit.workspace import Config, Workspace
 
@@ -93,106 +92,82 @@ def run_on_cluster(
     if compute.devices > 1:
         raise UsageError("On a cluster one worker trains a fold: --devices does not go with --cluster.")
     with ExitStack() as locks:
-        running: dict[str, _Running] = {}
+        running: dict[str, HeldRun] = {}
         for recipe, settings, seed in wanted:
-            manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
-            job = Job(workspace, recipe, settings, manifest, seed, fast, full)
-            if job.name in running:
-                continue
-            names = wanted_folds(folds, job.folds)
-            locks.enter_context(locked(workspace.runs_path / job.name, being_trained(job.name)))
-            push = locks.enter_context(remote_runs.in_step(workspace, job.name, fresh))
-            run = open_or_create(job, note, fresh)
-            running[job.name] = _Running(job, run, [fold for fold in run.missing_folds if fold in names], push)
-        for one in running.values():
-            one.stored = stored_features(one.job, one.todo, 0, events, compute.device, cluster) if one.todo else {}
-        _train(running, cluster, compute, events)
-        return [(one.combined(), bool(one.todo)) for one in running.values()]
+            job = make_job(workspace, recipe, settings, seed, fast=fast, full=full)
+            if job.name not in running:
+                names = wanted_folds(folds, job.folds)
+                running[job.name] = locks.enter_context(holding(job, names, note, fresh=fresh))
+        tasks = [task for one in running.values() for task in _tasks(one, cluster, compute, events)]
+        _train(running, tasks, cluster, events)
+        return [(one.settle(), bool(one.todo)) for one in running.values()]
 
 
-@dataclass
-class _Running:
-    """A run on its way."""
+def _tasks(one: HeldRun, cluster: Cluster, compute: Compute, events: RunEvents) -> list[FoldTask]:
+    """What is to train of a run, when the features that it reads are built."""
+    if not one.todo:
+        return []
+    job, workspace = one.job, one.job.workspace
+    stored = stored_features(job, one.todo, 0, events, compute.device, cluster)
+    config = workspace.config.model_copy(update={"data": str(workspace.data_root), "store": workspace.store().url})
+    manifest = io.BytesIO()
+    job.manifest.drop(_OF_FILES, strict=False).write_parquet(manifest)
+    return [
+        FoldTask(
+            run=job.name,
+            created=one.run.record.created,
+            fold=fold,
+            recipe=job.recipe.name,
+            file=job.recipe.path.name,
+            source=job.recipe.source,
+            settings=job.settings.model_dump(mode="json"),
+            has_network=job.recipe.has_network,
+            config=config,
+            manifest=manifest.getvalue(),
+            features={alias: feature.key for alias, feature in stored[fold].items()},
+            seed=job.seed,
+            fast=job.fast,
+            full=job.full,
+            compute=compute,
+            run_folder=one.run.path,
+        )
+        for fold in one.todo
+    ]
 
-    job: Job
-    run: Run
-    todo: list[str]  # folds
-    push: Callable[[], None]  # puts what is new where runs lie on S3
-    stored: Mapping[str, Stored] | None = None  # by fold
 
-    def tasks(self, compute: Compute) -> Iterator[FoldTask]:
-        job, workspace = self.job, self.job.workspace
-        config = workspace.config.model_copy(update={"data": str(workspace.data_root), "store": workspace.store().url})
-        manifest = io.BytesIO()
-        job.manifest.drop(_OF_FILES, strict=False).write_parquet(manifest)
-        for fold in self.todo:
-            assert self.stored is not None
-            yield FoldTask(
-                run=job.name,
-                created=self.run.record.created,
-                fold=fold,
-                recipe=job.recipe.name,
-                file=job.recipe.path.name,
-                source=job.recipe.source,
-                settings=job.settings.model_dump(mode="json"),
-                has_network=job.recipe.has_network,
-                config=config,
-                manifest=manifest.getvalue(),
-                features={alias: feature.key for alias, feature in self.stored[fold].items()},
-                seed=job.seed,
-                fast=job.fast,
-                full=job.full,
-                compute=compute,
-                run_folder=self.run.path,
-            )
-
-    def keep(self, fold: str, files: Mapping[str, bytes]) -> None:
-        """Put the folder of a finished fold into place."""
-        with new_fold(self.run.path, fold) as folder:
+def _take_in(one: HeldRun, fold: str, files: Mapping[str, bytes] | None) -> None:
+    """Put the folder of a finished fold into place; None: its worker has put it where runs lie on S3."""
+    if files is None:
+        remote_runs.pull(one.job.workspace, one.job.name)
+    else:
+        with new_fold(one.run.path, fold) as folder:
             for name, content in files.items():
                 with replacing(folder / Path(name).name) as temporary:
                     temporary.write_bytes(content)
-        self.combined()
-
-    def fetch(self) -> None:
-        """Take in the folds that workers have put where runs lie on S3."""
-        remote_runs.pull(self.job.workspace, self.job.name)
-        self.combined()
-
-    def combined(self) -> Run:
-        """The run with what is done."""
-        self.run = combine(self.run, self.job)
-        drop_checkpoints(self.run)
-        self.push()
-        return self.run
+    one.settle()
 
 
-def _train(running: Mapping[str, _Running], cluster: Cluster, compute: Compute, events: RunEvents) -> None:
+def _train(running: Mapping[str, HeldRun], tasks: Sequence[FoldTask], cluster: Cluster, events: RunEvents) -> None:
     """Train all folds of all runs. Raises AkitError at the end where some failed."""
-    total, done = sum(len(one.todo) for one in running.values()), 0
-    if not total:
+    if not tasks:
         return
     events.on_start(f"the workers of {cluster.address}")
-    events.on_fold(done, total)
-    tasks = (task for one in running.values() for task in one.tasks(compute))
-    failures: list[tuple[FoldTask, Exception]] = []
+    events.on_fold(0, len(tasks))
+    done, failures = 0, list[tuple[FoldTask, Exception]]()
     on_message = _on_epoch(events, several=len(running) > 1)
     with closing(cluster.run(train_fold, tasks, gpu=lambda task: task.has_network, on_message=on_message)) as outcomes:
         for task, outcome in outcomes:
             if isinstance(outcome, Exception):
                 failures.append((task, outcome))
                 continue
-            if outcome is None:
-                running[task.run].fetch()
-            else:
-                running[task.run].keep(task.fold, outcome)
+            _take_in(running[task.run], task.fold, outcome)
             done += 1
-            events.on_fold(done, total)
+            events.on_fold(done, len(tasks))
     if failures:
         task, error = failures[0]
         why = str(error) if isinstance(error, AkitError | OSError) else f"{type(error).__name__}: {error}"
         raise AkitError(
-            f"{len(failures)} of {total} folds failed, first fold {task.fold} of {task.run}: {why}\n"
+            f"{len(failures)} of {len(tasks)} folds failed, first fold {task.fold} of {task.run}: {why}\n"
             "The others are stored; the same command trains those that are missing."
         ) from error
 

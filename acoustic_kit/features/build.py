@@ -11,11 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from acoustic_kit.compute import Compute
+from acoustic_kit.compute import Compute, gpu_name
 from acoustic_kit.datasets.audio_files import clip_place, is_readable
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.build_job import LEFT_OUT, SILENCED, Job, Stages
-from acoustic_kit.features.device_jobs import DeviceJobs, gpu_name
+from acoustic_kit.features.device_jobs import DeviceJobs
 from acoustic_kit.features.feature import Feature
 from acoustic_kit.features.fingerprints import fingerprints
 from acoustic_kit.features.wave import UNREAD

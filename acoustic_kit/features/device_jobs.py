@@ -19,14 +19,6 @@ SHARE = 8  # a round is at least this part of all before it, so that indexes are
 T = TypeVar("T")
 
 
-def gpu_name(device: str) -> str:
-    """What the GPU calls itself."""
-    import torch
-
-    found = torch.device(device)
-    return torch.cuda.get_device_name(found) if found.type == "cuda" else "cpu"
-
-
 def overlapped(jobs: Sequence[Job]) -> Generator[tuple[Job, Stages]]:
     """Run jobs: while the device computes one, a thread reads the next, and another writes the one before."""
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:

@@ -23,7 +23,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from acoustic_kit.compute import Compute
+from acoustic_kit.compute import Compute, gpu_name
 from acoustic_kit.errors import AkitError
 
 PATIENCE = timedelta(days=30)  # of processes that wait for the first, which may build features for hours
@@ -70,14 +70,9 @@ def describe(compute: Compute) -> str:
     Raises AkitError where a GPU, so many of them, or bf16 was asked for and is not there.
     """
     gpu = compute.gpu()
-    device = "cpu" if gpu is None else torch.cuda.get_device_name(compute.index or 0)
+    device = "cpu" if gpu is None else gpu_name(gpu)
     processes = f", {compute.devices} processes" if compute.devices > 1 else ""
     return f"{device}, {'bf16' if _is_bf16(compute) else 'float32'}{processes}"
-
-
-def gpu_name(fabric: Fabric) -> str | None:
-    """What the GPU calls itself; None on a CPU."""
-    return torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else None
 
 
 def sum_over_processes(fabric: Fabric, x: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import skops.io
 
-from acoustic_kit import runner
+from acoustic_kit import held_run
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Stats
 from acoustic_kit.leaderboard import leaderboard
@@ -295,7 +295,7 @@ def test_what_a_kill_or_a_hand_took_away_is_made_again(workspace: Workspace, rec
 def test_a_kill_between_the_fold_and_its_predictions_loses_nothing(
     workspace: Workspace, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    combine, calls = runner.combine, []
+    combine, calls = held_run._combined, []
 
     def killed(*arguments: object) -> object:
         calls.append(arguments)
@@ -303,7 +303,7 @@ def test_a_kill_between_the_fold_and_its_predictions_loses_nothing(
             raise KeyboardInterrupt
         return combine(*arguments)
 
-    monkeypatch.setattr(runner, "combine", killed)
+    monkeypatch.setattr(held_run, "_combined", killed)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(workspace, recipe)
     monkeypatch.undo()
