@@ -93,11 +93,12 @@ def run_recipe(
                 events.on_start(where)
             stored = stored_features(job, todo, workers, events, compute.device) if todo else {}
             tell(todo)
-            for done, fold in enumerate(todo):
-                events.on_fold(done, len(todo))
+            if todo:
+                events.on_fold(0, len(todo))
+            for done, fold in enumerate(todo, 1):
                 _train_fold(one.run, job, stored[fold], fold, compute, events)
                 one.settle()
-            events.on_fold(len(todo), len(todo))
+                events.on_fold(done, len(todo))
             run = one.settle()  # what a killed run left, too
             tell("done")
             return run, bool(todo)
