@@ -63,10 +63,21 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Run], dict[str, st
             read[standing.run.name] = Predictions(train, probabilities)
 
     left_out: dict[str, str] = {}
-    runs = list_runs(workspace.runs_path, lambda name, error: left_out.update({name: f"is unreadable: {error}"}))
-    runs = [run for run in runs if run.done or run.record.imported]  # the others never got anywhere
-    standings = leaderboard(runs, workspace.manifest, list(config.classes), config.task, metric, on_scored=keep)
-    if not standings:
+
+    def leave_out(name: str, error: AkitError) -> None:
+        left_out[name] = f"is unreadable: {error}".rstrip(".")
+
+    standings = leaderboard(
+        list_runs(workspace.runs_path, leave_out),
+        workspace.manifest,
+        list(config.classes),
+        config.task,
+        metric,
+        on_scored=keep,
+        on_unreadable=leave_out,
+    )
+    standings = [s for s in standings if s.run.done or s.run.record.imported]  # the others never got anywhere
+    if not standings and not left_out:
         raise AkitError(
             "There are no runs to blend yet. `akit recipe run NAME` makes one; `akit recipe list` shows the names."
         )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acoustic_kit.bootstrap import draw_weights, interval, resampled_scores
+from acoustic_kit.errors import AkitError
 from acoustic_kit.fold import Task, clip_groups, encode_labels
 from acoustic_kit.metrics import score
-from acoustic_kit.runs import Run
+from acoustic_kit.runs import Predictions, Run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,12 +81,14 @@ def leaderboard(
     *,
     resample: bool = False,
     on_scored: Callable[[Standing, np.ndarray, np.ndarray], None] = lambda *_: None,
+    on_unreadable: Callable[[str, AkitError], None] | None = None,
 ) -> list[Standing]:
     """The runs, best score first: first those that predicted every training clip, last those without a score.
 
     A run is scored on those of its out-of-fold predictions whose clips the manifest has as training clips. `resample`
     scores bootstrap draws too, of whole groups where the manifest names any. `on_scored` hears of each run with a score
-    which training clips it predicted, bool (clips,), and their probabilities.
+    which training clips it predicted, bool (clips,), and their probabilities. `on_unreadable` hears the name of a run
+    whose files are damaged, and which; without, that is raised.
     """
     train = manifest.filter(manifest["split"] == "train")
     targets = encode_labels(train["label"].to_list(), tuple(classes), task)
@@ -93,7 +96,13 @@ def leaderboard(
     weights: dict[bytes, np.ndarray] = {}  # runs that predicted the same clips share their draws
     standings = []
     for run in runs:
-        oof = run.predictions("oof", classes) if set(run.record.classes) == set(classes) else None
+        try:
+            oof = _out_of_fold(run, classes)
+        except AkitError as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(run.name, error)
+            continue
         known, probabilities = oof.found(ids) if oof else (np.zeros(len(ids), dtype=bool), None)
         if probabilities is None or not known.any():
             standings.append(Standing(run, None, {}, complete=False))
@@ -108,6 +117,12 @@ def leaderboard(
         standings.append(Standing(run, total, by_fold, bool(known.all()), draws))
         on_scored(standings[-1], known, probabilities)
     return sorted(standings, key=lambda s: (not s.complete, s.score is None, -(s.score or 0.0), s.run.name))
+
+
+def _out_of_fold(run: Run, classes: Sequence[str]) -> Predictions | None:
+    """Raises AkitError where they, or what tells of the folds, cannot be read."""
+    _ = run.done
+    return run.predictions("oof", classes) if set(run.record.classes) == set(classes) else None
 
 
 def _by_fold(metric: str, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray) -> dict[str, float]:

@@ -11,6 +11,7 @@ from acoustic_kit.cli.app import workspace_of
 from acoustic_kit.cli.console import Json, duration, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from acoustic_kit.errors import AkitError
     from acoustic_kit.leaderboard import Placing, Standing
     from acoustic_kit.runs import Run
 
@@ -41,14 +42,19 @@ def list_(
     metric = metric or workspace.config.metric
     validate_metric(metric, workspace.config.task)
     together = Together(workspace, metric)
+
+    def tell(_: str, error: AkitError) -> None:
+        say(str(error))
+
     standings = leaderboard(
-        list_runs(workspace.runs_path, lambda _, error: say(str(error))),
+        list_runs(workspace.runs_path, tell),
         workspace.manifest,
         list(workspace.config.classes),
         workspace.config.task,
         metric,
         resample=True,
         on_scored=together.hear,
+        on_unreadable=tell,
     )
     if as_json:
         print_json(

@@ -33,7 +33,11 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
     """
     config = workspace.config
     unreadable: list[str] = []
-    runs = list_runs(workspace.runs_path, lambda _, error: unreadable.append(str(error)))
+
+    def leave_out(_: str, error: AkitError) -> None:
+        unreadable.append(str(error))
+
+    runs = list_runs(workspace.runs_path, leave_out)
     if not runs:
         raise AkitError("There are no runs to report on yet. `akit recipe run NAME` makes one.")
     sidecars: dict[str, Sidecar] = {}
@@ -45,7 +49,14 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
     clips = TrainingClips.of(workspace)
     scoring = Scoring(clips)
     standings = leaderboard(
-        runs, workspace.manifest, clips.classes, config.task, config.metric, resample=True, on_scored=scoring.add
+        runs,
+        workspace.manifest,
+        clips.classes,
+        config.task,
+        config.metric,
+        resample=True,
+        on_scored=scoring.add,
+        on_unreadable=leave_out,
     )
     scored = {
         standing.run.name: scoring.runs[standing.run.name] for standing in standings if standing.score is not None

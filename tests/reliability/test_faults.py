@@ -259,7 +259,7 @@ def test_a_broken_configuration_is_told_with_its_place(work: Path, text: str, sa
 @pytest.mark.parametrize(
     ("part", "harm", "command"),
     [
-        ("oof.parquet", truncate, "runs list"),
+        ("oof.parquet", truncate, "blend --method mean"),
         ("test.parquet", truncate, "blend --method mean"),
         ("folds/2/fold.json", truncate, "recipe run stats_pca_linear"),
         ("run.json", truncate, "recipe run stats_pca_linear"),
@@ -282,6 +282,22 @@ def test_a_damaged_part_of_a_run_is_named_and_deleting_it_is_the_way_out(
     shutil.rmtree(path.parent) if part.startswith("folds") else path.unlink()
     succeed("-C", work, "recipe", "run", "stats_pca_linear")
     assert tree(run) == tree(run_of(trained))
+
+
+@pytest.mark.parametrize("part", ["oof.parquet", "run.json", "folds/2/fold.json"])
+def test_a_damaged_run_is_named_and_the_others_are_listed_blended_and_reported(work: Path, part: str) -> None:
+    good = run_of(work)
+    bad = shutil.copytree(good, good.with_name("damaged-00000000"))
+    (bad / "run.json").write_text((good / "run.json").read_text().replace(good.name, bad.name))
+    truncate(bad / part)
+    for command in (["runs", "list"], ["blend", "--method", "mean"], ["report"]):
+        result = CliRunner().invoke(app, ["-C", str(work), *command])
+        assert result.exit_code == 0, result.output
+        if command != ["report"]:
+            assert good.name in result.stdout
+            assert str(bad) in result.output or bad.name in result.output
+    assert good.name in (page := next((work / "reports").glob("*.html")).read_text())
+    assert bad.name in page
 
 
 def test_a_run_that_lacks_a_fold_is_left_out_of_blends_and_completed_by_its_recipe(
