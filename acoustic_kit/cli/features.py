@@ -52,7 +52,7 @@ def all_cores() -> int:
 
 
 @contextmanager
-def cluster_at(address: str | None, workers: int | None) -> Iterator[Cluster | None]:
+def cluster_at(address: str | None, workers: int | None, devices: int = 1) -> Iterator[Cluster | None]:
     """A connection to the cluster that `--cluster` names, or None without it."""
     if address is None:
         yield None
@@ -62,6 +62,8 @@ def cluster_at(address: str | None, workers: int | None) -> Iterator[Cluster | N
 
     if workers is not None:
         raise UsageError("--workers counts processes of this machine; with --cluster, the cluster's workers compute.")
+    if devices > 1:
+        raise UsageError("On a cluster one worker trains a fold: --devices does not go with --cluster.")
     with connect(address) as cluster:
         say(f"Cluster {address}: {cluster.summary()}.")
         yield cluster

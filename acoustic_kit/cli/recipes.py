@@ -224,7 +224,7 @@ def run(
             "fresh": fresh,
             "compute": compute,
         }
-        with cluster_at(cluster, workers) as machines:
+        with cluster_at(cluster, workers, compute.devices) as machines:
             if machines is None:
                 _run_here(workspace, runs, all_cores() if workers is None else workers, asked)
             else:

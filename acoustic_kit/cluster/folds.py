@@ -90,7 +90,7 @@ def run_on_cluster(
 
     """
     if compute.devices > 1:
-        raise UsageError("On a cluster one worker trains a fold: --devices does not go with --cluster.")
+        raise UsageError(f"On a cluster one worker trains a fold; {compute.devices} processes cannot.")
     with ExitStack() as locks:
         running: dict[str, HeldRun] = {}
         for recipe, settings, seed in wanted:

@@ -51,6 +51,10 @@ def test_the_command_builds_on_the_cluster_what_is_new(
     )
     assert both.exit_code == 2
     assert "--workers" in both.stderr
+    command = ["-C", str(copy.root), "recipe", "run", "logmel_cnn", "--devices", "2", "--device", "cpu"]
+    both = CliRunner().invoke(app, [*command, "--cluster", "tcp://x"])
+    assert both.exit_code == 2
+    assert "--devices does not go with --cluster" in both.stderr
 
 
 def test_the_command_trains_folds_and_seeds_at_once_as_it_would_here(
