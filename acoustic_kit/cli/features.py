@@ -44,15 +44,17 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands, name="features")
 
 
-def all_cores() -> int:
-    """The number of processors this process may use."""
+def worker_count(asked: int | None) -> int:
+    """How many worker processes: as many as were asked for, else one for each processor that this process may use."""
     import os
 
+    if asked is not None:
+        return asked
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def cluster_at(address: str | None, workers: int | None, devices: int = 1) -> Iterator[Cluster | None]:
+def cluster_at(address: str | None, workers: int | None) -> Iterator[Cluster | None]:
     """A connection to the cluster that `--cluster` names, or None without it."""
     if address is None:
         yield None
@@ -62,8 +64,6 @@ def cluster_at(address: str | None, workers: int | None, devices: int = 1) -> It
 
     if workers is not None:
         raise UsageError("--workers counts processes of this machine; with --cluster, the cluster's workers compute.")
-    if devices > 1:
-        raise UsageError("On a cluster one worker trains a fold: --devices does not go with --cluster.")
     with connect(address) as cluster:
         say(f"Cluster {address}: {cluster.summary()}.")
         yield cluster
@@ -102,7 +102,7 @@ def build(
             workspace.data_root,
             workspace.store(),
             wanted,
-            workers=all_cores() if workers is None else workers,
+            workers=worker_count(workers),
             on_error=on_error,
             on_progress=lambda feature, done, total: bar(feature.key, done, total),
             device=device,

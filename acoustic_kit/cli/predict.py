@@ -13,7 +13,7 @@ import typer
 from acoustic_kit.cli.app import folder_of
 from acoustic_kit.cli.compute import Device, Precision, compute_of
 from acoustic_kit.cli.console import progress, say, shown
-from acoustic_kit.cli.features import all_cores
+from acoustic_kit.cli.features import worker_count
 from acoustic_kit.cli.recipes import Workers
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def predict(
                 predictor,
                 clips,
                 table=table,
-                workers=all_cores() if workers is None else workers,
+                workers=worker_count(workers),
                 compute=compute,
                 on_progress=bar,
             )

@@ -16,7 +16,7 @@ import typer
 from acoustic_kit.cli.app import folder_of, workspace_of
 from acoustic_kit.cli.compute import Device, Devices, Precision, compute_of, one_voice
 from acoustic_kit.cli.console import Json, duration, listed, print_json, print_table, progress, say, shown
-from acoustic_kit.cli.features import OnCluster, all_cores, cluster_at, say_failures
+from acoustic_kit.cli.features import OnCluster, cluster_at, say_failures, worker_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -209,6 +209,10 @@ def run(
     if full and folds:
         raise UsageError("--full trains one model on all clips; it does not go with --folds.")
     compute = compute_of(device, precision, devices)
+    if cluster is not None:
+        from acoustic_kit.cluster.folds import check_compute
+
+        check_compute(compute)  # before the cluster is asked
     workspace = workspace_of(ctx)
     with one_voice(compute):
         say_what_runs(ctx, names)
@@ -224,9 +228,9 @@ def run(
             "fresh": fresh,
             "compute": compute,
         }
-        with cluster_at(cluster, workers, compute.devices) as machines:
+        with cluster_at(cluster, workers) as machines:
             if machines is None:
-                _run_here(workspace, runs, all_cores() if workers is None else workers, asked)
+                _run_here(workspace, runs, worker_count(workers), asked)
             else:
                 _run_on_cluster(workspace, runs, machines, asked)
 

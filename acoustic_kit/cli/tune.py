@@ -9,7 +9,7 @@ import typer
 from acoustic_kit.cli.app import workspace_of
 from acoustic_kit.cli.compute import Device, Precision, compute_of
 from acoustic_kit.cli.console import listed, print_table, progress, say, shown
-from acoustic_kit.cli.features import all_cores, say_failures
+from acoustic_kit.cli.features import say_failures, worker_count
 from acoustic_kit.cli.recipes import Assignments, Workers, commands, number, say_start, say_what_runs, warn_of_leaks
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def tune(
             folds=None if folds is None else listed("--folds", folds),
             fast=fast,
             seed=seed,
-            workers=all_cores() if workers is None else workers,
+            workers=worker_count(workers),
             compute=compute_of(device, precision),
             events=_tune_events(bar),
         )

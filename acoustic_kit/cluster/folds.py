@@ -89,8 +89,7 @@ def run_on_cluster(
     Raises UsageError for a fold that does not exist or several processes a fold, AkitError where folds failed.
 
     """
-    if compute.devices > 1:
-        raise UsageError(f"On a cluster one worker trains a fold; {compute.devices} processes cannot.")
+    check_compute(compute)
     with ExitStack() as locks:
         running: dict[str, HeldRun] = {}
         for recipe, settings, seed in wanted:
@@ -101,6 +100,12 @@ def run_on_cluster(
         tasks = [task for one in running.values() for task in _tasks(one, cluster, compute, events)]
         _train(running, tasks, cluster, events)
         return [(one.settle(), bool(one.todo)) for one in running.values()]
+
+
+def check_compute(compute: Compute) -> None:
+    """Raise UsageError where several processes are to train a fold together, which no worker does."""
+    if compute.devices > 1:
+        raise UsageError("On a cluster one worker trains a fold: --devices does not go with --cluster.")
 
 
 def _tasks(one: HeldRun, cluster: Cluster, compute: Compute, events: RunEvents) -> list[FoldTask]:

@@ -3,6 +3,7 @@
 import os
 import secrets
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,25 @@ from acoustic_kit.cluster.folds import run_on_cluster
 from acoustic_kit.compute import Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.job import RunEvents
-from acoustic_kit.recipe import Recipe, load_recipe
+from acoustic_kit.recipe import Recipe, Settings, load_recipe
 from acoustic_kit.remote_runs import pull
 from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import open_run
+from acoustic_kit.runs import Run, open_run
 from acoustic_kit.workspace import Workspace
 from acoustic_store.files import open_files
 
 CPU = Compute(device="cpu")
 pytestmark = pytest.mark.slow
+
+
+def train_on_cluster(
+    workspace: Workspace, cluster: Cluster, recipe: Recipe, settings: Settings, on_epoch: Callable[..., None]
+) -> Run:
+    """The small form of a network, while `on_epoch` hears of each epoch."""
+    wanted, events = [(recipe, settings, 0)], RunEvents(on_epoch=on_epoch)
+    ((run, trained),) = run_on_cluster(workspace, wanted, cluster, fast=True, compute=CPU, events=events)
+    assert trained
+    return run
 
 
 def test_a_network_is_the_same_bit_for_bit_though_its_worker_dies_in_the_middle(
@@ -36,15 +47,7 @@ def test_a_network_is_the_same_bit_for_bit_though_its_worker_dies_in_the_middle(
         if len(epochs) == 2:  # folds of a network go to the one worker that says that it has a GPU
             kill_worker(two_workers.processes[2])
 
-    ((run, trained),) = run_on_cluster(
-        workspace,
-        [(recipe, settings, 0)],
-        cluster,
-        fast=True,
-        compute=CPU,
-        events=RunEvents(on_epoch=on_epoch),
-    )
-    assert trained
+    run = train_on_cluster(workspace, cluster, recipe, settings, on_epoch)
     assert run.finished
     assert epochs.count((epochs[0][0], 1)) == 1  # it went on from its checkpoint, as the workspace is shared
     here, _ = run_recipe(elsewhere, recipe, settings, fast=True, compute=CPU)
@@ -87,7 +90,7 @@ def test_a_fold_that_fails_is_told_at_the_end_and_stops_no_other(
     assert open_run(path).missing_folds == ["2"]
     with pytest.raises(UsageError, match="There is no fold 9"):
         run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster, folds=["9"])
-    with pytest.raises(UsageError, match="2 processes cannot"):
+    with pytest.raises(UsageError, match="--devices"):
         run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster, compute=Compute(devices=2))
     settings = recipe.settings(["fails_in=none"])
     ((one, _),) = run_on_cluster(workspace, [(recipe, settings, 0)] * 2, cluster, folds=["2"])
@@ -122,15 +125,7 @@ def test_with_everything_on_s3_another_worker_goes_on_from_the_last_epoch(
             machines.start_worker()
 
     with connect(machines.address) as cluster:
-        ((run, trained),) = run_on_cluster(
-            on_s3,
-            [(recipe, settings, 0)],
-            cluster,
-            fast=True,
-            compute=CPU,
-            events=RunEvents(on_epoch=on_epoch),
-        )
-    assert trained
+        run = train_on_cluster(on_s3, cluster, recipe, settings, on_epoch)
     assert epochs.count(("1", 1)) == 1
     assert len(epochs) > 8  # of two folds of four epochs: something was done again
     names = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
