@@ -120,8 +120,8 @@ def leaderboard(
 
 
 def _out_of_fold(run: Run, classes: Sequence[str]) -> Predictions | None:
-    """Raises AkitError where they, or what tells of the folds, cannot be read."""
-    _ = run.done
+    """Raises AkitError where they, or the records of its folds, cannot be read."""
+    _ = run.done  # read here: who gets the standing looks at them
     return run.predictions("oof", classes) if set(run.record.classes) == set(classes) else None
 
 

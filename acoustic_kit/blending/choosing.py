@@ -185,8 +185,7 @@ class _Chooser:
 
     def estimated(self, blend: Blend, plan: _Plan) -> Blend:
         """The blend with what choosing like this is worth on clips that had no part in it."""
-        judging = np.ones_like(self.part) if self.nested else ~self.part
-        blended, best_run = self.nested_predictions() if self.nested else self.judged_predictions(plan)
+        judging, blended, best_run = self.nested_predictions() if self.nested else self.judged_predictions(plan)
         targets, metric, groups = self.whole.targets[judging], self.whole.metric, self.whole.groups[judging]
         draws = paired_scores(metric, targets, [blended, best_run], groups, self.whole.seed)
         nested_score = score(metric, targets, blended)
@@ -199,8 +198,8 @@ class _Chooser:
             considered={method: self.weighed_score(method) for method in self.methods} if len(self.methods) > 1 else {},
         )
 
-    def nested_predictions(self) -> tuple[np.ndarray, np.ndarray]:
-        """What is chosen on four folds, and the run that is best there, for the fifth, five times."""
+    def nested_predictions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All clips, and what is chosen on four folds, and the run that is best there, for the fifth, five times."""
         oof = self.whole
         blended, best_run = np.empty((2, *oof.probabilities.shape[1:]))
         for fold in range(oof.n_folds):
@@ -208,13 +207,13 @@ class _Chooser:
             plan = self.plan(fold)
             blended[held] = plan.read(oof.held(plan.method, fold, others), oof.task)
             best_run[held] = oof.probabilities[oof.run_choice.best_first(oof.clips(others))[0], held]
-        return blended, best_run
+        return self.part, blended, best_run
 
-    def judged_predictions(self, plan: _Plan) -> tuple[np.ndarray, np.ndarray]:
-        """The same of what is chosen on some clips, for all others."""
-        oof, probabilities = self.choosing, self.whole.probabilities
-        blended = plan.read(oof.predicted(plan.method, ALL, probabilities, ~self.part), oof.task)
-        return blended, probabilities[oof.run_choice.best_first(oof.clips(ALL))[0], ~self.part]
+    def judged_predictions(self, plan: _Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The clips that do not choose, and for them what is chosen, and the run that is best, on those that do."""
+        oof, probabilities, judging = self.choosing, self.whole.probabilities, ~self.part
+        blended = plan.read(oof.predicted(plan.method, ALL, probabilities, judging), oof.task)
+        return judging, blended, probabilities[oof.run_choice.best_first(oof.clips(ALL))[0], judging]
 
     def weighed_score(self, method: str) -> float:
         """The score of one method, by argmax, on the clips that choose, each fold by a fit without it."""

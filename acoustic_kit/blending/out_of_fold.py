@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from acoustic_kit.blending.arrays import task_of
+from acoustic_kit.blending.arrays import group_codes, task_of
 from acoustic_kit.blending.combine import FIXED, STACKED, Fit
 from acoustic_kit.blending.greedy_selection import greedy_weights
 from acoustic_kit.blending.nested import nested_folds
@@ -49,7 +49,7 @@ class OutOfFold:
             self,
             probabilities=self.probabilities[:, clips],
             targets=self.targets[clips],
-            groups=np.unique(self.groups[clips], return_inverse=True)[1],
+            groups=group_codes(self.groups[clips], int(clips.sum())),
         )
 
     @cached_property
