@@ -31,6 +31,7 @@ class Block:
     number: int
     dtype: str
     clips: tuple[tuple[str, str], ...]
+    token: str  # of the lock that its writer holds: once another writer has taken over, the block cannot be written
     replaces: bool = False  # a damaged block of this number
 
     def open(self) -> "BlockWriter":
@@ -63,7 +64,7 @@ class BlockWriter:
         self._draft: Draft | None = None
 
     def __enter__(self) -> Self:
-        self._draft = self.block.files.draft(self.block.number)
+        self._draft = self.block.files.draft(self.block.number, self.block.token)
         return self
 
     def add(self, row: np.ndarray | Failure) -> None:

@@ -10,8 +10,10 @@ from .stored_block import StoredBlock
 BLOCK_SIZE = 64  # clips
 
 
-def compact(files: Files, keep: Collection[str] | None) -> int:
-    """Rewrite the blocks of a locked feature that hold clips which are superseded or not in ``keep``; bytes freed.
+def compact(files: Files, keep: Collection[str] | None, token: str) -> int:
+    """Rewrite the blocks that hold clips which are superseded or not in ``keep``; bytes freed.
+
+    ``token`` is that of the feature's lock, which the caller holds.
 
     New blocks have the highest numbers and are committed before the blocks that they replace are removed. Those are
     removed oldest first: else a clip that was dropped could come back as it was before.
@@ -26,23 +28,21 @@ def compact(files: Files, keep: Collection[str] | None) -> int:
         if len(live) == len(block.ids()):
             continue
         if moving and len(moving) + len(live) > BLOCK_SIZE:
-            _replace(files, feature, number, moving, replaced)
+            _replace(Block(files, number, feature.dtype, tuple(moving), token), feature, replaced)
             number, moving, replaced = number + 1, [], []
         moving += live
         replaced.append(block)
-    _replace(files, feature, number, moving, replaced)
+    _replace(Block(files, number, feature.dtype, tuple(moving), token), feature, replaced)
     return before - StoredFeature(files).n_bytes
 
 
-def _replace(
-    files: Files, feature: StoredFeature, number: int, clips: list[tuple[str, str]], replaced: list[StoredBlock]
-) -> None:
+def _replace(block: Block, feature: StoredFeature, replaced: list[StoredBlock]) -> None:
     """Write one block of clips that are held in others, then remove the others."""
-    if clips:
+    if block.clips:
         failures = feature.failures
-        with Block(files, number, feature.dtype, tuple(clips)).open() as writer:
-            for clip_id, _ in clips:
+        with block.open() as writer:
+            for clip_id, _ in block.clips:
                 failure: Failure | None = failures.get(clip_id)
                 writer.add_stored(*((failure, None) if failure else feature.stored(clip_id)))
-    for block in replaced:
-        files.remove_block(block.number)
+    for superseded in replaced:
+        block.files.remove_block(superseded.number)

@@ -17,6 +17,8 @@ from .errors import StoreError
 class Lock(Protocol):
     """The right to write one feature."""
 
+    token: str  # which no other lock has; drafts show it
+
     def release(self) -> None:
         """Give it back. Raises LockedError where another process has taken it in the meantime."""
 
@@ -81,8 +83,8 @@ class Files(Protocol):
     def n_bytes(self, numbers: Iterable[int]) -> int:
         """The size of all files of these blocks."""
 
-    def draft(self, number: int) -> Draft:
-        """Begin a block; StoreError where nobody holds the lock any more."""
+    def draft(self, number: int, token: str) -> Draft:
+        """Begin a block; StoreError where nobody holds the lock of that token any more."""
 
     def remove_block(self, number: int) -> None:
         """Remove one block. At any instant it is there whole or not at all."""

@@ -7,7 +7,8 @@
         000000/                 a block of up to 64 clips, committed by renaming it into place
           zarr.json             array; its attributes are the index of the block
           c.0                   the one chunk: the clips' elements in C order, one clip after another, little-endian
-        .partial/               blocks being written; no reader looks here, the next writer removes it
+        .partial/               no reader looks here, the next writer removes it
+          8c8202af5b0e11d3/     blocks being written by the writer with this token
 
 In object storage the names are the same, but a block is committed by its zarr.json, which is put last; there is no
 ``.partial``, and an object ``.lock`` keeps two writers apart.

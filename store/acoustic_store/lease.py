@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 SECONDS = 60.0  # how long a killed writer keeps others out; a living one renews its lease three times as often
 
 
+def holder(files: "ObjectFiles") -> str | None:
+    """The token of the lock on a feature; None where nobody holds it."""
+    try:
+        return str(json.loads(files.read(LEASE)).get("token"))
+    except FileNotFoundError:
+        return None
+
+
 class Lease:
     """An object that names its owner and when it expires; made, renewed and taken over by conditional PUTs.
 
@@ -30,7 +38,8 @@ class Lease:
 
     def __init__(self, files: "ObjectFiles") -> None:
         self._files = files
-        self._owner = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(8)}
+        self.token = secrets.token_hex(8)
+        self._owner = {"host": socket.gethostname(), "pid": os.getpid(), "token": self.token}
         self._etag = self._take()
         self._ended = threading.Event()
         self._renewal = threading.Thread(target=self._renew_until_ended, daemon=True)
@@ -54,7 +63,7 @@ class Lease:
             with suppress(AlreadyExistsError):
                 return self._put(None)
             owner, etag = self._read()
-            if owner.get("token") == self._owner["token"]:  # the answer to the PUT above was lost, and it was repeated
+            if owner.get("token") == self.token:  # the answer to the PUT above was lost, and it was repeated
                 return etag
             expires = owner.get("expires", 0.0)
             if time.time() < expires:
@@ -74,7 +83,7 @@ class Lease:
                 self._etag = self._put(self._etag)
             except PreconditionError:
                 owner, self._etag = self._read()
-                return owner.get("token") == self._owner["token"]  # a PUT that was repeated, as its answer was lost
+                return owner.get("token") == self.token  # a PUT that was repeated, as its answer was lost
         except FileNotFoundError:
             return False
         return True

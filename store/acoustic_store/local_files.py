@@ -119,9 +119,9 @@ class LocalFiles:
         files = (path for number in numbers for path in (self.path / block_name(number)).rglob("*"))
         return sum(path.stat().st_size for path in files if path.is_file())
 
-    def draft(self, number: int) -> "_LocalDraft":
+    def draft(self, number: int, token: str) -> "_LocalDraft":
         """Begin a block, in a folder of its own."""
-        return _LocalDraft(self.path, number)
+        return _LocalDraft(self.path / PARTIAL / token, self.path / block_name(number))
 
     def remove_block(self, number: int) -> None:
         """Move one block away, then remove it."""
@@ -151,11 +151,13 @@ class LocalFiles:
 class _LocalLock:
     """The lock is on the feature's own zarr.json, and the kernel drops it with the process: no stray file, never stale.
 
-    Its holder owns the folder of the drafts: it begins and ends without one.
+    Its holder owns the folder of the drafts: it begins and ends without one. Drafts lie in a folder named by the
+    lock's token, so that the paths of a worker that outlived its killed writer lead nowhere from then on.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._partial = folder / PARTIAL
+        self.token = secrets.token_hex(8)
         path = folder / METADATA
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         _held.add(self._descriptor)
@@ -164,7 +166,7 @@ class _LocalLock:
             if not path.exists() or not os.path.samestat(os.fstat(self._descriptor), path.stat()):
                 raise LockedError(f"{folder.name} was deleted by another process just now; run the same command again.")
             self._clear()
-            (folder / PARTIAL).mkdir()
+            (self._partial / self.token).mkdir(parents=True)
         except BlockingIOError:
             self._unlock()
             raise LockedError(
@@ -179,14 +181,19 @@ class _LocalLock:
         """Unlock; nothing in a forked child, which has no lock."""
         if self._descriptor in _held:
             try:
-                with storing(self._folder / PARTIAL):
+                with storing(self._partial):
                     self._clear()
             finally:
                 self._unlock()
 
     def _clear(self) -> None:
-        if (self._folder / PARTIAL).exists():
-            shutil.rmtree(self._folder / PARTIAL)
+        if self._partial.exists():
+            # Moved first, each at one instant: what a worker commits is then whole, and it adds nothing to what goes.
+            for path in list(self._partial.iterdir()):
+                path.rename(self._partial / secrets.token_hex(8))
+        while self._partial.exists():
+            with suppress(FileNotFoundError):  # a worker that removes its own draft
+                shutil.rmtree(self._partial)
 
     def _unlock(self) -> None:
         _held.remove(self._descriptor)
@@ -196,9 +203,9 @@ class _LocalLock:
 class _LocalDraft:
     """A folder in ``.partial`` that becomes a block by being renamed."""
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self._target = folder / block_name(number)
-        self._folder = folder / PARTIAL / f"{self._target.name}-{secrets.token_hex(4)}"
+    def __init__(self, drafts: Path, target: Path) -> None:
+        self._target = target
+        self._folder = drafts / f"{target.name}-{secrets.token_hex(4)}"
         with storing(self._folder):
             self._folder.mkdir()  # only the lock makes the parent: a worker that outlived its writer stops here
             self._file = (self._folder / CHUNK).open("wb", buffering=0)

@@ -22,7 +22,7 @@ from obstore.store import S3Store
 
 from .errors import StoreError
 from .layout import BLOCK, CHUNK, LEASE, METADATA, block_name
-from .lease import Lease
+from .lease import Lease, holder
 
 N_REQUESTS = 16  # at a time: S3 answers each after some 20 ms, however small; but each may bring a whole block
 
@@ -164,9 +164,9 @@ class ObjectFiles:
         names = {block_name(number) for number in numbers}
         return sum(size for name, size in self.sizes().items() if name.partition("/")[0] in names)
 
-    def draft(self, number: int) -> "_ObjectDraft":
+    def draft(self, number: int, token: str) -> "_ObjectDraft":
         """Begin a block, in memory."""
-        return _ObjectDraft(self, number)
+        return _ObjectDraft(self, number, token)
 
     def remove_block(self, number: int) -> None:
         """Remove the zarr.json of one block, with which it is gone, then the rest."""
@@ -229,6 +229,7 @@ class _ObjectDraft:
 
     files: ObjectFiles
     number: int
+    token: str
     chunk: io.BytesIO = field(default_factory=io.BytesIO)
 
     def __post_init__(self) -> None:
@@ -262,13 +263,11 @@ class _ObjectDraft:
 
     def _check_lease(self) -> None:
         """A worker that outlived its writer stops here."""
-        try:
-            self.files.size(LEASE)
-        except FileNotFoundError:
+        if holder(self.files) != self.token:
             raise StoreError(
-                f"{self.files / block_name(self.number)} could not be written: no writer holds the lock of "
-                f"{self.files.name}. Plan and write blocks inside its `with` statement."
-            ) from None
+                f"{self.files / block_name(self.number)} could not be written: its writer no longer holds the lock of "
+                f"{self.files.name}. Plan and write blocks inside its `with` statement; a killed build is run again."
+            )
 
     def _is_there(self, document: bytes) -> bool:
         # A worker that outlived its killed build, or a retried task, was first. An equal index has equal checksums.

@@ -147,5 +147,5 @@ class FeatureStore:
 
         """
         feature = self[key]
-        with self.writer(key, feature.dtype, feature.attributes):
-            return compact(self._files / key, keep)
+        with self.writer(key, feature.dtype, feature.attributes) as writer:
+            return compact(self._files / key, keep, writer.token)

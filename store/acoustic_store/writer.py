@@ -60,6 +60,13 @@ class Writer:
         if lock is not None:
             lock.release()
 
+    @property
+    def token(self) -> str:
+        """That of the lock which this writer holds. Raises StoreError outside of the ``with`` statement."""
+        if self._lock is None:
+            raise StoreError(f"{self._files.name}: a plan needs the lock; use the writer in a `with` statement.")
+        return self._lock.token
+
     def plan(
         self, clips: Sequence[tuple[str, str]], rebuild: Collection[str] = (), block_size: int = 64
     ) -> list[Block]:
@@ -80,13 +87,11 @@ class Writer:
             Clips a block; the last one holds the rest.
 
         """
-        if self._lock is None:
-            raise StoreError(f"{self._files.name}: a plan needs the lock; use the writer in a `with` statement.")
         if block_size < 1:
             raise ValueError(f"block_size must be at least 1, not {block_size}")
         if len({clip_id for clip_id, _ in clips}) < len(clips):
             raise ValueError("two clips have the same id")
-        built = self._survey()
+        token, built = self.token, self._survey()
         again = set(rebuild)
         missing = [clip for clip in clips if built.fingerprints.get(clip[0]) != clip[1] or clip[0] in again]
         blocks = []
@@ -97,7 +102,7 @@ class Writer:
             while number in built.numbers:
                 number += 1
             built.numbers.add(number)
-            blocks.append(Block(self._files, number, self._dtype, group, replaces=number in built.damaged))
+            blocks.append(Block(self._files, number, self._dtype, group, token, number in built.damaged))
         return blocks
 
     def _survey(self) -> _Built:

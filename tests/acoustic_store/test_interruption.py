@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from acoustic_store import FeatureStore, LockedError
+from acoustic_store import FeatureStore, LockedError, StoreError
 
 N_CLIPS = 22
 
@@ -86,6 +86,45 @@ def test_workers_that_outlive_their_killed_build_spoil_nothing(start, script, tr
     finally:
         os.killpg(process.pid, signal.SIGKILL)
     assert tree(path) == finished
+
+
+@pytest.mark.parametrize("is_locked_again", [False, True])
+def test_workers_that_outlive_their_writer_write_nothing_more(is_locked_again, any_store, tree):
+    with any_store.writer("x-1", "float32", {}) as writer:
+        one, other = writer.plan([("a", "1"), ("b", "1")], block_size=1)
+        rows = other.open()
+        rows.__enter__()
+    with any_store.writer("x-1", "float32", {}) if is_locked_again else contextlib.nullcontext():
+        before = tree(any_store.url)
+        rows.add(np.ones(3))
+        for late in (lambda: one.write([np.ones(3)]), lambda: rows.__exit__(None, None, None)):
+            with pytest.raises(StoreError, match="could not be written"):
+                late()
+        assert tree(any_store.url) == before
+
+
+@pytest.mark.parametrize(("call", "ids"), [("rename", ["a"]), ("unlink", []), ("rmdir", [])])
+def test_a_block_committed_while_drafts_are_removed_is_whole_or_refused(call, ids, store, monkeypatch):
+    """By a worker that outlived its writer, just before the next one's first such call."""
+    real, refused = getattr(os, call), []
+
+    def after_a_late_commit(*arguments, **options):
+        monkeypatch.setattr(os, call, real)
+        try:
+            rows.__exit__(None, None, None)
+        except StoreError as error:
+            refused.append(error)
+        return real(*arguments, **options)
+
+    with store.writer("x-1", "float32", {}) as writer:
+        (block,) = writer.plan([("a", "1")])
+        rows = block.open()
+        rows.__enter__()
+        rows.add(np.ones(3))
+        monkeypatch.setattr(os, call, after_a_late_commit)
+    assert (store["x-1"].ids, len(refused)) == (ids, 1 - len(ids))
+    assert store["x-1"].verify() == []
+    assert sorted(path.name for path in (store.path / "x-1").iterdir()) == ["000000"] * len(ids) + ["zarr.json"]
 
 
 HOLD = """
