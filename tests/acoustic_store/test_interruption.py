@@ -2,7 +2,6 @@ import contextlib
 import os
 import random
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -65,7 +64,7 @@ def test_worker_processes_write_disjoint_blocks(start, tree, finished, tmp_path)
     assert tree(tmp_path / "features.zarr") == finished
 
 
-def test_a_parallel_build_killed_with_its_workers_resumes(start, script, tree, finished, tmp_path):
+def test_a_parallel_build_killed_with_its_workers_resumes(start, script, tree, finished, wait_for, tmp_path):
     path = tmp_path / "features.zarr"
     process = start(path, "--workers", 2)
     wait_for((path / script.KEY / "000000").exists)
@@ -75,7 +74,7 @@ def test_a_parallel_build_killed_with_its_workers_resumes(start, script, tree, f
     assert tree(path) == finished
 
 
-def test_workers_that_outlive_their_killed_build_spoil_nothing(start, script, tree, finished, tmp_path):
+def test_workers_that_outlive_their_killed_build_spoil_nothing(start, script, tree, finished, wait_for, tmp_path):
     path = tmp_path / "features.zarr"
     process = start(path, "--workers", 2)
     wait_for((path / script.KEY / "000000").exists)
@@ -180,10 +179,3 @@ def test_reading_goes_on_while_a_block_is_written(any_store, build):
         writer.plan([("b", "1"), ("c", "1")])[0].write(rows())
         seen.append(any_store["x-1"].ids)
     assert seen == [["a"], ["a", "b", "c"]]
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
