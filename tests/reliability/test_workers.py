@@ -106,7 +106,7 @@ def test_a_build_whose_worker_is_killed_ends_as_any_other(roomy: Path, tmp_path:
     victims = []
 
     def on_progress(feature: Feature, done: int, total: int) -> None:
-        if not victims:  # of two workers, one is at work
+        if not victims:
             victims.extend(process.pid for process in active_children())
             for process in victims:
                 os.kill(process, signal.SIGKILL)
@@ -117,7 +117,7 @@ def test_a_build_whose_worker_is_killed_ends_as_any_other(roomy: Path, tmp_path:
     assert len(victims) == 2
     assert report.built == 600
     assert report.failures == {}
-    assert 1 <= len(report.tried_again) <= 2
+    assert len(report.tried_again) <= 2  # none where a worker was between two blocks, or has just been started
     assert set(report.tried_again) <= set(workspace.manifest["id"])
     files = [
         {path.relative_to(store.path): path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
