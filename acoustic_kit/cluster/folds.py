@@ -105,7 +105,10 @@ def run_on_cluster(
 def check_compute(compute: Compute) -> None:
     """Raise UsageError where several processes are to train a fold together, which no worker does."""
     if compute.devices > 1:
-        raise UsageError("On a cluster one worker trains a fold: --devices does not go with --cluster.")
+        raise UsageError(
+            f"On a cluster one worker trains a fold; {compute.devices} processes cannot: "
+            "--devices does not go with --cluster."
+        )
 
 
 def _tasks(one: HeldRun, cluster: Cluster, compute: Compute, events: RunEvents) -> list[FoldTask]:

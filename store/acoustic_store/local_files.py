@@ -241,7 +241,7 @@ class _LocalDraft:
         except OSError:
             if not self._target.exists():
                 raise
-            # A worker that outlived its killed build, or a retried task, was first. An equal index has equal checksums.
+            # A retried task was first. An equal index has equal checksums.
             metadata = self._target / METADATA
             if not metadata.is_file() or metadata.read_bytes() != document:
                 raise StoreError(

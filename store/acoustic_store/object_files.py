@@ -265,8 +265,8 @@ class _ObjectDraft:
         """A worker that outlived its writer stops here."""
         if holder(self.files) != self.token:
             raise StoreError(
-                f"{self.files / block_name(self.number)} could not be written: its writer no longer holds the lock of "
-                f"{self.files.name}. Plan and write blocks inside its `with` statement; a killed build is run again."
+                f"{self.files / block_name(self.number)} could not be written: no writer holds the lock of "
+                f"{self.files.name} under which it was planned. Plan and write blocks inside its `with` statement."
             )
 
     def _is_there(self, document: bytes) -> bool:

@@ -87,11 +87,12 @@ class Writer:
             Clips a block; the last one holds the rest.
 
         """
+        token = self.token
         if block_size < 1:
             raise ValueError(f"block_size must be at least 1, not {block_size}")
         if len({clip_id for clip_id, _ in clips}) < len(clips):
             raise ValueError("two clips have the same id")
-        token, built = self.token, self._survey()
+        built = self._survey()
         again = set(rebuild)
         missing = [clip for clip in clips if built.fingerprints.get(clip[0]) != clip[1] or clip[0] in again]
         blocks = []

@@ -7,7 +7,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -115,19 +114,6 @@ def expire_lease() -> Callable[[FeatureStore, str], None]:
         files.write(".lock", json.dumps(json.loads(files.read(".lock")) | {"expires": 0}).encode())
 
     return expired
-
-
-@pytest.fixture(scope="session")
-def wait_for() -> Callable[[Callable[[], bool]], None]:
-    """Wait until a condition holds, a minute at most."""
-
-    def waited(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-
-    return waited
 
 
 @pytest.fixture(scope="session")

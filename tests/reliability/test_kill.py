@@ -64,7 +64,7 @@ def test_a_run_killed_three_times_ends_as_one_that_was_not(
         while process.poll() is None and count(killed) < entries:
             time.sleep(0.002)
         n_killed += kill(process)
-    assert n_killed >= 2  # on a busy machine the last one may come too late
+    assert n_killed == 3
     finish(start("-C", killed, *LINEAR))
     assert tree(killed) == expected
 

@@ -107,9 +107,13 @@ def test_a_build_whose_worker_is_killed_ends_as_any_other(roomy: Path, tmp_path:
 
     def on_progress(feature: Feature, done: int, total: int) -> None:
         if not victims:
-            victims.extend(process.pid for process in active_children())
-            for process in victims:
-                os.kill(process, signal.SIGKILL)
+            processes = [process.pid for process in active_children()]
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)
+            if any(chunk.stat().st_size for chunk in hit.path.glob(f"{feature.key}/.partial/*/*/c.0")):
+                victims.extend(processes)  # one has stored a row of its block, and so was at a clip
+            for process in processes:
+                os.kill(process, signal.SIGKILL if victims else signal.SIGCONT)
 
     (report,) = build_features(
         workspace.manifest, workspace.data_root, hit, [Wave()], workers=2, on_progress=on_progress
@@ -117,7 +121,7 @@ def test_a_build_whose_worker_is_killed_ends_as_any_other(roomy: Path, tmp_path:
     assert len(victims) == 2
     assert report.built == 600
     assert report.failures == {}
-    assert len(report.tried_again) <= 2  # none where a worker was between two blocks, or has just been started
+    assert 1 <= len(report.tried_again) <= 2
     assert set(report.tried_again) <= set(workspace.manifest["id"])
     files = [
         {path.relative_to(store.path): path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
