@@ -9,6 +9,7 @@ from pathlib import Path
 
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.metrics import validate_metric
+from acoustic_kit.parquet import read_parquet
 from acoustic_kit.sidecar import read_sidecar
 from acoustic_kit.submission import (
     Problem,
@@ -97,8 +98,6 @@ def score_against_truth(workspace: Workspace, path: Path, metric: str | None = N
 
     Raises UsageError where there is no such file or metric, and AkitError where the workspace has no truth.
     """
-    import polars as pl
-
     config = workspace.config
     metric = metric or config.metric
     validate_metric(metric, config.task)
@@ -107,8 +106,8 @@ def score_against_truth(workspace: Workspace, path: Path, metric: str | None = N
     if not workspace.truth_path.exists():
         raise AkitError("This workspace knows no labels of test clips: only `akit init --test-folds` keeps some aside.")
     try:
-        truth = pl.read_parquet(workspace.truth_path, columns=["id", "label"])
-    except (OSError, pl.exceptions.PolarsError) as error:
+        truth = read_parquet(workspace.truth_path, ["id", "label"])
+    except OSError as error:
         raise AkitError(f"{workspace.truth_path} cannot be read; make the workspace again with `akit init`.") from error
     labels = dict(zip(truth["id"], truth["label"].to_list(), strict=True))
     return score_submission(path, labels, config.classes, config.task, config.label_separator or ",", metric)

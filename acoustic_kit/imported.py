@@ -21,6 +21,7 @@ from acoustic_kit.csv_table import listed, quoted, read_table
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import clip_targets
 from acoustic_kit.metrics import all_scores
+from acoustic_kit.parquet import read_parquet
 from acoustic_kit.runs import Predictions, Run, RunRecord
 from acoustic_kit.submission import SUM_TOLERANCE, class_positions
 from acoustic_kit.workspace import Workspace
@@ -123,7 +124,7 @@ def _read_parquet(path: Path) -> tuple[list[str], tuple[str, ...], np.ndarray]:
     import polars as pl
 
     try:
-        frame = pl.read_parquet(path)
+        frame = read_parquet(path)
         cells = frame.select(pl.exclude(frame.columns[0]).cast(pl.Float64)).to_numpy()
         return frame.columns[1:], tuple(frame[:, 0].cast(pl.String).fill_null("")), cells
     except (OSError, IndexError, pl.exceptions.PolarsError) as error:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from acoustic_kit.atomic_write import write_atomically, write_parquet
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.parquet import read_parquet
 
 if TYPE_CHECKING:
     import polars as pl
@@ -128,13 +129,10 @@ def predicted_ids(path: Path) -> set[str]:
 
 
 def _read_columns(path: Path, columns: Sequence[str]) -> pl.DataFrame:
-    import polars as pl
-
     try:
-        return pl.read_parquet(path, columns=list(columns))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).partition("\n")[0]
-        raise AkitError(f"{path} cannot be read as predictions: {reason}.\n{_way_out(path)}") from error
+        return read_parquet(path, columns)
+    except OSError as error:
+        raise AkitError(f"{path} cannot be read as predictions: {error}.\n{_way_out(path)}") from error
 
 
 def _way_out(path: Path) -> str:

@@ -18,6 +18,7 @@ from acoustic_kit.atomic_write import write_atomically, write_parquet
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import Task
 from acoustic_kit.folder_lock import locked
+from acoustic_kit.parquet import read_parquet
 
 if TYPE_CHECKING:
     import polars as pl
@@ -140,16 +141,13 @@ class Workspace:
     @cached_property
     def manifest(self) -> pl.DataFrame:
         """The manifest, checked. Raises AkitError where it is missing or damaged."""
-        import polars as pl
-
         from acoustic_kit.datasets import check_manifest
 
         try:
-            manifest = pl.read_parquet(self.manifest_path)
+            manifest = read_parquet(self.manifest_path)
             check_manifest(manifest, self.config.classes)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            reason = str(error).partition("\n")[0]
-            raise AkitError(f"{self.manifest_path} cannot be read ({reason}).{_MEND_MANIFEST}") from error
+        except OSError as error:
+            raise AkitError(f"{self.manifest_path} cannot be read ({error}).{_MEND_MANIFEST}") from error
         except AkitError as error:
             raise AkitError(f"{self.manifest_path}: {error}{_MEND_MANIFEST}") from error
         if self.config.task == "single" and (manifest["label"].list.len() > 1).any():
@@ -168,21 +166,20 @@ class Workspace:
         return FeatureStore.open(place if "://" in place else self.root / place, create=True)
 
     def remember_features(self, names: Sequence[str]) -> None:
-        """Add names to the `features` line of `akit.toml`; every other line stays as the user left it."""
+        """Add names to `features` in `akit.toml`; all else, comments too, stays as the user left it."""
+        import tomlkit
+
         if set(names) <= set(self.config.features):
             return
         path = self.root / CONFIG_NAME
         with locked(self.root):  # others may add theirs at the same time
-            text = path.read_text("utf-8")
-            features = list(dict.fromkeys((*read_config(path).features, *names)))  # as it is now, hours later
-            text, found = re.subn(
-                r"""^features\s*=\s*\[(?:[^\]"']|"(?:[^"\\]|\\.)*"|'[^']*')*\]""",  # a string may hold a bracket
-                lambda _: f"features = {_toml(features)}",
-                text,
-                flags=re.M,
-            )
-            if found == 1:
-                write_atomically(path, text)
+            config = read_config(path)  # as it is now, hours later
+            new = [name for name in dict.fromkeys(names) if name not in config.features]
+            document = tomlkit.parse(path.read_bytes().decode())
+            array = document.setdefault("features", tomlkit.array())
+            for name in reversed(new):
+                array.insert(0, name)  # tomlkit forgets the comma where it appends behind a comment
+            write_atomically(path, tomlkit.dumps(document))
 
 
 def init_workspace(
@@ -284,6 +281,10 @@ def read_config(path: Path) -> Config:
         raise AkitError(f"{path}: metric: {error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise AkitError(f"{path} is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise AkitError(f"{path} is not valid TOML: it is nested too deeply.") from error
+    except OSError as error:
+        raise AkitError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         unknown = [found for found in error.errors() if found["type"] == "extra_forbidden"]  # a slip, most likely
         first = (unknown or error.errors())[0]

@@ -71,9 +71,14 @@ class _Group(typer.core.TyperGroup):
         except MemoryError:
             _print_error(ctx, "Error: out of memory. Fewer --workers need less.")
             raise typer.Exit(1) from None
-        except Exception as error:
+        except RecursionError:
+            _print_error(ctx, "Error: a file or a folder is nested too deeply to be read; --debug shows where.")
+            raise typer.Exit(1) from None
+        except BaseException as error:
             if _is_interrupt_in_a_kernel(error):
                 raise _stopped() from None
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of a library in Rust
+                raise
             text = (
                 f"Error: {type(error).__name__}: {error}\nThis is a defect of akit or of a recipe; --debug shows where."
             )
@@ -86,7 +91,7 @@ def _stopped() -> typer.Exit:
     return typer.Exit(130)
 
 
-def _is_interrupt_in_a_kernel(error: Exception) -> bool:
+def _is_interrupt_in_a_kernel(error: BaseException) -> bool:
     """Whether it was Ctrl-C, of which a compiled function that returned all the same makes a SystemError."""
     return isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt)
 

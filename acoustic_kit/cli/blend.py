@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.console import Json, listed, print_json, print_table, progress, say, shown
+from acoustic_kit.cli.console import MAX_SEED, Json, listed, print_json, print_table, progress, say, shown
 
 if TYPE_CHECKING:
     from acoustic_kit.ensemble import BlendResult
@@ -43,7 +43,7 @@ def blend(
         Path | None, typer.Option("--from", metavar="FILE.json", help="Make the submission again that FILE describes.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The submission's name (default: made from what is in it).")] = None,
-    seed: Annotated[int, typer.Option(help="Of the nested folds and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the nested folds and the bootstrap.")] = 0,
 ) -> None:
     """Blend runs into a checked submission.
 

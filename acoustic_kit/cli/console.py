@@ -16,6 +16,8 @@ import typer
 from acoustic_kit.errors import UsageError
 
 Row = Sequence[object]
+MAX_SEED = 2**32 - 1  # the largest that NumPy and scikit-learn take
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 

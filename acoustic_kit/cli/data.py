@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.console import Json, OnProgress, duration, print_json, print_table, progress, say, shown
+from acoustic_kit.cli.console import MAX_SEED, Json, OnProgress, duration, print_json, print_table, progress, say, shown
 
 if TYPE_CHECKING:
     from acoustic_kit.datasets import Summary
@@ -31,7 +31,9 @@ def init(
     metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy, f1, map3, map, or a weighted sum.")] = "f1",
     test_folds: Annotated[str | None, typer.Option(metavar="9,10", help="Keep these folds aside as test set.")] = None,
     n_folds: Annotated[int | None, typer.Option(min=2, help="Make so many folds (5), where there are none.")] = None,
-    fold_seed: Annotated[int | None, typer.Option(help="The seed of folds that are made (0).")] = None,
+    fold_seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="The seed of folds that are made (0).")
+    ] = None,
     unofficial: Annotated[
         bool, typer.Option("--unofficial", help="Make folds though the data set has its own.")
     ] = False,

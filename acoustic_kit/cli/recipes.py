@@ -15,7 +15,7 @@ import typer
 
 from acoustic_kit.cli.app import folder_of, workspace_of
 from acoustic_kit.cli.compute import Device, Devices, Precision, compute_of, one_voice
-from acoustic_kit.cli.console import Json, duration, listed, print_json, print_table, progress, say, shown
+from acoustic_kit.cli.console import MAX_SEED, Json, duration, listed, print_json, print_table, progress, say, shown
 from acoustic_kit.cli.features import OnCluster, cluster_at, say_failures, worker_count
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def run(
         recipes = match_recipes(names, workspace.recipes_path)
         given = read_assignments(assignments or ())
         warn_of_leaks(workspace)
-        runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _integers(seed)]
+        runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _seeds(seed)]
         asked: _Asked = {
             "folds": None if folds is None else listed("--folds", folds),
             "full": full,
@@ -275,13 +275,16 @@ def warn_of_leaks(workspace: Workspace) -> None:
         say(f"Warning: {warning}")
 
 
-def _integers(text: str) -> list[int]:
+def _seeds(text: str) -> list[int]:
     from acoustic_kit.errors import UsageError
 
     try:
-        return [int(part) for part in text.split(",")]
+        seeds = [int(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"--seed {text}: write whole numbers, separated by commas.") from None
+        seeds = [-1]
+    if not all(0 <= seed <= MAX_SEED for seed in seeds):
+        raise UsageError(f"--seed {text[:40]}: write whole numbers from 0 to {MAX_SEED}, separated by commas.")
+    return seeds
 
 
 def say_start(compute: str) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from acoustic_kit.cli.app import workspace_of
 from acoustic_kit.cli.compute import Device, Precision, compute_of
-from acoustic_kit.cli.console import listed, print_table, progress, say, shown
+from acoustic_kit.cli.console import MAX_SEED, listed, print_table, progress, say, shown
 from acoustic_kit.cli.features import say_failures, worker_count
 from acoustic_kit.cli.recipes import Assignments, Workers, commands, number, say_start, say_what_runs, warn_of_leaks
 
@@ -32,7 +32,7 @@ def tune(
     folds: Annotated[
         str | None, typer.Option(metavar="1,2,3", help="The last is kept out, the others choose (default: all).")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the search and of the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the search and of the training.")] = 0,
     fast: Annotated[bool, typer.Option("--fast", help="The recipe's small form, for trying things.")] = False,
     workers: Workers = None,
     device: Device = "auto",

@@ -78,8 +78,9 @@ def read_columns(path: Path, ids: Sequence[str]) -> pl.DataFrame:
     import polars as pl
 
     try:
-        first = pl.read_csv(path, n_rows=0).columns[0]
-        table = pl.read_csv(path, infer_schema_length=None, schema_overrides={first: pl.String})
+        text = path.read_bytes()  # polars takes a path for a pattern
+        first = pl.read_csv(text, n_rows=0).columns[0]
+        table = pl.read_csv(text, infer_schema_length=None, schema_overrides={first: pl.String})
     except (OSError, IndexError, pl.exceptions.PolarsError) as error:
         raise AkitError(f"{path} cannot be read as CSV: {str(error).partition(chr(10))[0]}.") from error
     row_of = {id: row for row, id in enumerate(table[first])}

@@ -1,5 +1,6 @@
 """A workspace: found from below, its settings checked, its files left alone."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -80,8 +81,44 @@ def test_remembering_features_leaves_the_users_lines_alone(workspace: Workspace)
     path = workspace.root / CONFIG_NAME
     path.write_text("# mine\n" + path.read_text("utf-8"), "utf-8")
     workspace.remember_features(["stats", "new_one"])
-    assert read_config(path).features == ("stats", "new_one")
+    assert read_config(path).features == ("new_one", "stats")
     assert path.read_text("utf-8").startswith("# mine\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'features = [\n  "stats",  # see [1]\n]',
+        'features = [\n  "stats",  # don\'t remove\n]',
+        'features = [\n  "stats"  # say "hi\n  # and more\n]',
+        "\"features\" = [ 'stats' ]  # mine",
+        '  features = ["stats"]',
+        "# no features yet",
+    ],
+)
+def test_remembering_features_keeps_every_comment(line: str, workspace: Workspace) -> None:
+    path = workspace.root / CONFIG_NAME
+    text = re.sub("^features.*$", lambda _: line, path.read_text("utf-8"), flags=re.M)
+    path.write_text(text, "utf-8")
+    before = read_config(path).features
+    workspace.remember_features(["new_one", 'logmel:window="hann"'])
+    assert read_config(path).features == ("new_one", 'logmel:window="hann"', *before)
+    assert read_config(path).classes == workspace.config.classes
+    written = path.read_text("utf-8")
+    assert [found for found in re.findall("#.*", text) if found not in written] == []
+
+
+def test_settings_nested_too_deeply_are_named(tmp_path: Path) -> None:
+    path = tmp_path / CONFIG_NAME
+    path.write_text("data = " + "[" * 5000 + "]" * 5000)
+    with pytest.raises(AkitError, match=r"akit\.toml"):
+        read_config(path)
+
+
+def test_a_workspace_whose_path_looks_like_a_pattern_is_read_as_it_is(workspace: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "kaggle [2024]*"
+    shutil.copytree(workspace.root, folder)
+    assert len(Workspace.find(folder).manifest) == len(workspace.manifest)
 
 
 def test_a_damaged_manifest_is_named(workspace: Workspace) -> None:

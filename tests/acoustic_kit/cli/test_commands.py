@@ -204,6 +204,36 @@ def test_mistakes_are_told_in_a_line_or_two(
     assert says in fail(code, *filled)
 
 
+@pytest.mark.parametrize("seed", ["-1", str(2**32), "9" * 5000])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["init", "new", "--data", "data", "--fold-seed"],
+        ["recipe", "run", "stats_pca_linear", "--seed"],
+        ["recipe", "tune", "stats_pca_linear", "--seed"],
+        ["blend", "--seed"],
+    ],
+)
+def test_a_seed_that_no_generator_takes_is_misuse(built: Path, command: list[str], seed: str) -> None:
+    result = akit("-C", built, *command, seed)
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr or "--fold-seed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [(RecursionError("maximum depth"), "nested too deeply"), (pl.exceptions.PanicException("index 9"), "index 9")],
+)
+def test_recursion_and_panics_of_libraries_are_told_in_a_line_or_two(
+    built: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, says: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Workspace, "find", fails)
+    assert says in fail(1, "-C", built, "runs", "list")
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     result = subprocess.run(
         [*AKIT, "--debug", "-C", tmp_path, "runs", "list"], capture_output=True, text=True, check=False
