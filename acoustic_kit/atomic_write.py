@@ -1,9 +1,16 @@
 """Writing a file whole or not at all."""
 
+import fcntl
+import hashlib
 import io
 import os
+import re
+import secrets
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,26 +19,27 @@ from acoustic_kit.errors import AkitError
 if TYPE_CHECKING:
     import polars as pl
 
+_TEMPORARY = re.compile(r"\.akit-([0-9a-f]{8})-[0-9a-f]{16}\.tmp")  # the machine, then what no other file has
+_FOREIGN_AGE = 24 * 3600  # seconds; another machine's locks may be invisible here
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, which takes its place, whole, at the end of the `with` block.
+    """Yield a file to write beside `path`, which takes its place, whole, at the end of the `with` block.
 
-    No reader, and no crash, ever sees half of it. Where the block fails, `path` stays as it was. Its folder is made
-    where it is missing; what killed processes left of their attempts is removed.
+    No reader, and no crash, ever sees half of it. If the block fails, `path` stays as it was. Its folder is made
+    if it is missing; what killed processes left of their attempts is removed. Any number of processes, containers and
+    machines may write `path` at once: the last one wins.
 
-    Raises AkitError that names `path` where it cannot be written.
+    Raises AkitError that names `path` if it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
-        try:
+        _remove_leftovers(path.parent)
+        with _temporary_file(path.parent) as temporary:
             yield temporary
             _sync(temporary)
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise AkitError(f"{path} cannot be written: {error.strerror or error}.") from error
 
@@ -50,22 +58,52 @@ def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
         temporary.write_bytes(content.getbuffer())
 
 
-def _remove_leftovers(path: Path) -> None:
-    before, after = f".{path.name}.", ".tmp"
-    for name in os.listdir(path.parent):  # noqa: PTH208 (names are enough; a glob would have to escape the name)
-        process = name.removeprefix(before).removesuffix(after)
-        if name == f"{before}{process}{after}" and process.isdecimal() and not _is_alive(int(process)):
-            path.with_name(name).unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
+@contextmanager
+def _temporary_file(folder: Path) -> Iterator[Path]:
+    """Yield an empty file, locked while this process lives: process ids mean nothing in another container."""
+    while True:
+        path = folder / f".akit-{_machine()}-{secrets.token_hex(8)}.tmp"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if path.exists():  # not removed before it was locked
+            break
+        os.close(descriptor)
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for name in os.listdir(folder):  # noqa: PTH208 (names are enough)
+        if (found := _TEMPORARY.fullmatch(name)) and _is_abandoned(folder / name, is_ours=found[1] == _machine()):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path, *, is_ours: bool) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # gone, or another user's
         return False
-    except (PermissionError, OverflowError):  # another user's, or no process number: not ours to remove
-        return True
-    return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return is_ours or time.time() - os.fstat(descriptor).st_mtime > _FOREIGN_AGE
+    except OSError:  # its writer lives, or a file system without locks
+        return False
+    finally:
+        os.close(descriptor)
+
+
+@cache
+def _machine() -> str:
+    """Return 8 hex digits that all containers of one running kernel share, since they share its locks."""
+    try:
+        identity = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    except OSError:
+        identity = socket.gethostname().encode()
+    return hashlib.sha256(identity).hexdigest()[:8]
 
 
 def _sync(path: Path) -> None:

@@ -14,7 +14,7 @@ def locked(folder: Path, busy: str | None = None) -> Iterator[None]:
     """Hold a folder, made where it is missing, for this process alone.
 
     Where another process holds it, raises AkitError that says `busy`; without `busy` it waits. Raises AkitError, too,
-    where the folder cannot be made.
+    where the folder cannot be made, or its file system has no locks.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,6 +26,11 @@ def locked(folder: Path, busy: str | None = None) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
         except BlockingIOError:
             raise AkitError(busy) from None
+        except OSError as error:
+            raise AkitError(
+                f"{folder} cannot be locked: {error.strerror}. Its file system (a mounted or network drive?) has no "
+                "locks.\nUse a folder on a disk of this machine; `store` and `runs` in akit.toml may name one."
+            ) from error
         yield
     finally:
         os.close(descriptor)

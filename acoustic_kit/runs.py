@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -220,7 +220,7 @@ class Run:
 @contextmanager
 def new_fold(run: Path, name: str) -> Iterator[Path]:
     """An empty folder, which becomes that of a run's fold, whole, at the end of the `with` block."""
-    temporary = run / f".fold-{name}.{os.getpid()}.tmp"
+    temporary = run / f".fold-{name}.{secrets.token_hex(8)}.tmp"
     temporary.mkdir(parents=True)
     try:
         yield temporary

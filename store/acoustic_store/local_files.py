@@ -162,7 +162,7 @@ class _LocalLock:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         _held.add(self._descriptor)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(self._descriptor, folder)
             if not path.exists() or not os.path.samestat(os.fstat(self._descriptor), path.stat()):
                 raise LockedError(f"{folder.name} was deleted by another process just now; run the same command again.")
             self._clear()
@@ -198,6 +198,19 @@ class _LocalLock:
     def _unlock(self) -> None:
         _held.remove(self._descriptor)
         os.close(self._descriptor)
+
+
+def _flock(descriptor: int, folder: Path) -> None:
+    """Lock an open file. Raises BlockingIOError if it is locked, StoreError if its file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be locked: {error.strerror}. Its file system (a mounted or network drive?) has no locks. "
+            "Put the store on a disk of this machine."
+        ) from error
 
 
 class _LocalDraft:

@@ -1,5 +1,8 @@
 """One process at a time: the other is told, or waits."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +11,7 @@ import pytest
 
 from acoustic_kit.errors import AkitError
 from acoustic_kit.folder_lock import locked
+from acoustic_store import FeatureStore, StoreError
 
 WAITS = """
 import sys
@@ -38,6 +42,22 @@ def test_without_a_message_it_waits(tmp_path: Path) -> None:
 def test_an_error_inside_is_passed_on(tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError), locked(tmp_path, "busy"):
         raise BlockingIOError
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_named(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(AkitError, match="has no locks") as caught, locked(tmp_path, "busy"):
+        pass
+    assert str(tmp_path) in str(caught.value)
+    store = FeatureStore.open(tmp_path / "store", create=True)
+    with pytest.raises(StoreError, match="has no locks") as told, store.writer("x", "float32", {}):
+        pass
+    assert str(tmp_path / "store" / "x") in str(told.value)
+    assert "space" not in str(told.value)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

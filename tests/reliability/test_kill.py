@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.recipe import load_recipe
 from acoustic_kit.runner import run_recipe
 from acoustic_kit.workspace import Workspace
@@ -112,16 +111,6 @@ def test_commands_killed_at_random_instants_end_as_if_they_had_not_been(
         chance /= 2
     finish(start("-C", work, *COMMANDS[name]))
     assert tree(work) == expected
-
-
-def test_what_a_killed_process_left_beside_a_file_goes_with_the_next_write(tmp_path: Path) -> None:
-    with subprocess.Popen(["true"]) as gone:
-        pass
-    kept = [f".a.json.{os.getppid()}.tmp", ".a.json.tmp", f".b.json.{gone.pid}.tmp", ".a.json.x.tmp"]
-    for name in (*kept, f".a.json.{gone.pid}.tmp"):
-        (tmp_path / name).touch()
-    write_atomically(tmp_path / "a.json", "{}")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "a.json"])
 
 
 def test_checkpoints_that_a_kill_left_of_a_finished_fold_are_deleted(workspace: Workspace) -> None:
