@@ -49,9 +49,12 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Fast:
-    """A recipe's own small form, which walks the same code in a minute: fewer clips and folds, other settings."""
+    """A recipe's own small form, which walks the same code in a minute: fewer clips and folds, other settings.
 
-    clips_per_class: int | None = None  # in each fold, and of the test clips as many as of one fold
+    All test clips are predicted, so that a small run too can become a submission.
+    """
+
+    clips_per_class: int | None = None  # in each fold
     folds: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -109,10 +112,13 @@ class Recipe:
         return getattr(self.module, "FAST", Fast())
 
     def settings(self, assignments: Sequence[str] = (), fast: bool = False) -> Settings:
-        """The defaults, then the variant's, then the small form's where `fast`, then `key=value` assignments.
+        """Return the defaults, then the variant's, then the small form's if `fast`, then `key=value` assignments.
 
-        Raises UsageError for an unknown key (with the nearest known one) or a value of the wrong type.
+        Raises UsageError for an unknown key (with the nearest known one), a value of the wrong type, or `fast` if the
+        recipe has no small form.
         """
+        if fast and not hasattr(self.module, "FAST"):
+            raise UsageError(f"{self.name} has no small form for --fast: define FAST in {self.path}, or omit --fast.")
         values, known = dict(self.fast.settings) if fast else {}, self.fields
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
@@ -146,7 +152,7 @@ class Recipe:
         """
         if not hasattr(self.module, "search"):
             raise UsageError(
-                f"{self.name} says nothing of what to search. Add it to {self.path}:\n"
+                f"{self.name} has no search space. Define it in {self.path}:\n"
                 'def search(trial): return {"lr": trial.suggest_float("lr", 1e-4, 1e-2, log=True)}'
             )
         found = self.module.search(trial)
@@ -256,8 +262,11 @@ def match_recipes(names: Sequence[str], workspace_recipes: Path | None = None) -
     return [load_recipe(name, workspace_recipes) for name in dict.fromkeys(wanted)]
 
 
-def new_recipe(name: str, folder: Path) -> Path:
-    """Write the recipe template to `folder/name.py`. Raises UsageError for a name that is taken or no Python name."""
+def new_recipe(name: str, folder: Path, *, torch: bool = False) -> Path:
+    """Write a recipe template to `folder/name.py`: for scikit-learn, or for a network if `torch`.
+
+    Raises UsageError for a name that is taken or no Python name.
+    """
     if not name.isidentifier() or name.startswith("_"):
         raise UsageError(f"{name!r} cannot name a recipe: use letters, digits and underscores, like my_idea.")
     taken = find_recipes(recipe_folders(folder))
@@ -265,7 +274,8 @@ def new_recipe(name: str, folder: Path) -> Path:
         raise UsageError(f"There is a recipe {name} already: {taken[name]}.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.py"
-    path.write_text((Path(__file__).parent / "recipe_template.txt").read_text("utf-8"), "utf-8")
+    template = "recipe_template_torch.txt" if torch else "recipe_template.txt"
+    path.write_text((Path(__file__).parent / template).read_text("utf-8"), "utf-8")
     return path
 
 

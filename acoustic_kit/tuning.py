@@ -108,8 +108,9 @@ def tune_recipe(
 ) -> TuneResult:
     """Search the recipe's `search(trial)` until there are `n_trials` trials, then score the best on the kept-out fold.
 
-    Trials are drawn by a multivariate TPE and pruned below the median after the third fold. A trial is a function of
-    the seed and the trials before it, so a study that was stopped ends as one that was not.
+    Trials are drawn by a multivariate TPE. After five trials, one below the median of the others is pruned, from its
+    second fold on. A trial is a function of the seed and the trials before it, so a study that was stopped ends as one
+    that was not.
 
     Parameters
     ----------
@@ -278,10 +279,10 @@ class _Tuning:
 
         job, folds = self._job(searched, self.search_manifest), self.folds[:-1]
         scores: list[float] = []
-        for step, (found, _) in enumerate(self._fold_scores(job, folds)):
+        for done, (found, _) in enumerate(self._fold_scores(job, folds), start=1):
             scores.append(found)
-            trial.report(float(np.mean(scores)), step)
-            if step + 1 < len(folds) and trial.should_prune():
+            trial.report(float(np.mean(scores)), done)
+            if done < len(folds) and trial.should_prune():
                 self.study.tell(trial, state=TrialState.PRUNED)
                 return
         self.study.tell(trial, float(np.mean(scores)))

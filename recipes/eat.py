@@ -36,7 +36,7 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ from acoustic_kit.training.wave_chain import (
     label_preserving,
     resampled_and_mixed,
 )
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class Settings(akit.Settings):
@@ -140,6 +143,17 @@ FAST = akit.Fast(
         "dim_feedforward": 64, "epochs": 15, "batch_size": 4, "max_lr": 3e-3, "epoch_mix": 5,
     },
 )  # fmt: skip
+
+
+def search(trial: "optuna.Trial") -> dict[str, Any]:
+    return {
+        "max_lr": trial.suggest_float("max_lr", 1e-4, 3e-3, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-2, log=True),
+        "dropout": trial.suggest_float("dropout", 0.0, 0.3),
+        "augment.noise": trial.suggest_float("augment.noise", 0.0, 1.0),
+        "augment.resample": trial.suggest_float("augment.resample", 0.0, 1.0),
+        "augment.mix": trial.suggest_float("augment.mix", 0.5, 1.0),
+    }
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:

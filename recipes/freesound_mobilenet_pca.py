@@ -33,7 +33,7 @@ Differs: Kept as it ran, with the intent as an option:
 import math
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -46,6 +46,9 @@ from acoustic_kit.nn import load_imagenet
 from acoustic_kit.nn.same_padding import use_same_padding
 from acoustic_kit.training import Batch, BatchDraws, Batches, Phase, Plateau, Progress, Schedule, step_decay
 from acoustic_kit.training.augment import random_erasing, time_reversal, time_slide
+
+if TYPE_CHECKING:
+    import optuna
 
 LOUDER = 20 * math.log10(2)  # dB: windows of twice as many samples, at 44.1 kHz, hold twice the amplitude
 LOWEST, RANGE = -90.5, 129.71  # dB, of the original's training clips
@@ -102,6 +105,17 @@ FAST = akit.Fast(
         "hidden": (64, 32), "pretrained": False, "backbone_momentum": 0.1, "norm_momentum": 0.1,
     },
 )  # fmt: skip
+
+
+def search(trial: "optuna.Trial") -> dict[str, Any]:
+    return {
+        "lr_high": trial.suggest_float("lr_high", 5e-4, 3e-3, log=True),
+        "mixup_mel": trial.suggest_float("mixup_mel", 0.2, 1.5),
+        "mixup_pca": trial.suggest_float("mixup_pca", 0.2, 1.5),
+        "shift": trial.suggest_float("shift", 0.0, 1.0),
+        "reversal": trial.suggest_float("reversal", 0.0, 0.5),
+        "erasing": trial.suggest_float("erasing", 0.0, 0.5),
+    }
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:

@@ -28,7 +28,7 @@ Differs: Kept as it ran, though hardly meant, with the intent as an option:
 import math
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ import acoustic_kit as akit
 from acoustic_kit.errors import UsageError
 from acoustic_kit.training import Batches, Loss, Phase, default_loss, step_decay
 from acoustic_kit.weights import AST_NAME, Weights, ast_shape, find_weights, load_ast, new_ast
+
+if TYPE_CHECKING:
+    import optuna
 
 TINY = "tiny"
 HOW = "--set weights=FOLDER. Or train without them: --set ast=random."  # the other way than the hub
@@ -72,6 +75,15 @@ WRITE_UP = {
     "lr_factor": 0.1,
 }  # fmt: skip
 FAST = akit.Fast(clips_per_class=2, folds=2, settings={"weights": TINY, "epochs": 1})
+
+
+def search(trial: "optuna.Trial") -> dict[str, Any]:
+    return {
+        "lr": trial.suggest_float("lr", 3e-6, 1e-4, log=True),
+        "lr_factor": trial.suggest_float("lr_factor", 0.1, 1.0),
+        "dropout": trial.suggest_float("dropout", 0.1, 0.5),
+        "batch_size": trial.suggest_categorical("batch_size", [10, 16, 32]),
+    }
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:

@@ -7,6 +7,7 @@ Differs: from scratch, no outside data.
 
 import math
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from torch import nn
 
 import acoustic_kit as akit
 from acoustic_kit.training import Batches, Phase, default_loss, one_cycle, spec_augment, time_shift
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class Settings(akit.Settings):
@@ -33,6 +37,16 @@ class Settings(akit.Settings):
 
 
 FAST = akit.Fast(clips_per_class=8, folds=2, settings={"epochs": 3, "width": 8})
+
+
+def search(trial: "optuna.Trial") -> dict[str, Any]:
+    return {
+        "lr": trial.suggest_float("lr", 1e-3, 1e-2, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-1, log=True),
+        "mixup": trial.suggest_float("mixup", 0.0, 1.0),
+        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
+        "width": trial.suggest_categorical("width", [16, 24, 32]),
+    }
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:

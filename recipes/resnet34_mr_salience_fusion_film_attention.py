@@ -17,7 +17,7 @@ Differs:
 """
 
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ import acoustic_kit as akit
 from acoustic_kit.nn import CbamResnet34, Film, MixedEmbedding, WaveFrontEnd, load_imagenet
 from acoustic_kit.side_inputs import one_hot_column
 from acoustic_kit.training import Batches, Phase, cosine, default_loss, warm_up
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class Settings(akit.Settings):
@@ -75,6 +78,17 @@ FAST = akit.Fast(
         "salience": "none",  # so that it runs on any data set
     },
 )  # fmt: skip
+
+
+def search(trial: "optuna.Trial") -> dict[str, Any]:
+    return {
+        "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-1, log=True),
+        "mixup": trial.suggest_float("mixup", 0.5, 2.0),
+        "rho": trial.suggest_float("rho", 0.02, 0.1),
+        "dropout": trial.suggest_float("dropout", 0.0, 0.5, step=0.1),
+        "mixup_share": trial.suggest_float("mixup_share", 0.5, 1.0),
+    }
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:

@@ -1,7 +1,7 @@
 """ResNet-34, trainable PCEN and SAM for 200 epochs, with the settings that Optuna found.
 
 New against `resnet34_pcen_sam_8fold`: 128 mel bands, label smoothing, a warm-up, dropout, wider masks, and values from
-a search: `akit recipe tune resnet34_pcen_sam_8f_200e --trials 300 --set epochs=80` repeats it.
+a search.
 
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5, ResNet/optuna/resnet34_pcen_sam_8f_200e.py.
 Published: UrbanSound8K, mean of eight fold models on folds 9 and 10: accuracy 0.872, 0.8*accuracy+0.2*f1 0.873.

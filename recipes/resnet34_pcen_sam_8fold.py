@@ -12,7 +12,7 @@ Differs:
 """
 
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from torchvision.models import ResNet34_Weights
 import acoustic_kit as akit
 from acoustic_kit.nn import WaveFrontEnd, load_imagenet, resnet34
 from acoustic_kit.training import Batches, Phase, by_epoch, cosine
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class Settings(akit.Settings):
@@ -61,6 +64,15 @@ FAST = akit.Fast(
         "batch_size": 16,
     },
 )
+
+
+def search(trial: "optuna.Trial") -> dict[str, Any]:
+    return {
+        "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-1, log=True),
+        "mixup": trial.suggest_float("mixup", 0.5, 2.0),
+        "rho": trial.suggest_float("rho", 0.02, 0.1),
+    }
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:

@@ -13,7 +13,7 @@ Differs:
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from torch import nn
 
 import acoustic_kit as akit
 from acoustic_kit.training import Batches, Phase, constant, cosine, spec_augment
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class Settings(akit.Settings):
@@ -53,6 +56,16 @@ WRITE_UP = {
     "schedule": "cosine, never stepped",
 }  # fmt: skip
 FAST = akit.Fast(clips_per_class=4, folds=2, settings={"epochs": 3, "d_model": 16, "feedforward": 32})
+
+
+def search(trial: "optuna.Trial") -> dict[str, Any]:
+    return {
+        "lr": trial.suggest_float("lr", 3e-4, 3e-3, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True),
+        "dropout": trial.suggest_float("dropout", 0.0, 0.4),
+        "max_mask_bands": trial.suggest_int("max_mask_bands", 0, 30),
+        "max_mask_frames": trial.suggest_int("max_mask_frames", 0, 200),
+    }
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:

@@ -170,15 +170,18 @@ def _wrapped(doc: str) -> str:
     return "\n".join(wrap(text, initial_indent=first, subsequent_indent=rest) for first, rest, text in items)
 
 
-@commands.command(epilog="Example: akit recipe new my_idea")
-def new(ctx: typer.Context, name: Annotated[str, typer.Argument(help="The new recipe's name: a Python name.")]) -> None:
-    """Write a recipe to start from.
-
-    It is commented, it runs, and it lies in the workspace's `recipes/`.
-    """
+@commands.command(epilog="Example: akit recipe new my_idea --torch")
+def new(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The new recipe's name: a Python name.")],
+    torch: Annotated[
+        bool, typer.Option("--torch", help="A network on log-mel spectrograms, not scikit-learn.")
+    ] = False,
+) -> None:
+    """Write a commented recipe that runs to the workspace's `recipes/`."""
     from acoustic_kit.recipe import new_recipe
 
-    path = new_recipe(name, workspace_of(ctx).recipes_path)
+    path = new_recipe(name, workspace_of(ctx).recipes_path, torch=torch)
     say(f"Wrote {shown(path)}. Run it with `akit recipe run {name}`.")
 
 

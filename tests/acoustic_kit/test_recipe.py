@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.job import fast_manifest
 from acoustic_kit.recipe import (
     find_recipes,
     flat_settings,
@@ -14,6 +16,8 @@ from acoustic_kit.recipe import (
     read_assignments,
     recipe_folders,
 )
+from acoustic_kit.runner import run_recipe
+from acoustic_kit.workspace import Workspace
 
 MINIMAL = '''"""A title.
 
@@ -121,9 +125,32 @@ def test_patterns_match_each_recipe_once(tmp_path: Path) -> None:
         match_recipes(["your_*"], tmp_path)
 
 
-def test_the_template_loads_and_its_name_is_checked(tmp_path: Path) -> None:
-    recipe = load_recipe(new_recipe("my_idea", tmp_path))
+@pytest.mark.parametrize("torch", [False, True], ids=["scikit-learn", "torch"])
+def test_a_template_runs_and_beats_chance(workspace: Workspace, torch: bool) -> None:
+    recipe = load_recipe(new_recipe("my_idea", workspace.recipes_path, torch=torch))
+    assert recipe.has_network == torch
     assert recipe.settings(fast=True) != recipe.settings()
+    run, _ = run_recipe(workspace, recipe, folds=["1", "2"])
+    assert run.record.metrics["accuracy"] > 0.6  # of three classes
+
+
+def test_a_small_form_has_all_test_clips_and_some_of_each_class(workspace: Workspace, minimal: Path) -> None:
+    minimal.write_text(MINIMAL.replace("Fast(settings", "Fast(clips_per_class=2, folds=3, settings"))
+    manifest = fast_manifest(workspace.manifest, load_recipe(minimal).fast)
+    counts = dict(manifest.group_by("split").len().iter_rows())
+    tests = workspace.manifest.filter(pl.col("split") == "test")
+    assert counts == {"train": 2 * 3 * 3, "test": len(tests)}
+    assert manifest["fold"].drop_nulls().unique().sort().to_list() == [1, 2, 3]
+
+
+def test_the_small_form_of_a_recipe_without_one_is_refused(minimal: Path) -> None:
+    minimal.write_text(MINIMAL.replace("FAST =", "QUICK ="))
+    with pytest.raises(UsageError, match=r"FAST.*minimal\.py"):
+        load_recipe(minimal).settings(fast=True)
+
+
+def test_the_name_of_a_new_recipe_is_checked(tmp_path: Path) -> None:
+    new_recipe("my_idea", tmp_path)
     with pytest.raises(UsageError, match="already"):
         new_recipe("my_idea", tmp_path)
     for bad in ("../escape", "my-idea", "", "_hidden"):
