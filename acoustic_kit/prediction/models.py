@@ -42,6 +42,7 @@ class Member:
     recipe: Recipe
     settings: Settings
     features: Mapping[str, Feature]  # by the recipe's names
+    trusted: bool = False  # its models may hold any types
 
     def features_of(self, fold: str) -> dict[str, Feature]:
         """What the model of a fold reads, able to compute; what learns is another feature for each run and fold."""
@@ -54,7 +55,7 @@ class Member:
         def build() -> Any:
             return self.recipe.rebuild_model(self.settings, len(record.classes), record.backbone)
 
-        return load_model(self.run.path / "folds" / fold, build, compute)
+        return load_model(self.run.path / "folds" / fold, build, compute, self.recipe.module, trusted=self.trusted)
 
     def frequencies(self, fold: str) -> np.ndarray:
         """What a fold's model says of a clip that cannot be read: float64 (classes,)."""
@@ -201,9 +202,8 @@ class _Opener:
             reason = error.errors()[0]["msg"]
             raise AkitError(f"The settings in {run.path / RECORD_NAME} do not fit the recipe: {reason}.") from error
         for name in folds:
-            own_types = f"{recipe.module.__name__}."
-            check_model(run.path / "folds" / name, trusted=self.trust, own_types=own_types)
-        return Member(run, tuple(folds), recipe, settings, self._features(record))
+            check_model(run.path / "folds" / name, recipe.module, trusted=self.trust)
+        return Member(run, tuple(folds), recipe, settings, self._features(record), self.trust)
 
     def _recipe(self, run: Run) -> Recipe:
         """The installed recipe with the recorded digest, else the run's copy of it, if that is trusted."""

@@ -4,58 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from acoustic_kit.compute import Compute
 from acoustic_kit.errors import AkitError
+from acoustic_kit.prediction.array_indices import check_indices
+from acoustic_kit.prediction.trusted_types import unknown_types
 
 TENSORS, ESTIMATOR = "model.safetensors", "model.skops"
-HARMLESS = frozenset({"numpy.clip"})  # functions that do nothing but arithmetic, and that skops does not know
 
 
-def check_model(folder: Path, *, trusted: bool, own_types: str) -> None:
+def check_model(folder: Path, recipe: ModuleType, *, trusted: bool) -> None:
     """Raise AkitError unless a fold's folder holds a model that may be loaded; nothing is loaded yet.
 
     Parameters
     ----------
-    trusted : any types may be loaded; without, only those that skops vouches for, and the recipe's own
-    own_types : what the names of the recipe's types begin with; the recipe runs anyway
+    recipe : the recipe, which runs anyway: what its source defines is no risk of its own
+    trusted : any types may be loaded; without, only those that `trusted_types` lists
 
     """
-    if (folder / TENSORS).is_file():
-        return
-    path = folder / ESTIMATOR
-    if not path.is_file():
-        raise AkitError(f"{folder} holds no model. Copy the whole folder of the run.")
-    foreign = [name for name in _unknown_types(path) if not name.startswith(own_types)]
-    if foreign and not trusted:
-        raise AkitError(
-            f"{path} holds types that skops does not know to be harmless: {', '.join(foreign[:5])}.\n"
-            "If the run comes from somebody you trust, add --trust."
-        )
+    if not (folder / TENSORS).is_file():
+        _types(folder, recipe, trusted)
 
 
-def load_model(folder: Path, build: Callable[[], Any], compute: Compute) -> Any:
-    """The model that the runner stored in a fold's folder, which `check_model` has seen, ready to predict.
+def load_model(
+    folder: Path, build: Callable[[], Any], compute: Compute, recipe: ModuleType, *, trusted: bool = False
+) -> Any:
+    """Load the model that the runner stored in a fold's folder, ready to predict.
 
     Parameters
     ----------
     build : makes the bare network whose tensors are in the folder
     compute : where networks predict
+    recipe, trusted : see `check_model`
 
-    Raises AkitError where it is damaged or does not fit.
+    Raises AkitError if it is damaged, does not fit, or may not be loaded.
 
     """
     if (folder / TENSORS).is_file():
         return _network(folder / TENSORS, build, compute)
     import skops.io
 
-    path = folder / ESTIMATOR
-    unknown = [*_unknown_types(path), *HARMLESS]
+    types = _types(folder, recipe, trusted)
     try:
-        return skops.io.load(path, trusted=unknown)
+        model = skops.io.load(folder / ESTIMATOR, trusted=types)
+        if not trusted:
+            check_indices(model)
+    except Exception as error:
+        raise _unreadable(folder / ESTIMATOR, error) from error
+    return model
+
+
+def _types(folder: Path, recipe: ModuleType, trusted: bool) -> list[str]:
+    """Return what a model may be built of beside what skops trusts. Raises AkitError if it names anything else."""
+    path = folder / ESTIMATOR
+    if not path.is_file():
+        raise AkitError(f"{folder} holds no model. Copy the whole folder of the run.")
+    try:
+        harmless, others = unknown_types(path, recipe)
     except Exception as error:
         raise _unreadable(path, error) from error
+    if others and not trusted:
+        raise AkitError(
+            f"{path} holds types that are not known to be harmless: {', '.join(others[:5])}.\n"
+            "If the run comes from somebody you trust, add --trust."
+        )
+    return [*harmless, *others]
 
 
 def _network(path: Path, build: Callable[[], Any], compute: Compute) -> Any:
@@ -68,16 +83,6 @@ def _network(path: Path, build: Callable[[], Any], compute: Compute) -> Any:
     except AkitError as error:
         raise AkitError(f"{error} This akit builds another network than the one that trained it.") from error
     return net.to(make_fabric(compute).device).eval()
-
-
-def _unknown_types(path: Path) -> list[str]:
-    """The types in a skops file that neither skops nor akit vouches for."""
-    import skops.io
-
-    try:
-        return [name for name in skops.io.get_untrusted_types(file=path) if name not in HARMLESS]
-    except Exception as error:
-        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> AkitError:

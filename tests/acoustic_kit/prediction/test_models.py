@@ -141,10 +141,10 @@ def test_a_fold_without_a_model_is_told(run_of: RunOf) -> None:
         open_predictor(run.path)
 
 
-def test_types_that_skops_does_not_know_are_loaded_only_when_trusted(run_of: RunOf) -> None:
+def test_foreign_types_are_loaded_only_when_trusted(run_of: RunOf) -> None:
     run = run_of("stats_pca_linear")
     skops.io.dump(FunctionTransformer(shutil.rmtree), run.path / "folds" / "2" / "model.skops")
-    with pytest.raises(AkitError, match=r"types that skops does not know to be harmless: shutil.rmtree(.|\n)*--trust"):
+    with pytest.raises(AkitError, match=r"types that are not known to be harmless: shutil.rmtree(.|\n)*--trust"):
         open_predictor(run.path)
     assert member(run.path, trust=True).model("2", "cpu").func is shutil.rmtree
 
