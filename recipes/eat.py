@@ -9,8 +9,17 @@ Published eat_s_speechcommands: Speech Commands V2, testing list, accuracy 0.981
 Published eat_m_speechcommands: none; the sizes are the code's.
 Published eat_s_audioset: AudioSet, evaluation segments, mAP 0.405; `--full` trains as there.
 Published eat_m_audioset: AudioSet, evaluation segments, mAP 0.426; `--full` trains as there.
+Reproduce: each with NAME for the submission:
+  - ESC-50: `akit init work --data ESC-50 --metric accuracy`, `akit -C work recipe run eat_s_esc50`
+  - UrbanSound8K: `akit init work --data UrbanSound8K --metric accuracy`, `akit -C work recipe run eat_s_us8k`
+  - Speech Commands: `akit init work --data SpeechCommands --metric accuracy`, `akit -C work recipe run
+    eat_s_speechcommands --folds 2`, `akit -C work blend --runs eat_s_speechcommands --name NAME`,
+    `akit -C work score work/submissions/NAME.csv`
+  - AudioSet: `akit init work --data AudioSet --metric map`, `akit -C work recipe run eat_s_audioset --full`,
+    `akit -C work blend --runs eat_s_audioset --name NAME`, `akit -C work score work/submissions/NAME.csv`
 Differs: Kept as it ran, with the intent as an option:
-  - ema: the exponential average was kept up and never used. `--set ema=0.995` predicts with it.
+  - ema: the exponential average was kept up and never used. `--set ema=0.995` predicts with it. There it moved every
+    fifth step, with a decay of 0.01 an epoch in the first two; here it moves every step.
   - checkpoint: the last epoch, as the code has it since 2023-05; the published scores may be of the epoch that was best
     on the test fold (`--set checkpoint=best`).
   Kept as it ran, because it scored:
@@ -24,7 +33,12 @@ Differs: Kept as it ran, with the intent as an option:
   - Background noise was scaled by the clip's power, where its amplitude was meant: `--set background=FOLDER`.
   Not reproduced:
   - Waves are resampled by soxr and kept in 16 bits, as for every recipe: one resampler, and half the space of float32.
-  - bf16 on GPUs that have it, where the original had fp16 and scaled the loss: bf16 needs no scale.
+  - bf16 on GPUs that have it, where the original had fp16 and scaled the loss: bf16 needs no scale. Without it, ε and
+    the cut norm stay those of mixed precision; there they were 1e-8 and none.
+  - Batch normalization over the whole batch on several GPUs; there each GPU normalized its own part of it, in the runs
+    on AudioSet.
+  - Options that are off there and have no counterpart: time reversal, μ-law, frequency shift, impulse responses of
+    rooms, low- and high-pass filters, and a teacher network.
   - A clip that is too long is predicted from its middle, not from anywhere, so that a prediction can be repeated.
   - A silent clip stays silent; the original divided by its peak of zero.
   - Validated after each epoch, not every 100 steps, as for every recipe.

@@ -7,6 +7,11 @@ Source: github.com/sainathadapa/kaggle-freesound-audio-tagging @ f2a05ac (code a
 Published: Freesound General-Purpose Audio Tagging 2018, 8th place: MAP@3 0.943289 on the private board. The author's
   log has 0.939 for what the code does, and 0.944 for stage 1 alone (`--set n_pca=0`) as well as for stage 2 with the
   class weights that the code computes and does not use (`--set balanced=true`).
+Reproduce: the geometric mean of all 300 predictions of a clip (ten folds, six lengths, five tries):
+  - `akit init work --data FSDKaggle2018 --metric map3`
+  - `akit -C work recipe run freesound_mobilenet_pca`
+  - `akit -C work blend --runs freesound_mobilenet_pca --by fold --method geometric --name freesound`
+  - `akit -C work submission check work/submissions/freesound.csv`
 Differs: Kept as it ran, with the intent as an option:
   - erasing: the README names random erasing, and the code never calls it. `--set erasing=0.5` is how it was meant.
   - balanced: class weights for stage 2 are computed and not passed on. `--set balanced=true` uses them.
@@ -14,17 +19,19 @@ Differs: Kept as it ran, with the intent as an option:
   - Each phase keeps the epoch that was best on the validation clips: `--set checkpoint=last`.
   - The components are fitted on the clips of all folds: `--set pca_fit=fold`.
   Not reproduced:
-  - pretrained: ImageNet's weights are torchvision's, not Keras', because the network is. Where they cannot be had, it
-    starts from random ones, and the record says so.
+  - pretrained: ImageNet's weights are torchvision's, not Keras', because the network is. They were trained with batch
+    norms of epsilon 1e-5 and run with 1e-3 here, as Keras has it. If they cannot be downloaded, the network starts from
+    random ones, and the record says so.
   - Mel bands are taken from the trimmed wave at 44.1 kHz, in windows as long, so that one wave serves both features;
     the original resampled it to 22.05 kHz first. They agree to 0.002 dB on average, but for the highest five of the 64,
     which its resampler fades out.
+  - A single clip that is left over joins the last batch; batch normalization needs two.
   - A crop may also begin at the last possible frame, which the original's draw leaves out.
   - The two convolutions before the backbone are drawn again where they would let nothing through, as one start in 64
     does: such a network learns nothing.
   - Adam corrects its bias before it adds ε, as torch has it; bf16 on GPUs that have it, for speed.
-  - Predictions are geometric means over lengths and tries, and the runner takes the arithmetic mean over folds, as for
-    every recipe; the original's was geometric throughout.
+  - Predictions are geometric means over lengths and tries, and a run's own are their arithmetic mean over folds, as for
+    every recipe. `--by fold --method geometric` blends them as the original did.
   - The folds are of the same seed, drawn by the scikit-learn that is installed; since 0.22 it draws others.
   - The three test clips without sound get the commonest classes, as every clip does that cannot be read; there the
     sample submission's.

@@ -7,6 +7,11 @@ what the write-up did: one model, trained on every clip. The folds are the hones
 Source: github.com/Maunberg/ITMO-Acoustic-Event-Detectin-2025 @ 2de42cc: README, notebook and scripts, where they
   differ the notebook, which ran. AST: Gong, Chung and Glass 2021, MIT/ast-finetuned-audioset-10-10-0.4593.
 Published: macro-F1 0.89353 on the private leaderboard, 41 classes; about 4 hours on one P100.
+Reproduce:
+  - `akit init work --data ITMO --layout itmo2025 --metric f1`
+  - `akit -C work recipe run itmo_ast_inception --full --set weights=FOLDER`
+  - `akit -C work blend --runs itmo_ast_inception --method mean --name itmo`
+  - `akit -C work submission check work/submissions/itmo.csv`
 Differs: Kept as it ran, though hardly meant, with the intent as an option:
   - head_input: the transformer sees a sequence of length one, so its attention has nothing to choose from: its queries
     and keys get no gradient, it is 12 residual layers. `--set head_input=tokens` gives it the AST's own tokens,

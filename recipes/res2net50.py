@@ -5,6 +5,11 @@ New against `wideresnet`: the blocks, which hand what one group of channels sees
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5,
   DenseNet&.Res2Net&.WideResNet/res2net50.py; the blocks are those of S. Gao et al., Res2Net, TPAMI 2021.
 Published: none of its own (its predictions were not kept); the write-up's ensemble holds one of its fold models.
+Reproduce:
+  - `akit init work --data UrbanSound8K --test-folds 9,10 --metric "0.8*accuracy+0.2*f1"`
+  - `akit -C work recipe run res2net50`
+  - `akit -C work blend --runs res2net50 --method mean --name res2net`
+  - `akit -C work score work/submissions/res2net.csv`
 Differs:
   - Waves are resampled by soxr and kept in 16 bits, as for every recipe: one resampler, and half the space of float32.
     There torchaudio's sinc filter, and float32.

@@ -4,6 +4,11 @@ New against `resnet34_pcen_sam_8f_200e`: the CBAMs, the pooling with its own hea
 
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5, ResNet/resnet34_attention.py.
 Published: UrbanSound8K, mean of eight fold models on folds 9 and 10: accuracy 0.846, 0.8*accuracy+0.2*f1 0.849.
+Reproduce:
+  - `akit init work --data UrbanSound8K --test-folds 9,10 --metric "0.8*accuracy+0.2*f1"`
+  - `akit -C work recipe run resnet34_attention`
+  - `akit -C work blend --runs resnet34_attention --method mean --name attention`
+  - `akit -C work score work/submissions/attention.csv`
 Differs:
   - Waves are resampled by soxr and kept in 16 bits, as for every recipe: one resampler, and half the space of float32.
     There torchaudio's sinc filter, and float32.

@@ -6,6 +6,11 @@ attention that all channels share, random crops, and a schedule by batch.
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5,
   ResNet/resnet34_mr_salience_fusion_film_attention.py.
 Published: UrbanSound8K, mean of eight fold models on folds 9 and 10: accuracy 0.851, 0.8*accuracy+0.2*f1 0.853.
+Reproduce:
+  - `akit init work --data UrbanSound8K --test-folds 9,10 --metric "0.8*accuracy+0.2*f1"`
+  - `akit -C work recipe run resnet34_mr_salience_fusion_film_attention`
+  - `akit -C work blend --runs resnet34_mr_salience_fusion_film_attention --method mean --name mr`
+  - `akit -C work score work/submissions/mr.csv`
 Differs:
   - Waves are resampled by soxr and kept in 16 bits, as for every recipe: one resampler, and half the space of float32.
     There torchaudio's sinc filter, and float32.

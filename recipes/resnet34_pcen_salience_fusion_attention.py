@@ -7,6 +7,11 @@ Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5,
   ResNet/resnet34_pcen_salience_fusion_attention.py.
 Published: UrbanSound8K, mean of eight fold models on folds 9 and 10: accuracy 0.880, 0.8*accuracy+0.2*f1 0.882; with
   `salience_width=128`: 0.860 and 0.862.
+Reproduce:
+  - `akit init work --data UrbanSound8K --test-folds 9,10 --metric "0.8*accuracy+0.2*f1"`
+  - `akit -C work recipe run resnet34_pcen_salience_fusion_attention`
+  - `akit -C work blend --runs resnet34_pcen_salience_fusion_attention --method mean --name fusion`
+  - `akit -C work score work/submissions/fusion.csv`
 Differs:
   - Waves are resampled by soxr and kept in 16 bits, as for every recipe: one resampler, and half the space of float32.
     There torchaudio's sinc filter, and float32.

@@ -2,11 +2,17 @@
 
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5, ResNet/resnet34_pcen_sam_8fold.py and tta.py.
 Published: UrbanSound8K, mean of eight fold models on folds 9 and 10: accuracy 0.868, 0.8*accuracy+0.2*f1 0.870.
+Reproduce:
+  - `akit init work --data UrbanSound8K --test-folds 9,10 --metric "0.8*accuracy+0.2*f1"`
+  - `akit -C work recipe run resnet34_pcen_sam_8fold`
+  - `akit -C work blend --runs resnet34_pcen_sam_8fold --method mean --name sam`
+  - `akit -C work score work/submissions/sam.csv`
 Differs:
   - Waves are resampled by soxr and kept in 16 bits, as for every recipe: one resampler, and half the space of float32.
     There torchaudio's sinc filter, and float32.
   - bf16 on GPUs that have it, for speed; there float32.
   - The published text divides where it meant whole numbers (a padding of `7 / 2`), and does not run; whole here.
+  - A single clip that is left over joins the last batch; batch normalization needs two.
   As published, though it flatters: each fold keeps the epoch that was best on its validation clips.
   `--set checkpoint=last` is the honest variant.
 """

@@ -2,12 +2,19 @@
 
 Source: github.com/Cowwwperwood/SoundClassification @ 58418bc (notebook, dataset.py and report).
 Published: balanced accuracy 0.464 on 30 classes of AudioSet-derived clips, after the last epoch.
+Reproduce: with `train.tsv` and `eval.tsv` joined to one `train.csv` that has the columns YTID, label and split
+  (`train` and `test`):
+  - `akit init work --data DATA --metric balanced_accuracy`
+  - `akit -C work recipe run tiny_resnet_transformer --full`
+  - `akit -C work blend --runs tiny_resnet_transformer --method mean --name tiny`
+  - `akit -C work score work/submissions/tiny.csv`
 Differs:
   - schedule: the report says cosine annealing, but the code never stepped it, so the rate stays constant here as it did
     there. `--set schedule=cosine` anneals.
   - Masks are drawn over the padded clip; the original's clips are of one length, for which that is the same.
   - Waves are kept in 16 bits, half the space of float32.
   - bf16 on GPUs that have it, for speed; there float32.
+  - A single clip that is left over joins the last batch; batch normalization needs two.
   - Classes are numbered once; there in each split by itself, which is the same where both have all of them.
 """
 

@@ -6,6 +6,11 @@ max-pool; one CBAM stands after the last stage.
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5,
   DenseNet&.Res2Net&.WideResNet/wideresnet.py.
 Published: UrbanSound8K, mean of eight fold models on folds 9 and 10: accuracy 0.871, 0.8*accuracy+0.2*f1 0.874.
+Reproduce:
+  - `akit init work --data UrbanSound8K --test-folds 9,10 --metric "0.8*accuracy+0.2*f1"`
+  - `akit -C work recipe run wideresnet`
+  - `akit -C work blend --runs wideresnet --method mean --name wide`
+  - `akit -C work score work/submissions/wide.csv`
 Differs:
   - Waves are resampled by soxr and kept in 16 bits, as for every recipe: one resampler, and half the space of float32.
     There torchaudio's sinc filter, and float32.

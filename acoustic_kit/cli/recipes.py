@@ -38,7 +38,7 @@ Assignments = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Worker processes for features (default: one a core).")]
-_LABEL = re.compile(r"(Source|Published|Differs)\b[^:]*:")
+_LABEL = re.compile(r"(Source|Published|Reproduce|Differs)\b[^:]*:")
 commands = typer.Typer(no_args_is_help=True, help="Recipes: one file a documented solution.")
 
 

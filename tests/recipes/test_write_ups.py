@@ -11,6 +11,7 @@ from acoustic_kit.write_up import Compared, compare
 
 BASELINES = {"stats_pca_linear", "logmel_cnn"}
 PUBLISHED = sorted(set(find_recipes(recipe_folders())) - BASELINES)
+COMMANDS = (Path(__file__).parents[2] / "docs" / "commands.md").read_text("utf-8")
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text("utf-8")
 CLASSES = {"logmel_cnn": 50, "tiny_resnet_transformer": 30, "itmo_ast_inception": 41, "freesound_mobilenet_pca": 41}
 CLASSES |= {f"eat_{size}_{data}": n for size in "sm" for data, n in (("esc50", 50), ("speechcommands", 35))}
@@ -49,6 +50,20 @@ def test_options_that_the_reasons_name_are_there(name: str) -> None:
     recipe = load_recipe(name)
     options = [f"{key}={value}" for key, value in re.findall(r"--set (\w+)=(\w[\w.]*)", recipe.doc)]
     assert recipe.settings(options)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_commands_of_the_write_up_are_there(name: str) -> None:
+    said = load_recipe(name).note("Reproduce")
+    commands = [
+        command for command in re.findall(r"`(akit [^`]+)`", said) if "recipe run" in command or "blend" in command
+    ]
+    smaller = name.replace("eat_m_", "eat_s_")  # its two sizes share their commands
+    assert any(f"recipe run {smaller}" in command for command in commands)
+    sections = dict(re.findall(r"^## akit (recipe run|blend)$(.*?)(?=^## )", COMMANDS, flags=re.M | re.S))
+    for command in commands:
+        section = sections["blend" if " blend " in command else "recipe run"]
+        assert [option for option in re.findall(r" (--\w+)", command) if f"  {option} " not in section] == []
 
 
 @pytest.mark.parametrize("name", sorted(BASELINES))
