@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acoustic_kit.errors import AkitError
+from acoustic_kit.regular_file import read_regular
 
 SHOWN = 5  # offenders that a message lists
 
@@ -42,7 +43,7 @@ def parse_table(path: Path, separators: str = ",") -> Table | Problem:
     Of several possible separators it is the first that stands in the first line.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except OSError as error:
         return Problem(f"cannot read the file: {error.strerror}")
     except UnicodeDecodeError as error:

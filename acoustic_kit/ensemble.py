@@ -204,7 +204,7 @@ def _submit(workspace: Workspace, result: BlendResult) -> BlendResult:
     if lacking:
         return replace(result, no_submission=f"{', '.join(lacking)} did not predict all {len(test)} test clips")
     blend = result.blend.of_members()
-    path = workspace.submissions_path / f"{result.name}.csv"
+    path = workspace.output_folder(workspace.submissions_path.name) / f"{result.name}.csv"
     _write(workspace, path, blend, [found for found in tests.values() if found is not None], test, result.metric)
     _sidecar(workspace, result, blend, path).write(path.with_suffix(".json"))
     return replace(result, submission=path)
@@ -303,7 +303,8 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None) -> Path:
         raise AkitError(f"{workspace.template_path} is not the template that {path.name} was written for.")
     test = workspace.clip_ids("test")
     tests = [found for found in _test_predictions(workspace, members).values() if found is not None]
-    target = workspace.submissions_path / f"{_checked_name(name or record.submission)}.csv"
+    submissions = workspace.output_folder(workspace.submissions_path.name)
+    target = submissions / f"{_checked_name(name or record.submission)}.csv"
     _write(workspace, target, Blend.from_dict(record.blend), tests, test, record.metric)
     if _file_hash(target) != record.sha256:
         raise AkitError(f"{target} differs from what was submitted, though its inputs do not: another akit or machine.")

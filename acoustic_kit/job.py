@@ -21,6 +21,7 @@ from acoustic_kit.features import BuildReport, Feature, build_features, fingerpr
 from acoustic_kit.fold import FULL, Clips, Fold, Task, fold_names, training_rows
 from acoustic_kit.recipe import Fast, Recipe, Settings
 from acoustic_kit.runs import Predictions
+from acoustic_kit.store_users import note_user
 from acoustic_kit.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ def stored_features(
 ) -> dict[str, Stored]:
     """The recipe's features as each fold reads them, built where the store lacks them, on the device of the run."""
     workspace, store = job.workspace, job.workspace.store()
+    note_user(workspace.store_place, workspace.root)
     of_fold = for_folds(list(job.features.values()), job.manifest, workspace.data_root, folds)
     wanted = [feature for features in of_fold.values() for feature in features]
     reports = build_features(

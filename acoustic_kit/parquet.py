@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from acoustic_kit.regular_file import open_regular
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,10 +30,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFra
     """
     import polars as pl
 
-    if path.exists() and not path.is_file():
-        raise OSError("not a regular file")
     try:
-        with path.open("rb") as file, _silent_panics():
+        with open_regular(path) as file, _silent_panics():
             return pl.read_parquet(file, columns=None if columns is None else list(columns))
     except OSError as error:
         raise OSError(error.strerror or str(error)) from error

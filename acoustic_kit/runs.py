@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from acoustic_kit.atomic_write import write_atomically, write_parquet
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.parquet import read_parquet
+from acoustic_kit.regular_file import read_regular
 
 if TYPE_CHECKING:
     import polars as pl
@@ -235,7 +236,7 @@ def new_fold(run: Path, name: str) -> Iterator[Path]:
 def open_run(path: Path) -> Run:
     """Open a run's folder. Raises AkitError where its record is missing or damaged."""
     try:
-        run = Run(path, RunRecord.model_validate_json((path / RECORD_NAME).read_bytes()))
+        run = Run(path, RunRecord.model_validate_json(read_regular(path / RECORD_NAME)))
         _ = run.done
     except (OSError, ValidationError) as error:
         raise AkitError(
@@ -248,7 +249,7 @@ def open_run(path: Path) -> Run:
 
 def _fold_record(path: Path) -> FoldRecord:
     try:
-        return FoldRecord.model_validate_json(path.read_bytes())
+        return FoldRecord.model_validate_json(read_regular(path))
     except (OSError, ValidationError) as error:
         raise AkitError(f"{path} cannot be read ({_reason(error)}). {_way_out(path)}") from error
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.regular_file import read_regular
 
 
 class _Record(BaseModel):
@@ -81,7 +82,7 @@ class Sidecar(_Record):
 def read_sidecar(path: Path) -> Sidecar:
     """Read what `Sidecar.write` wrote. Raises AkitError where it is not there or not such a file."""
     try:
-        return Sidecar.model_validate_json(path.read_bytes())
+        return Sidecar.model_validate_json(read_regular(path))
     except OSError as error:
         raise AkitError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:

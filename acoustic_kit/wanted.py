@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoustic_kit.errors import AkitError, UsageError
@@ -10,8 +11,9 @@ from acoustic_kit.features import FEATURES, Feature, feature_from_parameters, fe
 from acoustic_kit.features.feature import key_of
 from acoustic_kit.features.pca import FIT_NAME
 from acoustic_kit.fold import FULL, fold_names
-from acoustic_kit.recipe import load_recipe
+from acoustic_kit.recipe import find_recipes, load_recipe, recipe_folders
 from acoustic_kit.runs import list_runs
+from acoustic_kit.store_users import other_users
 
 if TYPE_CHECKING:
     from acoustic_kit.workspace import Workspace
@@ -36,6 +38,22 @@ def named_features(workspace: Workspace, names: Sequence[str]) -> list[Feature]:
     return wanted
 
 
+def listed_features(workspace: Workspace, on_missing: Callable[[str], None] = lambda _: None) -> list[Feature]:
+    """Return the features that `akit.toml` lists, by name or by recipe.
+
+    A recipe that no longer exists needs none; `on_missing` is called with its name. Raises UsageError for parameters
+    that a feature does not have.
+    """
+    known = find_recipes(recipe_folders(workspace.recipes_path))
+    names = []
+    for name in workspace.config.features:
+        if name.partition(":")[0] in FEATURES or name in known or Path(name).is_file():
+            names.append(name)
+        else:
+            on_missing(name)
+    return named_features(workspace, names)
+
+
 def of_all_folds(workspace: Workspace, features: Sequence[Feature]) -> list[Feature]:
     """The features as the models of all folds read them, each once."""
     found = for_folds(features, workspace.manifest, workspace.data_root, fold_names(workspace.manifest))
@@ -50,7 +68,7 @@ def rebuildable(workspace: Workspace, parameters: Mapping[str, Any]) -> Feature 
     that `akit.toml` does not name.
     """
     key = key_of(parameters)
-    listed = of_all_folds(workspace, named_features(workspace, workspace.config.features))
+    listed = of_all_folds(workspace, listed_features(workspace))
     if found := next((f for f in listed if f.name == parameters["name"] and f.key == key), None):
         return found
     folds = [*fold_names(workspace.manifest), FULL]
@@ -59,14 +77,35 @@ def rebuildable(workspace: Workspace, parameters: Mapping[str, Any]) -> Feature 
     return next((f for (f,) in fitted.values() if f.key == key), None)
 
 
-def unused_keys(workspace: Workspace) -> list[str]:
-    """The keys in the store that neither `akit.toml` nor a run refers to, directly or as a source.
+def unused_keys(workspace: Workspace, on_missing: Callable[[str], None] = lambda _: None) -> list[str]:
+    """Return the keys in the store that no workspace refers to in its `akit.toml` or a run, directly or as a source.
 
-    What was fitted on clips that the manifest no longer has as they were is not referred to either.
+    What was fitted on clips that the manifest no longer has as they were is not referred to either. The other
+    workspaces are those that are noted in the store, see `store_users`. `on_missing` is called with each recipe that
+    `akit.toml` lists and that no longer exists.
+
+    Raises AkitError if another workspace cannot be read.
     """
-    store = workspace.store()
+    unused = _unused_by(workspace, on_missing)
+    for root, note in other_users(workspace.store_place, workspace.root).items():
+        try:
+            other = type(workspace).at(root)
+            if other.store_place == workspace.store_place:
+                needless = set(_unused_by(other))
+                unused = [key for key in unused if key in needless]
+        except AkitError as error:
+            raise AkitError(
+                f"The store is used by the workspace {root}, which cannot be read: {error}\n"
+                f"If that workspace does not exist any more, delete {note}."
+            ) from error
+    return unused
+
+
+def _unused_by(workspace: Workspace, on_missing: Callable[[str], None] = lambda _: None) -> list[str]:
+    if (store := workspace.built_store()) is None:
+        return []
     wanted, unknown = set(), set()
-    for feature in named_features(workspace, workspace.config.features):
+    for feature in listed_features(workspace, on_missing):
         try:
             wanted.add(feature.key)
         except AkitError:  # its model's weights are not to be had: no feature of this name can be told to be another

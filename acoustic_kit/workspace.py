@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,9 @@ from acoustic_kit.atomic_write import write_atomically, write_parquet
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import Task
 from acoustic_kit.folder_lock import locked
+from acoustic_kit.ownership import require_own
 from acoustic_kit.parquet import read_parquet
+from acoustic_kit.regular_file import read_regular
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,7 +81,7 @@ class Workspace:
     def find(start: Path) -> Workspace:
         """The workspace that `start` lies in: the nearest folder upwards that holds an `akit.toml`.
 
-        Raises AkitError where there is none or where its `akit.toml` is not valid.
+        Raises AkitError where there is none, where it is another user's, or where its `akit.toml` is not valid.
         """
         if (found := Workspace.around(start)) is None:
             raise AkitError(
@@ -93,8 +96,14 @@ class Workspace:
         start = start.resolve()
         for folder in (start, *start.parents):
             if (folder / CONFIG_NAME).is_file():
-                return Workspace(folder, read_config(folder / CONFIG_NAME))
+                return Workspace.at(folder)
         return None
+
+    @staticmethod
+    def at(root: Path) -> Workspace:
+        """Return the workspace in exactly this folder. Raises AkitError as `find` does."""
+        require_own(root, CONFIG_NAME)
+        return Workspace(root, read_config(root / CONFIG_NAME))
 
     @property
     def data_root(self) -> Path | str:
@@ -158,28 +167,47 @@ class Workspace:
         """The ids of the clips of a split, in the manifest's order."""
         return self.manifest.filter(self.manifest["split"] == split)["id"].to_list()
 
+    @property
+    def store_place(self) -> Path | str:
+        """The folder, or the s3://bucket/path, of the feature store."""
+        place = self.config.store
+        return place if "://" in place else (self.root / place).resolve()
+
     def store(self) -> FeatureStore:
         """The feature store, made where it is missing."""
         from acoustic_store import FeatureStore
 
-        place = self.config.store
-        return FeatureStore.open(place if "://" in place else self.root / place, create=True)
+        return FeatureStore.open(self.store_place, create=True)
+
+    def built_store(self) -> FeatureStore | None:
+        """The feature store as it is, None where nothing has been built yet."""
+        from acoustic_store import FeatureStore, StoreError
+
+        try:
+            return FeatureStore.open(self.store_place)
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+
+    def output_folder(self, name: str) -> Path:
+        """A folder of this workspace to write into. Raises AkitError where it is a link that leads out of it."""
+        folder = self.root / name
+        if not folder.resolve().is_relative_to(self.root.resolve()):
+            raise AkitError(
+                f"{folder} is a link to {folder.resolve()}, outside of the workspace. Put a folder in its place."
+            )
+        return folder
 
     def remember_features(self, names: Sequence[str]) -> None:
         """Add names to `features` in `akit.toml`; all else, comments too, stays as the user left it."""
-        import tomlkit
-
         if set(names) <= set(self.config.features):
             return
         path = self.root / CONFIG_NAME
         with locked(self.root):  # others may add theirs at the same time
             config = read_config(path)  # as it is now, hours later
             new = [name for name in dict.fromkeys(names) if name not in config.features]
-            document = tomlkit.parse(path.read_bytes().decode())
-            array = document.setdefault("features", tomlkit.array())
-            for name in reversed(new):
-                array.insert(0, name)  # tomlkit forgets the comma where it appends behind a comment
-            write_atomically(path, tomlkit.dumps(document))
+            write_atomically(path, _with_features(path.read_bytes().decode(), new))
 
 
 def init_workspace(
@@ -274,7 +302,7 @@ def read_config(path: Path) -> Config:
     from acoustic_kit.metrics import validate_metric
 
     try:
-        config = Config.model_validate(tomllib.loads(path.read_text("utf-8")))
+        config = Config.model_validate(tomllib.loads(read_regular(path).decode()))
         validate_metric(config.metric, config.task)
         return config
     except UsageError as error:
@@ -312,6 +340,21 @@ def _config_text(config: Config) -> str:
     lines += ["", "[classes]  # name = the data set's own index; the order of this table is the class order everywhere"]
     lines += [f"{_toml(name)} = {index}" for name, index in config.classes.items()]
     return "\n".join(lines) + "\n"
+
+
+def _with_features(text: str, names: Sequence[str]) -> str:
+    """Return the text of an `akit.toml` with these features added: behind the others where tomlkit can do that."""
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    document.setdefault("features", tomlkit.array()).extend(names)
+    with suppress(tomllib.TOMLDecodeError):  # tomlkit forgets the comma behind a comment
+        tomllib.loads(tomlkit.dumps(document))
+        return tomlkit.dumps(document)
+    document = tomlkit.parse(text)
+    for name in reversed(names):
+        document["features"].insert(0, name)
+    return tomlkit.dumps(document)
 
 
 def _toml(value: str | list[str]) -> str:

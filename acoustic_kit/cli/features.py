@@ -92,10 +92,13 @@ def build(
     """
     from acoustic_kit.errors import AkitError
     from acoustic_kit.features import build_features
-    from acoustic_kit.wanted import named_features, of_all_folds
+    from acoustic_kit.store_users import note_user
+    from acoustic_kit.wanted import listed_features, named_features, of_all_folds
 
     workspace = workspace_of(ctx)
-    wanted = of_all_folds(workspace, named_features(workspace, names or workspace.config.features))
+    named = named_features(workspace, names) if names else listed_features(workspace, _say_missing)
+    wanted = of_all_folds(workspace, named)
+    note_user(workspace.store_place, workspace.root)
     with cluster_at(cluster, workers) as machines, progress() as bar:
         reports = build_features(
             workspace.manifest,
@@ -113,6 +116,10 @@ def build(
     _say_where(reports, device)
     if on_error == "fail" and any(report.failures for report in reports):
         raise AkitError("Some clips failed in an earlier build. Mend or remove their files, or use --on-error skip.")
+
+
+def _say_missing(recipe: str) -> None:
+    say(f"Note: akit.toml lists the recipe {recipe} in `features`, which does not exist (any more). It is passed over.")
 
 
 def _print_reports(workspace: Workspace, reports: Sequence[BuildReport]) -> None:
@@ -202,8 +209,8 @@ def _stored(workspace: Workspace, names: Sequence[str] | None) -> list[StoredFea
     """The built features of these names or keys; all of them without a name."""
     from acoustic_kit.errors import UsageError
 
-    store = workspace.store()
-    built = list(map(store.__getitem__, store.keys()))
+    store = workspace.built_store()
+    built = list(map(store.__getitem__, store.keys())) if store else []
     if not names:
         return built
     unknown = [name for name in names if not any(name in {s.key, s.attributes["name"]} for s in built)]
@@ -278,18 +285,30 @@ def verify(
 
 @commands.command(epilog="Example: akit features prune --yes")
 def prune(
-    ctx: typer.Context, yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False
+    ctx: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    outside: Annotated[
+        bool, typer.Option("--outside", help="Also where the store lies outside of this workspace.")
+    ] = False,
 ) -> None:
-    """Delete what neither akit.toml nor a run refers to, and the clips that newer ones have replaced."""
+    """Delete what neither akit.toml nor a run refers to, and the clips that newer ones have replaced.
+
+    What another workspace with the same store refers to stays.
+    """
     from acoustic_kit.wanted import unused_keys
 
     workspace = workspace_of(ctx, with_runs=True)
-    store, unused = workspace.store(), unused_keys(workspace)
+    unused, store = unused_keys(workspace, _say_missing), workspace.built_store()
+    if store is None:
+        say("Nothing to delete.")
+        return
     print_table(
         ["feature", "clips", "size", "parameters"],
         [(key, len(store[key]), size(store[key].n_bytes), _brief(store[key])) for key in unused],
         right=["clips", "size"],
     )
+    if unused and not outside:
+        _require_inside(workspace)
     if unused and not yes:
         typer.confirm(f"Delete {len(unused)} features?", abort=True, err=True)
     freed = sum(store[key].n_bytes for key in unused)
@@ -297,6 +316,22 @@ def prune(
         store.delete(key)
     freed += sum(store.compact(key) for key in store.keys())  # noqa: SIM118 (a store is no mapping)
     say(f"{size(freed)} freed." if freed else "Nothing to delete.")
+
+
+def _require_inside(workspace: Workspace) -> None:
+    """Raise AkitError where the store lies outside of the workspace: others that it does not know may need it."""
+    from acoustic_kit.errors import AkitError
+    from acoustic_kit.store_users import other_users
+
+    place = workspace.store_place
+    if isinstance(place, Path) and place.is_relative_to(workspace.root):
+        return
+    known = ", ".join(map(str, other_users(place, workspace.root))) or "none"
+    raise AkitError(
+        f"The store {place} lies outside of this workspace: another workspace may need these features. Those that the "
+        f"store knows ({known}) keep theirs.\nOne that it does not know yet is noted by `akit features build` there; "
+        "then `akit features prune --outside` deletes."
+    )
 
 
 @commands.command(epilog="Example: akit features show logmel 1-100032-A-0.wav --out dog.png")

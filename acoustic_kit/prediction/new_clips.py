@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from acoustic_kit.csv_table import listed, quoted
 from acoustic_kit.datasets.audio_files import audio_files, is_audio
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.regular_file import read_regular
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,7 +79,7 @@ def read_columns(path: Path, ids: Sequence[str]) -> pl.DataFrame:
     import polars as pl
 
     try:
-        text = path.read_bytes()  # polars takes a path for a pattern
+        text = read_regular(path)  # polars takes a path for a pattern
         first = pl.read_csv(text, n_rows=0).columns[0]
         table = pl.read_csv(text, infer_schema_length=None, schema_overrides={first: pl.String})
     except (OSError, IndexError, pl.exceptions.PolarsError) as error:

@@ -31,7 +31,7 @@ def write_report(workspace: Workspace, names: Sequence[str] = (), path: Path | N
 
     `names` are runs or submissions to look into; see `build_report`, whose errors it raises.
     """
-    path = path or workspace.root / "reports" / "report.html"
+    path = path or workspace.output_folder("reports") / "report.html"
     write_atomically(path, render(build_report(workspace, names)))
     return path
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from acoustic_kit.regular_file import read_regular
 from acoustic_kit.report.content import Curve, Line, Training
 
 MOST_POINTS = 200  # of a line
@@ -36,7 +37,7 @@ def _read(path: Path) -> Log:
     try:
         if path.stat().st_size > MOST_BYTES:
             return {}
-        for line in path.read_text("utf-8").splitlines():
+        for line in read_regular(path).decode().splitlines():
             record = json.loads(line)
             epochs[int(record["epoch"])] = {
                 key: float(value)

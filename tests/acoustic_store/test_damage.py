@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import shutil
 
@@ -268,3 +269,18 @@ def test_progress_of_verify(feature):
     calls = []
     assert feature.verify(lambda *call: calls.append(call)) == []
     assert calls == [(n, 9) for n in range(1, 10)]
+
+
+@pytest.mark.parametrize("name", ["000001", "000001/zarr.json", "000001/c.0"])
+@pytest.mark.parametrize("kind", ["dangling", "fifo", "device"])
+def test_what_is_no_file_in_place_of_one_is_damage(name, kind, store, feature, expected):
+    path = store.path / "x-1" / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nowhere" if kind == "dangling" else "/dev/zero")
+    assert_equal_but(FeatureStore.open(store.path)["x-1"], {"clip-0": expected["clip-0"]}, [])
+    rebuild(store)
+    assert_equal_but(store["x-1"], expected, [])
+    assert store["x-1"].verify() == []

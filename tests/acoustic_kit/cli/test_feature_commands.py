@@ -144,6 +144,55 @@ def test_prune_drops_what_was_fitted_on_other_clips_and_rows_that_were_replaced(
     np.testing.assert_allclose(store[Wave().key].read(mine.manifest["id"][0]).max(), -samples.min(), rtol=1)
 
 
+def test_prune_keeps_what_another_workspace_with_the_same_store_needs(workspace: Workspace, tmp_path: Path) -> None:
+    other = Workspace.at(shutil.copytree(workspace.root, tmp_path / "other"))
+    link = other.root / "features.zarr"  # a link counts as a path in akit.toml does
+    shutil.rmtree(link)
+    link.symlink_to(workspace.root / "features.zarr")
+    akit(other, "features", "build", "logmel", "--workers", 0)
+    held = workspace.store().keys()
+    assert "Nothing to delete" in akit(workspace, "features", "prune", "--yes").stderr
+    assert workspace.store().keys() == held
+    akit(other, "features", "build", "pcen", "--workers", 0)
+    config = other.root / "akit.toml"
+    config.write_text(config.read_text().replace(', "pcen"', ""))
+    refused = akit(other, "features", "prune", "--yes", code=1).stderr
+    assert str(workspace.root / "features.zarr") in refused
+    assert "--outside" in refused
+    akit(other, "features", "prune", "--yes", "--outside")
+    assert workspace.store().keys() == held
+    shutil.rmtree(other.root)
+    assert str(other.root) in akit(workspace, "features", "prune", "--yes", code=1).stderr
+    shutil.rmtree(workspace.root / "features.zarr" / ".users")
+    akit(workspace, "features", "prune", "--yes")
+    assert len(workspace.store().keys()) < len(held)
+
+
+def test_a_recipe_that_was_deleted_is_passed_over(workspace: Workspace) -> None:
+    config = workspace.root / "akit.toml"
+    config.write_text(config.read_text().replace("features = [", 'features = ["gone", "gone/too.py", '))
+    for command in (["build", "--workers", 0], ["prune", "--yes"], ["verify", "--rebuild"]):
+        said = akit(workspace, "features", *command).stderr
+        assert command[0] == "verify" or ("recipe gone " in said and "gone/too.py" in said)
+    assert Stats().key in workspace.store()
+    akit(workspace, "features", "build", "gone", code=2)
+
+
+def test_reading_commands_make_no_store(workspace: Workspace) -> None:
+    config = workspace.root / "akit.toml"
+    elsewhere = workspace.root / "elsewhere"
+    config.write_text(f'store = "{elsewhere}"\n' + config.read_text())
+    assert "not built" in akit(workspace, "features", "list").stdout
+    for command in (["verify"], ["prune", "--yes"]):
+        akit(workspace, "features", *command)
+    akit(workspace, "features", "info", "stats", code=2)
+    assert not elsewhere.exists()
+    elsewhere.mkdir()
+    (elsewhere / "zarr.json").write_text("{broken")
+    akit(workspace, "features", "list", code=1)
+    assert (elsewhere / "zarr.json").read_text() == "{broken"
+
+
 def test_silence_stands_in_for_a_file_that_cannot_be_decoded(synthetic: Path, tmp_path: Path) -> None:
     data = shutil.copytree(synthetic, tmp_path / "data")
     mine = init_workspace(tmp_path / "mine", data)

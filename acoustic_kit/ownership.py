@@ -1,0 +1,64 @@
+"""Workspaces of other users are refused unless they are named as safe: their recipes are programs."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from acoustic_kit.errors import AkitError
+
+SAFE_WORKSPACES = "AKIT_SAFE_WORKSPACES"  # the environment variable: folders, separated as those in PATH; or *
+
+
+def require_own(root: Path, config_name: str) -> None:
+    """Check that a workspace belongs to the user who runs akit, to root, or is named in `AKIT_SAFE_WORKSPACES`.
+
+    What counts is the owner of the folder, its settings, and its recipes.
+
+    Raises
+    ------
+    AkitError : it belongs to somebody else; the message names the path and its owner
+
+    """
+    if sys.platform == "win32" or _is_named_safe(root):
+        return
+    for path in (root, root / config_name, *_recipes(root / "recipes")):
+        if stranger := _foreign_owner(path):
+            raise AkitError(
+                f"{path} belongs to {stranger}, and the recipes of a workspace are programs that run as you.\n"
+                f"If you trust it, name it: {SAFE_WORKSPACES}={root} (several are separated by {os.pathsep!r}, "
+                "* is any)."
+            )
+
+
+def _is_named_safe(root: Path) -> bool:
+    named = [name for name in os.environ.get(SAFE_WORKSPACES, "").split(os.pathsep) if name]
+    return "*" in named or any(Path(name).resolve() == root for name in named)
+
+
+def _recipes(folder: Path) -> Iterator[Path]:
+    yield folder
+    with suppress(OSError):
+        yield from folder.iterdir()
+
+
+def _foreign_owner(path: Path) -> str | None:
+    """Return who else than this user and root owns a file, or the link to it; None if nobody, or it is missing."""
+    trusted = {0, os.geteuid()}
+    if os.geteuid() == 0:
+        trusted.add(int(os.environ.get("SUDO_UID", "0")))
+    try:
+        owners = {path.lstat().st_uid, path.stat().st_uid} - trusted
+    except OSError:
+        return None
+    return _user(owners.pop()) if owners else None
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"the user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"another user ({uid})"
