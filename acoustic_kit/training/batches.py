@@ -75,7 +75,8 @@ class Batches:
     mixup_by : `clip`: each is mixed with another of the epoch, drawn and augmented on its own, with its own λ; `batch`:
         one λ a batch, and partners from within it
     mixup_share : of the batches that are mixed
-    drop_last : in training, leave out the last batch where it is smaller than the others
+    drop_last : in training, leave out the clips that fill no batch, as torch's DataLoader; clips that are fewer than
+        `batch_size` are one batch all the same
     weights : of the clips, float (clips,): in training they are drawn with replacement in proportion; None takes each
         once an epoch
 
@@ -182,11 +183,16 @@ class Loader:
         return self._targets
 
     def _chunks(self, drop_last: bool) -> list[slice]:
-        """The places of each batch; one clip left over joins the last batch, as it has no statistics of its own."""
+        """Return the places of each batch.
+
+        A single clip left over has no batch statistics of its own: it joins the last batch, or is dropped with
+        `drop_last`.
+        """
         size = self.form.batch_size
+        if drop_last and self.n_clips >= size:
+            return [slice(end - size, end) for end in range(size, self.n_clips + 1, size)]
         starts = [start for start in range(0, self.n_clips, size) if start == 0 or self.n_clips - start > 1]
-        chunks = [slice(start, end) for start, end in zip(starts, [*starts[1:], self.n_clips], strict=True)]
-        return chunks[:-1] if drop_last and len(chunks) > 1 and self.n_clips % size else chunks
+        return [slice(start, end) for start, end in zip(starts, [*starts[1:], self.n_clips], strict=True)]
 
     def _order(self, key: str) -> np.ndarray:
         """The clips of an epoch: each once, or drawn by weight."""

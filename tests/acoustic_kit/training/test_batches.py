@@ -192,6 +192,14 @@ def test_the_last_batch_is_dropped_in_training_only(clips: Clips) -> None:
     assert len(Batches("mel", 64, frames=10, drop_last=True).open(clips, CPU)) == 1  # else there would be none
 
 
+@pytest.mark.parametrize("batch_size", [5, 7, 12, 18, 35, 36])  # 36 clips: one left over with 5, 7 and 35
+def test_dropping_the_last_batch_takes_the_steps_of_torch(clips: Clips, batch_size: int) -> None:
+    reference = torch.utils.data.DataLoader(list(range(len(clips))), batch_size, drop_last=True)
+    loader = Batches("mel", batch_size, frames=10, drop_last=True).open(clips, CPU)
+    assert [len(batch) for batch in loader.training("0")] == [len(batch) for batch in reference]
+    assert len(loader) == len(reference)
+
+
 def test_clips_are_drawn_in_proportion_to_their_weights(clips: Clips) -> None:
     def weights(clips: Clips) -> np.ndarray:
         return np.where(clips.labels == 0, 3.0, np.where(clips.labels == 1, 1.0, 0.0))
