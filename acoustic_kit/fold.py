@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from acoustic_kit.compute import AUTO, Compute
+from acoustic_kit.leaks import is_equal, shares_group
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,10 +78,28 @@ class Fold:
 
 
 def training_rows(manifest: pl.DataFrame, fold: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows that a fold trains on, and those that it is validated on: none in the fold named `FULL`.
+    """Return the rows that a fold trains on, and those that it is validated on: none in the fold named `FULL`.
 
-    Clips of the split `extra` are trained on in every fold, those of `test` in none.
+    Clips of the split `extra` are trained on in every fold, except for those that `left_out_extra` names; clips of the
+    split `test` in none.
     """
+    train, valid = _parts(manifest, fold)
+    return train.join(left_out_extra(manifest, fold), on="id", how="anti", maintain_order="left"), valid
+
+
+def left_out_extra(manifest: pl.DataFrame, fold: str) -> pl.DataFrame:
+    """Return the extra clips that a fold must not train on: equal to a held-out or test clip, or of its group."""
+    import polars as pl
+
+    extra = manifest.filter(pl.col("split") == "extra")
+    if not len(extra):
+        return extra
+    scored = pl.concat([_parts(manifest, fold)[1], manifest.filter(pl.col("split") == "test")])
+    return extra.filter(is_equal(extra, scored) | shares_group(extra, scored))
+
+
+def _parts(manifest: pl.DataFrame, fold: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The clips with labels outside a fold, extra ones included, and those in it."""
     import polars as pl
 
     trainable = manifest.filter(pl.col("split").is_in(["train", "extra"]))
@@ -113,15 +132,28 @@ def clip_targets(manifest: pl.DataFrame, ids: Sequence[str], classes: tuple[str,
 
 
 def clip_groups(rows: pl.DataFrame) -> tuple[np.ndarray, int]:
-    """The recording or speaker of each clip, int64 (clips,), 0 …, and how many are named; one without is its own.
+    """Return the group of each clip, int64 (clips,), from 0, and how many recordings or speakers are named.
 
-    Clips of one group are never divided where something is chosen or estimated.
+    Clips of one recording or speaker are a group, and so are clips of equal content; a clip without either is its own.
+    Clips of one group are never divided if something is chosen or estimated.
     """
     import polars as pl
 
     own = pl.concat_str(pl.lit("clip "), "id")
     keys = rows.select(pl.coalesce(pl.concat_str(pl.lit("group "), "group"), own)).to_series()
-    return keys.rank("dense").to_numpy().astype(np.int64) - 1, rows["group"].drop_nulls().n_unique()
+    groups = keys.rank("dense").to_numpy().astype(np.int64) - 1
+    n_named = rows["group"].drop_nulls().n_unique()
+    copies = pl.DataFrame({"group": groups, "content": rows["content"]}).filter(pl.col("content") != "")
+    linked = copies.filter(pl.col("content").is_duplicated())
+    if not len(linked):
+        return groups, n_named
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first = linked.select(pl.col("group").first().over("content")).to_series().to_numpy()
+    n = groups.max() + 1
+    links = coo_array((np.ones(len(linked), dtype=bool), (linked["group"].to_numpy(), first)), shape=(n, n))
+    return connected_components(links, directed=False)[1][groups].astype(np.int64), n_named
 
 
 def class_probabilities(model: Any, x: np.ndarray, n_classes: int) -> np.ndarray:

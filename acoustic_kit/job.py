@@ -18,7 +18,8 @@ import numpy as np
 from acoustic_kit.compute import AUTO, Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import BuildReport, Feature, build_features, fingerprints, for_folds
-from acoustic_kit.fold import FULL, Clips, Fold, Task, fold_names, training_rows
+from acoustic_kit.fold import FULL, Clips, Fold, Task, fold_names, left_out_extra, training_rows
+from acoustic_kit.leaks import bias_of_fold
 from acoustic_kit.recipe import Fast, Recipe, Settings
 from acoustic_kit.runs import Predictions
 from acoustic_kit.store_users import note_user
@@ -95,6 +96,7 @@ class Job:
         import polars as pl
 
         content = list(fingerprints(self.manifest, self.workspace.data_root).values())
+        left_out = {fold: left_out_extra(self.manifest, fold)["id"].to_list() for fold in self.folds}
         rows = self.manifest.select("id", "label", "fold", "split").with_columns(content=pl.Series(content))
         return {
             "settings": self.settings.model_dump(mode="json"),
@@ -104,6 +106,7 @@ class Job:
             "features": {alias: feature.key for alias, feature in self.features.items()},
             "fast": self.fast,
             "full": self.full,
+            **({"left_out": left_out} if any(left_out.values()) else {}),  # runs of before trained on them
         }
 
     def clips(self, rows: pl.DataFrame, stored: Stored, compute: Compute = AUTO) -> Clips:
@@ -140,6 +143,9 @@ def fit_fold(
             f"Fold {name} has no training clips of two classes. `akit features info NAME` lists what failed."
         )
     optimistic = [f"{x} was fitted on validation clips too" for x, f in job.features.items() if f.sees_validation]
+    optimistic += bias_of_fold(usable, valid)
+    left_out = len(left_out_extra(job.manifest, name))
+    notes = [f"fold {name}: not trained on {left_out} extra clips that are equal to held-out clips or share a group"]
     fold = Fold(
         name,
         job.clips(usable, stored, compute),
@@ -149,6 +155,7 @@ def fit_fold(
         folder,
         partial(events.on_epoch, name),
         optimistic if len(valid) else [],
+        notes if left_out else [],
     )
     return fold, job.recipe.train(fold, job.settings)
 

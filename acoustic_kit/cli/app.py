@@ -169,6 +169,14 @@ def workspace_of(ctx: typer.Context, *, with_runs: bool = False) -> Workspace:
     return workspace
 
 
+def warn_of_leaks(workspace: Workspace) -> None:
+    """Say on stderr which clips are both trained on and scored on."""
+    from acoustic_kit.leaks import leak_warnings
+
+    for warning in leak_warnings(workspace.manifest):
+        say(f"Warning: {warning}")
+
+
 def main() -> None:
     """The entry point of the `akit` command."""
     # Threads that wait for each other asleep instead of spinning: with one busy neighbour on two cores, a training step

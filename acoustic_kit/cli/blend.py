@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from acoustic_kit.cli.app import workspace_of
+from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.console import MAX_SEED, Json, listed, print_json, print_table, progress, say, shown
 
 if TYPE_CHECKING:
@@ -55,9 +55,11 @@ def blend(
         written = rebuild(workspace_of(ctx, with_runs=True), from_, name)
         typer.echo(f"Wrote {shown(written)} again, the same bytes.")
         return
+    workspace = workspace_of(ctx, with_runs=True)
+    warn_of_leaks(workspace)
     with progress() as bar:
         result = blend_runs(
-            workspace_of(ctx, with_runs=True),
+            workspace,
             top=top,
             metric=metric,
             method=method,
@@ -254,7 +256,9 @@ def score(
     """
     from acoustic_kit.competition import score_against_truth
 
-    scores = score_against_truth(workspace_of(ctx), file, metric)
+    workspace = workspace_of(ctx)
+    warn_of_leaks(workspace)
+    scores = score_against_truth(workspace, file, metric)
     if as_json:
         print_json(scores)
     else:

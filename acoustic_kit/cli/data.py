@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acoustic_kit.cli.app import workspace_of
+from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.console import MAX_SEED, Json, OnProgress, duration, print_json, print_table, progress, say, shown
 
 if TYPE_CHECKING:
@@ -67,10 +67,9 @@ def init(
             on_progress=lambda done, total: bar("clips", done, total),
             on_note=lambda note: say(f"Note: {note}"),
         )
-    from acoustic_kit.datasets import leak_warning, summarize
+    from acoustic_kit.datasets import summarize
 
-    if warning := leak_warning(workspace.manifest):
-        say(f"Note: {warning}")
+    warn_of_leaks(workspace)
     say(f"Made the workspace {shown(workspace.root)} (layout {workspace.config.layout}).")
     _print_summary(summarize(workspace.manifest, workspace.config.classes))
     say(f"\nNext: akit -C {folder} recipe run stats_pca_linear")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
-from acoustic_kit.cli.app import folder_of, workspace_of
+from acoustic_kit.cli.app import folder_of, warn_of_leaks, workspace_of
 from acoustic_kit.cli.compute import Device, Devices, Precision, compute_of, one_voice
 from acoustic_kit.cli.console import MAX_SEED, Json, duration, listed, print_json, print_table, progress, say, shown
 from acoustic_kit.cli.features import OnCluster, cluster_at, say_failures, worker_count
@@ -270,14 +270,6 @@ def _run_on_cluster(workspace: Workspace, runs: Sequence[Wanted], machines: Clus
         _print_run(workspace, made, trained)
 
 
-def warn_of_leaks(workspace: Workspace) -> None:
-    """Say where folds divide what belongs together."""
-    from acoustic_kit.datasets import leak_warning
-
-    if warning := leak_warning(workspace.manifest):
-        say(f"Warning: {warning}")
-
-
 def _seeds(text: str) -> list[int]:
     from acoustic_kit.errors import UsageError
 
@@ -340,6 +332,8 @@ def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
     print_table(
         ["fold", "training clips", "time", config.metric], rows, right=["training clips", "time", config.metric]
     )
+    for note in run.notes:
+        say(f"Note: {note}.")
     without = {id for fold in run.done.values() for id in fold.without_features}
     if without:
         say(f"{len(without)} clips have no features and are predicted with the class frequencies.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acoustic_kit.cli.app import workspace_of
+from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.console import shown, size
 
 
@@ -37,7 +37,9 @@ def report(
 
     from acoustic_kit.report import write_report
 
-    path = write_report(workspace_of(ctx, with_runs=True), names or (), out)
+    workspace = workspace_of(ctx, with_runs=True)
+    warn_of_leaks(workspace)
+    path = write_report(workspace, names or (), out)
     typer.echo(f"Wrote {shown(path)} ({size(path.stat().st_size)}).")
     if open_:
         webbrowser.open(path.resolve().as_uri())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acoustic_kit.cli.app import workspace_of
+from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.console import Json, duration, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def list_(
     workspace = workspace_of(ctx, with_runs=True)
     metric = metric or workspace.config.metric
     validate_metric(metric, workspace.config.task)
+    warn_of_leaks(workspace)
     together = Together(workspace, metric)
 
     def tell(_: str, error: AkitError) -> None:

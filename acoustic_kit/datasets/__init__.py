@@ -6,7 +6,7 @@ package is cheap: polars, scikit-learn and soundfile are loaded when they are us
 """
 
 from acoustic_kit.datasets.dataset import CsvOptions, Dataset
-from acoustic_kit.datasets.inspection import Durations, Summary, leak_warning, odd_clips, summarize
+from acoustic_kit.datasets.inspection import Durations, Summary, odd_clips, summarize
 from acoustic_kit.datasets.layouts import LAYOUTS, detect_layout, read_dataset
 from acoustic_kit.datasets.manifest import check_manifest, make_manifest
 from acoustic_kit.datasets.scan import file_digest
@@ -21,7 +21,6 @@ __all__ = [
     "check_manifest",
     "detect_layout",
     "file_digest",
-    "leak_warning",
     "make_manifest",
     "make_synthetic",
     "odd_clips",

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from acoustic_kit.leaks import SILENT_PEAK, divided_groups
+
 if TYPE_CHECKING:
     import polars as pl
 
-SILENT_PEAK = 1e-3  # −60 dB of full scale
 CLIPPED_PEAK = 0.999  # reaches full scale (a 16-bit file's largest sample is 0.99997)
 SHORT_SECONDS = 0.1
 
@@ -84,32 +85,6 @@ def odd_clips(manifest: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def leak_warning(manifest: pl.DataFrame) -> str | None:
-    """What to tell who trains on folds that divide groups; None where they divide none."""
-    divided = _divided_groups(manifest)
-    if not len(divided):
-        return None
-    group, clips, folds = divided.row(0)
-    return (
-        f"the folds divide {len(divided)} groups (recordings or speakers), which flatters every score: "
-        f"{clips[0]} and {clips[1]} of group {group} are in folds {folds[0]} and {folds[1]}.\n"
-        "`akit init --unofficial` makes folds that keep groups whole."
-    )
-
-
-def _divided_groups(manifest: pl.DataFrame) -> pl.DataFrame:
-    """The groups with clips in several folds: `group`, and `id` and `fold` of its first clip in each."""
-    import polars as pl
-
-    return (
-        manifest.filter(pl.col("fold").is_not_null() & pl.col("group").is_not_null())
-        .unique(["group", "fold"], keep="first", maintain_order=True)
-        .group_by("group", maintain_order=True)
-        .agg("id", "fold")
-        .filter(pl.col("id").list.len() > 1)
-    )
-
-
 def _class_table(manifest: pl.DataFrame, classes: Mapping[str, int]) -> pl.DataFrame:
     import polars as pl
 
@@ -161,7 +136,7 @@ def _leaks(manifest: pl.DataFrame) -> list[str]:
         .filter(pl.col("id").list.len() > 1)
     )
     lines = []
-    divided = _divided_groups(manifest)
+    divided = divided_groups(manifest)
     if len(divided):
         ids, folds = divided.row(0)[1:]
         example = f"{ids[0]} in fold {folds[0]}, {ids[1]} in fold {folds[1]}"

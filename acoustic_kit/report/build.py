@@ -10,6 +10,7 @@ import numpy as np
 from acoustic_kit import __version__
 from acoustic_kit.errors import AkitError
 from acoustic_kit.leaderboard import Placing, Standing, by_setting, leaderboard
+from acoustic_kit.leaks import leak_warnings
 from acoustic_kit.report.content import Blended, Correlation, Report, Row, Training, Weight
 from acoustic_kit.report.evaluation import correlation
 from acoustic_kit.report.scoring import Scored, Scoring, TrainingClips
@@ -75,6 +76,7 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
         folds=tuple(str(fold) for fold in clips.rows["fold"].unique().sort()),
         n_groups=clips.n_groups,
         rows=tuple(_row(placing) for placing in by_setting(standings)),
+        warnings=tuple(leak_warnings(workspace.manifest)),
         unreadable=tuple(unreadable),
         blends=tuple(_blended(name, sidecar, scored) for name, sidecar in sidecars.items()),
         evaluations=tuple(evaluate(subject, config.metric, clips) for subject in subjects),

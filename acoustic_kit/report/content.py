@@ -188,6 +188,7 @@ class Report:
     folds: tuple[str, ...]
     n_groups: int | None  # recordings or speakers; None where the data set names none
     rows: tuple[Row, ...]
+    warnings: tuple[str, ...]  # of clips that are both trained on and scored on
     unreadable: tuple[str, ...]  # runs and submissions that could not be read, and why
     blends: tuple[Blended, ...]  # the newest first
     evaluations: tuple[Evaluation, ...]
