@@ -82,12 +82,12 @@ def blend_runs(
     ----------
     top : how many runs to choose; None leaves it to the method
     metric : what decides; None is the workspace's
-    method : a name in `blending.METHODS`; "auto" chooses among them
+    method : a name in `blending.METHODS`; "auto" averages four of them
     runs : candidates by name; without, all runs with an out-of-fold prediction for every training clip
     by : "fold" takes every fold model for a run: it is ranked by its score on its own held-out fold, and as no two see
         the same labelled clips nothing can be fitted or estimated
     diverse : of the best, choose runs whose errors differ
-    decision : "tuned" fits class weights too, where that gains; see `blending.choose`
+    decision : "tuned" fits thresholds of several labels too, where that gains; see `blending.choose`
     name : of the submission; by default made from what is in it
     seed : of the nested folds and the bootstrap
     on_progress : hears (done, total) where it takes long
@@ -151,7 +151,7 @@ def _choose(
         why = "Some of these runs have no out-of-fold predictions for all training clips, so nothing can be fitted"
         method = _method_without_labels(method, why, unfit=decision != "argmax")
         return plain_blend(len(candidates), method, config.task), None, False
-    probabilities = np.stack([oof.aligned(ids) for oof in oofs], dtype=np.float32, casting="same_kind")
+    probabilities = [oof.aligned(ids) for oof in oofs]  # float64, as the leaderboard scores them
     targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
     groups, n_named = clip_groups(train)
     blend = choose(probabilities, targets, groups if n_named else None, metric, method, decision=decision, **options)

@@ -10,13 +10,14 @@ chooses on some folds and scores on the others (the nested estimate).
 from collections.abc import Callable
 from typing import Any
 
+from acoustic_kit.blending.arrays import first_of_equal
 from acoustic_kit.blending.blend import Blend, plain_blend
 from acoustic_kit.blending.choosing import choose
 from acoustic_kit.blending.combine import Fit
 from acoustic_kit.blending.greedy_selection import greedy
 from acoustic_kit.blending.methods import geometric, mean, rank
 from acoustic_kit.blending.simplex_weights import weights
-from acoustic_kit.blending.stacking import stack, stack_mean
+from acoustic_kit.blending.stacking import stack
 
 METHODS: dict[str, Callable[..., Any]] = {
     "auto": choose,
@@ -26,7 +27,6 @@ METHODS: dict[str, Callable[..., Any]] = {
     "greedy": greedy,
     "weights": weights,
     "stack": stack,
-    "stack_mean": stack_mean,
 }
 
 __all__ = [
@@ -34,12 +34,12 @@ __all__ = [
     "Blend",
     "Fit",
     "choose",
+    "first_of_equal",
     "geometric",
     "greedy",
     "mean",
     "plain_blend",
     "rank",
     "stack",
-    "stack_mean",
     "weights",
 ]

@@ -1,5 +1,6 @@
-"""What goes into a blend: arrays that fit each other, and their logarithms."""
+"""Checks and logarithms of the arrays that are blended."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,22 +8,45 @@ import numpy as np
 FLOOR = 1e-7  # a probability below counts as this much: one run's hard zero must not veto all others
 
 
-def checked(probabilities: np.ndarray) -> np.ndarray:
-    """The array itself; ValueError where it is not finite numbers of shape (runs, clips, classes)."""
-    probabilities = np.asarray(probabilities)
-    if probabilities.ndim != 3 or probabilities.dtype.kind not in "fiu" or probabilities.size == 0:
+def checked(probabilities: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the runs of (runs, clips, classes), each a contiguous float array (clips, classes) in its own precision.
+
+    An array is not copied, nor is a sequence of arrays (clips, classes), one a run. Raises ValueError if they are not
+    finite numbers of one shape.
+    """
+    runs = [np.ascontiguousarray(run) for run in probabilities]
+    shapes = {run.shape for run in runs}
+    if (
+        len(shapes) != 1
+        or np.ndim(runs[0]) != 2
+        or runs[0].size == 0
+        or any(run.dtype.kind not in "fiu" for run in runs)
+    ):
+        kind = getattr(probabilities, "dtype", "not one array")
         raise ValueError(
-            f"probabilities must be float (runs, clips, classes); they are {probabilities.dtype} {probabilities.shape}"
+            f"probabilities must be float (runs, clips, classes); they are {kind} {np.shape(probabilities)}"
         )
-    for number, run in enumerate(probabilities):
+    for number, run in enumerate(runs):
         if not np.isfinite(run).all():
             clip, column = (int(i) for i in np.argwhere(~np.isfinite(run))[0])
             raise ValueError(f"run {number} holds non-finite values, the first in clip {clip}, class {column}")
-    return probabilities
+    return [run if run.dtype in (np.float32, np.float64) else run.astype(np.float64) for run in runs]
+
+
+def first_of_equal(runs: Sequence[np.ndarray]) -> list[int]:
+    """Return for each run the position of the first run with the same predictions: its own if it is no duplicate.
+
+    ``runs``: (clips, classes) each. Two runs are equal if all their values are; a duplicate counts once in a blend.
+    """
+    seen: dict[bytes, int] = {}
+    return [
+        seen.setdefault(hashlib.sha256(np.ascontiguousarray(run, np.float64).data).digest(), i)
+        for i, run in enumerate(runs)
+    ]
 
 
 def group_codes(groups: Sequence | np.ndarray | None, n_clips: int) -> np.ndarray:
-    """Groups as int (clips,), 0 … groups - 1; every clip its own group where there are none."""
+    """Return groups as int (clips,), 0 … groups - 1; every clip its own group if there are none."""
     if groups is None:
         return np.arange(n_clips)
     values = np.asarray(groups)
@@ -34,12 +58,12 @@ def group_codes(groups: Sequence | np.ndarray | None, n_clips: int) -> np.ndarra
 
 
 def task_of(targets: np.ndarray) -> str:
-    """``single`` for int (clips,), ``multi`` for bool (clips, classes)."""
+    """Return ``single`` for int (clips,), ``multi`` for bool (clips, classes)."""
     return "multi" if targets.ndim == 2 else "single"
 
 
 def log_odds(run: np.ndarray, task: str) -> np.ndarray:
-    """The logarithms of one run's probabilities, float64 (clips, classes): of the odds where ``task`` is multi.
+    """Return the logarithms of one run's probabilities, float64 (clips, classes): of the odds if ``task`` is multi.
 
     Values are first clipped to [1e-7, 1] (``multi``: to [1e-7, 1 - 1e-7]).
     """
@@ -50,7 +74,7 @@ def log_odds(run: np.ndarray, task: str) -> np.ndarray:
 
 
 def from_log_odds(logits: np.ndarray, task: str) -> np.ndarray:
-    """Probabilities of logits (clips, classes): softmax over a row, or each value's sigmoid (``multi``)."""
+    """Return probabilities of logits (clips, classes): softmax over a row, or each value's sigmoid (``multi``)."""
     if task == "multi":
         return np.asarray(np.exp(-np.logaddexp(0, -logits)))
     p = np.exp(logits - logits.max(axis=1, keepdims=True))

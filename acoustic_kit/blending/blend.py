@@ -1,14 +1,14 @@
 """A blend that was chosen: how it combines runs, what it is worth, and its form in a file."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from acoustic_kit.blending.arrays import checked
-from acoustic_kit.blending.combine import FIXED, METHOD_NAMES, STACKED, combine, decided
+from acoustic_kit.blending.combine import FIXED, METHOD_NAMES, WEIGHTED, combine, decided
 from acoustic_kit.errors import AkitError, UsageError
 
 Interval = tuple[float, float]
@@ -31,10 +31,9 @@ class Blend:
     metric: str = "f1"
     gain: float = math.nan  # nested score less that of the best single run, which too is chosen on the other folds
     gain_interval: Interval = NONE  # 95 %, paired: both scored on the same resampled groups
-    considered: dict[str, float] = field(default_factory=dict)  # nested score of each method that `auto` weighed, on
-    # the clips by which it did
-    decision: np.ndarray | None = None  # float64 (classes,), factors of the probabilities; None leaves them
-    decision_gain: float | None = None  # nested gain of tuned factors, taken or not; None where they were not tried
+    considered: dict[str, float] = field(default_factory=dict)  # nested score of each method that `auto` averages
+    decision: np.ndarray | None = None  # float64 (classes,), factors of the odds; None leaves them
+    decision_gain: float | None = None  # nested gain of tuned factors, kept or not; None if they were not tried
     parameters: dict[str, np.ndarray] = field(default_factory=dict)  # what the method fitted, of the members in order
 
     @property
@@ -42,16 +41,16 @@ class Blend:
         """Whether the blend beats the best single run beyond noise; None where there is no nested estimate."""
         return None if math.isnan(self.gain_interval[0]) else self.gain_interval[0] > 0
 
-    def predict(self, probabilities: np.ndarray) -> np.ndarray:
-        """The blend of new clips: (runs, clips, classes) of the same runs in the same order → (clips, classes).
+    def predict(self, probabilities: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Return the blend of new clips: (runs, clips, classes) of the same runs in the same order → (clips, classes).
 
         float64; rows sum to one (single label). Raises ValueError for another number of runs or classes, a wrong shape
         or non-finite values.
         """
-        probabilities = checked(probabilities)
-        if len(probabilities) != len(self.weights):
-            raise ValueError(f"the blend was chosen among {len(self.weights)} runs; here are {len(probabilities)}")
-        runs = [probabilities[run] for run in self.members]
+        runs = checked(probabilities)
+        if len(runs) != len(self.weights):
+            raise ValueError(f"the blend was chosen among {len(self.weights)} runs; here are {len(runs)}")
+        runs = [runs[run] for run in self.members]
         blended = combine(self.method, runs, self.weights[list(self.members)], self.parameters, self.task)
         return blended if self.decision is None else decided(blended, self.decision, self.task)
 
@@ -120,26 +119,18 @@ def _read(document: object) -> Blend:
     if not isinstance(document, dict):
         raise TypeError("it is no table")
     weights, method, task = _numbers(document, "weights", 1), document["method"], document["task"]
-    if method not in METHOD_NAMES or task not in ("single", "multi"):
+    if method not in (*METHOD_NAMES, "stack_mean") or task not in ("single", "multi"):
         raise ValueError(f"method {method!r} of a {task!r} task")
     if (weights < 0).any() or not math.isclose(weights.sum(), 1, abs_tol=1e-6):
         raise ValueError("weights are no shares")
     members = tuple(_whole(run) for run in document["members"])
     if sorted(members) != np.flatnonzero(weights).tolist():
         raise ValueError("members are not the runs with weights")
-    parameters = {}
-    if method in STACKED:
-        bias, coefficients = (
-            _numbers(document["parameters"], "bias", 1),
-            _numbers(document["parameters"], "coefficients", 3),
-        )
-        if coefficients.shape != (len(members), len(bias), len(bias)):
-            raise ValueError(f"coefficients are {coefficients.shape}")
-        parameters = {"bias": bias, "coefficients": coefficients}
+    parameters = _parameters(document, len(members))
     decision = None if document["decision"] is None else _numbers(document, "decision", 1)
     if decision is not None and (decision <= 0).any():
         raise ValueError("a factor of the decision is not positive")
-    if decision is not None and parameters and decision.shape != parameters["bias"].shape:
+    if decision is not None and "bias" in parameters and decision.shape != parameters["bias"].shape:
         raise ValueError("the decision has another number of classes")
     best, best_score = document["single_best"]
     gain = document["decision_gain"]
@@ -163,10 +154,25 @@ def _read(document: object) -> Blend:
     )
 
 
-def _numbers(document: dict[str, Any], name: str, dimensions: int) -> np.ndarray:
+def _parameters(document: dict[str, Any], n_members: int) -> dict[str, np.ndarray]:
+    method, found, held = document["method"], dict[str, np.ndarray](), document["parameters"]
+    if method in ("auto", "stack", "stack_mean"):
+        bias = found["bias"] = _numbers(held, "bias", 1)
+        coefficients = found["coefficients"] = _numbers(held, "coefficients", 2, 3)
+        n = len(bias)
+        if coefficients.shape not in ((n_members, n, n), (n_members, n)):
+            raise ValueError(f"coefficients are {coefficients.shape}")
+    for name in WEIGHTED if method == "auto" else ():
+        shares = found[name] = _numbers(held, name, 1)
+        if len(shares) != n_members or (shares < 0).any() or not math.isclose(shares.sum(), 1, abs_tol=1e-6):
+            raise ValueError(f"{name} are no shares")
+    return found
+
+
+def _numbers(document: dict[str, Any], name: str, *dimensions: int) -> np.ndarray:
     values = read_only(np.array(document[name], dtype=np.float64))
-    if values.ndim != dimensions or values.size == 0 or not np.isfinite(values).all():
-        raise ValueError(f"{name} are no finite numbers of {dimensions} dimensions")
+    if values.ndim not in dimensions or values.size == 0 or not np.isfinite(values).all():
+        raise ValueError(f"{name} are no finite numbers of {dimensions[0]} dimensions")
     return values
 
 

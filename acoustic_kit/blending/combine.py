@@ -9,51 +9,71 @@ from acoustic_kit.blending.arrays import checked, from_log_odds, log_odds
 from acoustic_kit.blending.methods import geometric_of, mean_of, rank_of
 
 FIXED = {"mean": mean_of, "geometric": geometric_of, "rank": rank_of}
-WEIGHTED = ("greedy", "weights")  # weighted means of probabilities
-STACKED = ("stack", "stack_mean")  # multinomial models on log-probabilities
-METHOD_NAMES = (*FIXED, *WEIGHTED, *STACKED)
+WEIGHTED = ("weights", "greedy")  # weighted means of probabilities
+AVERAGED = ("mean", "stack", *WEIGHTED)  # `auto` is the geometric mean of their predictions
+METHOD_NAMES = ("auto", *FIXED, *WEIGHTED, "stack")
+Parameters = Mapping[str, np.ndarray]
 
 
 def combine(
-    method: str,
-    runs: Sequence[np.ndarray],
-    weights: np.ndarray,
-    parameters: Mapping[str, np.ndarray],
-    task: str,
+    method: str, runs: Sequence[np.ndarray], weights: np.ndarray, parameters: Parameters, task: str
 ) -> np.ndarray:
-    """One prediction of runs, each (clips, classes): float64 (clips, classes).
+    """Return one prediction of runs, each (clips, classes): float64 (clips, classes).
 
+    - ``method``: one of ``METHOD_NAMES``, or ``stack_mean``, which records of earlier versions hold
     - ``weights``: (runs,), each run's share
-    - ``parameters``: of a stack ``coefficients`` (runs, classes, classes) and ``bias`` (classes,)
+    - ``parameters``: of a stack ``bias`` (classes,) and ``coefficients``, (runs, classes, classes) or, if each class
+      has only one coefficient of its own, (runs, classes); of ``auto`` these and the shares of two weighted means,
+      ``weights`` and ``greedy`` (runs,)
     """
     if method in FIXED:
         return FIXED[method](runs, task)
     if method in WEIGHTED:
-        total = np.zeros(runs[0].shape)
-        for run, weight in zip(runs, weights, strict=True):
-            if weight:
-                total += weight * run
-        return total
+        return _weighted_mean(runs, weights)
+    if method == "stack":
+        return _stacked(runs, parameters, task)
+    if method == "stack_mean":
+        return geometric_of([_stacked(runs, parameters, task), mean_of(runs)], task)
+    return geometric_of(list(averaged_predictions(runs, parameters, task).values()), task)
+
+
+def averaged_predictions(runs: Sequence[np.ndarray], parameters: Parameters, task: str) -> dict[str, np.ndarray]:
+    """Return the predictions of the methods that ``auto`` averages, each float64 (clips, classes)."""
+    return {
+        "mean": mean_of(runs),
+        "stack": _stacked(runs, parameters, task),
+        "weights": _weighted_mean(runs, parameters["weights"]),
+        "greedy": _weighted_mean(runs, parameters["greedy"]),
+    }
+
+
+def _weighted_mean(runs: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    total = np.zeros(runs[0].shape)
+    for run, weight in zip(runs, weights, strict=True):
+        if weight:
+            total += weight * run
+    return total
+
+
+def _stacked(runs: Sequence[np.ndarray], parameters: Parameters, task: str) -> np.ndarray:
     logits = np.tile(parameters["bias"], (len(runs[0]), 1))
     for run, coefficients in zip(runs, parameters["coefficients"], strict=True):
-        logits += features(run, task) @ coefficients
-    stacked = from_log_odds(logits, task)
-    return stacked if method == "stack" else halfway(stacked, mean_of(runs), task)
+        x = features(run, task)
+        logits += x @ coefficients if coefficients.ndim == 2 else x * coefficients
+    return from_log_odds(logits, task)
 
 
 def features(run: np.ndarray, task: str) -> np.ndarray:
-    """What a stack sees of a run, float64 (clips, classes): log-odds, less their mean over a row (single label)."""
+    """Return a run as a stack sees it, float64 (clips, classes): log-odds, less their row's mean (single label)."""
     x = log_odds(run, task)
     return x if task == "multi" else np.asarray(x - x.mean(axis=1, keepdims=True))
 
 
-def halfway(one: np.ndarray, other: np.ndarray, task: str) -> np.ndarray:
-    """The geometric mean of two predictions (clips, classes)."""
-    return from_log_odds((log_odds(one, task) + log_odds(other, task)) / 2, task)
-
-
 def decided(probabilities: np.ndarray, factors: np.ndarray, task: str) -> np.ndarray:
-    """Probabilities (clips, classes) times a factor a class, normalised; of several labels the odds times it."""
+    """Return probabilities (clips, classes) with the odds of each class times its factor.
+
+    Single label, in records of earlier versions: the probabilities times the factors, normalized.
+    """
     if task == "multi":
         return from_log_odds(log_odds(probabilities, task) + np.log(factors), task)
     weighed = probabilities * factors
@@ -69,16 +89,14 @@ class Fit:
     weights: np.ndarray  # float64 (runs,), each run's share, not negative, sums to one
     parameters: dict[str, np.ndarray] = field(default_factory=dict)  # see `combine`
 
-    def predict(self, probabilities: np.ndarray) -> np.ndarray:
-        """The blend of new clips: (runs, clips, classes) of the same runs in the same order → (clips, classes)."""
-        probabilities = checked(probabilities)
-        if len(probabilities) != len(self.weights):
-            raise ValueError(f"fitted to {len(self.weights)} runs; here are {len(probabilities)}")
-        return combine(self.method, list(probabilities), self.weights, self.parameters, self.task)
+    def predict(self, probabilities: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Return the blend of new clips: (runs, clips, classes) of the same runs in order → (clips, classes)."""
+        runs = checked(probabilities)
+        if len(runs) != len(self.weights):
+            raise ValueError(f"fitted to {len(self.weights)} runs; here are {len(runs)}")
+        return combine(self.method, runs, self.weights, self.parameters, self.task)
 
     def ordered(self, places: np.ndarray) -> "Fit":
-        """The same fit of its runs in another order, or of some of them."""
-        parameters = dict(self.parameters)
-        if "coefficients" in parameters:
-            parameters["coefficients"] = parameters["coefficients"][places]
+        """Return the same fit of its runs in another order, or of some of them."""
+        parameters = {name: values if name == "bias" else values[places] for name, values in self.parameters.items()}
         return Fit(self.method, self.task, self.weights[places], parameters)

@@ -1,83 +1,68 @@
-"""Which class is taken: by the highest probability, or by the highest after a factor for each class.
+"""Thresholds per class for tasks with several labels.
 
-For macro-F1 the most probable class need not be the best decision: a rare class gains by being named more often. Such
-factors over-fit easily, on UrbanSound8K's twelve families they lose 0.014. So they go only half the way, and are taken
-only where factors fitted on other folds gain beyond noise.
+For macro-F1 a probability of 0.5 need not be the best threshold. A threshold is written as a factor for the odds
+p / (1 - p), so that 0.5 stays the cut of what is blended. Factors over-fit easily: they go only half the way, and are
+kept only if factors fitted on other folds gain beyond noise. Factors per class for a single label are not offered: on
+clips of other recordings they lose (docs/blending.md).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from acoustic_kit.blending.arrays import task_of
 from acoustic_kit.blending.combine import decided
-from acoustic_kit.blending.evidence import Judge
-from acoustic_kit.metrics import score, score_ranked
+from acoustic_kit.bootstrap import paired_scores
+from acoustic_kit.metrics import score
 
 STEPS = np.linspace(-1.5, 1.5, 13)  # of a factor's logarithm
-ROUNDS = 3
+RESAMPLES = 200
+BEYOND_NOISE = 2.0  # standard errors
 
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """Factors of the classes, where they gain, and what they gain on clips that they were not fitted on."""
+    """Factors of the classes, if they gain, and their gain on clips that they were not fitted on."""
 
     factors: np.ndarray | None  # float64 (classes,)
     gain: float
 
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return probabilities (clips, classes) with these factors."""
+        return probabilities if self.factors is None else decided(probabilities, self.factors, "multi")
 
-def tune_decision(judge: Judge, blend: np.ndarray, folds: np.ndarray) -> Tuned:
-    """Factors for predictions that were made for folds by fits without them; none where they do not gain.
 
-    - ``blend``: (clips, classes)
-    - ``folds``: int (clips,); for each, factors are fitted on the others and judged on it
+def tune_thresholds(
+    metric: str, targets: np.ndarray, groups: np.ndarray, blend: np.ndarray, folds: np.ndarray, seed: int
+) -> Tuned:
+    """Fit factors to predictions that were made fold by fold by fits without the fold.
+
+    - ``targets``: bool (clips, classes)
+    - ``groups``: int (clips,), resampled as a whole to tell a gain from noise
+    - ``blend``: (clips, classes) probabilities
+    - ``folds``: int (clips,); each is scored with factors that are fitted on the others
     """
-    targets = judge.targets
-    task = task_of(targets)
+    if len(np.unique(folds)) < 2:
+        return Tuned(None, 0.0)
     moved = np.empty_like(blend)
     for fold in np.unique(folds):
         held = folds == fold
-        moved[held] = decided(blend[held], class_factors(judge.metric, targets[~held], blend[~held]), task)
-    gain, beyond_noise = judge.gains(moved, blend)
-    return Tuned(class_factors(judge.metric, targets, blend) if beyond_noise else None, gain)
+        moved[held] = decided(blend[held], class_factors(metric, targets[~held], blend[~held]), "multi")
+    gain = score(metric, targets, moved) - score(metric, targets, blend)
+    draws = paired_scores(metric, targets, [moved, blend], np.unique(groups, return_inverse=True)[1], seed, RESAMPLES)
+    beyond_noise = gain > BEYOND_NOISE * (draws[:, 0] - draws[:, 1]).std()
+    return Tuned(class_factors(metric, targets, blend) if beyond_noise else None, gain)
 
 
 def class_factors(metric: str, targets: np.ndarray, blend: np.ndarray) -> np.ndarray:
-    """Factors that raise a metric, float64 (classes,), halved in their logarithm: coordinate ascent over the classes.
+    """Return factors for the odds that raise a metric, float64 (classes,), halved in their logarithm.
 
-    - ``targets``: int (clips,) or bool (clips, classes)
-    - ``blend``: (clips, classes) probabilities; of several labels the factors are for the odds p / (1 - p)
+    - ``targets``: bool (clips, classes)
+    - ``blend``: (clips, classes) probabilities
     """
-    ascend = _ascend_odds if targets.ndim == 2 else _ascend
-    logs = ascend(metric, targets, blend)
-    return np.asarray(np.exp((logs - logs.mean() if targets.ndim == 1 else logs) / 2))
-
-
-def _ascend(metric: str, targets: np.ndarray, blend: np.ndarray) -> np.ndarray:
-    values = np.log(np.maximum(blend, 1e-12))
-    logs = np.zeros(blend.shape[1])
-    best = score(metric, targets, values)
-    for _ in range(ROUNDS):
-        before = best
-        for c in range(blend.shape[1]):
-            shifted = values + logs
-            shifted[:, c] = -np.inf
-            others = np.argmax(shifted, axis=1)
-            lead = values[:, c] - shifted.max(axis=1)
-            for step in STEPS[np.argsort(abs(STEPS), kind="stable")]:  # of equal ones the smallest
-                found = score_ranked(metric, targets, np.where(lead + step > 0, c, others)[:, None])
-                if found > best + 1e-12:
-                    best, logs[c] = found, step
-        if best == before:
-            break
-    return logs
-
-
-def _ascend_odds(metric: str, targets: np.ndarray, blend: np.ndarray) -> np.ndarray:
     logs = np.zeros(blend.shape[1])
     for c in range(blend.shape[1]):  # each class is its own question
         own = targets[:, [c]]
         moved = [score(metric, own, decided(blend[:, [c]], np.exp([step]), "multi")) for step in STEPS]
         equal = np.flatnonzero(np.array(moved) >= max(moved) - 1e-12)
-        logs[c] = STEPS[equal[np.argmin(abs(STEPS[equal]))]]
-    return logs
+        logs[c] = STEPS[equal[np.argmin(abs(STEPS[equal]))]]  # of equal ones the smallest
+    return np.asarray(np.exp(logs / 2))

@@ -1,8 +1,10 @@
-"""What one more pick would do to every clip's decision, for each candidate run.
+"""The effect of one more pick on every clip's decision, for each candidate run.
 
 A sum over picks S (clips, classes) and a candidate's probabilities p: only the order of S + p within a row counts. A
 class whose sum is behind the highest by more than ``spread``, the highest p less the lowest, is not taken whatever run
 is added next: only the others contend, mostly one or two, and the kernels pass over all else.
+
+``total`` is float64 (clips, classes), ``run`` float (all clips, classes), of which ``rows`` int (clips,) are looked at.
 """
 
 import numba
@@ -13,7 +15,7 @@ import numpy as np
 def settle(total: np.ndarray, spread: float, leads: np.ndarray, contenders: np.ndarray, counts: np.ndarray) -> None:
     """Bring up to date, after one more pick, which classes of each row contend.
 
-    - ``leads``: float32 (clips,), at most the lead of the highest sum; one pick takes ``spread`` of it, so that rows
+    - ``leads``: float64 (clips,), at most the lead of the highest sum; one pick takes ``spread`` of it, so that rows
       with a long lead need not be looked at
     - ``contenders``: int16 (clips, classes); the first ``counts`` of a row are classes, ascending
     - ``counts``: int16 (clips,); where it is 1, the label is fixed
@@ -42,6 +44,7 @@ def settle(total: np.ndarray, spread: float, leads: np.ndarray, contenders: np.n
 def count_labels(
     total: np.ndarray,
     run: np.ndarray,
+    rows: np.ndarray,
     targets: np.ndarray,
     clips: np.ndarray,
     contenders: np.ndarray,
@@ -54,7 +57,7 @@ def count_labels(
         best, label = -np.inf, 0
         for i in range(counts[clip]):
             c = contenders[clip, i]
-            value = total[clip, c] + run[clip, c]
+            value = total[clip, c] + run[rows[clip], c]
             if value > best:
                 best, label = value, c
         predicted[label] += 1
@@ -63,15 +66,33 @@ def count_labels(
 
 
 @numba.njit(cache=True, nogil=True)
-def count_places(total: np.ndarray, run: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """How many clips have their true label in first, second and third place of ``total + run``: int64 (3,)."""
+def count_sets(
+    total: np.ndarray,
+    run: np.ndarray,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    cut: float,
+    hits: np.ndarray,
+    predicted: np.ndarray,
+) -> None:
+    """Add, for each class, the hits and the labels given by ``total + run >= cut``; targets bool (clips, classes)."""
+    for clip in range(len(total)):
+        for c in range(total.shape[1]):
+            if total[clip, c] + run[rows[clip], c] >= cut:
+                predicted[c] += 1
+                hits[c] += targets[clip, c]
+
+
+@numba.njit(cache=True, nogil=True)
+def count_places(total: np.ndarray, run: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Count the clips with their true label in first, second and third place of ``total + run``: int64 (3,)."""
     found = np.zeros(3, np.int64)
     for clip in range(len(targets)):
         y = targets[clip]
-        true = total[clip, y] + run[clip, y]
+        true = total[clip, y] + run[rows[clip], y]
         before = 0
         for c in range(total.shape[1]):
-            value = total[clip, c] + run[clip, c]
+            value = total[clip, c] + run[rows[clip], c]
             before += value > true or (value == true and c < y)
         if before < 3:
             found[before] += 1
@@ -79,9 +100,67 @@ def count_places(total: np.ndarray, run: np.ndarray, targets: np.ndarray) -> np.
 
 
 @numba.njit(cache=True, nogil=True)
-def true_log_loss(total: np.ndarray, run: np.ndarray, targets: np.ndarray, picks: int) -> float:
-    """The mean of -log of the true label's share of ``total + run``, whose rows sum to ``picks`` (floor 1e-7)."""
+def mean_average_precision(
+    total: np.ndarray, run: np.ndarray, rows: np.ndarray, positives: np.ndarray, first: np.ndarray
+) -> float:
+    """Average over the classes with positive clips the average precision of ``total + run``.
+
+    - ``positives``: int (pairs,), the positive clips of class 0, then those of class 1, …
+    - ``first``: int (classes + 1,), where each class begins in it
+
+    The average precision of a class is the mean over its positive clips of the share of positives among the clips whose
+    value is at least that clip's.
+    """
+    n_classes = total.shape[1]
+    values = np.empty(len(positives))
+    for c in range(n_classes):
+        for i in range(first[c], first[c + 1]):
+            clip = positives[i]
+            values[i] = total[clip, c] + run[rows[clip], c]
+        values[first[c] : first[c + 1]].sort()
+    passed = np.zeros(len(positives), np.int64)  # clips whose value is at least this one and below the next one
+    for clip in range(len(total)):
+        row = rows[clip]
+        for c in range(n_classes):
+            low, high = first[c], first[c + 1]
+            value = total[clip, c] + run[row, c]
+            if low == high or value < values[low]:
+                continue
+            while high - low > 1:
+                middle = (low + high) // 2
+                if values[middle] <= value:
+                    low = middle
+                else:
+                    high = middle
+            passed[low] += 1
+    summed, present = 0.0, 0
+    for c in range(n_classes):
+        n, clips, equal, part = first[c + 1] - first[c], 0, 0, 0.0
+        for i in range(first[c + 1] - 1, first[c] - 1, -1):
+            clips += passed[i]
+            equal += 1
+            if i == first[c] or values[i - 1] < values[i]:  # the first of equal ones: those after it passed too
+                part += equal * (first[c + 1] - i) / clips
+                equal = 0
+        if n:
+            summed += part / n
+            present += 1
+    return summed / max(present, 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def true_log_loss(total: np.ndarray, run: np.ndarray, rows: np.ndarray, targets: np.ndarray, picks: int) -> float:
+    """Return the mean of -log of the true label's share of ``total + run``, rows of which sum to ``picks``."""
     loss = 0.0
     for clip in range(len(targets)):
-        loss -= np.log(max((total[clip, targets[clip]] + run[clip, targets[clip]]) / picks, 1e-7))
+        y = targets[clip]
+        loss -= np.log(max((total[clip, y] + run[rows[clip], y]) / picks, 1e-7))
     return loss / len(targets)
+
+
+@numba.njit(cache=True, nogil=True)
+def add_rows(total: np.ndarray, run: np.ndarray, rows: np.ndarray) -> None:
+    """Add a run to the sum, in place."""
+    for clip in range(len(total)):
+        for c in range(total.shape[1]):
+            total[clip, c] += run[rows[clip], c]

@@ -13,7 +13,7 @@ import numpy as np
 
 from acoustic_kit.blending.arrays import checked, task_of
 from acoustic_kit.blending.combine import Fit
-from acoustic_kit.metrics import score, terms
+from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, score, terms
 
 PICKS, BAGS = 50, 5
 SMALLEST_LIBRARY = 10  # of fewer runs a bag of half of them is no library: all are one bag
@@ -21,7 +21,7 @@ TIE = 1e-12
 
 
 def greedy(
-    probabilities: np.ndarray,
+    probabilities: np.ndarray | Sequence[np.ndarray],
     targets: np.ndarray,
     groups: Sequence | np.ndarray | None = None,
     metric: str = "f1",
@@ -40,13 +40,12 @@ def greedy(
     - ``probabilities``: float (runs, clips, classes)
     - ``targets``: int (clips,) or bool (clips, classes)
     - ``groups``: not looked at; here because every method that is fitted takes them
-    - ``metric``: see ``metrics.METRICS``; fast for sums of accuracy, balanced_accuracy, f1 and map3 of a single label
+    - ``metric``: see ``metrics.METRICS``
 
     Raises ValueError for arrays that do not fit, UsageError for an unknown metric.
     """
-    probabilities, targets = checked(probabilities), np.asarray(targets)
-    score(metric, targets, probabilities[0])  # says what does not fit
-    runs = list(probabilities)
+    runs, targets = checked(probabilities), np.asarray(targets)
+    score(metric, targets, runs[0])  # says what does not fit
     weights = greedy_weights(runs, targets, np.arange(len(targets)), metric, picks=picks, bags=bags, seed=seed)
     return Fit("greedy", task_of(targets), weights)
 
@@ -61,10 +60,9 @@ def greedy_weights(
     bags: int = BAGS,
     seed: int = 0,
 ) -> np.ndarray:
-    """The weights of ``greedy`` for runs (clips, classes) that are checked, selected on some of the clips."""
+    """Return the weights of ``greedy`` for runs (clips, classes) that are checked, selected on some of the clips."""
     n, rng = len(runs), np.random.default_rng(seed)
-    parts = [np.ascontiguousarray(run[clips], np.float32) for run in runs]
-    empty = partial(_Sum, parts, targets[clips], metric, _spread(parts))
+    empty = partial(_Sum, runs, np.asarray(clips), targets[clips], metric, _spread(runs))
     whole = n < SMALLEST_LIBRARY
     libraries = [np.arange(n)] if whole else [np.sort(rng.choice(n, -(-n // 2), replace=False)) for _ in range(bags)]
     singles = empty().scores(range(n))
@@ -79,33 +77,40 @@ def greedy_weights(
 
 
 def _spread(runs: Sequence[np.ndarray]) -> float:
-    """No less than what one pick adds to one class more than to another."""
-    return max(float(run.max() - run.min()) for run in runs) * 1.0001  # float32 sums: 1e-5 is enough
+    """Return no less than what one pick adds to one class more than to another."""
+    return max(float(run.max()) - float(run.min()) for run in runs) * (1 + 1e-9)
 
 
 class _Sum:
-    """The sum of the picks so far, and what it would score with one more; runs are float32 (clips, classes)."""
+    """The sum of the picks so far on some clips, and its score with one more; runs are float (all clips, classes)."""
 
-    def __init__(self, runs: Sequence[np.ndarray], targets: np.ndarray, metric: str, spread: float) -> None:
-        self.runs, self.targets, self.metric, self.spread = runs, targets, metric, spread
-        self.names = {name for _, name in terms(metric)}
-        self.by_counts = targets.ndim == 1 and "map" not in self.names
-        self.total = np.zeros_like(runs[0])
+    def __init__(
+        self, runs: Sequence[np.ndarray], clips: np.ndarray, targets: np.ndarray, metric: str, spread: float
+    ) -> None:
+        self.runs, self.rows, self.targets, self.metric, self.spread = runs, clips, targets, metric, spread
+        n, classes = len(clips), runs[0].shape[1]
+        self.total = np.zeros((n, classes))
         self.picks: list[int] = []
-        n, classes = runs[0].shape
+        names = {name for _, name in terms(metric)}
+        self.single = targets.ndim == 1
+        positive = np.eye(classes, dtype=bool)[targets] if self.single else targets
+        self.true = positive.sum(axis=0)
+        self.contended = self.single and bool(names - {"map", "map3"})
         self.open = np.arange(n)  # those whose label one more pick may change
-        self.leads, self.counts = np.zeros(n, np.float32), np.full(n, classes, np.int16)
-        self.contenders = np.tile(np.arange(classes, dtype=np.int16), (n, 1))
+        if self.contended:
+            self.leads, self.counts = np.zeros(n), np.full(n, classes, np.int16)
+            self.contenders = np.tile(np.arange(classes, dtype=np.int16), (n, 1))
         self.hits, self.predicted = np.zeros(classes, np.int64), np.zeros(classes, np.int64)  # of all other clips
-        if self.by_counts:
-            self.true = np.bincount(targets, minlength=classes)
+        if "map" in names:
+            self.positives = np.flatnonzero(positive.T.ravel()) % n
+            self.first = np.concatenate([[0], np.cumsum(self.true)])
 
     def add(self, run: int) -> None:
-        from acoustic_kit.blending.greedy_kernels import settle
+        from acoustic_kit.blending.greedy_kernels import add_rows, settle
 
-        self.total += self.runs[run]
+        add_rows(self.total, self.runs[run], self.rows)
         self.picks.append(run)
-        if self.by_counts:
+        if self.contended:
             settle(self.total, self.spread, self.leads, self.contenders, self.counts)
             fixed, classes = self.counts == 1, len(self.true)
             labels = self.contenders[fixed, 0]
@@ -114,28 +119,23 @@ class _Sum:
             self.open = np.flatnonzero(~fixed)
 
     def scores(self, runs: Iterable[int]) -> np.ndarray:
-        """What the mean would score with each of some runs as one more pick: float64 (runs,)."""
-        score_one = self._score_with_counts if self.by_counts else self._score_with
-        return np.array([score_one(run) for run in runs])
+        """Return the score of the mean with each of some runs as one more pick: float64 (runs,)."""
+        return np.array([self._score_with(self.runs[run]) for run in runs])
 
     def losses(self, runs: np.ndarray) -> list[float]:
-        """The log-loss of the mean with each of some runs as one more pick (0 where there are several labels)."""
+        """Return the log-loss of the mean with each of some runs as one more pick (0 if there are several labels)."""
         from acoustic_kit.blending.greedy_kernels import true_log_loss
 
-        if self.targets.ndim == 2:
+        if not self.single:
             return [0.0 for _ in runs]
         picks = len(self.picks) + 1
-        return [true_log_loss(self.total, self.runs[run], self.targets, picks) for run in runs]
+        return [true_log_loss(self.total, self.runs[run], self.rows, self.targets, picks) for run in runs]
 
-    def _score_with(self, run: int) -> float:
-        return score(self.metric, self.targets, (self.total + self.runs[run]) / (len(self.picks) + 1))
+    def _score_with(self, run: np.ndarray) -> float:
+        from acoustic_kit.blending.greedy_kernels import count_places, mean_average_precision
 
-    def _score_with_counts(self, run: int) -> float:
-        from acoustic_kit.blending.greedy_kernels import count_labels, count_places
-
-        p, value = self.runs[run], 0.0
-        hits, predicted = self.hits.copy(), self.predicted.copy()
-        count_labels(self.total, p, self.targets, self.open, self.contenders, self.counts, hits, predicted)
+        hits, predicted = self._labels_with(run)
+        value = 0.0
         for weight, name in terms(self.metric):
             if name == "accuracy":
                 part = hits.sum() / len(self.targets)
@@ -143,11 +143,32 @@ class _Sum:
                 part = np.mean(hits[self.true > 0] / self.true[self.true > 0])
             elif name == "f1":
                 both = self.true + predicted
-                part = np.mean(2 * hits[both > 0] / both[both > 0])
+                part = (
+                    np.mean(2 * hits[both > 0] / both[both > 0])
+                    if self.single
+                    else np.mean(2 * hits / np.maximum(both, 1))
+                )
+            elif name == "map":
+                part = mean_average_precision(self.total, run, self.rows, self.positives, self.first)
             else:
-                part = count_places(self.total, p, self.targets) @ (1, 1 / 2, 1 / 3) / len(self.targets)
+                places = count_places(self.total, run, self.rows, self.targets)
+                part = places @ (1, 1 / 2, 1 / 3) / len(self.targets)
             value += weight * float(part)
         return value
+
+    def _labels_with(self, run: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how often each class is hit, and predicted, with one more pick: int (classes,) each."""
+        from acoustic_kit.blending.greedy_kernels import count_labels, count_sets
+
+        hits, predicted = self.hits.copy(), self.predicted.copy()
+        if self.contended:
+            count_labels(
+                self.total, run, self.rows, self.targets, self.open, self.contenders, self.counts, hits, predicted
+            )
+        elif not self.single:
+            cut = MULTI_LABEL_THRESHOLD * (len(self.picks) + 1)
+            count_sets(self.total, run, self.rows, self.targets, cut, hits, predicted)
+        return hits, predicted
 
 
 def _select(empty: Callable[[], _Sum], by_score: np.ndarray, picks: int) -> list[int]:

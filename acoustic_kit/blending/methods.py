@@ -7,15 +7,15 @@ import numpy as np
 from acoustic_kit.blending.arrays import checked, from_log_odds, log_odds
 
 
-def mean(probabilities: np.ndarray, task: str = "single") -> np.ndarray:
+def mean(probabilities: np.ndarray | Sequence[np.ndarray], task: str = "single") -> np.ndarray:
     """The arithmetic mean over runs: float64 (clips, classes); rows sum to what the runs' rows sum to.
 
     ``task`` changes nothing; all methods take it. Raises ValueError for a wrong shape or non-finite values.
     """
-    return mean_of(list(checked(probabilities)))
+    return mean_of(checked(probabilities))
 
 
-def geometric(probabilities: np.ndarray, task: str = "single") -> np.ndarray:
+def geometric(probabilities: np.ndarray | Sequence[np.ndarray], task: str = "single") -> np.ndarray:
     """The geometric mean over runs of probabilities, float64 (clips, classes), normalised.
 
     ``single``: exp(mean(log p)), each row divided by its sum. ``multi``: each class is its own question, so p and 1 - p
@@ -24,10 +24,10 @@ def geometric(probabilities: np.ndarray, task: str = "single") -> np.ndarray:
 
     Raises ValueError for a wrong shape or non-finite values.
     """
-    return geometric_of(list(checked(probabilities)), task)
+    return geometric_of(checked(probabilities), task)
 
 
-def rank(probabilities: np.ndarray, task: str = "single") -> np.ndarray:
+def rank(probabilities: np.ndarray | Sequence[np.ndarray], task: str = "single") -> np.ndarray:
     """The mean over runs of each class's ranks over the clips, float64 (clips, classes).
 
     For each run and class the clips are ranked by probability (the mean rank for equal ones) and the ranks divided by
@@ -39,7 +39,7 @@ def rank(probabilities: np.ndarray, task: str = "single") -> np.ndarray:
 
     Raises ValueError for a wrong shape or non-finite values.
     """
-    return rank_of(list(checked(probabilities)), task)
+    return rank_of(checked(probabilities), task)
 
 
 def mean_of(runs: Sequence[np.ndarray], task: str = "single") -> np.ndarray:

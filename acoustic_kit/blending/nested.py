@@ -1,4 +1,4 @@
-"""Folds that choose and folds that judge."""
+"""Clips that fit a blend, and clips that judge it."""
 
 import warnings
 
@@ -6,8 +6,8 @@ import numpy as np
 
 NESTED_FOLDS = 5
 MANY_GROUPS = 1000
-MOST_NESTED = 30_000  # clips; of more, a part chooses
-CHOOSING_CLIPS, CHOOSING_GROUPS = 6_000, 50  # about so many clips in that part, and no fewer groups
+MOST_NESTED = 30_000  # clips; of more, a part fits and the others judge
+FITTING_CLIPS, FITTING_GROUPS = 15_000, 50  # about so many clips in that part, and no fewer groups
 
 
 def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int, n_folds: int = NESTED_FOLDS) -> np.ndarray:
@@ -29,13 +29,13 @@ def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int, n_folds: in
     return np.unique(folds, return_inverse=True)[1]  # where groups are few and large, a fold may stay empty
 
 
-def choosing_part(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Which clips choose while the others judge, bool (clips,): a few thousand of very many clips, else all of them.
+def fitting_part(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Return the clips that fit while the others judge, bool (clips,): part of very many clips, else all of them.
 
-    Stratified and whole by group as the folds are. All choose, too, where a part would hold too few groups for that.
+    Stratified and whole by group as the folds are. All fit, too, if a part would hold too few groups.
     """
-    n_parts = len(groups) // CHOOSING_CLIPS
-    if len(groups) <= MOST_NESTED or groups.max() + 1 < n_parts * CHOOSING_GROUPS:
+    n_parts = -(-len(groups) // FITTING_CLIPS)
+    if len(groups) <= MOST_NESTED or groups.max() + 1 < n_parts * FITTING_GROUPS:
         return np.ones(len(groups), bool)
     return np.asarray(nested_folds(targets, groups, seed, n_parts) == 0)
 

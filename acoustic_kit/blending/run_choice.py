@@ -1,24 +1,26 @@
 """Which runs take part: the best by their own score, or those whose mean has the smallest error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from acoustic_kit.metrics import score, score_ranked, terms, top_k
 
+MOST_VALUES = 5_000_000  # of all runs in memory at once
+
 
 class RunChoice:
-    """Chooses runs on any part of the clips; what can be computed once for all parts is."""
+    """Chooses runs (clips, classes) on any part of the clips; what can be computed once for all parts is."""
 
-    def __init__(self, probabilities: np.ndarray, targets: np.ndarray, metric: str) -> None:
-        self.probabilities, self.targets, self.metric = probabilities, targets, metric
+    def __init__(self, runs: Sequence[np.ndarray], targets: np.ndarray, metric: str) -> None:
+        self.runs, self.targets, self.metric = runs, targets, metric
         names = {name for _, name in terms(metric)}
         self._measure: Callable[[str, np.ndarray, np.ndarray], float] = score
-        self._predictions = probabilities
+        self._predictions = runs
         if targets.ndim == 1 and "map" not in names:
             k = 3 if "map3" in names else 1
             self._measure = score_ranked
-            self._predictions = np.stack([top_k(run, k).astype(np.int32) for run in probabilities])
+            self._predictions = [top_k(run, k).astype(np.int32) for run in runs]
 
     def scores(self, clips: np.ndarray) -> np.ndarray:
         """Each run's own score on some clips: float64 (runs,)."""
@@ -30,7 +32,7 @@ class RunChoice:
 
     def take(self, clips: np.ndarray, top: int | None, diverse: bool) -> np.ndarray:
         """The ``top`` runs on some clips, as ascending positions; all where ``top`` is None or no fewer."""
-        n = len(self.probabilities)
+        n = len(self.runs)
         if top is None or top >= n:
             return np.arange(n)
         return np.sort(self._diverse(clips, top) if diverse else self.best_first(clips)[:top])
@@ -54,11 +56,12 @@ class RunChoice:
 
     def _error_products(self, clips: np.ndarray) -> np.ndarray:
         """The mean over clips of <e_r, e_s> for all pairs of runs, float64 (runs, runs)."""
-        n, _, classes = self.probabilities.shape
+        n, classes = len(self.runs), self.runs[0].shape[1]
         total = np.zeros((n, n))
-        for start in range(0, len(clips), 1000):  # part by part: the memory stays that of a thousand clips
-            part = clips[start : start + 1000]
+        size = max(1, MOST_VALUES // (n * classes))
+        for start in range(0, len(clips), size):
+            part = clips[start : start + size]
             truth = self.targets[part] if self.targets.ndim == 2 else self.targets[part, None] == np.arange(classes)
-            errors = (self.probabilities[:, part] - truth).reshape(n, -1)
+            errors = np.stack([(run[part] - truth).ravel() for run in self.runs])
             total += errors @ errors.T
         return total / len(clips)

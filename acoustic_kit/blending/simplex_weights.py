@@ -28,7 +28,7 @@ ITERATIONS = 60
 
 
 def weights(
-    probabilities: np.ndarray,
+    probabilities: np.ndarray | Sequence[np.ndarray],
     targets: np.ndarray,
     groups: Sequence | np.ndarray | None = None,
     metric: str = "f1",
@@ -44,9 +44,9 @@ def weights(
 
     Raises ValueError for arrays that do not fit, UsageError for an unknown metric.
     """
-    probabilities, targets = checked(probabilities), np.asarray(targets)
-    score(metric, targets, probabilities[0])  # says what does not fit
-    found = simplex_weights(list(probabilities), targets, np.arange(len(targets)), metric)
+    runs, targets = checked(probabilities), np.asarray(targets)
+    score(metric, targets, runs[0])  # says what does not fit
+    found = simplex_weights(runs, targets, np.arange(len(targets)), metric)
     return Fit("weights", task_of(targets), found)
 
 

@@ -15,10 +15,12 @@ for 96 runs. It is not chosen by the predictions for other folds, though that wo
 UrbanSound8K's that choice follows a few large recordings, and was worse than this fixed prior (docs/blending.md).
 
 Of several labels each is its own question: sigmoids instead of the softmax, log-odds instead of log-probabilities.
+
+Of more than 100 classes W_r is diagonal: a class has a coefficient of its own for each run, but confusions between
+classes are not corrected.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -28,11 +30,12 @@ from acoustic_kit.blending.lbfgs import minimum
 from acoustic_kit.metrics import score
 
 STRENGTH = 0.01
+FULL_CLASSES = 100  # of more, each class has one coefficient a run: a matrix grows with the square
 ITERATIONS = 100  # of L-BFGS; a dozen or two suffice
 
 
 def stack(
-    probabilities: np.ndarray,
+    probabilities: np.ndarray | Sequence[np.ndarray],
     targets: np.ndarray,
     groups: Sequence | np.ndarray | None = None,
     metric: str = "f1",
@@ -40,103 +43,117 @@ def stack(
     strength: float | None = None,
     seed: int = 0,
 ) -> Fit:
-    """A multinomial model on log-probabilities, shrunk to the geometric mean of all runs: see the module.
+    """Fit a multinomial model on log-probabilities, shrunk to the geometric mean of all runs: see the module.
 
     - ``probabilities``: float (runs, clips, classes)
     - ``targets``: int (clips,) or bool (clips, classes)
     - ``groups``: (clips,), clips of one recording share a value; they make the prior stronger than as many clips alone
-    - ``metric``, ``seed``: not looked at; here because every method that is fitted takes them
-    - ``strength``: s; None is 0.01, or one over the number of groups where that is more
+    - ``metric``, ``seed``: unused; here because every method that is fitted takes them
+    - ``strength``: s; None is 0.01, or one over the number of groups if that is more
 
     A run's weight is the size of its coefficients, the root of the sum of their squares, as a share of all runs'.
 
     Raises ValueError for arrays that do not fit, UsageError for an unknown metric.
     """
-    probabilities, targets = checked(probabilities), np.asarray(targets)
-    score(metric, targets, probabilities[0])  # says what does not fit
+    runs, targets = checked(probabilities), np.asarray(targets)
+    score(metric, targets, runs[0])  # says what does not fit
     codes = group_codes(groups, len(targets))
-    return stack_fit("stack", list(probabilities), targets, np.arange(len(targets)), codes, strength)
-
-
-def stack_mean(
-    probabilities: np.ndarray,
-    targets: np.ndarray,
-    groups: Sequence | np.ndarray | None = None,
-    metric: str = "f1",
-    *,
-    strength: float | None = None,
-    seed: int = 0,
-) -> Fit:
-    """The geometric mean of a ``stack`` and the mean of all runs; arguments as there."""
-    fit = stack(probabilities, targets, groups, metric, strength=strength, seed=seed)
-    return replace(fit, method="stack_mean")
+    return stack_fit(runs, targets, np.arange(len(targets)), codes, strength)
 
 
 def stack_fit(
-    method: str,
     runs: Sequence[np.ndarray],
     targets: np.ndarray,
     clips: np.ndarray,
     groups: np.ndarray,
     strength: float | None = None,
 ) -> Fit:
-    """The fit of ``stack`` for runs (clips, classes) that are checked, to some of the clips; groups int (clips,)."""
+    """Fit ``stack`` for runs (clips, classes) that are checked, to some of the clips; groups int (clips,)."""
     task = task_of(targets)
     if strength is None:
         strength = max(STRENGTH, 1 / len(np.unique(groups[clips])))
-    objective = _Objective(design(runs, clips, task), targets[clips], len(runs), strength)
-    coefficients, bias = objective.minimum()
-    size = np.sqrt((coefficients**2).sum(axis=(1, 2))) + 1e-12
-    return Fit(method, task, size / size.sum(), {"coefficients": coefficients, "bias": bias})
+    coefficients, bias = _Objective(design(runs, clips, task), targets[clips], runs[0].shape[1], strength).minimum()
+    size = np.sqrt((coefficients**2).reshape(len(runs), -1).sum(axis=1)) + 1e-12
+    return Fit("stack", task, size / size.sum(), {"coefficients": coefficients, "bias": bias})
 
 
 def design(runs: Sequence[np.ndarray], clips: np.ndarray, task: str) -> np.ndarray:
-    """What the model sees of some clips: float32 (clips, runs * classes), divided by the root of the number of runs."""
-    classes = runs[0].shape[1]
-    x = np.empty((len(clips), len(runs) * classes), np.float32)
+    """Return what the model sees of some clips, divided by the root of the number of runs: float32.
+
+    (clips, runs * classes); (runs, clips, classes) if there are so many classes that coefficients are diagonal.
+    """
+    n_classes = runs[0].shape[1]
+    diagonal = n_classes > FULL_CLASSES
+    x = np.empty((len(runs), len(clips), n_classes) if diagonal else (len(clips), len(runs), n_classes), np.float32)
     for number, run in enumerate(runs):
-        x[:, number * classes : (number + 1) * classes] = features(run[clips], task) / np.sqrt(len(runs))
-    return x
+        x[number if diagonal else (slice(None), number)] = features(run[clips], task) / np.sqrt(len(runs))
+    return x if diagonal else x.reshape(len(clips), -1)
 
 
 class _Objective:
-    """The penalised mean log-loss and its slope, as L-BFGS takes them."""
+    """The penalized mean log-loss and its slope, as L-BFGS takes them."""
 
-    def __init__(self, x: np.ndarray, targets: np.ndarray, n_runs: int, strength: float) -> None:
-        self.x, self.n_runs, self.n_classes = x, n_runs, x.shape[1] // n_runs
-        self.single = targets.ndim == 1
-        self.truth = (np.eye(self.n_classes)[targets] if self.single else targets).astype(np.float64)
-        self.average = x.reshape(len(x), n_runs, -1).sum(axis=1, dtype=np.float64) / np.sqrt(n_runs)
+    def __init__(self, x: np.ndarray, targets: np.ndarray, n_classes: int, strength: float) -> None:
+        self.x, self.targets, self.n_classes, self.diagonal = x, targets, n_classes, x.ndim == 3
+        self.n_runs = len(x) if self.diagonal else x.shape[1] // n_classes
+        by_run = x if self.diagonal else x.reshape(len(x), self.n_runs, n_classes)
+        self.average = by_run.sum(axis=0 if self.diagonal else 1, dtype=np.float64) / np.sqrt(self.n_runs)
         self.unit = float(np.sqrt(np.mean(self.average**2) + 1e-12))
         self.penalty = strength * self.unit**2
 
     def minimum(self) -> tuple[np.ndarray, np.ndarray]:
-        """Coefficients (runs, classes, classes) and bias (classes,)."""
-        theta = np.zeros((self.x.shape[1] + 1) * self.n_classes + 1)
+        """Coefficients, (runs, classes, classes) or (runs, classes) if they are diagonal, and bias (classes,)."""
+        n = self.n_classes
+        theta = np.zeros(self.n_runs * n * (1 if self.diagonal else n) + n + 1)
         theta[-1] = 1
         u, bias, scale = self.parts(minimum(self, theta, ITERATIONS))
-        coefficients = u.reshape(self.n_runs, self.n_classes, self.n_classes) / np.sqrt(self.n_runs)
-        return coefficients + scale / self.n_runs * np.eye(self.n_classes), bias * self.unit
+        coefficients = u.reshape(self.n_runs, n, -1) / np.sqrt(self.n_runs)
+        one = np.ones((n, 1)) if self.diagonal else np.eye(n)
+        coefficients = coefficients + scale / self.n_runs * one
+        return (coefficients[:, :, 0] if self.diagonal else coefficients), bias * self.unit
 
     def parts(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """The scaled W (runs * classes, classes), b (classes,) and a."""
-        split = self.x.shape[1] * self.n_classes
-        return theta[:split].reshape(-1, self.n_classes), theta[split:-1], float(theta[-1])
+        """Return the scaled W (runs * classes, classes), or (runs, classes) of its diagonals, b (classes,) and a."""
+        return (
+            theta[: -self.n_classes - 1].reshape(-1, self.n_classes),
+            theta[-self.n_classes - 1 : -1],
+            float(theta[-1]),
+        )
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         u, bias, scale = self.parts(theta)
-        logits = self.x @ u.astype(np.float32) + scale * self.average + self.unit * bias
-        if self.single:
-            top = logits.max(axis=1)
-            p = np.exp(logits - top[:, None])
-            total = p.sum(axis=1)
-            p, log_total = p / total[:, None], top + np.log(total)
-        else:
-            p, log_total = from_log_odds(logits, "multi"), np.logaddexp(0, logits).sum(axis=1)
-        value = float(np.mean(log_total - (self.truth * logits).sum(axis=1)))
-        residual = (p - self.truth) / len(self.x)
-        by_u = self.x.T @ residual.astype(np.float32)
-        by_scale = (residual * self.average).sum()
+        logits = scale * self.average
+        logits += self.unit * bias
+        logits += self.weighed(u.astype(self.x.dtype))
+        value, residual = _log_loss(logits, self.targets)
+        by_scale = np.vdot(residual, self.average)
+        by_u = self.by_weight(residual.astype(self.x.dtype))
         slope = np.concatenate([by_u.ravel(), self.unit * residual.sum(axis=0), [by_scale]])
         slope[:-1] += self.penalty * theta[:-1]
         return value + self.penalty / 2 * float(theta[:-1] @ theta[:-1]), slope
+
+    def weighed(self, u: np.ndarray) -> np.ndarray:
+        """Return Σ_r x_r W_r, (clips, classes)."""
+        return np.asarray(np.einsum("rnc,rc->nc", self.x, u) if self.diagonal else self.x @ u)
+
+    def by_weight(self, residual: np.ndarray) -> np.ndarray:
+        """Return the slope by W for the slope by the logits, in the shape of ``u`` in `parts`."""
+        return np.asarray(np.einsum("rnc,nc->rc", self.x, residual) if self.diagonal else self.x.T @ residual)
+
+
+def _log_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the mean over clips of the log-loss, summed over labels, and its slope by the logits (clips, classes)."""
+    n = len(logits)
+    if targets.ndim == 2:
+        value = float(np.logaddexp(0, logits).sum() - logits[targets].sum()) / n
+        return value, (from_log_odds(logits, "multi") - targets) / n
+    true = np.arange(n), targets
+    logits -= logits.max(axis=1, keepdims=True)
+    value = -float(logits[true].sum())
+    p = np.exp(logits, out=logits)
+    total = p.sum(axis=1, keepdims=True)
+    value = (value + float(np.log(total).sum())) / n
+    p /= total
+    p[true] -= 1
+    p /= n
+    return value, p

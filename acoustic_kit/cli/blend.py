@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from acoustic_kit.ensemble import BlendResult
     from acoustic_kit.sidecar import Sidecar
 
-BLEND_METHODS = ("auto", "mean", "geometric", "rank", "greedy", "weights", "stack", "stack_mean")
+BLEND_METHODS = ("auto", "mean", "geometric", "rank", "greedy", "weights", "stack")
 submissions = typer.Typer(no_args_is_help=True, help="Submissions: what was written, and is it acceptable?")
 File = Annotated[Path, typer.Argument(help="A submission's CSV.")]
 
@@ -37,7 +37,7 @@ def blend(
     by: Annotated[Literal["run", "fold"], typer.Option(help="fold: every fold model is a run of its own.")] = "run",
     diverse: Annotated[bool, typer.Option("--diverse", help="With --top: runs whose errors differ.")] = False,
     decision: Annotated[
-        Literal["argmax", "tuned"], typer.Option(help="tuned: weigh the classes, where that gains.")
+        Literal["argmax", "tuned"], typer.Option(help="tuned: fit thresholds of several labels, where they gain.")
     ] = "argmax",
     from_: Annotated[
         Path | None, typer.Option("--from", metavar="FILE.json", help="Make the submission again that FILE describes.")
@@ -73,6 +73,8 @@ def blend(
         )
     for run, why in result.left_out.items():
         say(f"Left out: {run} {why}.")
+    if decision == "tuned" and result.blend.task == "single":
+        say("--decision tuned changes nothing: a single label has no thresholds.")
     _print_result(result)
     if result.submission:
         typer.echo(f"\nWrote {shown(result.submission)}, checked: it fits the competition's form.")
@@ -108,10 +110,10 @@ def _print_scores(result: BlendResult) -> None:
     )  # fmt: skip
     typer.echo("")
     if blend.considered:
-        typer.echo(f"auto weighed {', '.join(f'{name} {value:.4f}' for name, value in blend.considered.items())}.")
+        typer.echo(f"auto averages {', '.join(f'{name} {value:.4f}' for name, value in blend.considered.items())}.")
     if blend.decision_gain is not None:
         taken = "not taken" if blend.decision is None else "taken"
-        typer.echo(f"Tuned class weights: {blend.decision_gain:+.4f} nested, {taken}.")
+        typer.echo(f"Tuned thresholds: {blend.decision_gain:+.4f} nested, {taken}.")
     if not nested:
         typer.echo("There are too few clips or groups for a nested estimate; the scores above are optimistic.\n")
         return

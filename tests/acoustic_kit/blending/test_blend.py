@@ -18,17 +18,36 @@ def data():
     return (p / p.sum(axis=2, keepdims=True)).astype(np.float32), targets
 
 
-@pytest.mark.parametrize("decision", ["argmax", "tuned"])
-@pytest.mark.parametrize("method", ["mean", "geometric", "rank", "greedy", "weights", "stack", "stack_mean", "auto"])
-def test_what_is_read_predicts_the_same_bits(data, method, decision):
+@pytest.mark.parametrize("task", ["single", "multi"])
+@pytest.mark.parametrize("method", ["mean", "geometric", "rank", "greedy", "weights", "stack", "auto"])
+def test_what_is_read_predicts_the_same_bits(data, method, task):
     p, targets = data
-    blend = choose(p, targets, method=method, top=4, decision=decision)
+    targets = targets if task == "single" else np.eye(4, dtype=bool)[targets]
+    blend = choose(p, targets, method=method, top=4, decision="tuned")
     again = Blend.from_dict(json.loads(json.dumps(blend.to_dict())))
     assert again.to_dict() == blend.to_dict()
     assert np.array_equal(again.predict(p), blend.predict(p))
     members = Blend.from_dict(json.loads(json.dumps(blend.of_members().to_dict())))
     assert np.array_equal(members.predict(p[list(blend.members)]), blend.predict(p))
     assert members.weights.sum() == pytest.approx(1)
+
+
+def test_a_stack_of_many_classes_is_small(data, monkeypatch):
+    monkeypatch.setattr("acoustic_kit.blending.stacking.FULL_CLASSES", 3)
+    blend = choose(*data, method="auto")
+    assert blend.parameters["coefficients"].shape == (6, 4)
+    again = Blend.from_dict(json.loads(json.dumps(blend.to_dict())))
+    assert np.array_equal(again.predict(data[0]), blend.predict(data[0]))
+
+
+@pytest.mark.parametrize("decision", [None, [1.0, 2.0, 1.0, 1.0]])
+def test_records_of_earlier_versions_are_read(data, decision):
+    """`auto` took one method, among them the geometric mean of a stack and the mean, and factors of single labels."""
+    p, targets = data
+    stacked = choose(p, targets, method="stack")
+    document = {**stacked.to_dict(), "method": "stack_mean", "asked": "auto", "decision": decision}
+    product = np.sqrt(np.clip(stacked.predict(p), 1e-7, 1) * mean(p)) * (decision or 1.0)
+    assert np.allclose(Blend.from_dict(document).predict(p), product / product.sum(axis=1, keepdims=True), atol=1e-6)
 
 
 def test_a_plain_blend_knows_no_score(data):
@@ -58,6 +77,7 @@ def test_a_plain_blend_knows_no_score(data):
         {"parameters": {}},
         {"parameters": {"bias": [0, 0], "coefficients": [[[1, 0], [0, 1]]]}},
         {"parameters": {"bias": [0, 0, 0, float("nan")], "coefficients": [[[1]]]}},
+        {"method": "auto"},  # lacks the shares of the two weighted means
         {"decision": [1, 1, -1, 1]},
         {"decision": [1, 1]},
         {"interval": [1]},

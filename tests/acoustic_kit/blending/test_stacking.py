@@ -5,8 +5,7 @@ import pytest
 from scipy.optimize import check_grad
 from scipy.special import expit
 
-from acoustic_kit.blending import geometric, mean, stack, stack_mean
-from acoustic_kit.blending.combine import halfway
+from acoustic_kit.blending import geometric, mean, stack
 from acoustic_kit.blending.stacking import _Objective, design
 from acoustic_kit.metrics import score
 
@@ -23,15 +22,16 @@ def confused(seed, runs=6, clips=600, swap=True):
     return (p / p.sum(axis=2, keepdims=True)).astype(np.float32), targets
 
 
+@pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize("multi", [False, True])
-def test_slopes_are_those_of_the_loss(multi):
+def test_slopes_are_those_of_the_loss(multi, diagonal, monkeypatch):
+    monkeypatch.setattr("acoustic_kit.blending.stacking.FULL_CLASSES", 2 if diagonal else 3)
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(3), size=(2, 20))
     targets = rng.random((20, 3)) < 0.4 if multi else rng.integers(0, 3, 20)
     x = design(list(p), np.arange(20), "multi" if multi else "single")
-    objective = _Objective(x, targets, 2, 0.1)
-    objective.x = x.astype(np.float64)
-    theta = 0.1 * rng.standard_normal(3 * (2 * 3 + 1) + 1)
+    objective = _Objective(x.astype(np.float64), targets, 3, 0.1)
+    theta = 0.1 * rng.standard_normal(3 * (2 * (1 if diagonal else 3) + 1) + 1)
     error = check_grad(lambda t: objective(t)[0], lambda t: objective(t)[1], theta, epsilon=1e-4)
     assert error < 1e-3 * np.linalg.norm(objective(theta)[1])
 
@@ -50,19 +50,25 @@ def test_it_mends_what_all_runs_confuse():
     fit, half = p[:, :300], p[:, 300:]
     before = score("f1", targets[300:], mean(half))
     assert score("f1", targets[300:], stack(fit, targets[:300]).predict(half)) > before + 0.03
-    assert score("f1", targets[300:], stack_mean(fit, targets[:300]).predict(half)) > before + 0.01
+
+
+def test_a_diagonal_stack_weighs_runs_class_by_class(monkeypatch):
+    """The values of each of two runs are noisy for one half of the classes."""
+    monkeypatch.setattr("acoustic_kit.blending.stacking.FULL_CLASSES", 7)
+    rng = np.random.default_rng(7)
+    targets = rng.integers(0, 8, 800)
+    noise = np.where((np.arange(8) < 4)[None] == np.array([[True], [False]]), 4.0, 1.0)
+    logits = noise[:, None] * rng.standard_normal((2, 800, 8)) + 2.5 * np.eye(8)[targets]
+    p = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    fit = stack(p[:, :400], targets[:400])
+    assert fit.parameters["coefficients"].shape == (2, 8)
+    assert score("f1", targets[400:], fit.predict(p[:, 400:])) > score("f1", targets[400:], mean(p[:, 400:])) + 0.02
 
 
 def test_copies_of_a_run_change_nothing():
     p, targets = confused(3, runs=2)
     many = np.repeat(p, 20, axis=0)
     assert np.allclose(stack(p, targets).predict(p), stack(many, targets).predict(many), atol=5e-3)
-
-
-def test_stack_mean_lies_halfway():
-    p, targets = confused(4)
-    expected = halfway(stack(p, targets).predict(p), mean(p), "single")
-    assert np.allclose(stack_mean(p, targets).predict(p), expected)
 
 
 def test_groups_make_the_prior_stronger():

@@ -63,12 +63,20 @@ def test_several_files_are_several_runs(workspace: Workspace, tmp_path: Path) ->
 
 def test_a_blend_says_what_it_is_worth(workspace: Workspace, runs: list[str]) -> None:
     said = akit(workspace, "blend", "--top", 2, "--name", "first").stdout
-    for text in ("best single run", "mean of all", "nested estimate", "auto weighed", "beyond noise", runs[0], runs[1]):
+    for text in (
+        "best single run",
+        "mean of all",
+        "nested estimate",
+        "auto averages",
+        "beyond noise",
+        runs[0],
+        runs[1],
+    ):
         assert text in said
     assert runs[2] not in said
     akit(workspace, "blend", "--method", "greedy", "--decision", "tuned", "--name", "second")
     akit(workspace, "blend", "--top", 2, "--diverse", "--method", "mean", "--name", "third")
-    assert "Tuned class weights" in akit(workspace, "blend", "--decision", "tuned", "--name", "x").stdout
+    assert "--decision tuned changes nothing" in akit(workspace, "blend", "--decision", "tuned", "--name", "x").stderr
 
 
 def test_blends_by_fold_need_fold_models(workspace: Workspace, runs: list[str]) -> None:
