@@ -3,6 +3,14 @@
 A draw is a weight for each clip: how often its group was drawn. What a metric counts (hits, true and predicted clips of
 each class) is a sum over clips, so all draws are one product of a matrix of weights with a sparse matrix of counts. The
 values are those that `metrics.score` gives for the repeated clips, at a thousandth of the time.
+
+Clips that are drawn twice, and classes that are not drawn, bias a metric: the macro-F1 of 300 classes of 5 clips is
+lower in draws by two of their standard deviations, while the score itself is hardly biased. Draws are therefore shifted
+so that their mean is the score (`accuracy` and `map3` are means over clips and need no shift). Where the score itself
+is biased, no interval is given: macro-F1 if draws lack more than a tenth of the classes (fewer than about 3 groups a
+class), macro average precision if draws are higher than the score by three quarters of their standard deviation (fewer
+than about 10 positive groups a class). In 300 simulated data sets of 10 to 1,000 classes, 90 to 97 % of the intervals
+held the true value. A difference of two metrics on the same clips is hardly biased: its interval is always given.
 """
 
 from __future__ import annotations
@@ -12,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, terms, top_k
+from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, score, terms, top_k
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -21,6 +29,9 @@ RESAMPLES = 1000
 MOST_WEIGHTS = 20_000_000  # resamples × groups: 80 MB
 MOST_SORTED = 400_000_000  # resamples × clips × classes for `map`, about 10 s
 FEWEST = 40  # resamples
+UNBIASED = {"accuracy", "map3"}  # metrics that are means over clips
+MOST_LOST = 0.1  # fraction of classes that a draw lacks, on average, for an interval of `f1`
+MOST_BIAS = 0.75  # standard deviations by which draws of `map` may be too high for an interval
 
 
 def draw_weights(
@@ -42,14 +53,52 @@ def draw_weights(
 
 
 def resampled_scores(metric: str, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The metric of each draw: float (resamples,), NaN where a draw has no value.
+    """Return the metric of each draw, shifted so that the mean is the score: float (resamples,).
+
+    NaN where a draw has no value; all are NaN where no interval can be given, see the module.
 
     - `metric`, `targets`, `probabilities`: as for `metrics.score`
     - `weights`: (clips, resamples), of `draw_weights`
     """
+    draws = drawn_scores(metric, targets, probabilities, weights)
+    if not _has_interval(metric, targets, probabilities, weights):
+        return np.full(len(draws), np.nan)
+    return _shifted(draws, metric, targets, probabilities)
+
+
+def drawn_scores(metric: str, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the metric of each draw as it is; parameters as for `resampled_scores`."""
     return np.asarray(
         sum(factor * _one_metric(name, targets, probabilities, weights) for factor, name in terms(metric))
     )
+
+
+def _shifted(draws: np.ndarray, metric: str, targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the draws with the score as their mean, clipped to the metric's range."""
+    known = draws[np.isfinite(draws)]
+    if len(known) == 0 or {name for _, name in terms(metric)} <= UNBIASED:
+        return draws
+    shift = score(metric, targets, probabilities) - known.mean()
+    return np.asarray(np.clip(draws + shift, 0, sum(factor for factor, _ in terms(metric))))
+
+
+def _has_interval(metric: str, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> bool:
+    """Return whether the metric itself is unbiased enough."""
+    names = {name for _, name in terms(metric)}
+    if "f1" in names and _lost_classes(targets, probabilities.shape[1], weights[:, :100]) > MOST_LOST:
+        return False
+    if "map" not in names:
+        return True
+    draws = _one_metric("map", targets, probabilities, weights[:, :200])
+    known = draws[np.isfinite(draws)]
+    return len(known) > 0 and bool(known.mean() - score("map", targets, probabilities) <= MOST_BIAS * known.std())
+
+
+def _lost_classes(targets: np.ndarray, n_classes: int, weights: np.ndarray) -> float:
+    """Return the fraction of the classes in `targets` that a draw lacks, on average."""
+    drawn = _sums(targets, weights) if targets.ndim == 2 else _class_sums(targets, n_classes, weights)
+    present = targets.any(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=n_classes) > 0
+    return float((drawn[present] == 0).mean()) if present.any() else 0.0
 
 
 def _one_metric(name: str, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -137,14 +186,37 @@ def paired_scores(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> np.ndarray:
-    """What each of some predictions (clips, classes) scores in the same draws: float (draws, predictions).
+    """Return what each of some predictions (clips, classes) scores in the same draws: float (draws, predictions).
 
-    `groups` is int (clips,), any values. Draws in which the metric has no value are left out.
+    Each column is shifted so that its mean is the score. `groups` is int (clips,), any values. Draws in which the
+    metric has no value are left out.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     weights = draw_weights(codes, metric, predictions[0].shape[1], seed, resamples)
-    draws = np.stack([resampled_scores(metric, targets, found, weights) for found in predictions], axis=1)
-    return np.asarray(draws[np.isfinite(draws).all(axis=1)])
+    draws = np.stack([drawn_scores(metric, targets, found, weights) for found in predictions], axis=1)
+    draws = draws[np.isfinite(draws).all(axis=1)]
+    columns = [_shifted(draws[:, i], metric, targets, found) for i, found in enumerate(predictions)]
+    return np.stack(columns, axis=1)
+
+
+def score_and_gain_intervals(
+    metric: str,
+    targets: np.ndarray,
+    predictions: np.ndarray,
+    others: np.ndarray,
+    groups: np.ndarray,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Return the 95 % intervals of the score of predictions, and of its gain over that of others on the same clips.
+
+    Parameters as for `paired_scores`. None where no interval can be given, see the module.
+    """
+    draws = paired_scores(metric, targets, [predictions, others], groups, seed, resamples)
+    codes = np.unique(groups, return_inverse=True)[1]
+    weights = draw_weights(codes, metric, predictions.shape[1], seed, min(200, resamples))
+    known = _has_interval(metric, targets, predictions, weights)
+    return interval(draws[:, 0]) if known else None, interval(draws[:, 0] - draws[:, 1])
 
 
 def interval(scores: np.ndarray) -> tuple[float, float] | None:

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acoustic_kit.bootstrap import FEWEST, RESAMPLES, draw_weights, interval, resampled_scores
+from acoustic_kit.bootstrap import (
+    FEWEST,
+    RESAMPLES,
+    draw_weights,
+    drawn_scores,
+    interval,
+    resampled_scores,
+    score_and_gain_intervals,
+)
 from acoustic_kit.metrics import score
 
 SINGLE = ["accuracy", "balanced_accuracy", "f1", "map3", "map", "0.8*accuracy+0.2*f1"]
@@ -26,7 +34,7 @@ def test_a_draw_scores_as_its_clips_do(task: str, metric: str, seed: int) -> Non
     targets, probabilities, groups = case(seed, task)
     groups = np.unique(groups, return_inverse=True)[1]
     weights = draw_weights(groups, metric, 5, seed)[:, :10]
-    found = resampled_scores(metric, targets, probabilities, weights)
+    found = drawn_scores(metric, targets, probabilities, weights)
     for draw in range(10):
         clips = np.repeat(np.arange(40), weights[:, draw].astype(int))
         assert found[draw] == pytest.approx(score(metric, targets[clips], probabilities[clips]))
@@ -75,3 +83,52 @@ def test_a_draw_without_labels_has_no_average_precision() -> None:
     assert found[1] == 1
     assert interval(found) == (1, 1)
     assert interval(found[:1]) is None
+
+
+def noisy(n_classes: int, clips: int, strength: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets and two predictions of which the first is better and whose errors are alike."""
+    rng = np.random.default_rng(seed)
+    targets = np.repeat(np.arange(n_classes), clips)
+    shared = rng.normal(size=(len(targets), n_classes)).astype(np.float32)
+    first, second = (0.8 * shared + 0.6 * rng.normal(size=shared.shape).astype(np.float32) for _ in range(2))
+    own = np.arange(len(targets)), targets
+    first[own] += strength + 0.15
+    second[own] += strength
+    return targets, first, second
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "clips", "strength", "seeds"), [(10, 32, 2, 30), (50, 8, 3, 20), (200, 5, 3.5, 20), (1000, 4, 4, 3)]
+)
+def test_intervals_of_macro_f1_hold_their_score_and_mostly_the_true_value(
+    n_classes: int, clips: int, strength: float, seeds: int
+) -> None:
+    many = noisy(n_classes, max(clips, 15_000 // n_classes), strength, 999)
+    true, gain = score("f1", many[0], many[1]), score("f1", many[0], many[1]) - score("f1", many[0], many[2])
+    held = held_gain = 0
+    for seed in range(seeds):
+        targets, first, second = noisy(n_classes, clips, strength, seed)
+        found = score_and_gain_intervals("f1", targets, first, second, np.arange(len(targets)), seed, 100)
+        (low, high), (worse, better) = found  # type: ignore[misc]
+        assert low <= score("f1", targets, first) <= high
+        held += low <= true <= high
+        held_gain += worse <= gain <= better
+    assert held >= 0.8 * seeds - 1
+    assert held_gain >= 0.8 * seeds - 1
+
+
+def test_no_interval_is_given_where_the_score_itself_is_biased() -> None:
+    targets, first, second = noisy(100, 2, 3, 0)
+    for metric in ("f1", "map", "0.8*accuracy+0.2*f1"):
+        own, gain = score_and_gain_intervals(metric, targets, first, second, np.arange(200), 0, 100)
+        assert own is None, metric
+        assert gain is not None, metric
+        weights = draw_weights(np.arange(200), metric, 100, resamples=100)
+        assert interval(resampled_scores(metric, targets, first, weights)) is None
+    assert score_and_gain_intervals("accuracy", targets, first, second, np.arange(200), 0, 100)[0] is not None
+
+
+def test_recordings_count_not_their_clips() -> None:
+    targets, first, second = noisy(50, 8, 3, 0)
+    assert score_and_gain_intervals("f1", targets, first, second, targets, 0, 100)[0] is None  # one recording a class
+    assert score_and_gain_intervals("f1", targets, first, second, np.arange(400) // 2, 0, 100)[0] is not None
