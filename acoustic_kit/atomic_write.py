@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acoustic_kit.errors import AkitError
+from acoustic_kit.special_files import followed, written_into
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,11 +30,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
     No reader, and no crash, ever sees half of it. If the block fails, `path` stays as it was. Its folder is made
     if it is missing; what killed processes left of their attempts is removed. Any number of processes, containers and
-    machines may write `path` at once: the last one wins.
+    machines may write `path` at once: the last one wins. A link is kept, and its file replaced. A device
+    or a pipe is written into.
 
     Raises AkitError that names `path` if it cannot be written.
     """
     try:
+        special, path = followed(path)
+        if special:
+            with written_into(path) as temporary:
+                yield temporary
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
         with _temporary_file(path.parent) as temporary:
