@@ -16,7 +16,8 @@ import typer
 import typer.core
 
 from acoustic_kit import __version__
-from acoustic_kit.cli.console import say
+from acoustic_kit.cli.console import say, written_out
+from acoustic_kit.cli.streams import flush_stdout, prepare_streams
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Globals:
 
 
 # typer exports no common class of its own signals; every mistake on the command line is a sub-class of this base
-_SIGNALS: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, typer.BadParameter.__bases__[0], BrokenPipeError)
+_MISUSE: type[BaseException] = typer.BadParameter.__bases__[0]
+_SIGNALS: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, _MISUSE, BrokenPipeError)
 
 
 _IN_ORDER = (
@@ -57,14 +59,16 @@ class _Group(typer.core.TyperGroup):
             return super().make_context(*arguments, **options)
         except KeyboardInterrupt:
             raise _stopped() from None
+        except _MISUSE as error:
+            raise _harmless(error) from None
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise _stopped() from None
-        except _SIGNALS:
-            raise
+        except _SIGNALS as error:
+            raise _harmless(error) from None
         except (AkitError, OSError) as error:
             _print_error(ctx, f"Error: {error}{_way_out(error)}")
             raise typer.Exit(error.exit_code if isinstance(error, AkitError) else 1) from None
@@ -86,8 +90,15 @@ class _Group(typer.core.TyperGroup):
             raise typer.Exit(1) from None
 
 
+def _harmless(error: BaseException) -> BaseException:
+    """A mistake on the command line, whose message may quote a file's name, without codes that steer the terminal."""
+    if isinstance(message := getattr(error, "message", None), str):
+        error.message = written_out(message)  # type: ignore[attr-defined]
+    return error
+
+
 def _stopped() -> typer.Exit:
-    typer.echo(_STOPPED, err=True)
+    say(_STOPPED)
     return typer.Exit(130)
 
 
@@ -184,13 +195,23 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "NO_COLOR" in os.environ:
         os.environ.setdefault("TERM", "dumb")
+    prepare_streams()
     _end_soon_after_ctrl_c()
+    code = 0
     try:
-        sys.exit(app())
+        app()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except KeyboardInterrupt:  # before the command began
-        sys.exit(_stopped().exit_code)
+        code = _stopped().exit_code
+    except OSError as error:  # of --help, which is printed before the command begins
+        say(f"Error: {error}")
+        code = 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to stop
+    if (unwritten := flush_stdout()) and not code:
+        say(f"Error: stdout cannot be written: {unwritten.strerror}.")
+    sys.exit(1 if unwritten and not code else code)
 
 
 def _end_soon_after_ctrl_c() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.console import MAX_SEED, Json, listed, print_json, print_table, progress, say, shown
+from acoustic_kit.cli.console import MAX_SEED, Json, listed, print_json, print_line, print_table, progress, say, shown
 
 if TYPE_CHECKING:
     from acoustic_kit.ensemble import BlendResult
@@ -224,9 +224,9 @@ def check(
         print_json(document)
     else:
         for problem in problems:
-            typer.echo(f"{file}: {problem}")
+            print_line(f"{file}: {problem}")
         if not problems:
-            typer.echo(f"{file} is acceptable.")
+            print_line(f"{file} is acceptable.")
     if problems:
         raise typer.Exit(1)
 
@@ -242,7 +242,7 @@ def submit(
     """Check a submission and hand it to the `kaggle` command."""
     from acoustic_kit.competition import submit as hand_in
 
-    typer.echo(hand_in(workspace_of(ctx), file, message, competition))
+    print_line(hand_in(workspace_of(ctx), file, message, competition))
     say(f"Submitted {shown(file)}. Keep its score: akit submission note {file.stem} --public …")
 
 

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
 import typer
 
+from acoustic_kit.cli.tables import print_fitting
 from acoustic_kit.errors import UsageError
 
 Row = Sequence[object]
@@ -30,34 +31,37 @@ class OnProgress(Protocol):
 
 # File names and labels may hold anything: written out, they neither break a table nor steer the terminal.
 _WRITTEN_OUT = {code: ascii(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000))}
 _BUT_LINES = {code: text for code, text in _WRITTEN_OUT.items() if code != ord("\n")}
+
+
+def written_out(text: str) -> str:
+    """Text of several lines in which control codes are spelled out."""
+    return text.translate(_BUT_LINES)
 
 
 def say(text: str) -> None:
     """A message for the person, on stderr: stdout is for results."""
-    typer.echo(text.translate(_BUT_LINES), err=True)
+    print(written_out(text), file=sys.stderr, flush=True)
+
+
+def print_line(text: str = "") -> None:
+    """A line of a result, or several, on stdout."""
+    print(written_out(text), flush=True)
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    """One JSON document on stdout: in ASCII where that is all that stdout takes, and without control codes."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(document, indent=2, ensure_ascii=not utf8)
+    print(text.translate(_IN_JSON), flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Row], right: Sequence[str] = ()) -> None:
     """A table on stdout; the columns named in `right` are set flush right."""
     cells = [["" if cell is None else str(cell).translate(_WRITTEN_OUT) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for number, column in enumerate(columns):  # what comes first is a name to copy
-            justify: Literal["right", "left"] = "right" if column in right else "left"
-            table.add_column(column, justify=justify, overflow="fold", no_wrap=number < 2)
-        for row in cells:
-            table.add_row(*(Text(cell) for cell in row))
-        Console().print(table)
+        print_fitting(columns, cells, right)
         return
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
     for row in [list(columns), *cells]:
@@ -65,7 +69,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Row], right: Sequence[str
             cell.rjust(width) if column in right else cell.ljust(width)
             for cell, width, column in zip(row, widths, columns, strict=True)
         )
-        typer.echo("  ".join(padded).rstrip())
+        print("  ".join(padded).rstrip(), flush=True)
 
 
 def inline_picture(png: bytes) -> bool:
@@ -94,20 +98,21 @@ def progress() -> Iterator[OnProgress]:
 
     bars: dict[str, TaskID] = {}
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[remark]}"),
+        TextColumn("{task.fields[remark]}", markup=False),
     )
     bar = Progress(*columns, console=Console(stderr=True))
 
     def update(what: str, done: int, total: int, remark: str = "") -> None:
         if not bars:
             bar.start()  # not before: a bar of nothing is an empty line
+        remark = remark.translate(_WRITTEN_OUT)
         if what not in bars:
-            bars[what] = bar.add_task(what, total=total, rate="", remark="")
+            bars[what] = bar.add_task(what.translate(_WRITTEN_OUT), total=total, rate="", remark="")
         task = bar.tasks[bar.task_ids.index(bars[what])]
         speed = task.finished_speed or task.speed
         bar.update(bars[what], completed=done, total=total, rate=_rate(speed), remark=remark)

@@ -86,8 +86,10 @@ def predict(
         path = out or Path(folder) / "predictions.csv"
         write_predictions(path, found, predictor, form)
         if out is None:
-            with path.open(encoding="utf-8", newline="") as file:
-                shutil.copyfileobj(file, sys.stdout)
+            sys.stdout.flush()
+            with path.open("rb") as file:  # the same bytes in every locale
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
     clips_said = "1 clip" if len(found.ids) == 1 else f"{len(found.ids)} clips"
     models = "" if predictor.n_models == 1 else f", {predictor.n_models} models"
     say(f"Predicted {clips_said} with {predictor.name}{models}." + (f" Wrote {shown(out)}." if out else ""))

@@ -15,7 +15,18 @@ import typer
 
 from acoustic_kit.cli.app import folder_of, warn_of_leaks, workspace_of
 from acoustic_kit.cli.compute import Device, Devices, Precision, compute_of, one_voice
-from acoustic_kit.cli.console import MAX_SEED, Json, duration, listed, print_json, print_table, progress, say, shown
+from acoustic_kit.cli.console import (
+    MAX_SEED,
+    Json,
+    duration,
+    listed,
+    print_json,
+    print_line,
+    print_table,
+    progress,
+    say,
+    shown,
+)
 from acoustic_kit.cli.features import OnCluster, cluster_at, say_failures, worker_count
 
 if TYPE_CHECKING:
@@ -122,7 +133,7 @@ def show(
     if as_json:
         print_json(_as_json(recipe) | {"write_up": [_compared_as_json(setting) for setting in settings]})
         return
-    typer.echo(f"{recipe.name} ({shown(recipe.path)})\n\n{_wrapped(recipe.doc)}\n")
+    print_line(f"{recipe.name} ({shown(recipe.path)})\n\n{_wrapped(recipe.doc)}\n")
     _print_settings(recipe, settings)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.console import shown, size
+from acoustic_kit.cli.console import print_line, shown, size
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +40,6 @@ def report(
     workspace = workspace_of(ctx, with_runs=True)
     warn_of_leaks(workspace)
     path = write_report(workspace, names or (), out)
-    typer.echo(f"Wrote {shown(path)} ({size(path.stat().st_size)}).")
+    print_line(f"Wrote {shown(path)} ({size(path.stat().st_size)}).")
     if open_:
         webbrowser.open(path.resolve().as_uri())
