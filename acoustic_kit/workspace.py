@@ -260,7 +260,7 @@ def init_workspace(
         on_progress=on_progress,
     )
     config = Config(
-        data=_stored_path(data, root),
+        data=_stored_path(dataset.root, root),
         layout=dataset.layout,
         task=dataset.task,
         metric=metric,

@@ -42,16 +42,42 @@ def init(
     label_column: Annotated[str | None, typer.Option(help="csv: the column of labels.")] = None,
     audio_column: Annotated[str | None, typer.Option(help="csv: the column of file names.")] = None,
     group_column: Annotated[str | None, typer.Option(help="csv: clips that share a value are never divided.")] = None,
-    label_separator: Annotated[str | None, typer.Option(help="csv: between several labels of one clip.")] = None,
+    group_pattern: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="The group of a clip, found in its path: '/(.+?)_nohash'.")
+    ] = None,
+    label_separator: Annotated[
+        str | None, typer.Option(help="csv: between several labels of one clip; '' if each cell is one label.")
+    ] = None,
+    train_csv: Annotated[str | None, typer.Option(metavar="FILE", help="csv: the table of training clips.")] = None,
+    test_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="csv, folder: the folder of test clips, in the data set's.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Read only labeled clips that have this value.")
+    ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out clips that a table names and that are not on disk.")
+    ] = False,
 ) -> None:
     """Make a workspace of a data set.
 
-    Detects the layout, looks at every clip, and writes akit.toml and the manifest.
+    Detects the layout, looks at every clip, and writes akit.toml and the manifest. What was guessed is printed.
     """
     from acoustic_kit.datasets import CsvOptions
     from acoustic_kit.workspace import init_workspace
 
-    options = CsvOptions(id_column, label_column, audio_column, group_column, label_separator)
+    options = CsvOptions(
+        id_column=id_column,
+        label_column=label_column,
+        audio_column=audio_column,
+        group_column=group_column,
+        label_separator=label_separator,
+        train_csv=train_csv,
+        test_dir=test_dir,
+        group_pattern=group_pattern,
+        where=tuple(where or ()),
+        skip_missing=skip_missing,
+    )
     with progress() as bar:
         workspace = init_workspace(
             folder,

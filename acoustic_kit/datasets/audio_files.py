@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -28,7 +27,13 @@ _NOT_CLIPS = frozenset((
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".rst", ".html", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log",
     ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".zip", ".gz", ".tar", ".7z",
     ".npy", ".npz", ".pkl", ".parquet", ".h5", ".mat", ".py", ".ipynb", ".sh", ".m", ".lab", ".textgrid", ".jams",
-    ".mid", ".midi", ".md5", ".sha1", ".sha256",
+    ".mid", ".midi", ".md5", ".sha1", ".sha256", ".db", ".lnk", ".url", ".cue", ".m3u", ".m3u8", ".bmp", ".webp",
+    ".tif", ".tiff", ".bib", ".rtf", ".asd", ".sfk", ".pkf", ".reapeaks", ".rar", ".tgz", ".bz2", ".xz", ".torrent",
+))
+# Folders of file systems, network drives, archives and Python.
+_JUNK = frozenset((
+    "__macosx", "lost+found", "system volume information", "$recycle.bin", "recycler", "found.000", "@eadir",
+    "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "__pycache__",
 ))
 # fmt: on
 _SPLIT_WORD = re.compile(r"(?<![a-z])(train|test)")
@@ -37,11 +42,16 @@ _SPLIT_WORD = re.compile(r"(?<![a-z])(train|test)")
 def audio_files(folder: Path) -> list[str]:
     """The clips below `folder`, at any depth: paths relative to it with /, in order of name.
 
-    Hidden files, files without an extension and files that are surely no clips (text, tables, pictures, …) are passed
-    over. A link is followed where it leads (the user's own doing); a circle of links is walked once.
-    Raises AkitError for a file name that is no UTF-8.
+    Hidden files, folders of the system (`lost+found`), files without an extension and files that are surely no clips
+    (text, tables, pictures, …) are passed over. A link is followed where it leads (the user's own doing); a circle of
+    links is walked once. Raises AkitError for a file name that is no UTF-8.
     """
-    return [path for path in _walk(folder, "", frozenset()) if _may_be_clip(path)]
+    return list(filter(may_be_clip, walk_files(folder)))
+
+
+def is_junk(name: str) -> bool:
+    """Return whether a file or folder is hidden (as `._clip.wav`, `.git`), or one that systems leave behind."""
+    return name.startswith(".") or name.casefold() in _JUNK
 
 
 def is_audio(path: str) -> bool:
@@ -101,78 +111,35 @@ def _object(url: str) -> tuple[Files, str]:
     return open_files(folder), name
 
 
-def require_files(table: Path, there: dict[str, bool], hint: str = "") -> None:
-    """Raise AkitError, with the count and the first three, where `there` is not true of all that `table` names."""
-    missing = [name for name, is_there in there.items() if not is_there]
-    if missing:
-        files = "a file that is" if len(missing) == 1 else f"{len(missing)} files that are"
-        raise AkitError(f"{table} names {files} missing: {_first_three(missing)}.{hint}")
+def walk_files(folder: Path) -> Iterator[str]:
+    """Yield every file below `folder` that is not hidden, as its path relative to it; broken links too."""
+    above = [folder.resolve()]  # the folders that are being walked, for circles of links
+    levels = [_entries(folder, "")]
+    while levels:
+        if (entry := next(levels[-1], None)) is None:
+            levels.pop()
+            above.pop()
+        elif not entry[0].is_dir():
+            if entry[0].is_file() or not entry[0].exists():
+                yield entry[1]
+        elif (real := entry[0].resolve()) not in above:
+            above.append(real)
+            levels.append(_entries(entry[0], f"{entry[1]}/"))
 
 
-def left_out_note(table: Path, there: dict[str, bool]) -> str:
-    """The note about clips that a table names but that are not on disk, where that is normal."""
-    missing = [name for name, is_there in there.items() if not is_there]
-    return f"{table.name}: {len(missing)} of {len(there)} clips are not on disk and left out ({_first_three(missing)})"
-
-
-class AudioIndex:
-    """The clips of a folder, to be found by what a table calls them."""
-
-    def __init__(self, root: Path) -> None:
-        self._by_name: dict[str, list[str]] = defaultdict(list)
-        self.paths = audio_files(root)
-        for path in self.paths:
-            name = path.rpartition("/")[2]
-            for key in {name, PurePosixPath(name).stem}:
-                self._by_name[key].append(path)
-
-    def find(self, name: str, split: str) -> list[str]:
-        """The clips that `name` may mean: a file name or the end of a path, with or without its extension.
-
-        A clip in a folder named for the other split (`audio_test/` for training clips) is none of them, and one in a
-        folder named for this split goes before others.
-        """
-        paths = [path for path in self._by_name.get(name.rpartition("/")[2], []) if _ends_with(path, name)]
-        if len(paths) > 1:
-            paths = [path for path in paths if is_audio(path)] or paths
-        other = {"train": "test", "test": "train"}[split]
-        paths = [path for path in paths if _split_words(path) != {other}]
-        return [path for path in paths if split in _split_words(path)] or paths
-
-    def find_all(self, table: Path, names: list[str], split: str, hint: str = "") -> list[str]:
-        """The clip of each name, else AkitError that names `table`: a clip that is missing, or a name for two clips."""
-        found = {name: self.find(name, split) for name in names}
-        require_files(table, {name: bool(paths) for name, paths in found.items()}, hint)
-        for name, paths in found.items():
-            if len(paths) > 1:
-                raise AkitError(f"{table}: {name!r} may be {paths[0]} or {paths[1]}; keep one of them.{hint}")
-        return [found[name][0] for name in names]
-
-
-def _first_three(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _walk(folder: Path, prefix: str, above: frozenset[Path]) -> Iterator[str]:
-    """Every file below `folder` that is not hidden, as `prefix` and its path; broken links too."""
-    real = folder.resolve()
-    if real in above:
-        return
+def _entries(folder: Path, prefix: str) -> Iterator[tuple[Path, str]]:
+    """Yield what lies in a folder, in order of name: the path, and the path as `prefix` and the name."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            names = sorted(entry.name for entry in found)
     except OSError as error:
         raise AkitError(f"{folder} cannot be listed: {error.strerror}.") from error
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
+    for name in names:
+        if is_junk(name):
             continue
-        if not _is_utf8(entry.name):
-            raise AkitError(f"{folder} holds a file whose name is no UTF-8: {entry.name!r}. Rename it.")
-        path = Path(entry.path)  # not the entry: that raises for a link that leads to itself
-        if path.is_dir():
-            yield from _walk(path, f"{prefix}{entry.name}/", above | {real})
-        elif path.is_file() or not path.exists():
-            yield prefix + entry.name
+        if not _is_utf8(name):
+            raise AkitError(f"{folder} holds a file whose name is no UTF-8: {name!r}. Rename it.")
+        yield folder / name, prefix + name
 
 
 def _is_utf8(name: str) -> bool:
@@ -183,15 +150,12 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _may_be_clip(path: str) -> bool:
+def may_be_clip(path: str) -> bool:
+    """Return whether a file between clips may be one: audio, or nothing that is surely something else."""
     suffix = PurePosixPath(path).suffix.lower()
     return suffix != "" and suffix not in _NOT_CLIPS
 
 
-def _ends_with(path: str, name: str) -> bool:
-    stem = path[: -len(PurePosixPath(path).suffix)]
-    return any(whole == name or whole.endswith(f"/{name}") for whole in (path, stem))
-
-
-def _split_words(path: str) -> set[str]:
+def split_words(path: str) -> set[str]:
+    """Return which of the words train and test the folders of a path are called by."""
     return set(_SPLIT_WORD.findall(path.rpartition("/")[0].lower()))

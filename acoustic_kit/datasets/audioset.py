@@ -20,7 +20,8 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from acoustic_kit.datasets.audio_files import audio_files, is_audio, left_out_note
+from acoustic_kit.datasets.audio_files import audio_files, is_audio
+from acoustic_kit.datasets.audio_index import left_out_note
 from acoustic_kit.datasets.dataset import CsvOptions, Dataset, make_clips
 from acoustic_kit.datasets.tables import Table, read_table
 from acoustic_kit.errors import AkitError

@@ -1,24 +1,41 @@
 """What Kaggle hands out: `train.csv` (or `.tsv`), `sample_submission.csv` and/or `test.csv`, folders of audio.
 
-The columns are told by the field's usual names and by the sample submission, or given as options. A clip's file is
-found by its id, or by the cell of an audio column, with or without extension, in any folder below the root.
+The columns are told by the field's usual names and by the sample submission, or given as options; so are another
+training table (`--train-csv`) and the folder of test clips (`--test-dir`). A clip's file is found by its id, or by the
+cell of an audio column, with or without extension, in any folder below the root.
 
-`eval.csv` (or `.tsv`) in place of `test.csv` may hold labels: they become the truth of its test clips. Clips whose id
-column is `YTID` were cut from YouTube, where some are gone by the time they are fetched: those that are not on disk
-are left out and counted in a note. In every other table a missing file is an error.
+A column `split`, `subset`, … of training, validation and test clips is the official split: fold 1 are the training,
+fold 2 the validation clips; the labels of test clips become the truth. `eval.csv` (or `.tsv`) in place of `test.csv`
+may hold labels: they become the truth, too. If no table lists test clips, those of a folder called test are.
+
+Clips whose id column is `YTID` were cut from YouTube, where some are gone by the time they are fetched: those that are
+not on disk are left out and counted in a note. In every other table a missing file is an error, unless `skip_missing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from acoustic_kit.datasets.audio_files import AudioIndex, left_out_note, safe_path
+from acoustic_kit.datasets.audio_files import is_audio, safe_path, split_words
+from acoustic_kit.datasets.audio_index import AudioIndex, first_three, locate
+from acoustic_kit.datasets.csv_columns import (
+    AUDIO_NAMES,
+    ID_NAMES,
+    Columns,
+    choose,
+    guess_columns,
+    guess_separator,
+    read_splits,
+    separator_note,
+    split_labels,
+    unknown_column,
+)
 from acoustic_kit.datasets.dataset import CsvOptions, Dataset, class_order, join_splits, make_clips
 from acoustic_kit.datasets.tables import Table, find_template, first_file, read_table
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import AkitError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,138 +45,202 @@ LOOKS_FOR = "train.csv or train.tsv"
 _TRAIN = ("train.csv", "train.tsv")
 _EVAL = ("eval.csv", "eval.tsv")
 _TEST = ("test.csv", "test.tsv", *_EVAL)
-# fmt: off
-_ID_NAMES = (
-    "id", "fname", "filename", "file_name", "slice_file_name", "file", "clip", "clip_id", "clip_name", "audio_id",
-    "recording_id", "ytid",
-)
-_AUDIO_NAMES = (
-    "filename", "file_name", "fname", "slice_file_name", "file", "filepath", "file_path", "path", "audio_path",
-    "audio_file", "audio", "wav",
-)
-_LABEL_NAMES = (
-    "label", "labels", "tag", "tags", "class", "classes", "class_name", "category", "categories", "target",
-    "primary_label", "class_id", "classid",
-)
-_GROUP_NAMES = ("group", "group_id", "speaker", "speaker_id", "src_file", "fsid", "session", "session_id")
-_FOLD_NAMES = ("fold", "folds", "kfold")
-# fmt: on
-_SEPARATORS = (",", ";", "|")
-_AUDIO_HINT = " If another column names the audio file, say --audio-column."
+_AUDIO_HINT = " If another column names the audio file, say --audio-column; to leave such rows out, --skip-missing."
 
 
 def found(root: Path) -> bool:
-    """Whether `root` has this layout."""
+    """Return whether `root` has this layout."""
     return first_file(root, _TRAIN) is not None
 
 
 def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the tables and find the files. Raises AkitError that names the file and line, or the option to give."""
-    train_path, test_path = first_file(root, _TRAIN), first_file(root, _TEST)
-    if train_path is None:
-        raise AkitError(f"{root} lacks {LOOKS_FOR}.")
-    train, test = read_table(train_path), read_table(test_path) if test_path else None
-    template = read_table(path) if (path := find_template(root)) else None
-    columns = _guess_columns(train, template, options)
-    files = AudioIndex(root)
-    if not files.paths:
-        raise AkitError(f"no audio file lies in {root} or below.")
+    table = read_table(_train_path(root, options)).where(options.wanted_values())
+    test_path, template_path = first_file(root, _TEST), find_template(root)
+    template = read_table(template_path) if template_path else None
+    columns = guess_columns(table, template, options)
+    listed = _test_table(read_table(test_path) if test_path else None, template, columns, options)
+    places = _Places.of(root, options)
 
-    cells = set(train.required(columns.label))
-    separator = options.label_separator or _guess_separator(cells)
-    classes = class_order(name for cell in cells for name in _split_labels(cell, separator))
-    train, note = _on_disk(train, columns, files, "train")
-    clips = _read_clips(train, columns, files, "train", _labels(train, columns.label, separator, classes))
-    notes = [note]
-    if listed := _test_table(test, template, columns, options):
+    kinds = read_splits(table, columns.split) if columns.split else ["train"] * len(table.lines)
+    train, own_test = (table.keep([(kind == "test") == is_test for kind in kinds]) for is_test in (False, True))
+    if not train.lines:
+        raise AkitError(f"{table.path}: the column {columns.split!r} calls every clip a test clip.")
+    cells = train.required(columns.label)
+    given = options.label_separator is not None
+    separator = options.label_separator if given else guess_separator(cells, template.columns[1:] if template else [])
+    classes = class_order(name for cell in set(cells) for name in split_labels(cell, separator))
+    reader = _Reader(places, options)
+    folds = _folds(train, columns, [kind for kind in kinds if kind != "test"])
+    clips = reader.read(train, columns, "train", _labels(train, columns.label, separator, classes), folds)
+    own_labels = _labels(own_test, columns.label, separator, classes, may_lack=True)
+    truth = dict(zip(own_test.ids(columns.id), own_labels, strict=True))
+    tests = []
+    if listed:
         test, test_columns = listed
-        test, note = _on_disk(test, test_columns, files, "test")
-        is_labelled = test_path is not None and test_path.name in _EVAL and columns.label in test.columns
-        labels = _labels(test, columns.label, separator, classes) if is_labelled else [[] for _ in test.lines]
-        clips = join_splits(clips, _read_clips(test, test_columns, files, "test", labels))
-        notes.append(note)
+        if test_path is not None and test_path.name in _EVAL and columns.label in test.columns:
+            labels = _labels(test, columns.label, separator, classes)
+        else:
+            labels = [truth.pop(id, []) for id in test.ids(test_columns.id)]
+        tests.append(reader.read(test, test_columns, "test", labels))
+    if truth:
+        own_test = own_test.keep([id in truth for id in own_test.ids(columns.id)])
+        tests.append(reader.read(own_test, columns, "test", list(truth.values())))
+    if not tests and (loose := places.test_clips(set(clips["path"]))):
+        tests.append(reader.loose_test_clips(loose, with_extension=all(map(is_audio, clips["id"]))))
+    for part in tests:
+        clips = join_splits(clips, part)
+    notes = (
+        f"{table.path.name}: {columns}",
+        separator_note(train, columns.label, separator, given=given),
+        _split_note(table, columns, kinds),
+        f"{template.path.name}: its test clips and the form of submissions" if template else "",
+        *reader.notes,
+        places.unused_note(set(clips["path"])),
+    )
     return Dataset(
         layout="csv",
         root=root,
         clips=clips,
         classes=classes,
         task="multi" if separator else "single",
-        official_folds=columns.fold is not None,
-        template=template.path if template else None,
-        label_separator=separator,
+        official_folds=folds is not None,
+        template=template.path if template and "test" in clips["split"] else None,
+        label_separator=separator or None,
         notes=tuple(filter(None, notes)),
     )
 
 
+def _train_path(root: Path, options: CsvOptions) -> Path:
+    if options.train_csv is None:
+        if (path := first_file(root, _TRAIN)) is None:
+            raise AkitError(f"{root} lacks {LOOKS_FOR}; name another table with --train-csv.")
+        return path
+    path = next((path for path in (root / options.train_csv, Path(options.train_csv)) if path.is_file()), None)
+    if path is None:
+        raise UsageError(
+            f"--train-csv {options.train_csv}: there is no such file in {root}, nor in the current folder."
+        )
+    return path
+
+
 @dataclass(frozen=True)
-class _Columns:
-    """Which column of a table holds what."""
+class _Places:
+    """Where the clips of each split are looked for."""
 
-    id: str
-    label: str
-    audio: str | None
-    group: str | None
-    fold: str | None
+    all: AudioIndex
+    train: AudioIndex
+    test: AudioIndex
+    test_dir: str | None  # relative to the root, with / at its end
 
-    def used(self) -> set[str]:
-        return {name for name in (self.id, self.label, self.audio, self.group, self.fold) if name}
+    @staticmethod
+    def of(root: Path, options: CsvOptions) -> _Places:
+        files = AudioIndex(root)
+        if not files.paths:
+            raise AkitError(f"no audio file lies in {root} or below.")
+        if options.test_dir is None:
+            return _Places(files, files, files, None)
+        folder = test_folder(root, options.test_dir)
+        test = [path for path in files.paths if path.startswith(folder)]
+        rest = [path for path in files.paths if not path.startswith(folder)]
+        return _Places(files, AudioIndex(root, rest), AudioIndex(root, test), folder)
 
+    def test_clips(self, used: Container[str]) -> list[str]:
+        """The clips of the test folder, or of folders called so, that no table names."""
+        if self.test_dir is not None:
+            return [path for path in self.test.paths if path not in used]
+        return [path for path in self.all.paths if path not in used and split_words(path) == {"test"}]
 
-def _guess_columns(train: Table, template: Table | None, options: CsvOptions) -> _Columns:
-    # The sample submission names the id and, where it holds labels, the label: `fname,label`.
-    id_hint = template.columns[:1] if template else []
-    label_hint = template.columns[1:] if template and len(template.columns) == 2 else []
-    id_name = _choose(train, options.id_column, [*id_hint, *_ID_NAMES])
-    if id_name is None:
-        raise AkitError(_unknown(train, "id", "--id-column"))
-    label = _choose(train, options.label_column, [*label_hint, *_LABEL_NAMES], but=(id_name,))
-    if label is None:
-        raise AkitError(_unknown(train, "label", "--label-column"))
-    return _Columns(
-        id=id_name,
-        label=label,
-        audio=_choose(train, options.audio_column, _AUDIO_NAMES, but=(id_name, label)),
-        group=_choose(train, options.group_column, _GROUP_NAMES, but=(id_name, label)),
-        fold=_choose(train, None, _FOLD_NAMES, but=(id_name, label)),
-    )
-
-
-def _choose(table: Table, given: str | None, names: Sequence[str], but: Sequence[str] = ()) -> str | None:
-    """The column that the user gave, else the first of the usual names that the table has, in any case of letters."""
-    if given is not None:
-        if given not in table.columns:
-            raise AkitError(f"{table.path} has no column {given!r}; it has {', '.join(table.columns)}.")
-        return given
-    by_lower = {name.lower(): name for name in reversed(table.columns) if name not in but}
-    return next((by_lower[name.lower()] for name in names if name.lower() in by_lower), None)
+    def unused_note(self, used: Container[str]) -> str:
+        unused = [path for path in self.all.paths if path not in used and is_audio(path)]
+        return f"{len(unused)} audio files are in no table and left out ({first_three(unused)})" if unused else ""
 
 
-def _unknown(table: Table, what: str, option: str) -> str:
-    return f"{table.path}: which column is the {what}? It has {', '.join(table.columns)}. Say {option} NAME."
+def test_folder(root: Path, name: str) -> str:
+    """Return the folder of `--test-dir` relative to the root, with / at its end. Raises UsageError if it is none."""
+    path = (root / name).resolve()
+    if not path.is_dir() or not path.is_relative_to(root.resolve()) or path == root.resolve():
+        raise UsageError(f"--test-dir {name}: there is no such folder in {root}.")
+    return f"{path.relative_to(root.resolve()).as_posix()}/"
 
 
-def _guess_separator(cells: set[str]) -> str | None:
-    """The separator that makes fewer names than there are different cells, and none that is empty.
+class _Reader:
+    """Reads tables into clips, and collects notes."""
 
-    Several labels recur in other combinations; a comma inside a name ("Bell, church") only makes more names.
-    """
-    for separator in _SEPARATORS:
-        parts = {part.strip() for cell in cells for part in cell.split(separator)}
-        if any(separator in cell for cell in cells) and "" not in parts and len(parts) < len(cells):
-            return separator
+    def __init__(self, places: _Places, options: CsvOptions) -> None:
+        self.places, self.options = places, options
+        self.notes: list[str] = []
+
+    def read(
+        self, table: Table, columns: Columns, split: str, labels: list[list[str]], folds: list[int] | None = None
+    ) -> pl.DataFrame:
+        """Return the clips of one table: those on disk, if some may be missing, else all or AkitError.
+
+        A test clip that is missing stays, as one that cannot be read, so that the submission is whole.
+        """
+        import polars as pl
+
+        files = self.places.train if split == "train" else self.places.test
+        names = _file_names(table, columns, files, split)
+        may_lack, kept = self.options.skip_missing, split == "test"
+        if columns.id.lower() == "ytid":
+            may_lack, kept = True, False
+        paths, notes = locate(table, names, files, split, may_lack=may_lack, kept=kept, hint=_AUDIO_HINT)
+        self.notes += notes
+        if kept and any(paths):
+            paths = [path or name for path, name in zip(paths, names, strict=True)]
+        clips = make_clips(
+            {
+                "id": table.ids(columns.id),
+                "path": paths,
+                "label": labels,
+                "fold": folds,
+                "group": table.cells[columns.group] if columns.group else None,
+                "split": [split] * len(labels),
+            },
+            table.own(without=columns.used()),
+        )
+        return clips.filter(pl.col("path").is_not_null())
+
+    def loose_test_clips(self, paths: list[str], *, with_extension: bool) -> pl.DataFrame:
+        """Return test clips that no table lists: the id is the file's name, with its extension as training ids."""
+        names = [PurePosixPath(path).name if with_extension else PurePosixPath(path).stem for path in paths]
+        if len(set(names)) < len(names):
+            names = paths
+        self.notes.append(
+            f"no table lists test clips: those in {PurePosixPath(paths[0]).parent}/ are taken ({len(paths)} clips)"
+        )
+        columns = {"id": names, "path": paths, "label": [[] for _ in paths], "split": ["test"] * len(paths)}
+        return make_clips(columns)
+
+
+def _folds(table: Table, columns: Columns, kinds: list[str]) -> list[int] | None:
+    """Return each row's official fold: of the column of folds, else 1 and 2 for training and validation clips."""
+    if columns.fold:
+        return table.whole_numbers(columns.fold)
+    if len(set(kinds)) == 2:
+        return [1 if kind == "train" else 2 for kind in kinds]
     return None
 
 
-def _split_labels(cell: str, separator: str | None) -> list[str]:
-    parts = cell.split(separator) if separator else [cell]
-    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+def _split_note(table: Table, columns: Columns, kinds: list[str]) -> str:
+    if not columns.split:
+        return ""
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("train", "valid", "test") if kind in kinds)
+    folds = "; fold 1 is train, fold 2 valid, so --folds 2 is the official protocol; --unofficial draws folds over both"
+    return f"{table.path.name}: {columns.split!r} is the official split ({counts})" + (
+        folds if {"train", "valid"} <= set(kinds) and not columns.fold else ""
+    )
 
 
-def _labels(table: Table, column: str, separator: str | None, classes: Container[str]) -> list[list[str]]:
-    """Each row's labels; AkitError for a row that has none, or one that no training clip has."""
-    labels = [_split_labels(cell, separator) for cell in table.required(column)]
+def _labels(
+    table: Table, column: str, separator: str | None, classes: Container[str], *, may_lack: bool = False
+) -> list[list[str]]:
+    """Return each row's labels; AkitError for a row that has none, or one that no training clip has."""
+    cells = table.required_column(column) if may_lack else table.required(column)
+    labels = [split_labels(cell or "", separator) for cell in cells]
     for row, names in enumerate(labels):
-        if not names:
+        if not names and not may_lack:
             table.fail(row, f"the column {column!r} holds no label.")
         if unknown := [name for name in names if name not in classes]:
             table.fail(row, f"no training clip has the label {unknown[0]!r}.")
@@ -167,28 +248,26 @@ def _labels(table: Table, column: str, separator: str | None, classes: Container
 
 
 def _test_table(
-    test: Table | None, template: Table | None, columns: _Columns, options: CsvOptions
-) -> tuple[Table, _Columns] | None:
-    """The test clips' table and its columns. The template's ids and their order win; `test.csv` adds what it has."""
+    test: Table | None, template: Table | None, columns: Columns, options: CsvOptions
+) -> tuple[Table, Columns] | None:
+    """Return the test clips' table and its columns. The template's ids and order win; `test.csv` adds what it has."""
     if test is None and template is None:
         return None
     if test is None:
         assert template is not None
         name = template.columns[0]
         # Its other columns hold placeholders, no labels.
-        bare = replace(template, cells=template.cells.select(name))
-        return bare, _Columns(name, columns.label, None, None, None)
+        return replace(template, cells=template.cells.select(name)), Columns(name, columns.label)
     hints = [*([options.id_column] if options.id_column else []), *(template.columns[:1] if template else [])]
-    name_or_none = _choose(test, None, [*hints, columns.id, *_ID_NAMES])
+    name_or_none = choose(test, None, [*hints, columns.id, *ID_NAMES])
     if name_or_none is None:
-        raise AkitError(_unknown(test, "id", "--id-column"))
+        raise AkitError(unknown_column(test, "id", "--id-column"))
     name = name_or_none
-    own = _Columns(
+    own = Columns(
         id=name,
         label=columns.label,
-        audio=_choose(test, None, [*([columns.audio] if columns.audio else []), *_AUDIO_NAMES], but=(name,)),
+        audio=choose(test, None, [*([columns.audio] if columns.audio else []), *AUDIO_NAMES], but=(name,)),
         group=columns.group if columns.group in test.columns else None,
-        fold=None,
     )
     if template is None:
         return test, own
@@ -199,34 +278,12 @@ def _test_table(
     ), own
 
 
-def _on_disk(table: Table, columns: _Columns, files: AudioIndex, split: str) -> tuple[Table, str]:
-    """The rows whose clip may be read, and a note about those left out. Only YouTube's clips may be missing."""
-    if columns.id.lower() != "ytid":
-        return table, ""
-    there = {name: bool(files.find(name, split)) for name in _file_names(table, columns)}
-    if all(there.values()) or not any(there.values()):
-        return table, ""
-    return table.keep(list(there.values())), left_out_note(table.path, there)
-
-
-def _file_names(table: Table, columns: _Columns) -> list[str]:
+def _file_names(table: Table, columns: Columns, files: AudioIndex, split: str) -> list[str]:
+    """Return what each row calls its file: the cell of the audio column, or the id if that column names no file."""
     ids = table.ids(columns.id)
-    names = table.cells[columns.audio].fill_null(table.cells[columns.id]).to_list() if columns.audio else ids
-    return [safe_path(name, table.at(row)) for row, name in enumerate(names)]
-
-
-def _read_clips(
-    table: Table, columns: _Columns, files: AudioIndex, split: str, labels: list[list[str]]
-) -> pl.DataFrame:
-    """The clips of one table."""
-    return make_clips(
-        {
-            "id": table.ids(columns.id),
-            "path": files.find_all(table.path, _file_names(table, columns), split, _AUDIO_HINT),
-            "label": labels,
-            "fold": table.whole_numbers(columns.fold) if columns.fold else None,
-            "group": table.cells[columns.group] if columns.group else None,
-            "split": [split] * len(labels),
-        },
-        table.own(without=columns.used()),
-    )
+    if columns.audio:
+        cells = table.cells[columns.audio].fill_null(table.cells[columns.id]).to_list()
+        names = [safe_path(cell, table.at(row)) for row, cell in enumerate(cells)]
+        if any(files.find(name, split) for name in names) or not any(files.find(id, split) for id in ids):
+            return names
+    return [safe_path(id, table.at(row)) for row, id in enumerate(ids)]

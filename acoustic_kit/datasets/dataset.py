@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import AkitError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,13 +17,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CsvOptions:
-    """Which columns of a Kaggle CSV hold what; None is guessed from the usual names. Fields are the CLI's options."""
+    """How a data set is read if guesses are not enough; None is guessed. Fields are the options of `akit init`."""
 
     id_column: str | None = None
     label_column: str | None = None
     audio_column: str | None = None
     group_column: str | None = None
-    label_separator: str | None = None  # between several labels in one cell
+    label_separator: str | None = None  # between several labels in one cell; empty: one label a cell
+    train_csv: str | None = None  # the training table, in the data set's folder or anywhere
+    test_dir: str | None = None  # the folder of test clips, below the data set's
+    group_pattern: str | None = None  # regular expression on paths: its first group, else all that it matches
+    where: tuple[str, ...] = ()  # "column=value": of labelled clips only those with one of a column's values
+    skip_missing: bool = False  # leave out clips that are not on disk
+
+    def given(self) -> set[str]:
+        """Return the names of the fields that are not as by default."""
+        return {field.name for field in fields(self) if getattr(self, field.name) != field.default}
+
+    def wanted_values(self) -> dict[str, set[str]]:
+        """Return column → the values of `where`, in lower case. Raises UsageError for one without `=`."""
+        wanted: dict[str, set[str]] = {}
+        for condition in self.where:
+            column, equals, value = condition.partition("=")
+            if not equals or not column.strip():
+                raise UsageError(f"--where {condition!r}: write COLUMN=VALUE.")
+            wanted.setdefault(column.strip(), set()).add(value.strip().lower())
+        return wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +91,13 @@ def make_clips(columns: dict[str, Any], own: pl.DataFrame | None = None) -> pl.D
     clips = pl.DataFrame({name: columns.get(name) for name in clip_schema()}, schema=clip_schema())
     if own is None:
         return clips
-    taken = manifest_schema()
-    return pl.concat([clips, own.rename(lambda name: f"own_{name}" if name in taken else name)], how="horizontal")
+    taken, names = set(manifest_schema()), list[str]()
+    for name in own.columns:
+        while name in taken:
+            name = f"own_{name}"  # noqa: PLW2901
+        taken.add(name)
+        names.append(name)
+    return pl.concat([clips, own.rename(dict(zip(own.columns, names, strict=True)))], how="horizontal")
 
 
 def join_splits(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
@@ -90,8 +115,11 @@ def join_splits(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
 
 
 def class_order(labels: Iterable[str]) -> dict[str, int]:
-    """Class name → own index: the number itself where every name is a whole number, else the alphabetical position."""
+    """Class name → own index: the number itself if every name is a whole number, else the alphabetical position.
+
+    Numbers of more than 15 digits are names.
+    """
     names = sorted(set(labels))
-    if all(name.removeprefix("-").isdecimal() and str(int(name)) == name for name in names):
+    if all(re.fullmatch(r"0|-?[1-9][0-9]{0,14}", name) for name in names):
         return {str(number): number for number in sorted(map(int, names))}
     return {name: index for index, name in enumerate(names)}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from acoustic_kit.datasets.audio_files import require_files, safe_path
+from acoustic_kit.datasets.audio_files import safe_path
+from acoustic_kit.datasets.audio_index import AudioIndex, locate
 from acoustic_kit.datasets.dataset import CsvOptions, Dataset, make_clips
 from acoustic_kit.datasets.tables import read_table
 from acoustic_kit.errors import AkitError
@@ -21,17 +22,18 @@ def found(root: Path) -> bool:
     return (root / "meta" / "esc50.csv").is_file() and (root / "audio").is_dir()
 
 
-def read(root: Path, _options: CsvOptions) -> Dataset:
+def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the metadata. The id is the file name; classes are in the order of `target`. Raises AkitError."""
     if not found(root):
         raise AkitError(f"{root} is no ESC-50: it lacks {LOOKS_FOR}.")
     table = read_table(root / "meta" / "esc50.csv")
+    names = [f"audio/{safe_path(name, table.at(row))}" for row, name in enumerate(table.ids("filename"))]
+    paths, notes = locate(table, names, AudioIndex(root), "train", may_lack=options.skip_missing)
+    table = table.keep([path is not None for path in paths])
     ids = table.ids("filename")
-    paths = [f"audio/{safe_path(name, table.at(row))}" for row, name in enumerate(ids)]
-    require_files(table.path, {path: (root / path).is_file() for path in paths})
     columns = {
         "id": ids,
-        "path": paths,
+        "path": [path for path in paths if path],
         "label": [[name] for name in table.required("category")],
         "fold": table.whole_numbers("fold"),
         "group": table.required("src_file"),
@@ -45,4 +47,5 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
         classes=table.class_indices("category", "target"),
         task="single",
         official_folds=True,
+        notes=notes,
     )

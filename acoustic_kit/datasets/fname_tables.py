@@ -9,7 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acoustic_kit.datasets.audio_files import require_files, safe_path
+from acoustic_kit.datasets.audio_files import safe_path
+from acoustic_kit.datasets.audio_index import AudioIndex, locate
 from acoustic_kit.datasets.dataset import join_splits, make_clips
 from acoustic_kit.datasets.tables import Table, find_template, read_table
 from acoustic_kit.errors import AkitError
@@ -22,20 +23,24 @@ _HINT = " If the clips lie in another folder, say --layout csv."
 
 def read_fname_tables(
     root: Path, train_folder: str, test_folder: str, may_lack: Collection[str] = ()
-) -> tuple[pl.DataFrame, Path]:
-    """The clips, as `Dataset.clips` but without folds, and the template. The id is `fname`; rows keep their order.
+) -> tuple[pl.DataFrame, Path, tuple[str, ...]]:
+    """Return the clips, as `Dataset.clips` but without folds, the template, and notes.
 
-    Raises AkitError where a table or a clip is missing, but for the test clips that `may_lack` names.
+    The id is `fname`; rows keep their order. Raises AkitError where a table or a clip is missing, but for the test
+    clips that `may_lack` names.
     """
     template = find_template(root)
     if not (root / "train.csv").is_file() or template is None:
         raise AkitError(f"{root} lacks train.csv or sample_submission.csv.")
     train, test = read_table(root / "train.csv"), read_table(template)
     train_ids, test_ids = train.ids("fname"), test.ids("fname")
+    files = AudioIndex(root)
+    train_paths, train_notes = _paths(files, train, train_ids, train_folder, ())
+    test_paths, test_notes = _paths(files, test, test_ids, test_folder, may_lack)
     train_clips = make_clips(
         {
             "id": train_ids,
-            "path": _paths(root, train, train_ids, train_folder, ()),
+            "path": train_paths,
             "label": [[label] for label in train.required("label")],
             "split": ["train"] * len(train_ids),
         },
@@ -44,16 +49,21 @@ def read_fname_tables(
     test_clips = make_clips(
         {
             "id": test_ids,
-            "path": _paths(root, test, test_ids, test_folder, may_lack),
+            "path": test_paths,
             "label": [[] for _ in test_ids],
             "split": ["test"] * len(test_ids),
         }
     )
-    return join_splits(train_clips, test_clips), template
+    return join_splits(train_clips, test_clips), template, train_notes + test_notes
 
 
-def _paths(root: Path, table: Table, ids: list[str], folder: str, may_lack: Collection[str]) -> list[str]:
-    paths = [f"{folder}/{safe_path(name, table.at(row))}" for row, name in enumerate(ids)]
-    there = {path: (root / path).is_file() for name, path in zip(ids, paths, strict=True) if name not in may_lack}
-    require_files(table.path, there, _HINT)
-    return paths
+def _paths(
+    files: AudioIndex, table: Table, ids: list[str], folder: str, may_lack: Collection[str]
+) -> tuple[list[str], tuple[str, ...]]:
+    """Return the path of each row's clip, and notes."""
+    names = [f"{folder}/{safe_path(name, table.at(row))}" for row, name in enumerate(ids)]
+    certain = [name for id, name in zip(ids, names, strict=True) if id not in may_lack]
+    split = "test" if "test" in folder else "train"
+    paths, notes = locate(table, certain, files, split, may_lack=False, hint=_HINT)
+    path_of = dict(zip(certain, paths, strict=True))
+    return [path_of.get(name) or name for name in names], notes

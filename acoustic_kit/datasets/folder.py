@@ -1,69 +1,113 @@
-"""One sub-folder a class; or `train/<class>/…` beside `test/…`, whose clips are the unlabelled test set."""
+"""One sub-folder a class; or `train/<class>/…` beside `test/…`, whose clips are the test set.
+
+`valid/<class>/…` beside them is the official validation set: fold 1 is `train/`, fold 2 `valid/`. Test clips in
+folders of classes have their labels as truth. `akit init` reads a data set so only if nothing contradicts it:
+`contradictions.py`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from acoustic_kit.datasets.audio_files import AudioIndex, audio_files, is_audio
+from acoustic_kit.datasets.audio_files import audio_files, is_audio, is_junk
+from acoustic_kit.datasets.audio_index import AudioIndex, first_three, locate
+from acoustic_kit.datasets.csv_layout import test_folder
 from acoustic_kit.datasets.dataset import CsvOptions, Dataset, class_order, make_clips
 from acoustic_kit.datasets.tables import find_template, read_table
 from acoustic_kit.errors import AkitError
 
 LOOKS_FOR = "sub-folders with audio files in them, one a class (or train/<class>/ and test/)"
-_SPLITS = frozenset({"train", "test", "valid", "validation", "val", "dev", "eval"})
+BACKGROUND = "_background_noise_"  # Speech Commands': recordings to mix in
+_VALID = ("valid", "validation", "val")
+_TEST = ("test", "testing")
 
 
 def found(root: Path) -> bool:
-    """Whether `root` has this layout."""
+    """Return whether `root` has this layout."""
     return any("/" in path and is_audio(path) for path in audio_files(root))
 
 
-def read(root: Path, _options: CsvOptions) -> Dataset:
+def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the folders. The id is the path relative to `root`, for test clips what the template calls them.
 
-    Raises AkitError where there is no audio in any sub-folder, where a sub-folder is empty, and where there are splits
-    other than train and test.
+    Raises AkitError if there is no audio in any sub-folder, and if a sub-folder is empty.
     """
-    paths = _clip_paths(root)
-    above = _shared_folder(paths)
-    in_splits = _is_in_splits(root, above, paths)
-    test_folder = f"{above}test/"
-    train = [path for path in paths if not (in_splits and path.startswith(test_folder))]
-    test = {path: path for path in paths if in_splits and path.startswith(test_folder)}
-    if template := find_template(root) if in_splits else None:
+    all_paths = _clip_paths(root)
+    paths = [path for path in all_paths if f"/{BACKGROUND}/" not in f"/{path}"]
+    notes = [f"{BACKGROUND}/ is left out: noise to mix in, no clips"] if len(paths) < len(all_paths) else []
+    splits = official_splits(root, paths, options)
+    test_paths = [path for path in paths if path.startswith(splits.get("test", "\0"))]
+    train = [path for path in paths if path not in set(test_paths)]
+    folds = None
+    if "valid" in splits:
+        folds = [2 if path.startswith(splits["valid"]) else 1 for path in train]
+        notes.append(f"fold 1 is {splits['train']}, fold 2 {splits['valid']}; --unofficial draws folds over both")
+        labels = [
+            path.removeprefix(splits["valid" if fold == 2 else "train"])
+            for path, fold in zip(train, folds, strict=True)
+        ]
+    else:
+        above = shared_folder(train)
+        labels = [path.removeprefix(above) for path in train]
+        _refuse_empty_folders(root / above)
+    labels = [label.split("/")[0] for label in labels]
+    classes = class_order(labels)
+    template = find_template(root)
+    if test_paths and template:
         table = read_table(template)
         ids = table.ids(table.columns[0])
-        test = dict(zip(ids, AudioIndex(root).find_all(table.path, ids, "test"), strict=True))
-    above_classes = _shared_folder(train)
-    _refuse_empty_folders(root / above_classes)
-    labels = [path.removeprefix(above_classes).split("/")[0] for path in train]
+        found, more = locate(table, ids, AudioIndex(root, test_paths), "test", may_lack=options.skip_missing)
+        test = {id: path for id, path in zip(ids, found, strict=True) if path}
+        notes += more
+    else:
+        test = {path: path for path in test_paths}
+        if template:
+            notes.append(f"{template.name} is not used: there is no folder of test clips (--test-dir)")
+    truth = [path.removeprefix(splits.get("test", "")).split("/")[0] for path in test.values()]
+    known = bool(test) and set(truth) <= classes.keys()
+    if test:
+        kind = "with their labels as truth" if known else "unlabelled"
+        notes.insert(0, f"the clips of {splits['test']} are the test set, {kind}")
     columns = {
         "id": [*train, *test],
         "path": [*train, *test.values()],
-        "label": [*([label] for label in labels), *([] for _ in test)],
+        "label": [*([label] for label in labels), *([label] if known else [] for label in truth)],
+        "fold": [*folds, *([None] * len(test))] if folds else None,
         "split": ["train"] * len(train) + ["test"] * len(test),
     }
     return Dataset(
         layout="folder",
         root=root,
         clips=make_clips(columns),
-        classes=class_order(labels),
+        classes=classes,
         task="single",
-        template=template,
+        official_folds=folds is not None,
+        template=template if test else None,
+        notes=(f"each sub-folder is a class: {first_three(list(classes))}", *notes),
     )
 
 
-def _clip_paths(root: Path) -> list[str]:
-    """The audio files in sub-folders, and what lies between them that may be a clip."""
-    paths = [path for path in audio_files(root) if "/" in path]
-    with_audio = {path.rpartition("/")[0] for path in paths if is_audio(path)}
-    if not with_audio:
-        raise AkitError(f"no audio file lies in a sub-folder of {root}; the layout folder looks for {LOOKS_FOR}.")
-    return [path for path in paths if path.rpartition("/")[0] in with_audio]
+def official_splits(root: Path, paths: list[str], options: CsvOptions) -> dict[str, str]:
+    """Return split → its folder (`data/train/`), of folders train, valid and test, or of `--test-dir`; else empty."""
+    if options.test_dir is not None:
+        return {"test": test_folder(root, options.test_dir)}
+    above = shared_folder(paths)
+    tops = {path.removeprefix(above).split("/")[0] for path in paths}
+    splits = {}
+    for split, names in (("train", ("train", "training")), ("valid", _VALID), ("test", _TEST)):
+        if match := [top for top in tops if top.lower() in names]:
+            splits[split] = f"{above}{match[0]}/"
+    nested = all(
+        path.removeprefix(splits[split]).count("/") >= 1
+        for split in ("train", "valid")
+        for path in paths
+        if split in splits and path.startswith(splits[split])
+    )
+    return splits if len(splits) == len(tops) > 1 and "train" in splits and nested else {}
 
 
-def _shared_folder(paths: list[str]) -> str:
-    """The folder, as `a/b/`, that all paths lie in and below which each lies in a further one: `audio/<class>/…`."""
+def shared_folder(paths: list[str]) -> str:
+    """Return the folder (`a/b/`) that all paths lie in and below which each lies in another: `audio/<class>/…`."""
     above = ""
     while True:
         tops = {path.removeprefix(above).split("/")[0] for path in paths}
@@ -73,21 +117,16 @@ def _shared_folder(paths: list[str]) -> str:
         above = deeper
 
 
-def _is_in_splits(root: Path, above: str, paths: list[str]) -> bool:
-    """Whether the clips lie in train/<class>/… and test/… and not in <class>/…."""
-    below = [path.removeprefix(above) for path in paths]
-    tops = {path.split("/")[0] for path in below}
-    if "train" not in tops or not tops <= _SPLITS or any(p.count("/") < 2 for p in below if p.startswith("train/")):
-        return False
-    if others := sorted(tops - {"train", "test"}):
-        raise AkitError(
-            f"{root / above} holds train/ and also {others[0]}/. akit makes the folds itself: "
-            f"move the clips of {others[0]}/ into train/."
-        )
-    return True
+def _clip_paths(root: Path) -> list[str]:
+    """Return the audio files in sub-folders, and what lies between them that may be a clip."""
+    paths = [path for path in audio_files(root) if "/" in path]
+    with_audio = {path.rpartition("/")[0] for path in paths if is_audio(path)}
+    if not with_audio:
+        raise AkitError(f"no audio file lies in a sub-folder of {root}; the layout folder looks for {LOOKS_FOR}.")
+    return [path for path in paths if path.rpartition("/")[0] in with_audio]
 
 
 def _refuse_empty_folders(parent: Path) -> None:
     for folder in sorted(parent.iterdir()):
-        if folder.is_dir() and not folder.name.startswith(".") and not any(folder.iterdir()):
+        if folder.is_dir() and not is_junk(folder.name) and not any(folder.iterdir()):
             raise AkitError(f"the class folder {folder} is empty; put clips into it, or remove it.")

@@ -42,7 +42,7 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
     """
     if not found(root):
         raise AkitError(f"{root} is no FSDKaggle2018: it lacks {LOOKS_FOR}.")
-    clips, template = read_fname_tables(root, "audio_train", "audio_test", may_lack=EMPTY_FILES)
+    clips, template, notes = read_fname_tables(root, "audio_train", "audio_test", may_lack=EMPTY_FILES)
     labels = clips.filter(clips["split"] == "train")["label"].list.first().to_list()
     empty = [name for name in EMPTY_FILES if name in clips["id"]]
     return Dataset(
@@ -53,7 +53,10 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
         task="single",
         official_folds=True,
         template=template,
-        notes=(f"test clips known to hold no sound, kept for the submission: {', '.join(empty)}",) if empty else (),
+        notes=(
+            *notes,
+            *([f"test clips known to hold no sound, kept for the submission: {', '.join(empty)}"] * bool(empty)),
+        ),
     )
 
 

@@ -36,7 +36,7 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
     if not _is_whole(root):
         pickles = _pickles(root)
         raise AkitError(_about(pickles) if pickles else f"{root} is not of ITMO 2025: it lacks {LOOKS_FOR}.")
-    clips, template = read_fname_tables(root, "audio_train/train", "audio_test/test")
+    clips, template, notes = read_fname_tables(root, "audio_train/train", "audio_test/test")
     in_order = clips["label"].list.first().drop_nulls().unique(maintain_order=True)
     return Dataset(
         layout="itmo2025",
@@ -45,6 +45,7 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
         classes={label: index for index, label in enumerate(in_order)},
         task="single",
         template=template,
+        notes=notes,
     )
 
 

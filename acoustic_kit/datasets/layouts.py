@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
+from acoustic_kit.csv_table import listed
 from acoustic_kit.datasets import (
     audioset,
     csv_layout,
@@ -15,6 +19,8 @@ from acoustic_kit.datasets import (
     speechcommands,
     urbansound8k,
 )
+from acoustic_kit.datasets.audio_files import audio_files, is_audio, is_junk
+from acoustic_kit.datasets.contradictions import NamingTable, folder_contradictions, tables_naming_clips
 from acoustic_kit.datasets.dataset import CsvOptions, Dataset
 from acoustic_kit.errors import AkitError, UsageError
 
@@ -30,13 +36,14 @@ ADAPTERS: dict[str, ModuleType] = {
     "folder": folder,
 }
 LAYOUTS = tuple(ADAPTERS)
+_OF_COLUMNS = {"id_column", "label_column", "audio_column", "group_column", "label_separator", "train_csv"}
 
 
 def detect_layout(root: Path) -> str:
-    """The layout of the data set in `root`, from what lies on disk.
+    """Return the layout of the data set in `root`, from what lies on disk.
 
-    Raises AkitError where there is no such folder, where it is empty, and where no layout fits: the message lists what
-    each layout looks for.
+    Raises AkitError if there is no such folder, if it is empty, and if no layout fits: the message lists what each
+    layout looks for.
     """
     _require_folder(root)
     for name, adapter in ADAPTERS.items():
@@ -51,26 +58,38 @@ def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOpti
 
     Parameters
     ----------
-    root : the data set's folder
+    root : the data set's folder; with "auto" also the folder around it
     layout : one of `LAYOUTS`, or "auto"
-    options : for layout `csv`, where its guesses are not enough
+    options : what guesses are not enough for
 
     Raises
     ------
     AkitError : for bad input: a file that a table names but that is missing, two rows with one id, a training clip
-        without a label, a path that leaves `root`, no audio at all
+        without a label, a path that leaves `root`, no audio at all; with "auto", for a folder a class that is
+        contradicted by folders called like splits or folds, or by tables that name the clips
     UsageError : for an unknown layout, and for `options` with a layout that has no use for them
 
     """
     _require_folder(root)
+    note = ""
     if layout == "auto":
-        layout = detect_layout(root)
+        layout = "csv" if options.train_csv is not None else detect_layout(root)
+        if layout == "folder":
+            if inner := _inner_data_set(root):
+                note = f"the data set lies in {inner.name}/ of {root}"
+                root, layout = inner, detect_layout(inner)
+            else:
+                notes = _check_folders(root, options)
+                note = "; ".join(notes)
     if layout not in ADAPTERS:
         raise UsageError(f"unknown layout {layout!r}; akit knows {', '.join(LAYOUTS)} and auto.")
-    if options != CsvOptions() and layout != "csv":
-        raise UsageError(f"column options are for the layout csv, but {root} is read as {layout}; try --layout csv.")
+    _refuse_unused(root, layout, options)
     dataset: Dataset = ADAPTERS[layout].read(root, options)
-    return dataset
+    if layout != "csv":
+        dataset = _only_wanted(dataset, options)
+    if options.group_pattern is not None:
+        dataset = _with_groups(dataset, options.group_pattern)
+    return replace(dataset, notes=(note, *dataset.notes)) if note else dataset
 
 
 def _require_folder(root: Path) -> None:
@@ -78,3 +97,99 @@ def _require_folder(root: Path) -> None:
         raise AkitError(f"the data folder {root} does not exist, or is no folder.")
     if not any(root.iterdir()):
         raise AkitError(f"the data folder {root} is empty.")
+
+
+def _refuse_unused(root: Path, layout: str, options: CsvOptions) -> None:
+    unused = options.given() & (_OF_COLUMNS if layout == "folder" else _OF_COLUMNS | {"test_dir"})
+    if unused and layout != "csv":
+        flag = f"--{min(unused).replace('_', '-')}"
+        hint = " For groups of clips in folders, say --group-pattern." if "group_column" in unused else ""
+        raise UsageError(f"{flag} is for the layout csv, but {root} is read as {layout}; try --layout csv.{hint}")
+
+
+def _inner_data_set(root: Path) -> Path | None:
+    """Return the only sub-folder with audio, if it has a layout of its own: what unpacking leaves."""
+    tops = {path.partition("/")[0] for path in audio_files(root) if is_audio(path)}
+    inner = root / min(tops)
+    is_known = len(tops) == 1 and inner.is_dir() and any(ADAPTERS[name].found(inner) for name in LAYOUTS[:-1])
+    return inner if is_known else None
+
+
+def _check_folders(root: Path, options: CsvOptions) -> list[str]:
+    """Raise AkitError if one folder a class is not what lies in `root`; else return notes."""
+    paths = [path for path in audio_files(root) if "/" in path and is_audio(path)]
+    splits = folder.official_splits(root, paths, options)
+    training = [path for path in paths if not path.startswith(splits.get("test", "\0"))] or paths
+    above = folder.shared_folder(training)
+    names = sorted({path.removeprefix(above).split("/")[0] for path in training} - {folder.BACKGROUND})
+    seen = "" if "valid" in splits else folder_contradictions(names)
+    tables = tables_naming_clips(root, paths)
+    if "test" in splits:
+        tables = [table for table in tables if not _is_template(table)]
+    against = [table for table in tables if table.contradicts]
+    if seen or against:
+        _stop(root, names, seen, against)
+    return [
+        f"{table.path} names the clips, too, as their folders do; --train-csv {table.path} reads it" for table in tables
+    ]
+
+
+def _is_template(table: NamingTable) -> bool:
+    return Path(table.path).stem.lower().replace("_", "") == "samplesubmission"
+
+
+def _stop(root: Path, names: list[str], seen: str, tables: list[NamingTable]) -> NoReturn:
+    """Raise the AkitError that says what was seen and which options would read it."""
+    inner = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_junk(path.name)]
+    known = {path: next((name for name in LAYOUTS[:-1] if ADAPTERS[name].found(path)), None) for path in inner}
+    ways = [f"--data {path} (layout {layout})" for path, layout in known.items() if layout]
+    columns = [table for table in tables if not _is_template(table) and not table.path.endswith(".txt")]
+    ways += [f"--train-csv {table.path}" for table in columns[:3]]
+    tests = [name for name in names if "test" in name.lower()]
+    ways += [f"--test-dir {name} (its clips are the test set)" for name in tests[:1]]
+    ways += [f"--data FOLDER for one of {root}/{{{','.join(names[:3])}}}"] if seen and not ways else []
+    ways.append("--layout folder if the folders are classes all the same")
+    said = [seen] if seen else []
+    said += [f"{table.path} names {table.named} of the clips" for table in tables[:4]]
+    raise AkitError(
+        f"{root} is no data set of one folder a class: {'; '.join(said)}.\nSay how to read it: {', or '.join(ways)}."
+    )
+
+
+def _only_wanted(dataset: Dataset, options: CsvOptions) -> Dataset:
+    """Return the data set with, of its labelled clips, only those that `--where` wants."""
+    import polars as pl
+
+    clips, wanted = dataset.clips, options.wanted_values()
+    for name, values in wanted.items():
+        if name not in clips.columns:
+            raise AkitError(f"{dataset.root} has no column {name!r}; it has {', '.join(clips.columns)}.")
+        column = clips[name].list.first() if name == "label" else clips[name]
+        text = column.cast(pl.String).str.to_lowercase()
+        kept = clips.filter(text.is_in(list(values)) | (clips["label"].list.len() == 0))
+        if "train" not in kept["split"]:
+            has = listed(sorted(text.drop_nulls().unique()))
+            raise AkitError(f"{dataset.root}: no training clip has {name}={' or '.join(values)}; {name} holds {has}.")
+        clips = kept
+    if not wanted:
+        return dataset
+    there = set(clips["label"].explode().drop_nulls())
+    return replace(dataset, clips=clips, classes={k: index for k, index in dataset.classes.items() if k in there})
+
+
+def _with_groups(dataset: Dataset, pattern: str) -> Dataset:
+    """Return the data set with the groups that a pattern finds in the paths of clips."""
+    import polars as pl
+
+    try:
+        finder = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--group-pattern {pattern!r} is no regular expression: {error}.") from error
+    found = [finder.search(path) for path in dataset.clips["path"]]
+    groups = [(match[1] if finder.groups else match[0]) if match else None for match in found]
+    if not any(groups):
+        raise AkitError(f"--group-pattern {pattern!r} matches no path, such as {dataset.clips['path'][0]}.")
+    none = groups.count(None)
+    note = f"{len(set(groups) - {None})} groups from --group-pattern" + (f"; {none} clips have none" if none else "")
+    clips = dataset.clips.with_columns(group=pl.Series(groups, dtype=pl.String))
+    return replace(dataset, clips=clips, notes=(*dataset.notes, note))

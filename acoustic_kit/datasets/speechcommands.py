@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from acoustic_kit.datasets.audio_files import audio_files, require_files
+from acoustic_kit.datasets.audio_files import audio_files
+from acoustic_kit.datasets.audio_index import require_files
 from acoustic_kit.datasets.dataset import CsvOptions, Dataset, class_order, make_clips
 from acoustic_kit.errors import AkitError
 
@@ -30,24 +31,29 @@ def found(root: Path) -> bool:
     return all((root / name).is_file() for name in ("validation_list.txt", "testing_list.txt"))
 
 
-def read(root: Path, _options: CsvOptions) -> Dataset:
+def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the folders and lists. The id is `<word>/<file>`, as in the lists; classes are alphabetical.
+
+    The folders of words lie beside the lists, or in `audio/`, as in Kaggle's competition.
 
     Raises AkitError for a list that cannot be read, names a clip that is missing, or shares a clip with the other.
     """
     if not found(root):
         raise AkitError(f"{root} is no Speech Commands: it lacks {LOOKS_FOR}.")
-    paths = [path for path in audio_files(root) if path.count("/") == 1]
+    files = audio_files(root)
+    above = "" if any(path.count("/") == 1 for path in files) else "audio/"
+    paths = [path.removeprefix(above) for path in files if path.startswith(above)]
+    paths = [path for path in paths if path.count("/") == 1]
     clips = [path for path in paths if not path.startswith(f"{BACKGROUND}/")]
     if not clips:
         raise AkitError(f"no audio file lies in a sub-folder of {root}.")
-    valid, test = (_read_list(root / f"{name}_list.txt", clips) for name in ("validation", "testing"))
+    valid, test = (_read_list(root / f"{name}_list.txt", clips, options) for name in ("validation", "testing"))
     if both := sorted(valid & test):
         raise AkitError(f"{root}: {both[0]} is in both lists, for validation and for testing ({len(both)} in all).")
     words = [path.partition("/")[0] for path in clips]
     columns = {
         "id": clips,
-        "path": clips,
+        "path": [f"{above}{path}" for path in clips],
         "label": [[word] for word in words],
         "fold": [None if path in test else 2 if path in valid else 1 for path in clips],
         "group": [_speaker(path) for path in clips],
@@ -64,15 +70,16 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
     )
 
 
-def _read_list(path: Path, clips: list[str]) -> frozenset[str]:
+def _read_list(path: Path, clips: list[str], options: CsvOptions) -> frozenset[str]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise AkitError(f"{path} cannot be read: {error}.") from error
     names = [line.strip() for line in lines if line.strip()]
     known = frozenset(clips)
-    require_files(path, {name: name in known for name in names})
-    return frozenset(names)
+    if not options.skip_missing:
+        require_files(path, {name: name in known for name in names})
+    return known.intersection(names)
 
 
 def _speaker(path: str) -> str | None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from acoustic_kit import csv_table
+from acoustic_kit.csv_table import listed, quoted
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_WHOLE = re.compile(r"([+-]?[0-9]+)(\.0*)?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +41,19 @@ class Table:
         """Raise an AkitError about one row, counted from 0."""
         raise AkitError(f"{self.at(row)}: {problem}")
 
+    def required_column(self, name: str) -> list[str | None]:
+        """A column, None where a cell is empty. Raises AkitError if it is missing."""
+        if name not in self.columns:
+            raise AkitError(f"{self.path} has no column {name!r}; it has {column_list(self.columns)}.")
+        return self.cells[name].to_list()
+
     def required(self, name: str) -> list[str]:
         """A column without gaps. Raises AkitError where it, or one of its cells, is missing."""
-        if name not in self.columns:
-            raise AkitError(f"{self.path} has no column {name!r}; it has {', '.join(self.columns)}.")
-        cells = self.cells[name].to_list()
+        cells = self.required_column(name)
         if None in cells:
             gaps = f" (and in {n} more rows)" if (n := cells.count(None) - 1) else ""
             self.fail(cells.index(None), f"the column {name!r} is empty{gaps}.")
-        return cells
+        return [cell for cell in cells if cell is not None]
 
     def ids(self, name: str) -> list[str]:
         """A column without gaps in which no two rows are equal, else AkitError."""
@@ -53,13 +64,14 @@ class Table:
         return list(seen)
 
     def whole_numbers(self, name: str) -> list[int]:
-        """A column of whole numbers, none missing, else AkitError."""
+        """A column of whole numbers of at most 15 digits, none missing, else AkitError. `2.0` is one, too."""
         numbers = []
         for row, cell in enumerate(self.required(name)):
-            try:
-                numbers.append(int(cell))
-            except ValueError:
-                self.fail(row, f"{name} {cell!r} is no whole number.")
+            if not (match := _WHOLE.fullmatch(cell)):
+                self.fail(row, f"{name} {quoted(cell)} is no whole number.")
+            if len(match[1]) > 15:
+                self.fail(row, f"{name} {quoted(cell)} has more than 15 digits.")
+            numbers.append(int(match[1]))
         return numbers
 
     def class_indices(self, name: str, index: str) -> dict[str, int]:
@@ -78,11 +90,31 @@ class Table:
             self.path, self.cells.filter(rows), [line for line, kept in zip(self.lines, rows, strict=True) if kept]
         )
 
+    def where(self, wanted: dict[str, set[str]]) -> Table:
+        """The table with only the rows that have one of the values (in lower case) of each column.
+
+        Raises AkitError for a column that the table does not have, and if no row is left.
+        """
+        kept = [True] * len(self.lines)
+        for name, values in wanted.items():
+            cells = self.required_column(name)
+            kept = [keep and (cell or "").lower() in values for keep, cell in zip(kept, cells, strict=True)]
+            if not any(kept):
+                has = listed(sorted({cell for cell in cells if cell}))
+                raise AkitError(f"{self.path}: no row has {name}={' or '.join(sorted(values))}; {name} holds {has}.")
+        return self.keep(kept)
+
     def own(self, without: set[str]) -> pl.DataFrame:
         """The other columns, those of whole numbers, numbers or truth values converted."""
         import polars as pl
 
         return pl.DataFrame([_typed(column) for column in self.cells if column.name not in without])
+
+
+def column_list(names: Sequence[str]) -> str:
+    """Return a table's column names for a message: 20 of them at most, each cut at 40 characters."""
+    shown = ", ".join(name if len(name) <= 40 else f"{name[:39]}…" for name in names[:20])
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown
 
 
 def find_template(root: Path) -> Path | None:
@@ -115,7 +147,8 @@ def read_table(path: Path) -> Table:
         raise AkitError(f"{path} has no rows below its header.")
     header = [name.strip() or f"column_{position}" for position, name in enumerate(table.header)]
     if len(set(header)) < len(header):
-        raise AkitError(f"{path}: two columns have one name: {', '.join(header)}.")
+        twice = next(name for name, n in Counter(header).items() if n > 1)
+        raise AkitError(f"{path}: two columns have one name, {quoted(twice)}.")
     filled = [i for i, row in enumerate(table.rows) if any(cell.strip() for cell in row)]
     cells = [[cell.strip() or None for cell in table.rows[i]] for i in filled]
     frame = pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String()), orient="row")
@@ -129,6 +162,8 @@ def _typed(column: pl.Series) -> pl.Series:
     known = column.drop_nulls()
     if known.is_empty():
         return column
+    if known.str.contains(r"^[+-]?\d{16,}(\.0*)?$").any():
+        return column  # numbers of so many digits are names: as float64 they would be others
     whole = known.cast(pl.Int64, strict=False)
     if whole.null_count() == 0 and (whole.cast(pl.String) == known).all():
         return column.cast(pl.Int64)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import tempfile
 from pathlib import Path
 
@@ -49,3 +50,15 @@ def test_messages_stay_short_and_on_one_line():
     assert len(quoted("x" * 1000)) == 42
     assert listed([]) == "none"
     assert listed(list("abcdefg")) == "'a', 'b', 'c', 'd', 'e' and 2 more"
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", Path("/dev/zero"), tmp_path):
+        assert isinstance(parse_table(path), Problem)
+
+
+@pytest.mark.parametrize("text", ["a,b\n1," + "x" * 200_000, "a,b\n1,\0", '"' * 9999])
+def test_odd_text_is_a_table_or_a_problem(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    assert isinstance(parse_table(tmp_path / "t.csv"), Table | Problem)

@@ -231,6 +231,10 @@ TREES = {
         n_train=30,
         test_ids=FNAME_TEST,
         own_columns=("license",),
+        notes=(
+            "train.csv: id from 'fname', label from 'label'",
+            "sample_submission.csv: its test clips and the form of submissions",
+        ),
     ),
     "multi-label": Tree(
         multi_label_tree,
@@ -241,6 +245,11 @@ TREES = {
         task="multi",
         folds=dict.fromkeys(range(3), 10),
         own_columns=("length",),
+        notes=(
+            "train.csv: id from 'ID', label from 'tags', fold from 'fold'",
+            "train.csv: several labels a clip, separated by ';' in 'tags' "
+            '(--label-separator "" if each cell is one label)',
+        ),
     ),
     "numbered": Tree(
         numbered_tree,
@@ -250,14 +259,28 @@ TREES = {
         test_ids=["0", "1", "2", "3"],
         own_columns=("age",),
         grouped=True,
+        notes=(
+            "train.tsv: id from 'id', label from 'class', audio from 'path', group from 'speaker'",
+            "sample_submission.csv: its test clips and the form of submissions",
+        ),
     ),
-    "folder": Tree(folder_tree, "folder", {"one": 0, "three": 1, "two": 2}, n_train=24),
+    "folder": Tree(
+        folder_tree,
+        "folder",
+        {"one": 0, "three": 1, "two": 2},
+        n_train=24,
+        notes=("each sub-folder is a class: one, three, two",),
+    ),
     "split folders": Tree(
         split_folders_tree,
         "folder",
         {"8": 8, "9": 9, "10": 10},
         n_train=24,
         test_ids=["4.wav", "3.wav", "2.wav", "1.wav", "0.wav"],
+        notes=(
+            "each sub-folder is a class: 8, 9, 10",
+            "the clips of data/test/ are the test set, unlabelled",
+        ),
     ),
     "urbansound8k": Tree(
         urbansound8k_tree,
@@ -327,6 +350,7 @@ TREES = {
         test_ids=[f"e{clip:010d}" for clip in range(1, 6)],
         truth=("Heavy engine (low frequency)", "Speech", "Siren", "Heavy engine (low frequency)", "Speech"),
         notes=(
+            "train.tsv: id from 'YTID', label from 'label'",
             "train.tsv: 3 of 27 clips are not on disk and left out (t0000000000, t0000000001, t0000000002)",
             "eval.tsv: 1 of 6 clips are not on disk and left out (e0000000000)",
         ),

@@ -183,12 +183,6 @@ def test_empty_class_folder(tmp_path, write_clip):
     assert refusal(read_dataset, tmp_path).startswith(f"the class folder {tmp_path / 'cat'} is empty;")
 
 
-def test_validation_folder(tmp_path, write_clip):
-    write_clip(tmp_path / "train" / "dog" / "a.wav")
-    write_clip(tmp_path / "valid" / "dog" / "b.wav")
-    assert "move the clips of valid/ into train/" in refusal(read_dataset, tmp_path)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
 def test_file_name_that_is_no_utf8(tmp_path, write_clip):
     write_clip(tmp_path / "dog" / "a.wav")
