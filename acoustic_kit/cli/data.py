@@ -72,7 +72,7 @@ def init(
         audio_column=audio_column,
         group_column=group_column,
         label_separator=label_separator,
-        train_csv=train_csv,
+        train_csv=train_csv if train_csv is None or (data / train_csv).exists() else str(Path(train_csv).resolve()),
         test_dir=test_dir,
         group_pattern=group_pattern,
         where=tuple(where or ()),

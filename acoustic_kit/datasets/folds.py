@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.fold import clip_groups
 
 if TYPE_CHECKING:
     import polars as pl
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
     """Draw folds 1 to `n_folds`: id → fold.
 
-    Stratified by label (the first of several). Clips of one group lie in one fold; a clip without a group is its own.
-    Where clips have several labels, a class may be too rare for all folds. The result depends on the clips and the
-    seed, not on the order of rows.
+    Stratified by label (the first of several). Clips of one group, and clips of equal content, lie in one fold; a clip
+    without either is its own. If clips have several labels, a class may be too rare for all folds. The result depends
+    on the clips and the seed, not on the order of rows.
 
     Parameters
     ----------
-    clips : `id`, `label` (list of str, not empty), `group` (str or null)
+    clips : `id`, `label` (list of str, not empty), `group` (str or null), `content` (str, empty if unknown; may lack)
 
     Raises
     ------
@@ -32,11 +33,7 @@ def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
     import polars as pl
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    if n_folds < 2:
-        raise UsageError(f"{n_folds} folds are asked for; there must be at least two.")
-    # "g:" and "i:" keep a group's name and an ungrouped clip's id apart.
-    clips = clips.sort("id").with_columns(unit=pl.coalesce("g:" + pl.col("group"), "i:" + pl.col("id")))
-    _require_enough(clips, n_folds)
+    clips = _with_units(clips, n_folds)
     first = clips["label"].list.first()
     # In a multi-label task a class may seldom come first: such clips are one stratum.
     common = first.value_counts().filter(pl.col("count") >= n_folds).to_series(0)
@@ -51,6 +48,20 @@ def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
         for number, (_, valid) in enumerate(splits, start=1):
             fold[valid] = number
     return dict(zip(clips["id"], fold.tolist(), strict=True))
+
+
+def _with_units(clips: pl.DataFrame, n_folds: int) -> pl.DataFrame:
+    """Return the clips in order of id with `unit`, the number of what is not divided."""
+    import polars as pl
+
+    if n_folds < 2:
+        raise UsageError(f"{n_folds} folds are asked for; there must be at least two.")
+    clips = clips.sort("id")
+    if "content" not in clips.columns:
+        clips = clips.with_columns(content=pl.lit(""))
+    clips = clips.with_columns(unit=pl.Series(clip_groups(clips)[0]))
+    _require_enough(clips, n_folds)
+    return clips
 
 
 def _require_enough(clips: pl.DataFrame, n_folds: int) -> None:
@@ -68,6 +79,7 @@ def _require_enough(clips: pl.DataFrame, n_folds: int) -> None:
     if (clips["label"].list.len() > 1).any() and clips["unit"].n_unique() >= n_folds:
         return  # Some of hundreds of classes are rare, as in what is on disk of AudioSet; the summary names them.
     label, n_clips, n_units = counts.row(0)
-    few = f"groups ({n_units}, of {n_clips} clips)" if n_units < n_clips else f"clips ({n_clips})"
+    what = "groups or files that differ" if (clips["content"] != "").any() else "groups"
+    few = f"{what} ({n_units}, of {n_clips} clips)" if n_units < n_clips else f"clips ({n_clips})"
     remedy = f"ask for --n-folds {n_units}" if n_units >= 2 else "add clips of it"
     raise AkitError(f"the class {label!r} has too few {few} for {n_folds} folds; {remedy}, or leave the class out.")

@@ -71,8 +71,34 @@ def make_manifest(
 
     if len(dataset.classes) < 2:
         raise AkitError(f"{dataset.root} has the one class {next(iter(dataset.classes))!r}: nothing to tell apart.")
-    clips = _assign_folds(dataset, n_folds, fold_seed, unofficial=unofficial, n_folds_given=n_folds_given)
-    clips = _hold_out(dataset, clips, test_folds)
+
+    def with_folds(content: pl.Series | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+        clips = _assign_folds(dataset, n_folds, fold_seed, content, unofficial=unofficial, n_folds_given=n_folds_given)
+        return without_test_labels(dataset, _hold_out(dataset, clips, test_folds), extra)
+
+    clips, truth = with_folds()
+    scanned = scan_audio([dataset.root / path for path in clips["path"]], on_progress)
+    if scanned["problem"].null_count() == 0:
+        path, problem = clips["path"][0], scanned["problem"][0]
+        raise AkitError(f"none of the {len(clips)} files in {dataset.root} can be read; {path}: {problem}.")
+    content = scanned["content"].head(len(dataset.clips))
+    if content.filter(content != "").is_duplicated().any():
+        clips, truth = with_folds(content)  # folds that akit makes keep equal clips together
+    common = list(clip_schema())
+    manifest = pl.concat([clips.select(common), scanned, clips.drop(common)], how="horizontal")
+    check_manifest(manifest, dataset.classes)
+    return manifest, truth
+
+
+def without_test_labels(
+    dataset: Dataset, clips: pl.DataFrame, extra: Dataset | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return clips without what tells the label of test clips, with the extra clips, and those labels.
+
+    Raises AkitError for extra clips that do not fit the data set.
+    """
+    import polars as pl
+
     is_test = pl.col("split") == "test"
     truth = clips.filter(is_test & (pl.col("label").list.len() > 0)).select("id", "label")
     clips = clips.with_columns(
@@ -82,14 +108,7 @@ def make_manifest(
     )
     if extra is not None:
         clips = pl.concat([clips, _extra_clips(dataset, extra)], how="diagonal")
-    scanned = scan_audio([dataset.root / path for path in clips["path"]], on_progress)
-    if scanned["problem"].null_count() == 0:
-        path, problem = clips["path"][0], scanned["problem"][0]
-        raise AkitError(f"none of the {len(clips)} files in {dataset.root} can be read; {path}: {problem}.")
-    common = list(clip_schema())
-    manifest = pl.concat([clips.select(common), scanned, clips.drop(common)], how="horizontal")
-    check_manifest(manifest, dataset.classes)
-    return manifest, truth
+    return clips, truth
 
 
 def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
@@ -128,7 +147,9 @@ def _is_safe(path: str) -> bool:
         return False
 
 
-def _assign_folds(dataset: Dataset, n_folds: int, seed: int, *, unofficial: bool, n_folds_given: bool) -> pl.DataFrame:
+def _assign_folds(
+    dataset: Dataset, n_folds: int, seed: int, content: pl.Series | None, *, unofficial: bool, n_folds_given: bool
+) -> pl.DataFrame:
     """The clips with a fold for each training clip: the official one, or one that is drawn."""
     import polars as pl
 
@@ -139,7 +160,8 @@ def _assign_folds(dataset: Dataset, n_folds: int, seed: int, *, unofficial: bool
                 "(UrbanSound8K: 98 % against 84 %).\nLeave out --n-folds and --fold-seed, or insist with --unofficial."
             )
         return dataset.clips
-    folds = make_folds(dataset.clips.filter(pl.col("split") == "train"), n_folds, seed)
+    clips = dataset.clips if content is None else dataset.clips.with_columns(content=content)
+    folds = make_folds(clips.filter(pl.col("split") == "train"), n_folds, seed)
     return dataset.clips.with_columns(fold=pl.col("id").replace_strict(folds, default=None, return_dtype=pl.Int64))
 
 

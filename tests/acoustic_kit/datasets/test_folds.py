@@ -1,8 +1,11 @@
+import shutil
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acoustic_kit.datasets import make_manifest, read_dataset
 from acoustic_kit.datasets.folds import make_folds
 from acoustic_kit.errors import AkitError
 
@@ -70,3 +73,38 @@ def test_a_class_of_multi_label_clips_may_be_too_rare_for_all_folds():
     assert set(make_folds(clips, 3, seed=0).values()) == {1, 2, 3}
     with pytest.raises(AkitError, match="too few clips"):
         make_folds(clips.head(2), 3, seed=0)
+
+
+@pytest.mark.parametrize("groups", [[None] * 24, [f"g{i % 12}" for i in range(24)]])
+def test_clips_of_equal_content_share_a_fold(groups):
+    clips = clips_of(["x", "y"] * 12, groups).with_columns(content=pl.Series([f"{i // 2 % 6}" for i in range(24)]))
+    folds = make_folds(clips, 3, seed=0)
+    placed = clips.with_columns(fold=pl.col("id").replace_strict(folds))
+    for column in ("content", "group"):
+        per = placed.drop_nulls(column).group_by(column).agg(pl.col("fold").n_unique())
+        assert (per["fold"] == 1).all()
+    assert set(folds.values()) == {1, 2, 3}
+
+
+def test_content_that_is_unknown_is_not_equal():
+    clips = clips_of(["x", "y"] * 6, [None] * 12)
+    assert make_folds(clips.with_columns(content=pl.lit("")), 3, seed=0) == make_folds(clips, 3, seed=0)
+
+
+def test_copies_leave_too_few_files_for_the_folds():
+    clips = clips_of(["x", "x", "x", "y", "y", "y"], [None] * 6).with_columns(content=pl.Series(list("aaabcd")))
+    with pytest.raises(AkitError, match="'x' has too few groups or files that differ"):
+        make_folds(clips, 2, seed=0)
+
+
+def test_init_puts_copies_into_one_fold(tmp_path, write_clip):
+    for clip in range(12):
+        path = tmp_path / "xy"[clip % 2] / f"{clip}.wav"
+        write_clip(path)
+        shutil.copy(path, path.with_name(f"copy{clip}.wav"))
+    manifest, _ = make_manifest(read_dataset(tmp_path), n_folds=3)
+    assert (manifest.group_by("content").agg(pl.col("fold").n_unique())["fold"] == 1).all()
+    hidden, truth = make_manifest(read_dataset(tmp_path), n_folds=3, test_folds=[3])
+    test = hidden.filter(hidden["split"] == "test")
+    assert test["id"].to_list() == truth["id"].to_list()
+    assert set(test["content"]).isdisjoint(hidden.filter(hidden["split"] == "train")["content"])
