@@ -34,8 +34,7 @@ class Candidate:
 
     def predictions(self, part: Literal["oof", "test"], classes: Sequence[str]) -> Predictions | None:
         """Its predictions of the training or the test clips; None where there are none."""
-        path = self.folder / f"{part}.parquet"
-        return Predictions.read(path, classes) if path.exists() else None
+        return self.run.predictions(part, classes, self.fold)
 
 
 def named(workspace: Workspace, names: Sequence[str]) -> list[Run]:

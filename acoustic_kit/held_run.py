@@ -8,17 +8,28 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Literal
 
 import numpy as np
 
 from acoustic_kit import __version__, remote_runs
 from acoustic_kit.atomic_write import write_atomically
+from acoustic_kit.errors import AkitError
 from acoustic_kit.fold import clip_targets
 from acoustic_kit.folder_lock import locked
 from acoustic_kit.job import Job, being_trained
 from acoustic_kit.metrics import all_scores
 from acoustic_kit.recipe import flat_settings, source_digest
-from acoustic_kit.runs import RECORD_NAME, Predictions, Run, RunRecord, open_run
+from acoustic_kit.runs import (
+    FOLD_RECORD_NAME,
+    RECORD_NAME,
+    Predictions,
+    Run,
+    RunRecord,
+    file_sha256,
+    open_run,
+    remove_leftovers,
+)
 
 RECORDED_PACKAGES = (
     "numpy",
@@ -66,11 +77,17 @@ def holding(job: Job, wanted: Collection[str], note: str = "", *, fresh: bool = 
         remote_runs.in_step(job.workspace, job.name, fresh) as push,
     ):
         run = _open_or_create(job, note, fresh)
-        yield HeldRun(job, run, [fold for fold in run.missing_folds if fold in wanted], push)
+        try:
+            yield HeldRun(job, run, [fold for fold in run.missing_folds if fold in wanted], push)
+        except BaseException:
+            if not any(run.path.glob(f"folds/*/{FOLD_RECORD_NAME}")) and not any(run.path.glob("checkpoints/*/*/*")):
+                shutil.rmtree(run.path, ignore_errors=True)  # there is nothing that another attempt could go on from
+            raise
 
 
 def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
     path = job.workspace.runs_path / job.name
+    remove_leftovers(path.parent)
     if fresh:
         (path / RECORD_NAME).unlink(missing_ok=True)  # first, so that a deletion cut short leaves no run
     for leftover in path.iterdir() if fresh else path.glob(".*.tmp"):
@@ -121,21 +138,29 @@ def _drop_checkpoints(run: Run) -> None:
 def _combined(run: Run, job: Job) -> Run:
     """Write the run's predictions, and its metrics, anew where they are not of the folds that are done."""
     run = Run(run.path, run.record)  # looks again at what is done
-    parts = ["oof"] * (not run.record.full) + ["test"] * (job.manifest["split"] == "test").any()
+    parts: list[Literal["oof", "test"]] = [] if run.record.full else ["oof"]
+    parts += ["test"] if (job.manifest["split"] == "test").any() else []
     whole = all((run.path / f"{part}.parquet").exists() for part in parts)
-    if not run.done or (whole and run.record.combined == list(run.done)):
+    combined_from = {fold: file_sha256(run.path / "folds" / fold / FOLD_RECORD_NAME) for fold in run.done}
+    if not run.done or (whole and run.record.combined_from == combined_from):
         return run
-    found = {
-        part: [Predictions.read(run.path / "folds" / fold / f"{part}.parquet", job.classes) for fold in run.done]
-        for part in parts
-    }
+    found = {part: [_of_fold(run, fold, part) for fold in run.done] for part in parts}
+    run, files, metrics = run.with_record(files={}), {}, run.record.metrics  # no digests while files are replaced
     if tests := found.get("test"):
         mean = np.mean([test.aligned(tests[0].ids) for test in tests], axis=0)
-        Predictions(tests[0].ids, mean).write(run.path / "test.parquet", job.classes)
-    oofs = found.get("oof")
-    if not oofs:
-        return run.with_record(combined=list(run.done))
-    oof = Predictions(tuple(id for o in oofs for id in o.ids), np.concatenate([o.probabilities for o in oofs]))
-    oof.write(run.path / "oof.parquet", job.classes)
-    metrics = all_scores(clip_targets(job.manifest, oof.ids, job.classes, job.task), oof.probabilities)
-    return run.with_record(combined=list(run.done), metrics=metrics)  # last: what it says is on disk
+        files["test.parquet"] = Predictions(tests[0].ids, mean).write(run.path / "test.parquet", job.classes)
+    if oofs := found.get("oof"):
+        oof = Predictions(tuple(id for o in oofs for id in o.ids), np.concatenate([o.probabilities for o in oofs]))
+        files["oof.parquet"] = oof.write(run.path / "oof.parquet", job.classes)
+        metrics = all_scores(clip_targets(job.manifest, oof.ids, job.classes, job.task), oof.probabilities)
+    # last: what it says is on disk
+    return run.with_record(combined=list(run.done), combined_from=combined_from, files=files, metrics=metrics)
+
+
+def _of_fold(run: Run, fold: str, part: Literal["oof", "test"]) -> Predictions:
+    found = run.predictions(part, run.record.classes, fold)
+    if found is None:
+        raise AkitError(
+            f"{run.path / 'folds' / fold} lacks {part}.parquet. Delete the folder and run the recipe again."
+        )
+    return found

@@ -65,9 +65,13 @@ def import_run(
     assert first is not None
     run = Run(*_place(workspace, name or first.stem, parts, {p.name: p for p in (file, oof) if p}, note))
     run.path.mkdir(parents=True, exist_ok=True)
-    for part, predictions in parts.items():
-        predictions.write(run.path / f"{part}.parquet", run.record.classes)
-    return run.with_record(metrics=_metrics(workspace, parts.get("oof")))  # the record last: what it says is on disk
+    files = {
+        f"{part}.parquet": predictions.write(run.path / f"{part}.parquet", run.record.classes)
+        for part, predictions in parts.items()
+    }
+    return run.with_record(
+        metrics=_metrics(workspace, parts.get("oof")), files=files
+    )  # the record last: what it says is on disk
 
 
 def read_predictions(path: Path, workspace: Workspace, ids: Path | None = None) -> Predictions:

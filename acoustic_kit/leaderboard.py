@@ -103,6 +103,8 @@ def leaderboard(
                 raise
             on_unreadable(run.name, error)
             continue
+        if not run.done and not run.record.imported:  # in its first fold, or stopped there
+            continue
         known, probabilities = oof.found(ids) if oof else (np.zeros(len(ids), dtype=bool), None)
         if probabilities is None or not known.any():
             standings.append(Standing(run, None, {}, complete=False))

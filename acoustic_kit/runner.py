@@ -144,8 +144,9 @@ def store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, b
     _save_model(model, folder)
     save_learnt(folder, job.features, stored, job.workspace.store())
     without: list[str] = []
+    files: dict[str, str] = {}
     for part, (predictions, lacking) in _fold_predictions(job, fold, model, stored).items():
-        predictions.write(folder / f"{part}.parquet", job.classes)
+        files[f"{part}.parquet"] = predictions.write(folder / f"{part}.parquet", job.classes)
         without += lacking
     for log in fold.folder.glob("*/log.jsonl"):
         shutil.copyfile(log, folder / f"{log.parent.name}.jsonl")
@@ -157,6 +158,7 @@ def store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, b
         n_parameters=sum(p.numel() for p in model.parameters()) if _is_torch(model) else None,
         optimistic=fold.optimistic,
         notes=fold.notes,
+        files=files,
         **(_used(fold.compute) if _is_torch(model) else {}),
     )
     write_atomically(folder / FOLD_RECORD_NAME, record.model_dump_json(indent=2) + "\n")

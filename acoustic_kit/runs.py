@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from acoustic_kit.atomic_write import write_atomically, write_parquet
+from acoustic_kit.atomic_write import replacing, write_atomically
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.folder_lock import locked
 from acoustic_kit.parquet import read_parquet
 from acoustic_kit.regular_file import read_regular
 
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 RECORD_NAME, FOLD_RECORD_NAME = "run.json", "fold.json"
+
+RUN_NAME = r"^\w[\w.-]*$"  # that of its folder, too
+ROUNDING = 1e-6  # by which a probability may lie outside of 0 to 1
+REMOVED = ".removed-"  # begins the name of a run's folder while it is deleted
 
 FoldName = Annotated[str, Field(pattern=r"^[\w-]+$")]  # that of a folder: a run from elsewhere must not leave its own
 
@@ -43,6 +51,7 @@ class FoldRecord(BaseModel):
     processes: int = 1  # that trained it together
     optimistic: list[str] = []  # why the score of this fold flatters, a line each
     notes: list[str] = []  # what else to know of it, such as weights that were not to be had
+    files: dict[str, str] = {}  # `oof.parquet` and `test.parquet` → their sha256; empty in older runs
 
     @property
     def compute(self) -> str:
@@ -56,7 +65,7 @@ class RunRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: str = Field(pattern=RUN_NAME)
     setting: str = ""  # 8 hex, alike for the seeds of one setting; empty in runs of before there was any
     recipe: str
     title: str
@@ -77,6 +86,10 @@ class RunRecord(BaseModel):
     label_separator: str | None = None  # likewise
     folds: list[FoldName]  # that the manifest has, or ["full"]
     combined: list[str] = Field(default_factory=list)  # the folds whose predictions are in `oof` and `test`
+    combined_from: dict[
+        str, str
+    ] = {}  # those folds → the sha256 of their records, which tells one training from another
+    files: dict[str, str] = {}  # `oof.parquet` and `test.parquet` → their sha256; empty in older runs
     metrics: dict[str, float] = Field(default_factory=dict)  # over the out-of-fold predictions
     imported: dict[str, str] = Field(default_factory=dict)  # files that came from elsewhere → their sha256
     versions: dict[str, str]
@@ -106,21 +119,29 @@ class Predictions:
         at = np.array([row.get(id, -1) for id in ids], dtype=np.int64)
         return at >= 0, self.probabilities[at[at >= 0]]
 
-    def write(self, path: Path, classes: Sequence[str]) -> None:
-        """Write as parquet: `id`, then one column a class."""
+    def write(self, path: Path, classes: Sequence[str]) -> str:
+        """Write as parquet: `id`, then one column a class. Return the file's SHA-256."""
         import polars as pl
 
         columns = {name: self.probabilities[:, i] for i, name in enumerate(classes)}
         frame = pl.DataFrame({"id": list(self.ids), **columns}, schema_overrides={"id": pl.String})
-        write_parquet(path, frame)
+        content = io.BytesIO()  # polars itself would report a full disk as a damaged file
+        frame.write_parquet(content)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
+        return hashlib.sha256(content.getbuffer()).hexdigest()
 
     @staticmethod
-    def read(path: Path, classes: Sequence[str]) -> Predictions:
-        """Read what `write` wrote, in this class order. Raises AkitError where the file is missing or does not fit."""
-        frame = _read_columns(path, ["id", *classes])
+    def read(path: Path, classes: Sequence[str], digest: str | None = None) -> Predictions:
+        """Read what `write` wrote, in this class order.
+
+        Raises AkitError if the file is missing, does not fit, is not the one of this `digest` (None: is not recorded),
+        or holds a value that is no probability.
+        """
+        frame = _read_columns(path, ["id", *classes], digest)
         probabilities = frame.select(classes).to_numpy(order="c").astype(np.float64, copy=False)
-        if not np.isfinite(probabilities).all():
-            raise AkitError(f"{path} holds probabilities that are not numbers. {_way_out(path)}")
+        if not ((probabilities >= -ROUNDING) & (probabilities <= 1 + ROUNDING)).all():  # nor is NaN
+            raise AkitError(f"{path} holds values that are no probabilities (0 to 1). {_way_out(path)}")
         return Predictions(tuple(frame["id"].to_list()), probabilities)
 
 
@@ -129,11 +150,20 @@ def predicted_ids(path: Path) -> set[str]:
     return set(_read_columns(path, ["id"])["id"].to_list())
 
 
-def _read_columns(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+def _read_columns(path: Path, columns: Sequence[str], digest: str | None = None) -> pl.DataFrame:
     try:
-        return read_parquet(path, columns)
+        found = read_parquet(path, columns)
+        if digest is not None and file_sha256(path) != digest:
+            raise OSError("its digest is not that in the run's record")
     except OSError as error:
         raise AkitError(f"{path} cannot be read as predictions: {error}.\n{_way_out(path)}") from error
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _way_out(path: Path) -> str:
@@ -152,8 +182,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """`<recipe>-<8 hex>`."""
-        return self.record.name
+        """`<recipe>-<8 hex>`, unless its folder was renamed: that is what people and blends know it by."""
+        return self.path.absolute().name
 
     @cached_property
     def done(self) -> dict[str, FoldRecord]:
@@ -206,10 +236,18 @@ class Run:
         """Predictions of the test clips, averaged over the fold models; None where there are no test clips."""
         return self.predictions("test", self.record.classes)
 
-    def predictions(self, part: Literal["oof", "test"], classes: Sequence[str]) -> Predictions | None:
-        """Predictions with the classes in this order, which must be the run's own classes."""
-        path = self.path / f"{part}.parquet"
-        return Predictions.read(path, classes) if path.exists() else None
+    def predictions(
+        self, part: Literal["oof", "test"], classes: Sequence[str], fold: str | None = None
+    ) -> Predictions | None:
+        """Return the predictions of the run, or of one fold's model; None if there are none.
+
+        Raises AkitError if they are damaged.
+
+        - `classes`: the run's own classes, in the order that is wanted
+        """
+        folder = self.path if fold is None else self.path / "folds" / fold
+        files, path = self.record.files if fold is None else self.done[fold].files, folder / f"{part}.parquet"
+        return Predictions.read(path, classes, files.get(path.name)) if path.exists() else None
 
     def with_record(self, **changes: Any) -> Run:
         """The run with a changed record, which is written."""
@@ -259,20 +297,42 @@ def _reason(error: OSError | ValidationError) -> str:
 
 
 def list_runs(runs_path: Path, on_unreadable: Callable[[str, AkitError], None] = lambda *_: None) -> list[Run]:
-    """All runs of a workspace, by name, without those that cannot be read; `on_unreadable` hears which and why."""
-    runs = []
+    """Return all runs of a workspace, by name, without those that cannot be read, and without copies of others.
+
+    `on_unreadable` is called with the name of each that is left out, and why.
+    """
+    runs: dict[str, Run] = {}  # by the name in the record, which a copy shares
     for name in _names(runs_path):
         try:
-            runs.append(open_run(runs_path / name))
+            if not re.fullmatch(RUN_NAME, name):
+                raise AkitError(
+                    f"The folder {name!r} is left out: the name of a run has letters, digits, _, - and dots."
+                )
+            run = open_run(runs_path / name)
         except AkitError as error:
             on_unreadable(name, error)
-    return runs
+            continue
+        other = runs.get(run.record.name)
+        original = run if other is None or run.name == run.record.name else other
+        if other is not None:
+            copy = other if original is run else run
+            on_unreadable(copy.name, AkitError(f"The run {copy.name} is a copy of {original.name}, and left out."))
+        runs[run.record.name] = original
+    return sorted(runs.values(), key=lambda run: run.name)
 
 
-def find_run(runs_path: Path, name: str) -> Path:
-    """The folder of the run of this name, or of the only one whose name begins or ends so; UsageError otherwise."""
-    names = _names(runs_path)
+def find_run(runs_path: Path, name: str, *, whole: bool = True) -> Path:
+    """Return the folder of the run of this name, or of the only one whose name begins or ends so.
+
+    - `whole`: only runs that have a record, as all have but those whose deletion was cut short
+
+    Raises UsageError if there is none, or several.
+    """
+    names = _names(runs_path) if whole else _folders(runs_path)
     matches = [n for n in names if n == name] or [n for n in names if n.startswith(name) or n.endswith(name)]
+    if len(matches) > 1 and name:
+        originals = {run.name for run in list_runs(runs_path)}
+        matches = [n for n in matches if n in originals] or matches
     if len(matches) != 1 or not name:
         what = f"Several runs match {name!r}: {', '.join(matches[:5])}" if matches else f"There is no run {name!r}"
         raise UsageError(f"{what}. `akit runs list` shows their names.")
@@ -280,11 +340,30 @@ def find_run(runs_path: Path, name: str) -> Path:
 
 
 def _names(runs_path: Path) -> list[str]:
-    """A folder without a record (a run that never began) is none."""
-    return sorted(path.parent.name for path in runs_path.glob(f"*/{RECORD_NAME}"))
+    """Return the names of the runs. A folder without a record (a run that never began) is none."""
+    return [name for name in _folders(runs_path) if (runs_path / name / RECORD_NAME).is_file()]
+
+
+def _folders(runs_path: Path) -> list[str]:
+    try:
+        names = sorted(path.name for path in runs_path.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    return [name for name in names if not name.startswith(".")]
 
 
 def remove_run(path: Path) -> None:
-    """Delete a run's folder; its record goes first, so that a deletion cut short leaves no run."""
-    (path / RECORD_NAME).unlink(missing_ok=True)
-    shutil.rmtree(path)
+    """Delete a run's folder, and what is left of others whose deletion was cut short.
+
+    The folder is renamed first, so that a deletion that is cut short leaves no half of a run.
+    Raises AkitError if a process trains the run.
+    """
+    with locked(path, f"{path.name} is being trained by another process: stop that first."):
+        path.rename(path.with_name(f"{REMOVED}{path.name}-{secrets.token_hex(4)}"))
+    remove_leftovers(path.parent)
+
+
+def remove_leftovers(runs_path: Path) -> None:
+    """Delete what is left of runs whose deletion was cut short."""
+    for folder in runs_path.glob(f"{REMOVED}*"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -107,7 +107,7 @@ def _notes(runs: list[Run]) -> list[str]:
 def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any]:
     record = standing.run.record
     return {
-        "run": record.name,
+        "run": standing.run.name,
         "recipe": record.recipe,
         "metric": metric,
         "score": standing.score,
@@ -146,7 +146,7 @@ def show(
         folds = {fold: done.model_dump(mode="json") for fold, done in found.done.items()}
         print_json(record.model_dump(mode="json") | {"path": str(found.path), "folds_done": folds})
         return
-    rows: list[tuple[str, object]] = [("run", record.name), ("recipe", record.title), ("folder", found.path)]
+    rows: list[tuple[str, object]] = [("run", found.name), ("recipe", record.title), ("folder", found.path)]
     rows += [(f"setting {key}", value) for key, value in record.settings.items()]
     rows += [("seed", record.seed), ("note", record.note or None), ("made", record.created)]
     rows += [(f"feature {name}", key) for name, key in record.features.items()]
@@ -202,11 +202,12 @@ def rm(
 ) -> None:
     """Delete runs: their models, predictions and records."""
     from acoustic_kit import remote_runs
-    from acoustic_kit.runs import find_run, remove_run
+    from acoustic_kit.runs import find_run, remove_leftovers, remove_run
 
     workspace = workspace_of(ctx, with_runs=True)
     remote = remote_runs.of_workspace(workspace)
-    for path in [find_run(workspace.runs_path, name) for name in run]:
+    remove_leftovers(workspace.runs_path)
+    for path in [find_run(workspace.runs_path, name, whole=False) for name in run]:
         if remote is not None:
             remote.remove(path.name)
         remove_run(path)

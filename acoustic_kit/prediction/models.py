@@ -134,7 +134,7 @@ def open_predictor(
     if missing := member.run.missing_folds:
         on_note(f"{member.run.name} is not finished: fold {', '.join(missing)} is left out.")
     record = member.run.record
-    return _predictor(record.name, [member], record.metric, None)
+    return _predictor(member.run.name, [member], record.metric, None)
 
 
 def _open_blend(path: Path, workspace: Workspace | None, opener: _Opener) -> Predictor:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,7 @@ from acoustic_kit.features import Stats
 from acoustic_kit.leaderboard import leaderboard
 from acoustic_kit.recipe import Recipe, load_recipe
 from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import Predictions, find_run, list_runs, open_run, remove_run
+from acoustic_kit.runs import Predictions, file_sha256, find_run, list_runs, open_run, remove_run
 from acoustic_kit.workspace import Workspace
 
 RECIPE = '''"""A recipe that writes down what it was given."""
@@ -372,10 +373,10 @@ def test_a_kill_while_predictions_are_combined_leaves_none_out_of_date(
     run_recipe(workspace, recipe, folds=["1", "2"])
     write = Predictions.write
 
-    def killed(self: Predictions, path: Path, classes: list[str]) -> None:
+    def killed(self: Predictions, path: Path, classes: list[str]) -> str:
         if path.parent.parent == workspace.runs_path and path.name == f"{part}.parquet":
             raise KeyboardInterrupt
-        write(self, path, classes)
+        return write(self, path, classes)
 
     monkeypatch.setattr(Predictions, "write", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -386,6 +387,35 @@ def test_a_kill_while_predictions_are_combined_leaves_none_out_of_date(
     assert run.record.combined == ["1", "2", "3"]
     assert run.oof is not None
     assert len(run.oof.ids) == 36
+
+
+def test_a_fold_that_is_trained_anew_replaces_what_was_combined(workspace: Workspace, recipe: Recipe) -> None:
+    run, _ = run_recipe(workspace, recipe)
+    before = run.oof
+    assert before is not None
+    fold = run.path / "folds" / "2"
+    other = Predictions.read(fold / "oof.parquet", run.record.classes)
+    changed = Predictions(other.ids, other.probabilities[:, ::-1])
+    digest = changed.write(fold / "oof.parquet", run.record.classes)  # as if it had been trained anew
+    record = run.done["2"].model_copy(update={"files": run.done["2"].files | {"oof.parquet": digest}})
+    (fold / "fold.json").write_text(record.model_dump_json())
+    run, trained = run_recipe(workspace, recipe)
+    assert not trained
+    assert run.oof is not None
+    np.testing.assert_array_equal(run.oof.aligned(other.ids), changed.probabilities)
+    assert run.record.files == {
+        f"{part}.parquet": file_sha256(run.path / f"{part}.parquet") for part in ("oof", "test")
+    }
+
+
+def test_a_run_that_fails_at_once_leaves_nothing(workspace: Workspace, recipe: Recipe) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no")
+
+    recipe.module.train = fail
+    with pytest.raises(Exception, match="no"):
+        run_recipe(workspace, recipe)
+    assert list(workspace.runs_path.iterdir()) == []
 
 
 PCA_RECIPE = """
