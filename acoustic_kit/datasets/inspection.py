@@ -64,8 +64,9 @@ def summarize(manifest: pl.DataFrame, classes: Mapping[str, int]) -> Summary:
 def odd_clips(manifest: pl.DataFrame) -> pl.DataFrame:
     """The clips worth a look: `id` and `what`, one row an oddity, in the manifest's order.
 
-    `what` is "unreadable: <reason>", "silent" (peak below −60 dB), "clipped" (reaches full scale), "too short" (under
-    0.1 s) or "same content as <id>" (byte for byte the file of an earlier clip).
+    `what` is "unreadable: <reason>", "silent" (peak below −60 dB; of several channels, what they become as `mono`),
+    "clipped" (reaches full scale), "too short" (under 0.1 s) or "same content as <id>" (byte for byte the file of an
+    earlier clip).
     """
     import polars as pl
 
@@ -73,7 +74,11 @@ def odd_clips(manifest: pl.DataFrame) -> pl.DataFrame:
     first = pl.when(readable).then(pl.col("id").first().over("content"))
     kinds = {
         "unreadable": "unreadable: " + pl.col("problem"),
-        "silent": pl.when(pl.col("peak") < SILENT_PEAK).then(pl.lit("silent")),
+        "silent": pl.when(pl.col("peak") < SILENT_PEAK).then(
+            pl.when(pl.col("channels") > 1)
+            .then(pl.format("silent once its {} channels are mixed", "channels"))
+            .otherwise(pl.lit("silent"))
+        ),
         "clipped": pl.when(pl.col("peak") >= CLIPPED_PEAK).then(pl.lit("clipped")),
         "too short": pl.when(pl.col("duration") < SHORT_SECONDS).then(pl.lit("too short")),
         "same": pl.when(first != pl.col("id")).then("same content as " + first),

@@ -6,13 +6,15 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acoustic_kit.datasets.sound_file import MISSING, NOT_READ, UNDECODABLE, Mono, check_wave, mix, open_sound
+from acoustic_kit.errors import AkitError
+
 if TYPE_CHECKING:
     import polars as pl
-
-_BLOCK = 1 << 16  # samples over all channels, or 16 bytes of a file: memory does not grow with the clip
 
 
 def file_digest(path: Path) -> str:
@@ -38,14 +40,18 @@ def scan_schema() -> dict[str, Any]:
     }
 
 
-def scan_audio(paths: Sequence[Path], on_progress: Callable[[int, int], None] | None = None) -> pl.DataFrame:
+def scan_audio(
+    paths: Sequence[Path], on_progress: Callable[[int, int], None] | None = None, mono: Mono = "mean"
+) -> pl.DataFrame:
     """Decode every file once, in threads (soundfile releases the GIL): one row a file, in the order of `paths`.
 
     A file that cannot be decoded has the reason in `problem`, and nulls where there is nothing to say; it is no error.
+    What can be decoded here can be decoded by `Wave`, and the other way round.
 
     Parameters
     ----------
     on_progress : called from this thread with the files done and the files in all
+    mono : what several channels become, before levels are measured
 
     """
     import polars as pl
@@ -53,7 +59,7 @@ def scan_audio(paths: Sequence[Path], on_progress: Callable[[int, int], None] | 
     rows = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         try:
-            for row in pool.map(_look_at, paths):
+            for row in pool.map(partial(_look_at, mono=mono), paths):
                 rows.append(row)
                 if on_progress is not None:
                     on_progress(len(rows), len(paths))
@@ -63,47 +69,37 @@ def scan_audio(paths: Sequence[Path], on_progress: Callable[[int, int], None] | 
     return pl.DataFrame(rows, schema=scan_schema(), orient="row")
 
 
-def _look_at(path: Path) -> dict[str, Any]:
-    import soundfile
-
+def _look_at(path: Path, mono: Mono) -> dict[str, Any]:
     # A file whose bytes cannot be had has no size and an empty digest, so that it is taken for changed once it can.
-    row: dict[str, Any] = {"size": 0, "mtime_ns": 0, "content": ""}
+    unread = {"size": 0, "mtime_ns": 0, "content": ""}
     try:
         stat = path.stat()
-        row |= {"content": file_digest(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        row |= _decode(path) if stat.st_size else {"problem": "the file is empty"}
-    except soundfile.LibsndfileError as error:
-        row["problem"] = what_libsndfile_says(error)
+        row = {"content": file_digest(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     except OSError as error:
-        row["problem"] = error.strerror or type(error).__name__
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
-        row["problem"] = " ".join(str(error).split())
-    return row
+        missing = isinstance(error, FileNotFoundError)
+        return unread | {"problem": MISSING if missing else error.strerror or type(error).__name__}
+    try:
+        return row | _decode(path, mono)
+    except AkitError as error:
+        reason = str(error)
+        found = unread if reason.startswith(NOT_READ) else row
+        return found | {"problem": reason.removeprefix(NOT_READ).removeprefix(UNDECODABLE)}
 
 
-def what_libsndfile_says(error: Any) -> str:
-    """Why a file cannot be decoded, of a `soundfile.LibsndfileError`."""
-    reason: str = error.error_string.strip().removeprefix("Error : ").rstrip(".")
-    # It says so of an MP3 file without a frame, though the file is there.
-    return "Format not recognised" if reason.startswith("File does not exist") else reason
-
-
-def _decode(path: Path) -> dict[str, Any]:
-    """Length, format and level of one file, or the problem that it has no finite samples."""
+def _decode(path: Path, mono: Mono) -> dict[str, Any]:
+    """Length, format and level of one file. Raises AkitError where it cannot be decoded."""
     import numpy as np
-    import soundfile
 
     n_frames, peak, energy = 0, 0.0, 0.0
-    with soundfile.SoundFile(path) as file:
-        rate, channels = file.samplerate, file.channels
-        block = np.empty((max(1, _BLOCK // channels), channels), dtype=np.float32)
-        while len(read := file.read(out=block)):
-            n_frames += len(read)
-            peak = max(peak, float(np.abs(read).max()))
-            energy += float(np.einsum("ij,ij->", read, read, dtype=np.float64))
-    if n_frames == 0:
-        return {"problem": "the file holds no samples"}
-    if not np.isfinite(energy):
-        return {"problem": "some samples are not finite numbers"}
-    rms = float(np.sqrt(energy / (n_frames * channels)))
+    with open_sound(path) as file:
+        for block in file.blocks():
+            wave = mix(block, mono)
+            check_wave(wave)
+            n_frames += len(wave)
+            peak = max(peak, float(np.abs(wave).max()))
+            energy += float(np.einsum("i,i->", wave, wave, dtype=np.float64))
+        if n_frames == 0:
+            raise AkitError("it holds no samples")
+        rate, channels = file.sample_rate, file.channels
+    rms = float(np.sqrt(energy / n_frames))
     return {"duration": n_frames / rate, "sample_rate": rate, "channels": channels, "peak": peak, "rms": rms}

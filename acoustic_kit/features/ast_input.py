@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from acoustic_kit.datasets.sound_file import check_wave
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features.feature import Feature, StoredClip
 from acoustic_kit.features.kaldi import FRAME_LENGTH, N_FFT, SAMPLE_RATE
-from acoustic_kit.features.wave import Wave, check_wave
+from acoustic_kit.features.wave import Wave
 
 if TYPE_CHECKING:
     import torch

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Literal
 
 from acoustic_kit.compute import Compute, gpu_name
 from acoustic_kit.datasets.audio_files import clip_place, is_readable
+from acoustic_kit.datasets.sound_file import MISSING, NOT_READ
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.build_job import LEFT_OUT, SILENCED, Job, Stages
 from acoustic_kit.features.device_jobs import DeviceJobs
 from acoustic_kit.features.feature import Feature
 from acoustic_kit.features.fingerprints import fingerprints
-from acoustic_kit.features.wave import UNREAD
 from acoustic_kit.features.workers import RunsJobs, workers
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from acoustic_kit.cluster import Cluster
     from acoustic_store import Block, FeatureStore, StoredFeature
 
+# How the reasons begin that are no verdict on a file: the disk was away or failed, or memory was short (as before 2.0).
+_UNREAD = (MISSING, NOT_READ, "it cannot be decoded: there is not enough memory")
 OnError = Literal["skip", "fail", "silence"]
 OnProgress = Callable[[Feature, int, int], None]
 Clips = Sequence[tuple[str, str]]  # id and fingerprint
@@ -79,8 +81,9 @@ def build_features(
     was stopped at any instant goes on where it was. A file is decoded once, whatever the number of waves made of it.
 
     A clip that cannot be computed is recorded with its reason (`on_error="skip"`) and not tried again until its file
-    changes; or it stops the build (`"fail"`); or, where its file cannot be decoded, it counts as one second of silence
-    (`"silence"`), which later builds keep unless they are asked to fail.
+    changes, unless it could not be read (a missing file, an error of the disk, too little memory): those are tried by
+    each build. Or it stops the build (`"fail"`); or, where its file cannot be decoded, it counts as one second of
+    silence (`"silence"`), which later builds keep unless they are asked to fail.
 
     Parameters
     ----------
@@ -190,7 +193,8 @@ class _Build:
         if any(report.failures for report in reports):
             self.left_out.clear()
             for report in reports:
-                self.clips[report.feature.key] = self._with_silence({*report.failures, *report.silenced})
+                bad = {id for id, reason in report.failures.items() if not reason.startswith(NOT_READ)}
+                self.clips[report.feature.key] = self._with_silence({*bad, *report.silenced})
             reports = [
                 replace(now, seconds=before.seconds + now.seconds, stages=before.stages + now.stages)
                 for before, now in zip(reports, self.together(features), strict=True)
@@ -282,14 +286,14 @@ class _Build:
         return any(is_readable(self.paths[id]) for id, _ in block.clips)
 
     def _readable_again(self, feature: Feature) -> set[str]:
-        """Clips whose file could not be read when they were built, as a disk was not there, and now can."""
+        """Clips whose file could not be read when they were built, and is there now."""
         if feature.key not in self.store:
             return set()
         self.opened[feature.key] = self.store[feature.key]  # its index is read once where nothing is to be built
         return {
             id
             for id, failure in self.opened[feature.key].failures.items()
-            if failure.reason.startswith(UNREAD) and id in self.paths and is_readable(self.paths[id])
+            if failure.reason.startswith(_UNREAD) and id in self.paths and is_readable(self.paths[id])
         }
 
     def _clips_of(self, feature: Feature) -> Clips:

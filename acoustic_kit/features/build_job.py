@@ -127,7 +127,7 @@ class Job:
     @contextmanager
     def _fetching(self) -> Iterator[Mapping[str, Future[Any]]]:
         """What comes from object storage, by clip, many at a time: each answer takes long, however small it is."""
-        from acoustic_kit.features.wave import fetch
+        from acoustic_kit.datasets.sound_file import fetch
 
         source = self.feature.source
         if "://" not in (self.store_url if source else str(self.paths[self.clips[0][0]])):
@@ -151,17 +151,20 @@ class Job:
         return stored.read(id) if self._gpu is None else stored.stored(id)
 
     def _source(self, id: str, fingerprint: str, fetched: Mapping[str, Future[Any]] = NOTHING) -> Any:
-        """The decoded file, or the source feature's array; or a Failure."""
-        from acoustic_kit.features.wave import Sound, decode
+        """The decoded file as each feature wants it, or the source feature's array; or a Failure."""
+        from acoustic_kit.features.wave import Sound, decode_as
 
         if id in self.left_out:
             return self._guarded(id, partial(_leave_out, self.left_out[id]))
         source = self.feature.source
         if source is not None:
             return fetched[id].result() if id in fetched else self._stored_source(source.key, id)
+        decodings = {feature.decoding for feature, _ in self.parts}
         if fingerprint.endswith(SILENCED):
-            return Sound(np.zeros(SILENT_RATE, np.float32), SILENT_RATE)
-        return self._guarded(id, lambda: decode(fetched[id].result() if id in fetched else self.paths[id]))
+            return dict.fromkeys(decodings, Sound(np.zeros(SILENT_RATE, np.float32), SILENT_RATE))
+        return self._guarded(
+            id, lambda: decode_as(fetched[id].result() if id in fetched else self.paths[id], decodings)
+        )
 
     def _rows(self, feature: Feature, clips: Sequence[tuple[str, str]], sources: Sequence[Any]) -> list:
         """The feature of each clip, or a Failure."""
@@ -174,10 +177,15 @@ class Job:
             compute = partial(feature.compute_on, torch.device(device))
         rows = list(sources)
         good = [i for i, source in enumerate(sources) if not isinstance(source, Failure)]
+        inputs = [sources[i] if feature.source else sources[i][feature.decoding] for i in good]
         try:
-            computed = compute([sources[i] for i in good]) if good else []
+            computed = compute(inputs) if good else []
         except AkitError:  # of one of them: each by itself
-            computed = [row for i in good for row in self._alone(clips[i][0], partial(compute, [sources[i]]))]
+            computed = [
+                row
+                for i, one in zip(good, inputs, strict=True)
+                for row in self._alone(clips[i][0], partial(compute, [one]))
+            ]
         for i, row in zip(good, computed, strict=True):
             rows[i] = row
         return rows

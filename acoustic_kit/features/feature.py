@@ -5,16 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
 
+    from acoustic_kit.datasets.sound_file import Mono
     from acoustic_store import FeatureStore
+
+
+class Decoding(NamedTuple):
+    """How an audio file is decoded for a feature."""
+
+    sample_rate: int | None = None  # Hz; None is the file's own
+    mono: Mono = "mean"
+
 
 StoredClip = tuple[np.ndarray, np.float32 | None]  # as the store holds it: float32, or int16 and its scale
 
@@ -57,6 +66,16 @@ class Feature:
         """The feature whose arrays ``compute`` receives; None where it receives the decoded file."""
         sources = [value for f in fields(self) if isinstance(value := getattr(self, f.name), Feature)]
         return sources[0] if sources else None
+
+    @property
+    def decoding(self) -> Decoding:
+        """How the file is decoded that ``compute`` receives, for features without a source."""
+        return Decoding()
+
+    def with_mono(self, mono: Mono) -> Feature:
+        """Return the feature, computed from these channels of the files."""
+        sources = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Feature)}
+        return replace(self, **{name: source.with_mono(mono) for name, source in sources.items()}) if sources else self
 
     @property
     def sees_validation(self) -> bool:

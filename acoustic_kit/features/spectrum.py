@@ -12,8 +12,8 @@ import numba
 import numpy as np
 import scipy.fft
 
+from acoustic_kit.datasets.sound_file import check_wave
 from acoustic_kit.features.filterbanks import FilterBank
-from acoustic_kit.features.wave import check_wave
 
 BLOCK = 32  # frames
 AMIN = 1e-10  # power below which decibels are cut off, as in librosa

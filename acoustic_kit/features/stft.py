@@ -8,8 +8,8 @@ import numba
 import numpy as np
 import scipy.fft
 
+from acoustic_kit.datasets.sound_file import check_wave
 from acoustic_kit.features.spectrum import BLOCK, frame_count, hann
-from acoustic_kit.features.wave import check_wave
 
 
 def stft(wave: np.ndarray, n_fft: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:

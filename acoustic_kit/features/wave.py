@@ -2,29 +2,28 @@
 
 import io
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from acoustic_kit.datasets.sound_file import MAX_RATE, MAX_SAMPLE, MIN_RATE, Mono, check_wave, mix, open_sound
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features.feature import Feature
+from acoustic_kit.features.feature import Decoding, Feature
 
 FRAME_LENGTH = 2048  # samples; librosa.effects.trim's defaults
 HOP_LENGTH = 512
-MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; a header with another rate is damaged, and resampling it could fill memory
-_BLOCK = 1 << 20  # samples over all channels, read at once
-UNREAD = ("the file does not exist", "it cannot be read: ")  # begin the reasons of what a disk that is away explains
-MAX_SAMPLE = 1e10  # full scale is 1; below this bound no power, sum or moment leaves the range of its type
+RESAMPLED = 1 << 18  # samples that are resampled at once
 
 
 class Sound(NamedTuple):
     """What an audio file holds."""
 
-    samples: np.ndarray  # float32 (n,), full scale ±1; several channels are their mean
+    samples: np.ndarray  # float32 (n,), full scale ±1
     sample_rate: int  # Hz
 
 
@@ -43,6 +42,8 @@ class Wave(Feature):
     seconds : one length for all clips: longer ones are cut to their middle, shorter ones get zeros at the end.
         None leaves each as long as it is
     encoding : how the store holds it: ``int16`` with one scale a clip, or ``float32``
+    mono : what several channels become: their ``mean``, or one of them. The second is ``right``; a file that has one
+        channel is that
 
     """
 
@@ -55,6 +56,7 @@ class Wave(Feature):
     peak: float | None = None
     seconds: float | None = None
     encoding: Literal["int16", "float32"] = "int16"
+    mono: Mono = "mean"
 
     def __post_init__(self) -> None:
         if not MIN_RATE <= self.sample_rate <= MAX_RATE:
@@ -69,6 +71,8 @@ class Wave(Feature):
             raise UsageError(f"seconds is {self.seconds}; it must be at least one sample, or None to keep all")
         if self.encoding not in {"int16", "float32"}:
             raise UsageError(f"encoding is {self.encoding!r}; it must be 'int16' or 'float32'")
+        if self.mono not in get_args(Mono):
+            raise UsageError(f"mono is {self.mono!r}; it must be 'mean', 'left' or 'right'")
 
     @property
     def storage_dtype(self) -> str:
@@ -77,14 +81,26 @@ class Wave(Feature):
 
     def parameters(self) -> dict[str, Any]:
         """As for every feature, and the version of the resampler, which decides the samples too."""
-        return super().parameters() | {"soxr": _resampler_version()}
+        parameters = super().parameters() | {"soxr": _resampler_version()}
+        if self.mono == "mean":  # as keys were before there was a choice
+            del parameters["mono"]
+        return parameters
+
+    @property
+    def decoding(self) -> Decoding:
+        """At its sample rate and in its channel."""
+        return Decoding(self.sample_rate, self.mono)
+
+    def with_mono(self, mono: Mono) -> Feature:
+        """Return the wave of these channels, unless it has a choice of its own."""
+        return replace(self, mono=mono) if self.mono == "mean" else self
 
     def compute(self, source: str | Path | Sound) -> np.ndarray:
         """The wave of one audio file.
 
         Parameters
         ----------
-        source : path of the audio file, any format that libsndfile reads, or what ``decode`` made of it
+        source : path of the audio file, any format that libsndfile reads, or the decoded sound
 
         Returns
         -------
@@ -96,7 +112,7 @@ class Wave(Feature):
             As ``decode`` does.
 
         """
-        sound = source if isinstance(source, Sound) else decode(source)
+        sound = source if isinstance(source, Sound) else decode_as(source, [self.decoding])[self.decoding]
         wave = resample(*sound, self.sample_rate)
         if self.trim_top_db is not None:
             wave = trim(wave, self.trim_top_db, self.trim_pad)[0]
@@ -105,94 +121,91 @@ class Wave(Feature):
         return wave if self.seconds is None else fit_length(wave, round(self.seconds * self.sample_rate))
 
 
-def decode(path: str | Path | io.BytesIO) -> Sound:
-    """Decode an audio file, an object at ``s3://bucket/key``, or what ``fetch`` made of it; channels become their mean.
+def decode(path: str | Path | io.BytesIO, mono: Mono = "mean") -> Sound:
+    """Decode an audio file, an object at ``s3://bucket/key``, or what ``fetch`` made of it, at its own sample rate.
 
     Raises
     ------
     AkitError
-        The file cannot be decoded, is empty, or holds values that are no sound.
+        The file cannot be read or decoded, is empty, or holds values that are no sound.
         The message is the reason alone; the caller says which clip it is.
     acoustic_store.StoreError
         The object storage does not answer.
 
     """
-    import soundfile
-
-    from acoustic_kit.datasets.scan import what_libsndfile_says
-    from acoustic_store import StoreError
-
-    try:
-        with soundfile.SoundFile(path if isinstance(path, io.BytesIO) else fetch(path)) as file:
-            if not MIN_RATE <= file.samplerate <= MAX_RATE:
-                raise AkitError(f"its header says {file.samplerate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be read")
-            sound = Sound(_read_mono(file), file.samplerate)
-    except StoreError:  # object storage that does not answer is no clip's fault
-        raise
-    except soundfile.LibsndfileError as error:
-        raise AkitError(f"it cannot be decoded: {what_libsndfile_says(error)}") from error
-    except OSError as error:
-        raise AkitError(f"{UNREAD[1]}{error.strerror or error}") from error
-    except MemoryError as error:
-        raise AkitError("it cannot be decoded: there is not enough memory for its length") from error
-    except (TypeError, ValueError) as error:  # soundfile asks for details (.raw)
-        raise AkitError("it cannot be decoded: its header is damaged, or of an unknown format") from error
-    check_wave(sound.samples)
-    return sound
+    decoding = Decoding(mono=mono)
+    return decode_as(path, [decoding])[decoding]
 
 
-def fetch(path: str | Path) -> Path | io.BytesIO:
-    """What soundfile opens: a path, or the bytes of an object. Raises AkitError where there is nothing."""
-    from acoustic_kit.datasets.audio_files import audio_source
+def decode_as(path: str | Path | io.BytesIO, decodings: Collection[Decoding]) -> dict[Decoding, Sound]:
+    """Decode a file once, in each of these forms. Memory is that of the results, resampled while the file is read.
 
-    try:
-        source = audio_source(path)
-    except FileNotFoundError as error:
-        raise AkitError(UNREAD[0]) from error
-    if isinstance(source, io.BytesIO):
-        is_empty = not source.getbuffer()
-    elif source.is_file():
-        with source.open("rb") as file:
-            is_empty = not file.read(1)
-    else:
-        raise AkitError(UNREAD[0])
-    if is_empty:
-        raise AkitError("the file is empty")
-    return source
-
-
-def _read_mono(file: Any) -> np.ndarray:
-    """The samples of an open ``SoundFile``, channels averaged: float32 (n,).
-
-    Block by block: memory is that of the samples that are there, whatever length and channels the header claims.
+    Raises as ``decode`` does.
     """
-    frames = max(1, min(_BLOCK // file.channels, file.frames))
-    blocks = []
-    while len(block := file.read(frames, dtype="float32", always_2d=True)):
-        blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
-    return blocks[0] if len(blocks) == 1 else np.concatenate([np.empty(0, np.float32), *blocks])
+    with open_sound(path) as file:
+        samples = {d: _Samples(file.sample_rate, d.sample_rate or file.sample_rate) for d in decodings}
+        for block in file.blocks():
+            for decoding, of_one in samples.items():
+                mono = mix(block, decoding.mono)
+                check_wave(mono)
+                of_one.add(mono)
+        return {decoding: of_one.sound() for decoding, of_one in samples.items()}
 
 
-def check_wave(wave: np.ndarray) -> None:
-    """Raise ``AkitError`` if ``wave``, real (n,), is empty, holds NaN or infinity, or lies far outside full scale."""
-    if wave.size == 0:
-        raise AkitError("it holds no samples")
-    peak = max(float(wave.max()), -float(wave.min()))  # NaN if any sample is
-    if not math.isfinite(peak):
-        raise AkitError("it holds samples that are NaN or infinite")
-    if peak > MAX_SAMPLE:
-        raise AkitError(f"its samples reach {peak:.0e}, where full scale is 1")
+class _Samples:
+    """Samples that arrive in blocks, resampled; an array that grows in place."""
+
+    def __init__(self, rate: int, target_rate: int) -> None:
+        self._rate, self._target_rate = rate, target_rate
+        self._resampler = _resampler(rate, target_rate)
+        self._array = np.empty(0, np.float32)
+        self._n, self._n_read = 0, 0
+
+    def add(self, block: np.ndarray) -> None:
+        """Append float32 (n,)."""
+        self._n_read += len(block)
+        self._append(block if self._resampler is None else self._resampler.resample_chunk(block))
+
+    def sound(self) -> Sound:
+        """Return all samples. Raises AkitError if there are none."""
+        if self._n_read == 0:
+            raise AkitError("it holds no samples")
+        if self._resampler is not None:
+            self._append(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
+        self._array.resize(resampled_length(self._n_read, self._rate, self._target_rate), refcheck=False)
+        self._array[self._n :] = 0
+        return Sound(self._array, self._target_rate)
+
+    def _append(self, block: np.ndarray) -> None:
+        end = self._n + len(block)
+        if end > len(self._array):
+            self._array.resize(max(end, self._n * 3 // 2), refcheck=False)  # moves no pages of a large array
+        self._array[self._n : end] = block
+        self._n = end
 
 
 def resample(wave: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
-    """Resample float32 (n,) to ⌈n · target_rate / rate⌉ samples with soxr's HQ setting, as ``librosa.resample``."""
+    """Resample float32 (n,) to ``resampled_length`` samples with soxr's HQ setting, as ``librosa.resample``."""
     if rate == target_rate:
         return wave
+    samples = _Samples(rate, target_rate)
+    for start in range(0, len(wave), RESAMPLED):
+        samples.add(wave[start : start + RESAMPLED])
+    return samples.sound().samples
+
+
+def resampled_length(n: int, rate: int, target_rate: int) -> int:
+    """Return ⌈n · target_rate / rate⌉."""
+    return n if rate == target_rate else math.ceil(n * (float(target_rate) / rate))
+
+
+def _resampler(rate: int, target_rate: int) -> Any:
+    """Return what resamples block by block, to the same bits as all at once; None where there is nothing to do."""
+    if rate == target_rate:
+        return None
     import soxr
 
-    n = math.ceil(len(wave) * (float(target_rate) / rate))
-    resampled: np.ndarray = soxr.resample(wave, rate, target_rate, quality="HQ")[:n]
-    return np.pad(resampled, (0, n - len(resampled)))
+    return soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="HQ")
 
 
 def trim(

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from acoustic_kit.datasets.audio_files import audio_source
-from acoustic_kit.errors import AkitError
+from acoustic_kit.datasets.sound_file import check_wave, mix, open_sound
 from acoustic_kit.features.logmel import LogMel
-from acoustic_kit.features.wave import Wave, check_wave, resample
+from acoustic_kit.features.wave import Wave, resample
 from acoustic_kit.picture import extremes
 from acoustic_kit.report.content import Sound
 
@@ -41,20 +40,18 @@ def clip_sound(path: Path | str) -> Sound:
 
 def _beginning(path: Path | str) -> tuple[np.ndarray, bool]:
     """The first seconds as float32 (n,) at `SAMPLE_RATE`, mono, and whether the clip goes on."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(audio_source(path)) as file:
-            frames = int(SECONDS * file.samplerate)
-            samples = file.read(min(frames, len(file)), dtype="float32", always_2d=True)
-            rate, cut = file.samplerate, len(file) > frames
-    except soundfile.LibsndfileError as error:
-        raise AkitError(f"it cannot be decoded: {error.error_string.strip().rstrip('.')}") from error
-    except (OSError, TypeError, ValueError, MemoryError) as error:
-        raise AkitError("it cannot be decoded: its header is damaged, or of an unknown format") from error
-    wave = np.ascontiguousarray(samples.mean(axis=1))
+    blocks, n = [], 0
+    with open_sound(path) as file:
+        most = int(SECONDS * file.sample_rate)
+        for block in file.blocks():
+            blocks.append(mix(block, "mean").copy())
+            n += len(block)
+            if n > most:
+                break
+        rate = file.sample_rate
+    wave = np.concatenate([np.empty(0, np.float32), *blocks])[:most]
     check_wave(wave)
-    return resample(wave, rate, SAMPLE_RATE), cut
+    return resample(wave, rate, SAMPLE_RATE), n > most
 
 
 def _flac(wave: np.ndarray) -> bytes:

@@ -258,7 +258,7 @@ def test_sound_that_soundfile_cannot_read_is_not_passed_over(tmp_path, write_cli
     manifest, _ = make_manifest(read_dataset(tmp_path), n_folds=2)
     problems = dict(manifest.drop_nulls("problem").select("id", "problem").iter_rows())
     assert set(problems) == {"x/phone.m4a", "x/head.raw", "x/link.wav"}
-    assert problems["x/link.wav"] == "No such file or directory"
+    assert problems["x/link.wav"] == "the file does not exist"
 
 
 def test_all_files_unreadable(tmp_path):

@@ -72,14 +72,15 @@ def test_class_that_only_test_clips_have(odd):
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
-def test_levels_over_all_channels_and_blocks(tmp_path, subtype):
-    wave = np.random.default_rng(0).uniform(-0.9, 0.9, (100_000, 3))  # several blocks
+def test_levels_are_of_the_mixed_channels_over_all_blocks(tmp_path, subtype):
+    wave = np.random.default_rng(0).uniform(-0.9, 0.9, (200_000, 3))  # several blocks
     soundfile.write(tmp_path / "a.wav", wave, 44100, subtype=subtype)
     row = scan_audio([tmp_path / "a.wav"]).row(0, named=True)
     assert (row["sample_rate"], row["channels"], row["problem"]) == (44100, 3, None)
-    assert row["duration"] == 100_000 / 44100
-    assert row["peak"] == pytest.approx(np.abs(wave).max(), abs=1e-4)
-    assert row["rms"] == pytest.approx(math.sqrt(np.mean(wave**2)), rel=1e-4)
+    assert row["duration"] == 200_000 / 44100
+    mixed = wave.mean(axis=1)
+    assert row["peak"] == pytest.approx(np.abs(mixed).max(), abs=1e-4)
+    assert row["rms"] == pytest.approx(math.sqrt(np.mean(mixed**2)), rel=1e-4)
     assert len(row["content"]) == 32
     assert row["content"] == file_digest(tmp_path / "a.wav")
 
@@ -88,7 +89,7 @@ def test_samples_that_are_no_numbers_and_no_samples_at_all(tmp_path):
     soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan, 0.1], dtype=np.float32), 8000, subtype="FLOAT")
     soundfile.write(tmp_path / "none.wav", np.zeros(0), 8000)
     scanned = scan_audio([tmp_path / "nan.wav", tmp_path / "none.wav"])
-    assert scanned["problem"].to_list() == ["some samples are not finite numbers", "the file holds no samples"]
+    assert scanned["problem"].to_list() == ["it holds samples that are NaN or infinite", "it holds no samples"]
     assert scanned["duration"].to_list() == [None, None]
 
 

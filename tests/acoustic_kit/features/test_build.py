@@ -1,5 +1,6 @@
 """Building features: everything once, resumable after a kill, bad clips recorded, the same in worker processes."""
 
+import errno
 import os
 import random
 import signal
@@ -93,8 +94,10 @@ def test_each_file_is_decoded_once_whatever_is_made_of_it(
 ) -> None:
     manifest = make_clips(tmp_path / "data")
     decoded: list[str] = []
-    decode = wave_module.decode
-    monkeypatch.setattr(wave_module, "decode", lambda path: (decoded.append(Path(path).name), decode(path))[1])
+    decode_as = wave_module.decode_as
+    monkeypatch.setattr(
+        wave_module, "decode_as", lambda path, forms: (decoded.append(Path(path).name), decode_as(path, forms))[1]
+    )
     waves = [Wave(8000), Wave(4000), Wave(8000, trim_top_db=None)]
     reports = build_features(manifest, tmp_path / "data", store, [*waves, Stats(Wave(4000))])
     assert sorted(decoded) == ["0.wav", "1.wav", "2.wav", "3.wav", "4.wav"]
@@ -178,6 +181,27 @@ def test_on_error_fail_stops_and_names_the_clip(tmp_path: Path, store: FeatureSt
     with pytest.raises(AkitError, match="id of text: "):
         build_features(manifest, data, store, [Wave()], on_error="fail")
     (data / "text.wav").unlink()
+
+
+@pytest.mark.parametrize("on_error", ["skip", "silence"])
+@pytest.mark.parametrize("problem", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_a_clip_that_could_not_be_read_is_tried_again_by_the_next_build(
+    tmp_path: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch, problem: Exception, on_error: OnError
+) -> None:
+    manifest, wave = make_clips(tmp_path / "data"), Wave(8000)
+
+    def fail(*_: object) -> None:
+        raise problem
+
+    def build() -> list[tuple[int, int, int]]:
+        reports = build_features(manifest, tmp_path / "data", store, [Stats(wave)], on_error=on_error)
+        return [(report.built, len(report.failures), len(report.silenced)) for report in reports]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(wave_module, "_resampler", fail)
+        assert build() == [(5, 5, 0), (5, 5, 0)]
+    assert build() == [(5, 0, 0), (5, 0, 0)]
+    assert build() == [(0, 0, 0), (0, 0, 0)]
 
 
 def test_clips_that_cannot_be_decoded_count_as_silence_where_that_is_asked_for(

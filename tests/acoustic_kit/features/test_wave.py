@@ -55,7 +55,7 @@ def test_what_cannot_be_heard_is_refused_in_one_line_without_the_path(tmp_path: 
         "slow.wav": "1 Hz",
         "text.wav": "cannot be decoded: Format not recognised",
         "nothing.mp3": "the file is empty",
-        "bare.raw": "unknown format",
+        "bare.raw": "Format not recognised",
         "folder.wav": "does not exist",
         "missing.wav": "does not exist",
     }
@@ -66,15 +66,14 @@ def test_what_cannot_be_heard_is_refused_in_one_line_without_the_path(tmp_path: 
         assert name not in str(caught.value)
 
 
-def test_a_header_that_claims_more_than_memory_holds_is_refused(tmp_path: Path) -> None:
+def test_a_header_that_claims_more_than_memory_holds_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "liar.flac"
     soundfile.write(path, noise(8000), 8000)
     content = bytearray(path.read_bytes())
     content[21] |= 0x0F  # STREAMINFO's 36-bit number of samples
     content[22:26] = b"\xff" * 4
     path.write_bytes(content)
-    with pytest.raises(AkitError, match="cannot be decoded"):
-        decode(path)
+    assert len(decode(path).samples) == 8000
 
 
 # Resampling
