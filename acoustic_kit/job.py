@@ -64,7 +64,8 @@ class Job:
     @cached_property
     def features(self) -> dict[str, Feature]:
         """What the recipe reads, by its own names."""
-        return self.recipe.features(self.settings)
+        features, mono = self.recipe.features(self.settings), self.workspace.config.mono
+        return {name: feature.with_mono(mono) for name, feature in features.items()}
 
     @property
     def folds(self) -> list[str]:

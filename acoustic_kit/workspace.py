@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from acoustic_kit.atomic_write import write_atomically, write_parquet
+from acoustic_kit.datasets.sound_file import Mono
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import Task
 from acoustic_kit.folder_lock import locked
@@ -51,6 +52,7 @@ class Config(BaseModel):
     template: str | None = None  # the competition's sample_submission.csv
     competition: str | None = None  # its short name at Kaggle, for `akit submit`
     label_separator: str | None = None  # between several labels of one clip
+    mono: Mono = "mean"  # what several channels become: their mean, the left one or the right one
     classes: dict[str, int]  # class name → the data set's own index, in class order
 
     @field_validator("data", "store", "runs")
@@ -222,6 +224,7 @@ def init_workspace(
     unofficial: bool = False,
     extra: Path | None = None,
     options: CsvOptions | None = None,
+    mono: Mono = "mean",
     on_progress: Callable[[int, int], None] | None = None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Workspace:
@@ -257,6 +260,7 @@ def init_workspace(
         unofficial=unofficial,
         n_folds_given=n_folds is not None or fold_seed is not None,
         extra=read_dataset(extra) if extra else None,
+        mono=mono,
         on_progress=on_progress,
     )
     config = Config(
@@ -267,6 +271,7 @@ def init_workspace(
         features=("stats",),
         template=_stored_path(dataset.template, root) if dataset.template else None,
         label_separator=dataset.label_separator,
+        mono=mono,
         classes=dataset.classes,
     )
     root.mkdir(parents=True, exist_ok=True)
@@ -337,6 +342,8 @@ def _config_text(config: Config) -> str:
         lines.append(f"template = {_toml(config.template)}  # decides the columns of a submission")
     if config.label_separator:
         lines.append(f"label_separator = {_toml(config.label_separator)}")
+    if config.mono != "mean":
+        lines.append(f"mono = {_toml(config.mono)}  # the channel that features are computed from")
     lines += ["", "[classes]  # name = the data set's own index; the order of this table is the class order everywhere"]
     lines += [f"{_toml(name)} = {index}" for name, index in config.classes.items()]
     return "\n".join(lines) + "\n"

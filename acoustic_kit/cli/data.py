@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -58,6 +58,7 @@ def init(
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out clips that a table names and that are not on disk.")
     ] = False,
+    mono: Annotated[Literal["mean", "left", "right"], typer.Option(help="What several channels become.")] = "mean",
 ) -> None:
     """Make a workspace of a data set.
 
@@ -90,6 +91,7 @@ def init(
             unofficial=unofficial,
             extra=extra,
             options=options,
+            mono=mono,
             on_progress=lambda done, total: bar("clips", done, total),
             on_note=lambda note: say(f"Note: {note}"),
         )

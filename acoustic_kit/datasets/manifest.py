@@ -9,6 +9,7 @@ from acoustic_kit.datasets.audio_files import safe_path
 from acoustic_kit.datasets.dataset import Dataset, clip_schema
 from acoustic_kit.datasets.folds import make_folds
 from acoustic_kit.datasets.scan import scan_audio, scan_schema
+from acoustic_kit.datasets.sound_file import Mono
 from acoustic_kit.errors import AkitError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def manifest_schema() -> dict[str, Any]:
     - `group`: clips of one recording or speaker, or null
     - `split`: "train", "test" or "extra" (trained on, never validated or scored)
     - `duration` (s), `sample_rate` (Hz), `channels`, `peak` (largest magnitude, 1 is full scale), `rms` (root mean
-      square over all channels): null for a clip with a problem
+      square), both of what several channels become as `mono`: null for a clip with a problem
     - `size` (bytes), `mtime_ns`, `content`: of the file; `content` is `file_digest`, empty where it cannot be read
     - `problem`: why the clip cannot be decoded, or null
     """
@@ -41,6 +42,7 @@ def make_manifest(
     unofficial: bool = False,
     n_folds_given: bool = False,
     extra: Dataset | None = None,
+    mono: Mono = "mean",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Give every training clip a fold, keep test folds aside, add extra clips, and look at every file once.
@@ -52,6 +54,7 @@ def make_manifest(
     unofficial : make folds although the data set has its own
     n_folds_given : the user asked for `n_folds` or `fold_seed`
     extra : another data set whose labelled clips become `split` "extra", with ids `extra/<id>` and absolute paths
+    mono : what several channels become, before levels are measured
     on_progress : called with the files looked at and the files in all
 
     Returns
@@ -77,7 +80,7 @@ def make_manifest(
         return without_test_labels(dataset, _hold_out(dataset, clips, test_folds), extra)
 
     clips, truth = with_folds()
-    scanned = scan_audio([dataset.root / path for path in clips["path"]], on_progress)
+    scanned = scan_audio([dataset.root / path for path in clips["path"]], on_progress, mono)
     if scanned["problem"].null_count() == 0:
         path, problem = clips["path"][0], scanned["problem"][0]
         raise AkitError(f"none of the {len(clips)} files in {dataset.root} can be read; {path}: {problem}.")
