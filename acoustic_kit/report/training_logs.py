@@ -22,7 +22,7 @@ Log = Mapping[int, Mapping[str, float]]  # epoch → figures
 def training_curves(run: Path) -> list[Training]:
     """The curves of each stage of a run; folds are thin lines, their mean is bold. Logs that are damaged are left out.
 
-    `train_loss` and `valid_loss` share a chart, every other `valid_…` figure has its own.
+    Figures of one name share a chart, such as `train_loss` and `valid_loss`.
     """
     stages: dict[str, list[Log]] = {}
     for path in sorted(run.glob("folds/*/*.jsonl")):
@@ -51,9 +51,11 @@ def _read(path: Path) -> Log:
 
 def _curves(logs: Sequence[Log]) -> list[Curve]:
     figures = list(dict.fromkeys(key for log in logs for figures in log.values() for key in figures))
-    losses = [key for key in ("train_loss", "valid_loss") if key in figures]
-    others = [key for key in figures if key.startswith("valid_") and key not in losses]
-    charts = {"loss": losses} | {key.removeprefix("valid_"): [key] for key in others}
+    charts: dict[str, list[str]] = {"loss": []}
+    for key in sorted(figures):  # training first
+        side, _, name = key.partition("_")
+        if side in {"train", "valid"}:
+            charts.setdefault(name, []).append(key)
     curves = [
         Curve(name, tuple(line for key in keys for line in _lines(key, logs))) for name, keys in charts.items() if keys
     ]

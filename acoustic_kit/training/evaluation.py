@@ -28,6 +28,24 @@ def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
     return logits.softmax(dim=1) if task == "single" else logits.sigmoid()
 
 
+def accuracy(logits: torch.Tensor, targets: torch.Tensor, task: Task, threshold: float = 0.0) -> torch.Tensor:
+    """Return the share of clips whose highest class is their target's; for several labels, of labels that are right.
+
+    Parameters
+    ----------
+    logits : float (clips, classes), or probabilities
+    targets : float32 (clips, classes); of mixed clips, the class with the largest share is the right one
+    threshold : of a label, for several labels a clip
+
+    Returns a float32 scalar.
+
+    """
+    if task == "multi":
+        return ((logits >= threshold) == (targets > 0.5)).float().mean()
+    chosen = targets.gather(1, logits.argmax(dim=1, keepdim=True))
+    return (chosen >= targets.amax(dim=1, keepdim=True)).float().mean()
+
+
 def forward(
     net: nn.Module,
     clips: Clips,

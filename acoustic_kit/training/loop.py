@@ -14,13 +14,13 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError
 from acoustic_kit.fold import Fold
 from acoustic_kit.metrics import score, validate_metric
 from acoustic_kit.training.allocator import keep_freed_memory
+from acoustic_kit.training.average import WeightAverage, recompute_statistics
 from acoustic_kit.training.batches import Batch, Batches, Loader, Loss
 from acoustic_kit.training.checkpoint import (
     load_state,
@@ -31,7 +31,7 @@ from acoustic_kit.training.checkpoint import (
 )
 from acoustic_kit.training.compiled import compile_if_faster, uncompiled
 from acoustic_kit.training.draws import digest64
-from acoustic_kit.training.evaluation import default_loss, logits_of, to_probabilities
+from acoustic_kit.training.evaluation import accuracy, default_loss, logits_of, to_probabilities
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes, use_fused
 from acoustic_kit.training.sam import Sam, frozen_statistics
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule
@@ -101,7 +101,9 @@ def fit(
         by the workspace's metric (`valid_metric`) or by a metric that is named (`accuracy`), which makes the run
         `optimistic`: it looked at the fold that it is scored on
     clip_norm : the gradient's norm is cut to this, in both of SAM's passes
-    ema : decay of an exponential moving average of the weights, which is then what is validated and returned
+    ema : decay of an exponential moving average of the weights (see `WeightAverage`), which is then what is validated
+        and returned. Before its weights can be kept, statistics of batch normalization are computed anew for them, in
+        one more pass over the training clips: in the last epoch, or in each if the best one is kept
     micro_batch : clips that go through the network at once, in each process; gradients add up to those of the whole
         batch (but for layers that look at the batch, such as batch normalisation)
     sam : ρ of sharpness-aware minimisation (see `Sam`), two passes a step; None is the optimiser's own step
@@ -163,10 +165,7 @@ class _Training:
         optimizer = use_fused(self.make_optimizer(self.bare.parameters()), self.fabric.device)
         self.net, self.optimizer = self.fabric.setup(self.bare, optimizer)
         self.sam = None if self.rho is None else Sam(self.optimizer, self.rho)
-        self.average: AveragedModel | None = None
-        if self.ema is not None:
-            averaging = get_ema_multi_avg_fn(self.ema)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(self.bare, multi_avg_fn=averaging, use_buffers=True)
+        self.average = None if self.ema is None else WeightAverage(self.bare, self.ema)
         self.folder: Path = self.fold.folder / self.stage
         self.kept_metric = self.fold.metric if self.keep in {"last", "valid_loss", "valid_metric"} else self.keep
         validate_metric(self.kept_metric, self.fold.train.task)
@@ -227,7 +226,9 @@ class _Training:
             key = f"{self.fold.seed}/{self.stage}/{self.state.phase}/{self.state.epoch}"
             torch.manual_seed(digest64(f"{key}/rank {self.rank}" if self.rank else key) >> 1)  # dropout
             epoch = len(self.state.history) + 1
-            figures = {"train_loss": self._train_epoch(phase, train.training(key, epoch), len(train))}
+            figures = self._train_epoch(phase, train.training(key, epoch), len(train))
+            if self.average is not None and self._may_be_kept(phase):
+                self._recompute_statistics(self.average.module, train.training(f"{key}/statistics", epoch))
             train_seconds = time.monotonic() - began
             if valid:
                 figures |= self._validate(valid, key)
@@ -237,10 +238,23 @@ class _Training:
             self._note(figures, {"train_seconds": train_seconds, "seconds": time.monotonic() - began})
             self._save()
 
-    def _train_epoch(self, phase: Phase, batches: Iterator[Batch], n_batches: int) -> float:
-        """One pass over the training clips; returns the mean loss of a clip."""
+    def _may_be_kept(self, phase: Phase) -> bool:
+        """Whether the epoch that was just trained may end the phase, or be the best one."""
+        return self.keep != "last" or phase.patience is not None or self.state.epoch + 1 == phase.epochs
+
+    def _recompute_statistics(self, net: nn.Module, batches: Iterator[Batch]) -> None:
+        def inputs() -> Iterator[tuple[torch.Tensor, ...]]:
+            for batch in batches:
+                parts = self._weight_and_parts(batch)[1]
+                yield from zip(*(tensor.tensor_split(parts) for tensor in batch.inputs), strict=True)
+
+        with self.fabric.autocast():
+            recompute_statistics(net, inputs())
+
+    def _train_epoch(self, phase: Phase, batches: Iterator[Batch], n_batches: int) -> dict[str, float]:
+        """Pass over the training clips once; returns loss and accuracy, means over clips as they were trained on."""
         self.net.train()
-        total, clips = torch.zeros((), device=self.fabric.device), 0  # summed on the device: no step waits for it
+        total, clips = torch.zeros(2, device=self.fabric.device), 0  # summed on the device: no step waits for it
         losses = tuple(
             e["valid_loss"] for e in self.state.history if "valid_loss" in e and e["phase"] == self.state.phase
         )
@@ -254,13 +268,14 @@ class _Training:
             total += self._step(batch) * clips_of_all
             clips += clips_of_all
         total = sum_over_processes(self.fabric, total) / self.world
-        if not math.isfinite(total.item()):
+        loss, right = total.tolist()
+        if not math.isfinite(loss):
             raise AkitError(f"The training loss of stage {self.stage!r} is not finite. Lower the learning rate.")
-        return total.item() / clips
+        return {"train_loss": loss / clips, "train_accuracy": right / clips}
 
     def _step(self, batch: Batch) -> torch.Tensor:
-        """One step of the optimiser; returns this process's part of the batch's mean loss, as it was before."""
-        loss = self._gradients(batch)
+        """Take a step of the optimizer; returns what `_gradients` does, of the weights before it."""
+        figures = self._gradients(batch)
         if self.sam is None:
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -271,22 +286,24 @@ class _Training:
             self.sam.descend()
         if self.average is not None:
             self.average.update_parameters(self.bare)
-        return loss
+        return figures
 
     def _gradients(self, batch: Batch) -> torch.Tensor:
         """Leave the clipped gradients of the whole batch in the parameters.
 
-        Returns this process's part of its mean loss: the mean over processes is that of all clips.
+        Returns this process's part of its mean loss and accuracy, (2,): the mean over processes is that of all clips.
         """
-        total = torch.zeros((), device=batch.x.device)
+        total = torch.zeros(2, device=batch.x.device)
         weight, parts = self._weight_and_parts(batch)
         try:
             split = [tensor.tensor_split(parts) for tensor in (*batch.inputs, batch.targets)]
             for number, (*inputs, targets) in enumerate(zip(*split, strict=True), start=1):
                 with self.fabric.no_backward_sync(self.net, enabled=number < parts):
-                    loss = (batch.loss or self.loss)(self.net(*inputs), targets) * (weight * len(targets) / len(batch))
+                    logits, share = self.net(*inputs), weight * len(targets) / len(batch)
+                    loss = (batch.loss or self.loss)(logits, targets) * share
                     self.fabric.backward(loss)
-                total += loss.detach()
+                right = accuracy(logits.detach(), targets, self.fold.train.task) * share
+                total += torch.stack([loss.detach().float(), right])
         except torch.cuda.OutOfMemoryError as error:
             at_once = math.ceil(len(batch) / parts)
             raise AkitError(
@@ -320,6 +337,8 @@ class _Training:
         figures = {"valid_loss": sum(losses) / len(losses)}
         for metric in dict.fromkeys((self.fold.metric, self.kept_metric)):
             figures[f"valid_{metric}"] = score(metric, self.fold.valid.labels, probabilities)
+        right = accuracy(torch.from_numpy(probabilities), valid[0].targets.cpu(), task, threshold=0.5)
+        figures["valid_accuracy"] = right.item()
         return figures
 
     @property

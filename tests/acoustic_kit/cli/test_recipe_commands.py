@@ -92,16 +92,16 @@ def test_divided_groups_are_told_wherever_a_score_is_made(workspace: Workspace) 
     assert [line for line in problems if line.startswith("groups that the folds divide: 3 (sound_00,")]
 
 
-def test_init_notes_divided_groups(synthetic: Path, tmp_path: Path) -> None:
+def test_init_warns_of_divided_groups(synthetic: Path, tmp_path: Path) -> None:
     table = pl.read_csv(synthetic / "meta" / "esc50.csv")
     data = tmp_path / "data"
     (data / "meta").mkdir(parents=True)
     (data / "audio").symlink_to(synthetic / "audio")
     table.with_columns(src_file=pl.lit("one")).write_csv(data / "meta" / "esc50.csv")
     result = akit("init", tmp_path / "work", "--data", data)
-    assert "Note: the folds divide 1 groups" in result.stderr
+    assert "Warning: the folds divide 1 groups" in result.stderr
     assert "groups that the folds divide: 1 (one)" in result.stdout
-    assert "Note: the folds" not in akit("init", tmp_path / "other", "--data", synthetic).stderr
+    assert "Warning" not in akit("init", tmp_path / "other", "--data", synthetic).stderr
 
 
 def test_patterns_and_names_run_and_the_best_are_blended(workspace: Workspace) -> None:

@@ -62,3 +62,17 @@ def test_damaged_logs_and_figures_that_are_no_numbers_are_left_out(tmp_path: Pat
     assert found.folds == 1
     assert [curve.figure for curve in found.curves] == ["f1"]
     assert training_curves(tmp_path / "nothing") == []
+
+
+def test_training_and_validation_of_one_figure_share_a_chart(tmp_path: Path) -> None:
+    figures = {"train_loss": 1, "train_accuracy": 0.5, "valid_loss": 2, "valid_f1": 0.1, "valid_accuracy": 0.2}
+    write(tmp_path, "1", [{"epoch": 1, "lr": 1, "train_seconds": 3} | figures])
+    (found,) = training_curves(tmp_path)
+    named = {curve.figure: [line.name for line in curve.lines] for curve in found.curves}
+    assert named == {"loss": ["training", "validation"], "accuracy": ["training", "validation"], "f1": ["validation"]}
+
+
+def test_a_run_on_all_clips_has_curves_of_training(tmp_path: Path) -> None:
+    write(tmp_path, "full", [{"epoch": e, "train_loss": 1, "train_accuracy": 0.5} for e in (1, 2)])
+    (found,) = training_curves(tmp_path)
+    assert [curve.figure for curve in found.curves] == ["loss", "accuracy"]

@@ -58,7 +58,8 @@ def test_it_learns(fold: Fold, net: Make) -> None:
     entries = log(fold)
     assert [entry["epoch"] for entry in entries] == list(range(1, 26))
     assert entries[-1]["train_loss"] < entries[0]["train_loss"]
-    figures = {"train_loss", "valid_loss", "valid_accuracy"}
+    assert entries[-1]["train_accuracy"] > max(0.6, entries[0]["train_accuracy"])
+    figures = {"train_loss", "train_accuracy", "valid_loss", "valid_accuracy"}
     assert set(entries[0]) == {"epoch", "phase", "lr", "train_seconds", "seconds"} | figures
 
 
@@ -261,10 +262,22 @@ def test_patience_ends_a_phase_and_says_that_it_looked(fold: Fold, net: Make) ->
 
 
 def test_the_average_of_the_weights_is_what_is_returned(fold: Fold, net: Make, tmp_path: Path) -> None:
-    averaged = train(fold, net(), ema=0.99)
-    plain = train(replace(fold, folder=tmp_path / "plain"), net())
-    start = net()
-    assert (weights(averaged) - weights(start)).norm() < 0.5 * (weights(plain) - weights(start)).norm()
+    """It begins with the weights of the first step and follows a tenth of the steps: its path is the shorter."""
+    averaged = train(fold, net(norm=False), ema=0.99)
+    plain = train(replace(fold, folder=tmp_path / "plain"), net(norm=False))
+    raw = load_tensors(fold.folder / "stage" / "state.safetensors")
+    torch.testing.assert_close(
+        {f"net.{k}": v for k, v in plain.state_dict().items()}, {k: v for k, v in raw.items() if k.startswith("net.")}
+    )
+    start = net(norm=False)
+    assert 0 < (weights(averaged) - weights(plain)).norm() < (weights(plain) - weights(start)).norm()
+
+
+def test_an_average_over_fewer_steps_than_its_decay_learns(fold: Fold, net: Make) -> None:
+    """With a constant decay, 125 steps would leave 0.9999 ** 125 = 99 % of the weights that training began with."""
+    plain = replace(BATCHES, mixup=0.0, augment=[])
+    trained = train(fold, net(dropout=0.0), ema=0.9999, batches=plain, phases=[Phase(25, cosine(0.03))])
+    assert np.mean(forward(trained, fold.train, plain).argmax(1) == fold.train.labels) > 0.6
 
 
 def test_gradients_are_clipped(fold: Fold, net: Make) -> None:
