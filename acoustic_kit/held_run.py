@@ -18,6 +18,7 @@ from acoustic_kit.errors import AkitError
 from acoustic_kit.fold import clip_targets
 from acoustic_kit.folder_lock import locked
 from acoustic_kit.job import Job, being_trained
+from acoustic_kit.labels import label_digest
 from acoustic_kit.metrics import all_scores
 from acoustic_kit.recipe import flat_settings, source_digest
 from acoustic_kit.runs import (
@@ -118,6 +119,7 @@ def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
         class_indices=list(config.classes.values()),
         metric=config.metric,
         label_separator=config.label_separator,
+        labels=label_digest(job.workspace.manifest),
         folds=job.folds,
         versions={package: metadata.version(package) for package in RECORDED_PACKAGES},
         akit=__version__,

@@ -11,6 +11,7 @@ import numpy as np
 from acoustic_kit.bootstrap import draw_weights, interval, resampled_scores
 from acoustic_kit.errors import AkitError
 from acoustic_kit.fold import Task, clip_groups, encode_labels
+from acoustic_kit.labels import label_digest, trained_on_other_labels
 from acoustic_kit.metrics import score
 from acoustic_kit.runs import Predictions, Run
 
@@ -26,6 +27,7 @@ class Standing:
     score: float | None  # over all out-of-fold predictions there are
     fold_scores: dict[str, float]  # of the folds that are done
     complete: bool  # every training clip has an out-of-fold prediction
+    other_labels: bool = False  # trained on other labels than the manifest has now
     draws: np.ndarray | None = None  # (resamples,), the scores of bootstrap draws, where they were asked for
 
     @property
@@ -93,6 +95,7 @@ def leaderboard(
     train = manifest.filter(manifest["split"] == "train")
     targets = encode_labels(train["label"].to_list(), tuple(classes), task)
     ids, folds, groups = train["id"].to_list(), train["fold"].to_numpy(), clip_groups(train)[0]
+    labels = label_digest(manifest)
     weights: dict[bytes, np.ndarray] = {}  # runs that predicted the same clips share their draws
     standings = []
     for run in runs:
@@ -105,9 +108,10 @@ def leaderboard(
             continue
         if not run.done and not run.record.imported:  # in its first fold, or stopped there
             continue
+        others = trained_on_other_labels(run, labels)
         known, probabilities = oof.found(ids) if oof else (np.zeros(len(ids), dtype=bool), None)
         if probabilities is None or not known.any():
-            standings.append(Standing(run, None, {}, complete=False))
+            standings.append(Standing(run, None, {}, complete=False, other_labels=others))
             continue
         key, draws = known.tobytes(), None
         if resample and key not in weights:
@@ -116,7 +120,7 @@ def leaderboard(
             draws = resampled_scores(metric, targets[known], probabilities, weights[key])
         by_fold = _by_fold(metric, targets[known], probabilities, folds[known])
         total = score(metric, targets[known], probabilities)
-        standings.append(Standing(run, total, by_fold, bool(known.all()), draws))
+        standings.append(Standing(run, total, by_fold, bool(known.all()), others, draws))
         on_scored(standings[-1], known, probabilities)
     return sorted(standings, key=lambda s: (not s.complete, s.score is None, -(s.score or 0.0), s.run.name))
 

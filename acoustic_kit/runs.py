@@ -84,6 +84,7 @@ class RunRecord(BaseModel):
     class_indices: list[int] = []  # the data set's own, in the order of `classes`
     metric: str = ""  # the workspace's
     label_separator: str | None = None  # likewise
+    labels: str = ""  # `label_digest` of the manifest; empty in older and in imported runs
     folds: list[FoldName]  # that the manifest has, or ["full"]
     combined: list[str] = Field(default_factory=list)  # the folds whose predictions are in `oof` and `test`
     combined_from: dict[

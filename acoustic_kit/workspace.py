@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -211,6 +211,16 @@ class Workspace:
             new = [name for name in dict.fromkeys(names) if name not in config.features]
             write_atomically(path, _with_features(path.read_bytes().decode(), new))
 
+    def add_classes(self, classes: Mapping[str, int]) -> None:
+        """Add classes, each with the data set's own index, behind the others in `akit.toml`."""
+        import tomlkit
+
+        path = self.root / CONFIG_NAME
+        document = tomlkit.parse(path.read_bytes().decode())
+        document["classes"].update(classes)  # type: ignore[union-attr]
+        if classes:
+            write_atomically(path, tomlkit.dumps(document))
+
 
 def init_workspace(
     root: Path,
@@ -239,6 +249,7 @@ def init_workspace(
     AkitError : the data set cannot be read
 
     """
+    from acoustic_kit.data_update import InitOptions, given_options
     from acoustic_kit.datasets import CsvOptions, make_manifest, read_dataset
 
     if str(data).startswith("s3:/"):
@@ -280,6 +291,13 @@ def init_workspace(
     workspace.truth_path.unlink(missing_ok=True)
     if len(truth):
         write_parquet(workspace.truth_path, truth)
+    made_with = InitOptions(
+        test_folds=list(test_folds),
+        unofficial=unofficial,
+        extra=str(extra.resolve()) if extra else None,
+        options=given_options(options or CsvOptions(), data),
+    )
+    made_with.write(root)
     write_atomically(root / CONFIG_NAME, _config_text(config))
     return workspace
 

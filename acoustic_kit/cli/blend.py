@@ -14,6 +14,7 @@ from acoustic_kit.cli.console import MAX_SEED, Json, listed, print_json, print_l
 if TYPE_CHECKING:
     from acoustic_kit.ensemble import BlendResult
     from acoustic_kit.sidecar import Sidecar
+    from acoustic_kit.workspace import Workspace
 
 BLEND_METHODS = ("auto", "mean", "geometric", "rank", "greedy", "weights", "stack")
 submissions = typer.Typer(no_args_is_help=True, help="Submissions: what was written, and is it acceptable?")
@@ -75,11 +76,22 @@ def blend(
         say(f"Left out: {run} {why}.")
     if decision == "tuned" and result.blend.task == "single":
         say("--decision tuned changes nothing: a single label has no thresholds.")
+    _say_other_labels(workspace_of(ctx), result)
     _print_result(result)
     if result.submission:
         typer.echo(f"\nWrote {shown(result.submission)}, checked: it fits the competition's form.")
     else:
         typer.echo(f"\nNo submission was written: {result.no_submission}.")
+
+
+def _say_other_labels(workspace: Workspace, result: BlendResult) -> None:
+    """Name the blended runs that were trained before `akit data update` took in other labels."""
+    from acoustic_kit.labels import label_digest, trained_on_other_labels
+
+    digest = label_digest(workspace.manifest)
+    runs = {one.run.name: one.run for one in result.members}
+    if others := [name for name, run in runs.items() if trained_on_other_labels(run, digest)]:
+        say(f"Note: trained on other labels than the data set has now: {', '.join(others)}.")
 
 
 def _print_result(result: BlendResult) -> None:

@@ -14,6 +14,7 @@ from acoustic_kit.cli.console import MAX_SEED, Json, OnProgress, duration, print
 if TYPE_CHECKING:
     from acoustic_kit.datasets import Summary
     from acoustic_kit.datasets.archives import OnProgress as OnBytes
+    from acoustic_kit.workspace import Workspace
 
 commands = typer.Typer(no_args_is_help=True, help="The clips of this workspace, and public data sets.")
 
@@ -131,12 +132,47 @@ def _counts(counts: dict[Any, int], form: str) -> str:
     return ", ".join(form.format(key, n) for key, n in counts.items())
 
 
+@commands.command(epilog="Example: akit data update")
+def update(ctx: typer.Context) -> None:
+    """Take in what changed in the data set since `akit init`.
+
+    New clips, mended labels, changed files, clips that are gone. The others keep their ids and folds, and what is built
+    stays. Runs made before are marked in `akit runs list`.
+    """
+    from acoustic_kit.data_update import update_data
+
+    workspace = workspace_of(ctx)
+    with progress() as bar:
+        done = update_data(workspace, lambda done, total: bar("clips", done, total))
+    files = f"{done.changed_files} changed files" if done.changed_files else ""
+    classes = f"new classes: {', '.join(done.new_classes)}" if done.new_classes else ""
+    found = "; ".join(part for part in (str(done.changes), files, classes) if part)
+    say(f"Took in {found}." if found else "Nothing to update: the data set is as the manifest says.")
+    if done.new_classes:
+        say("Runs made before cannot be blended with new ones: they have other classes.")
+
+
+def say_changes(workspace: Workspace) -> None:
+    """Say what changed in the data set's tables and folders since the manifest was made; nothing if it is away."""
+    from acoustic_kit.data_update import can_compare, changes_of
+    from acoustic_kit.errors import AkitError
+
+    if not can_compare(workspace):
+        return
+    try:
+        if changes := changes_of(workspace):
+            say(f"Note: the data set in {workspace.data_root} has changed: {changes}.\n`akit data update` takes it in.")
+    except AkitError as error:
+        say(f"Note: the data set has changed and cannot be read any more: {error}")
+
+
 @commands.command(epilog="Example: akit data inspect --json")
 def inspect(ctx: typer.Context, as_json: Json = False) -> None:
     """What the data set holds, class by class, and the clips worth a listen."""
     from acoustic_kit.datasets import odd_clips, summarize
 
     workspace = workspace_of(ctx)
+    say_changes(workspace)
     summary, odd = summarize(workspace.manifest, workspace.config.classes), odd_clips(workspace.manifest)
     if as_json:
         print_json(

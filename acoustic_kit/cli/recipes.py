@@ -27,6 +27,7 @@ from acoustic_kit.cli.console import (
     say,
     shown,
 )
+from acoustic_kit.cli.data import say_changes
 from acoustic_kit.cli.features import OnCluster, cluster_at, say_failures, worker_count
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ def run(
         recipes = match_recipes(names, workspace.recipes_path)
         given = read_assignments(assignments or ())
         warn_of_leaks(workspace)
+        say_changes(workspace)
         runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _seeds(seed)]
         asked: _Asked = {
             "folds": None if folds is None else listed("--folds", folds),

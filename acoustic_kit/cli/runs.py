@@ -82,7 +82,8 @@ def _row(rank: int, placing: Placing) -> list[object]:
     interval = "" if placing.interval is None else "{:.4f} – {:.4f}".format(*placing.interval)
     size = runs[0].n_parameters
     parameters = "" if size is None else f"{size:,}"
-    notes = ", ".join(_notes(runs))
+    others = ["other labels"] if any(standing.other_labels for standing in placing.standings) else []
+    notes = ", ".join(others + _notes(runs))
     return [rank, names, score, spread, interval, _folds(runs[0]), parameters, duration(seconds), notes]
 
 
@@ -127,6 +128,7 @@ def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any
         "full": record.full,
         "imported": bool(record.imported),
         "optimistic": standing.run.optimistic,
+        "other_labels": standing.other_labels,
         "note": record.note,
     }
 

@@ -97,6 +97,7 @@ def _row(placing: Placing) -> Row:
         "full": record.full,
         "imported": bool(record.imported),
         "optimistic": any(run.optimistic for run in runs),
+        "other labels": any(standing.other_labels for standing in placing.standings),
         "part": first.score is not None and not first.complete,
     }
     notes = [run.record.note for run in runs if run.record.note]

@@ -22,6 +22,7 @@ MARKS = {
     "full": "trained on all clips, so that no clip tells its score",
     "imported": "predictions that were made elsewhere",
     "optimistic": "training looked at the fold that it is scored on",
+    "other labels": "trained before labels or clips changed in the data set; the score is by the labels of now",
     "part": "some training clips have no prediction, so other rows are scored on other clips",
 }
 
