@@ -129,7 +129,7 @@ def _read_again(workspace: Workspace) -> tuple[Dataset, InitOptions]:
         raise AkitError(f"{root} is not looked at clip by clip; only a data set in a local folder can be read again.")
     init = read_init_options(workspace.root) or _guessed_options(workspace)
     known = asdict(CsvOptions())
-    values = {
+    values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in init.options.items()
         if name in known

@@ -217,7 +217,7 @@ class Workspace:
 
         path = self.root / CONFIG_NAME
         document = tomlkit.parse(path.read_bytes().decode())
-        document["classes"].update(classes)  # type: ignore[union-attr]
+        document["classes"].update(classes)
         if classes:
             write_atomically(path, tomlkit.dumps(document))
 

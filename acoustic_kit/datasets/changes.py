@@ -95,7 +95,7 @@ def update_clips(manifest: pl.DataFrame, dataset: Dataset, test_folds: Collectio
 
     before = {row["id"]: row for row in manifest.select("id", "fold", "group", "split").iter_rows(named=True)}
     chooser = _FoldChooser(manifest)
-    folds, splits = [], []
+    folds, splits = list[int | None](), list[str]()
     clips = dataset.clips
     if test_folds and dataset.official_folds:  # one of them may be unknown, in a workspace of an older akit
         held = [id for id, row in before.items() if row["split"] == "test"]
