@@ -17,6 +17,7 @@ _EXPORTS = {
     "Feature": "acoustic_kit.features",
     "Fold": "acoustic_kit.fold",
     "LogMel": "acoustic_kit.features",
+    "Needs": "acoustic_kit.needs",
     "Pca": "acoustic_kit.features",
     "Pcen": "acoustic_kit.features",
     "Settings": "acoustic_kit.recipe",

@@ -98,7 +98,8 @@ class Job:
 
         content = list(fingerprints(self.manifest, self.workspace.data_root).values())
         left_out = {fold: left_out_extra(self.manifest, fold)["id"].to_list() for fold in self.folds}
-        rows = self.manifest.select("id", "label", "fold", "split").with_columns(content=pl.Series(content))
+        own = [column for column in self.recipe.needs(self.settings).columns if column in self.manifest.columns]
+        rows = self.manifest.select("id", "label", "fold", "split", *own).with_columns(content=pl.Series(content))
         return {
             "settings": self.settings.model_dump(mode="json"),
             "recipe": self.recipe.source,
@@ -118,7 +119,11 @@ class Job:
 def make_job(
     workspace: Workspace, recipe: Recipe, settings: Settings, seed: int = 0, *, fast: bool = False, full: bool = False
 ) -> Job:
-    """The job of a recipe on a workspace's clips: on some of them in its small form."""
+    """Return the job of a recipe on a workspace's clips: on some of them in its small form.
+
+    Raises AkitError for what the recipe needs and cannot have, see `Needs`.
+    """
+    recipe.needs(settings).check(workspace.manifest.columns, full=full)
     manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
     return Job(workspace, recipe, settings, manifest, seed, fast, full)
 

@@ -3,7 +3,8 @@
 A recipe is a Python file that defines ``Settings`` (a sub-class of `Settings`), ``features(s)``, ``train(fold, s)``
 and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``, which gives the bare network and
 loads no pretrained weights: that is for ``train``. Where it has to look up the shape of such weights, ``backbone(s)``
-gives that shape, a run keeps it, and ``build_model(s, n_classes, backbone)`` takes it. ``FAST`` is the recipe's small
+gives that shape, a run keeps it, and ``build_model(s, n_classes, backbone)`` takes it. ``needs(s)`` gives the `Needs`
+that are checked before features are built. ``FAST`` is the recipe's small
 form, for ``--fast``; ``search(trial)`` gives the settings that a trial of ``akit recipe tune`` tries. Its docstring's
 first line is its title; the lines that begin with ``Source:``, ``Published:`` and ``Differs:`` say where it comes from.
 ``WRITE_UP`` has what stood there of each setting, beside which ``akit recipe show`` sets the defaults.
@@ -35,6 +36,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Feature
 from acoustic_kit.fold import Clips, Fold
+from acoustic_kit.needs import Needs
 
 if TYPE_CHECKING:
     import optuna
@@ -163,6 +165,11 @@ class Recipe:
     def features(self, settings: Settings) -> dict[str, Feature]:
         """The features that the recipe reads, by its own names for them."""
         return dict(self.module.features(settings))
+
+    def needs(self, settings: Settings) -> Needs:
+        """What the recipe needs beside its features."""
+        found: Needs = self.module.needs(settings) if hasattr(self.module, "needs") else Needs()
+        return found
 
     @property
     def has_network(self) -> bool:

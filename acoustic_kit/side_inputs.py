@@ -6,6 +6,7 @@ import numpy as np
 
 from acoustic_kit.errors import AkitError
 from acoustic_kit.fold import Clips
+from acoustic_kit.needs import missing_column
 
 
 def one_hot_column(clips: Clips, column: str, values: Sequence[Hashable], default: Hashable) -> np.ndarray:
@@ -28,10 +29,7 @@ def one_hot_column(clips: Clips, column: str, values: Sequence[Hashable], defaul
 
     """
     if column not in clips.rows.columns:
-        raise AkitError(
-            f"The clips have no column {column!r}, which this recipe looks at beside the sound.\n"
-            f"Train it without: --set {column}=none. New clips to predict get it from a file: --table FILE.csv."
-        )
+        raise AkitError(missing_column(column))
     place = {value: i for i, value in enumerate(values)}
     found = [place.get(value, place[default]) for value in clips.rows[column].to_list()]
     return np.eye(len(values), dtype=np.float32)[found]

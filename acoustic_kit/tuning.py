@@ -132,6 +132,7 @@ def tune_recipe(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     tuning = _Tuning(workspace, recipe, tuple(assignments), n_trials, folds, fast, seed, workers, compute, events)
     tuning.check_search()
+    recipe.needs(recipe.settings(assignments, fast=fast)).check(workspace.manifest.columns, full=False)
     if where := trained_on(recipe, compute):
         events.on_start(where)
     with locked(tuning.folder, being_trained(tuning.folder.name)):

@@ -174,6 +174,11 @@ def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, peak=0.95)}
 
 
+def needs(s: Settings) -> akit.Needs:
+    weights = None if s.pretrained is None else partial(weights_of_run, Path(s.pretrained))
+    return akit.Needs(validation=s.checkpoint == "best", weights=weights)
+
+
 def batches(s: Settings) -> Batches:
     return Batches("wave", s.batch_size, s.seq_len, short="start", channel_axis=True)
 

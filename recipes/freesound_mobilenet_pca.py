@@ -138,6 +138,10 @@ def components(clips: akit.Clips, n: int) -> np.ndarray:
     return np.pad(found, ((0, 0), (0, n - found.shape[1])))
 
 
+def needs(s: Settings) -> akit.Needs:
+    return akit.Needs(validation=s.checkpoint == "best")
+
+
 def batches(s: Settings, n_pca: int, frames: int | range, mixup: float = 0.0) -> Batches:
     """Mel spectrograms, cut at random or mirrored to a length, and the components where the network takes some."""
     erase = random_erasing(s.erasing, fill=(LOWEST + LOUDER, LOWEST + LOUDER + RANGE))

@@ -100,6 +100,10 @@ def features(s: Settings) -> dict[str, akit.Feature]:
     return {"input": akit.Ast(spectrogram, s.weights, output=s.head_input)}
 
 
+def needs(s: Settings) -> akit.Needs:
+    return akit.Needs(weights=partial(wanted_weights, s) if s.ast == "finetune" and s.weights != TINY else None)
+
+
 def batches(s: Settings) -> Batches:
     """Clips of one size, whole and as they are: the winner augmented nothing."""
     return Batches("input", s.batch_size)

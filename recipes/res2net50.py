@@ -95,6 +95,10 @@ def salience(clips: akit.Clips) -> np.ndarray:
     return one_hot_column(clips, "salience", (1, 2), default=1)
 
 
+def needs(s: Settings) -> akit.Needs:
+    return akit.Needs(columns=("salience",) if s.salience == "manifest" else (), validation=s.checkpoint == "best")
+
+
 def batches(s: Settings) -> Batches:
     frames = round(s.seconds * s.sample_rate)
     side = salience if s.salience == "manifest" else None

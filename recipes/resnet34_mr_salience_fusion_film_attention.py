@@ -31,7 +31,7 @@ from torch import nn
 from torchvision.models import ResNet34_Weights
 
 import acoustic_kit as akit
-from acoustic_kit.nn import CbamResnet34, Film, MixedEmbedding, WaveFrontEnd, load_imagenet
+from acoustic_kit.nn import CbamResnet34, Film, MixedEmbedding, WaveFrontEnd, imagenet_weights, load_imagenet
 from acoustic_kit.side_inputs import one_hot_column
 from acoustic_kit.training import Batches, Phase, cosine, default_loss, warm_up
 
@@ -108,6 +108,14 @@ def salience(clips: akit.Clips) -> np.ndarray:
 def class_weights(clips: akit.Clips) -> np.ndarray:
     """For each clip, one over the number of clips of its class."""
     return 1 / np.bincount(clips.labels)[clips.labels]
+
+
+def needs(s: Settings) -> akit.Needs:
+    return akit.Needs(
+        columns=("salience",) if s.salience == "manifest" else (),
+        validation=s.checkpoint == "best",
+        weights=partial(imagenet_weights, ResNet34_Weights.IMAGENET1K_V1) if s.pretrained else None,
+    )
 
 
 def batches(s: Settings) -> Batches:

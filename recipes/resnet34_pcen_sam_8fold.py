@@ -27,7 +27,7 @@ from torch import nn
 from torchvision.models import ResNet34_Weights
 
 import acoustic_kit as akit
-from acoustic_kit.nn import WaveFrontEnd, load_imagenet, resnet34
+from acoustic_kit.nn import WaveFrontEnd, imagenet_weights, load_imagenet, resnet34
 from acoustic_kit.training import Batches, Phase, by_epoch, cosine
 
 if TYPE_CHECKING:
@@ -83,6 +83,13 @@ def search(trial: "optuna.Trial") -> dict[str, Any]:
 
 def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, seconds=s.seconds)}
+
+
+def needs(s: Settings) -> akit.Needs:
+    return akit.Needs(
+        validation=s.checkpoint == "best",
+        weights=partial(imagenet_weights, ResNet34_Weights.IMAGENET1K_V1) if s.pretrained else None,
+    )
 
 
 def batches(s: Settings) -> Batches:

@@ -36,7 +36,15 @@ from torch import nn
 from torchvision.models import ResNet34_Weights
 
 import acoustic_kit as akit
-from acoustic_kit.nn import AttentiveHead, CbamResnet34, Film, MixedEmbedding, WaveFrontEnd, load_imagenet
+from acoustic_kit.nn import (
+    AttentiveHead,
+    CbamResnet34,
+    Film,
+    MixedEmbedding,
+    WaveFrontEnd,
+    imagenet_weights,
+    load_imagenet,
+)
 from acoustic_kit.side_inputs import one_hot_column
 from acoustic_kit.training import Batches, Phase, Progress, Schedule, default_loss, one_cycle
 
@@ -105,6 +113,14 @@ def features(s: Settings) -> dict[str, akit.Feature]:
 def salience(clips: akit.Clips) -> np.ndarray:
     """Foreground (1, and what is not known) or background (2), one-hot."""
     return one_hot_column(clips, "salience", (1, 2), default=1)
+
+
+def needs(s: Settings) -> akit.Needs:
+    return akit.Needs(
+        columns=("salience",) if s.salience == "manifest" else (),
+        validation=s.checkpoint == "best",
+        weights=partial(imagenet_weights, ResNet34_Weights.IMAGENET1K_V1) if s.pretrained else None,
+    )
 
 
 def batches(s: Settings) -> Batches:

@@ -33,7 +33,7 @@ from torchvision.models import Wide_ResNet50_2_Weights
 from torchvision.models.resnet import Bottleneck, ResNet
 
 import acoustic_kit as akit
-from acoustic_kit.nn import DeepStemResnet, EmbeddingFusion, WaveFrontEnd, load_imagenet
+from acoustic_kit.nn import DeepStemResnet, EmbeddingFusion, WaveFrontEnd, imagenet_weights, load_imagenet
 from acoustic_kit.side_inputs import one_hot_column
 from acoustic_kit.training import Batches, Phase, by_epoch, cosine, default_loss
 
@@ -95,6 +95,14 @@ def features(s: Settings) -> dict[str, akit.Feature]:
 def salience(clips: akit.Clips) -> np.ndarray:
     """Foreground (1, and what is not known) or background (2), one-hot."""
     return one_hot_column(clips, "salience", (1, 2), default=1)
+
+
+def needs(s: Settings) -> akit.Needs:
+    return akit.Needs(
+        columns=("salience",) if s.salience == "manifest" else (),
+        validation=s.checkpoint == "best",
+        weights=partial(imagenet_weights, Wide_ResNet50_2_Weights.IMAGENET1K_V2) if s.pretrained else None,
+    )
 
 
 def batches(s: Settings) -> Batches:

@@ -236,6 +236,8 @@ def run(
         warn_of_leaks(workspace)
         say_changes(workspace)
         runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _seeds(seed)]
+        for recipe, settings, _ in runs:  # all, before the first is trained
+            recipe.needs(settings).check(workspace.manifest.columns, full=full)
         asked: _Asked = {
             "folds": None if folds is None else listed("--folds", folds),
             "full": full,

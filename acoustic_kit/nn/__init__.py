@@ -9,7 +9,7 @@ from acoustic_kit.nn.kaldi import KaldiFilterBank
 from acoustic_kit.nn.logmel import MelSpectrogram
 from acoustic_kit.nn.mixed_embedding import MixedEmbedding
 from acoustic_kit.nn.pcen import TrainablePcen
-from acoustic_kit.nn.resnet import CbamResnet34, DeepStemResnet, load_imagenet, resnet34
+from acoustic_kit.nn.resnet import CbamResnet34, DeepStemResnet, imagenet_weights, load_imagenet, resnet34
 from acoustic_kit.nn.wave_front_end import WaveFrontEnd
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "MixedEmbedding",
     "TrainablePcen",
     "WaveFrontEnd",
+    "imagenet_weights",
     "load_imagenet",
     "resnet34",
 ]

@@ -80,11 +80,30 @@ class DeepStemResnet(nn.Module):
         return x
 
 
+def imagenet_weights(weights: Any) -> dict[str, torch.Tensor]:
+    """Return the tensors of weights of ``torchvision.models``, which torchvision downloads once, into torch's cache.
+
+    Raises AkitError if they are not in the cache and cannot be downloaded.
+    """
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    try:
+        if not cached.exists() and os.environ.get("HF_HUB_OFFLINE"):  # what --offline sets
+            raise OSError("the network is switched off")
+        trained: dict[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # another file than the name says
+        reason = str(error).partition("\n")[0]
+        raise AkitError(
+            f"ImageNet's weights cannot be had from {weights.url} ({reason}).\n"
+            f"Put that file into {cached.parent}, or use --set pretrained=false."
+        ) from error
+    return trained
+
+
 def load_imagenet(net: nn.Module, weights: Any) -> None:
     """Give a network the ImageNet weights of the layers that it shares with torchvision's ResNet, by their names.
 
     The first convolution gets the mean over its colours times three channels: what it says of a grey picture stays the
-    same. The classifier is left as it is. Torchvision downloads the file once, into torch's cache.
+    same. The classifier is left as it is.
 
     Parameters
     ----------
@@ -97,17 +116,7 @@ def load_imagenet(net: nn.Module, weights: Any) -> None:
         The weights are not in the cache and cannot be downloaded.
 
     """
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
-    try:
-        if not cached.exists() and os.environ.get("HF_HUB_OFFLINE"):  # what --offline sets
-            raise OSError("the network is switched off")
-        trained = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # another file than the name says
-        reason = str(error).partition("\n")[0]
-        raise AkitError(
-            f"ImageNet's weights cannot be had from {weights.url} ({reason}).\n"
-            f"Put that file into {cached.parent}, or use --set pretrained=false."
-        ) from error
+    trained = imagenet_weights(weights)
     own = net.state_dict()
     shared = {name: tensor for name, tensor in trained.items() if name in own and not name.startswith("fc.")}
     if "conv1.weight" in shared:
