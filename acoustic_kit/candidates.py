@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.leaderboard import Standing, leaderboard
 from acoustic_kit.runs import Predictions, Run, find_run, list_runs, open_run, predicted_ids
 from acoustic_kit.workspace import Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -37,22 +40,34 @@ class Candidate:
         return self.run.predictions(part, classes, self.fold)
 
 
-def named(workspace: Workspace, names: Sequence[str]) -> list[Run]:
-    """The runs of these names. Raises UsageError for an unknown one, AkitError for one that cannot be blended."""
-    paths = dict.fromkeys(find_run(workspace.runs_path, name) for name in names)
-    runs = [open_run(path) for path in paths]
-    for run in runs:
+def named(workspace: Workspace, names: Sequence[str]) -> list[Candidate]:
+    """The runs of these names, and the fold models of names such as `RUN/FOLD`.
+
+    Raises UsageError for an unknown one, AkitError for one that cannot be blended.
+    """
+    found: dict[str, Candidate] = {}
+    for name in names:
+        of_run, slash, fold = name.partition("/")
+        run = open_run(find_run(workspace.runs_path, of_run))
         if set(run.record.classes) != set(workspace.config.classes):
             raise AkitError(f"{run.name} was made with other classes than those in akit.toml.")
-        if not run.finished:
+        if slash and fold not in run.done:
+            raise UsageError(
+                f"{name}: {run.name} has no trained fold {fold!r}; it has {', '.join(run.done) or 'none'}."
+            )
+        if not run.done and not run.finished:
             raise AkitError(f"{run.name} is not finished: fold {', '.join(run.missing_folds)} is still to be trained.")
-    return runs
+        one = Candidate(run, fold if slash else None)
+        found[one.name] = one
+    return list(found.values())
 
 
-def by_score(workspace: Workspace, metric: str) -> tuple[list[Run], dict[str, str], dict[str, Predictions]]:
+def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[str, str], dict[str, Predictions]]:
     """The runs that may be chosen by score, best first, why each other one may not, and what was read of them.
 
-    The last are out-of-fold predictions of all training clips, run by run, which take long to read.
+    They predicted all training clips; if no run did, the same whole folds, as in a protocol that holds out one fold of
+    several; if there are only `--fast` runs, some clips. The last are out-of-fold predictions of all training clips,
+    run by run, which take long to read.
     """
     config, read = workspace.config, dict[str, Predictions]()
     train = tuple(workspace.clip_ids("train"))
@@ -80,6 +95,8 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Run], dict[str, st
         raise AkitError(
             "There are no runs to blend yet. `akit recipe run NAME` makes one; `akit recipe list` shows the names."
         )
+    real = any(s.whole_folds and not s.run.record.fast for s in standings)
+    whole = any(s.complete and not s.run.record.fast for s in standings)
     for standing in standings:
         run = standing.run
         if run.record.full:
@@ -88,11 +105,13 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Run], dict[str, st
             left_out[run.name] = "was made with other classes"
         elif run.record.imported and standing.score is None:
             left_out[run.name] = "was imported without out-of-fold predictions; name it with --runs"
-        elif run.record.fast and any(s.complete for s in standings):
+        elif run.record.fast and real:
             left_out[run.name] = "is a --fast run, and there are full ones"
-        elif not run.finished or not (standing.complete or run.record.fast):
+        elif not (run.finished if run.record.fast else standing.complete if whole else standing.whole_folds):
             missing = ", ".join(run.missing_folds)
             left_out[run.name] = f"lacks out-of-fold predictions{f' of fold {missing}' if missing else ''}"
+    if real and not whole:
+        left_out |= _of_other_folds([s for s in standings if s.run.name not in left_out])
     candidates = [standing.run for standing in standings if standing.run.name not in left_out]
     lacking = [run for run in candidates if not predicts_test(run, workspace)]
     if len(lacking) < len(candidates):  # else there is no submission to be had, and scores are all there is
@@ -100,7 +119,29 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Run], dict[str, st
         candidates = [run for run in candidates if run.name not in left_out]
     if not candidates:
         raise AkitError("No run can be blended: " + "; ".join(f"{run} {why}" for run, why in left_out.items()) + ".")
-    return candidates, left_out, read
+    return [Candidate(run) for run in candidates], left_out, read
+
+
+def common_clips(train: pl.DataFrame, oofs: Sequence[Predictions], *, whole_folds: bool) -> np.ndarray:
+    """Return which training clips all of some out-of-fold predictions are of: bool (clips,).
+
+    `whole_folds`: only clips of folds of which they predicted all. A few clips here and there, as an imported table may
+    have, are not what a score is of.
+    """
+    known = np.ones(len(train), dtype=bool)
+    for oof in oofs:
+        known &= oof.found(train["id"].to_list())[0]
+    if whole_folds:
+        folds = train["fold"].to_numpy()
+        known &= np.isin(folds, [fold for fold in np.unique(folds) if known[folds == fold].all()])
+    return known
+
+
+def _of_other_folds(standings: Sequence[Standing]) -> dict[str, str]:
+    """Why each run is left out that did not predict the same folds as the first, the one that predicted most."""
+    most = standings[0].whole_folds if standings else ()
+    why = f"did not predict the same folds as {standings[0].run.name} ({', '.join(most)})" if standings else ""
+    return {s.run.name: why for s in standings if s.whole_folds != most}
 
 
 def predicts_test(run: Run, workspace: Workspace) -> bool:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from acoustic_kit import __version__
-from acoustic_kit.blending import METHODS, Blend, choose, greedy, mean, plain_blend
-from acoustic_kit.candidates import Candidate, by_score, named
+from acoustic_kit.blending import METHODS, Blend, choose, first_of_equal, mean, plain_blend
+from acoustic_kit.candidates import Candidate, by_score, common_clips, named
 from acoustic_kit.competition import check, submission_template
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import clip_groups, encode_labels
 from acoustic_kit.metrics import score, validate_metric
-from acoustic_kit.runs import Predictions, Run, open_run
+from acoustic_kit.runs import Predictions, open_run
 from acoustic_kit.sidecar import BestRun, Member, Scores, Sidecar, read_sidecar
 from acoustic_kit.submission import write_submission
 from acoustic_kit.workspace import Workspace
@@ -29,11 +29,10 @@ from acoustic_kit.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acoustic_kit.leaderboard import Standing
+    import polars as pl
+
 
 By = Literal["run", "fold"]
-TOGETHER_RUNS = 20  # from the first of the leaderboard, of which the best mean is made
-TOGETHER_CLIPS = 20_000  # the leaderboard is to appear at once
 WITHOUT_FIT = ("mean", "geometric", "rank")  # methods that need no labels
 
 
@@ -53,6 +52,7 @@ class BlendResult:
     mean_of_all: float | None  # the score of the plain mean of all candidates
     own_scores: dict[str, float]  # fold model → its score on its own held-out fold; empty for whole runs
     by_group: bool  # the nested folds keep recordings or speakers whole
+    scored_on: str = ""  # the training clips that all candidates predicted, if these are not all
     submission: Path | None = None
     no_submission: str = ""  # why there is none
 
@@ -83,7 +83,7 @@ def blend_runs(
     top : how many runs to choose; None leaves it to the method
     metric : what decides; None is the workspace's
     method : a name in `blending.METHODS`; "auto" averages four of them
-    runs : candidates by name; without, all runs with an out-of-fold prediction for every training clip
+    runs : candidates by name, `RUN` or, of one fold's model, `RUN/FOLD`; without, all runs that `by_score` finds
     by : "fold" takes every fold model for a run: it is ranked by its score on its own held-out fold, and as no two see
         the same labelled clips nothing can be fitted or estimated
     diverse : of the best, choose runs whose errors differ
@@ -105,18 +105,13 @@ def blend_runs(
     name = _checked_name(name) if name else None
     submission_template(workspace, metric)  # what is wrong with it is told before the work
     found, left_out, read = (named(workspace, runs), {}, {}) if runs else by_score(workspace, metric)
-    if by == "fold":
-        why = "--by fold has no common labelled clips to fit on"
+    if _takes_fold_models(found, by):
+        why = "fold models have no common labelled clips to fit on"
         method = _method_without_labels(method, why, unfit=diverse or decision != "argmax")
         result = _by_fold(workspace, found, left_out, metric, method, top, seed)
     else:
         options = {"top": top, "seed": seed, "diverse": diverse, "on_progress": on_progress}
-        candidates = tuple(Candidate(run) for run in found)
-        blend, mean_of_all, by_group = _choose(workspace, candidates, read, metric, method, decision, **options)
-        members = tuple(candidates[i] for i in blend.members)
-        result = BlendResult(
-            "", metric, method, by, seed, candidates, members, left_out, blend, mean_of_all, {}, by_group
-        )
+        result = _by_run(workspace, found, left_out, read, metric, method, decision, **options)
     return _submit(workspace, replace(result, name=name or _default_name(result)))
 
 
@@ -128,40 +123,79 @@ def _method_without_labels(method: str, why: str, *, unfit: bool) -> str:
     return method
 
 
-def _choose(
+def _takes_fold_models(found: Sequence[Candidate], by: By) -> bool:
+    """Whether fold models are blended: asked for, or named. Raises UsageError if whole runs are named beside them."""
+    of_fold = [one.name for one in found if one.fold]
+    whole = [one.name for one in found if not one.fold]
+    if of_fold and whole and by == "run":
+        raise UsageError(
+            f"--runs names fold models ({of_fold[0]}) and whole runs ({whole[0]}); name fold models alone, "
+            "or take all fold models of the whole runs too with --by fold."
+        )
+    return by == "fold" or bool(of_fold)
+
+
+def _by_run(
     workspace: Workspace,
     candidates: Sequence[Candidate],
+    left_out: dict[str, str],
     read: dict[str, Predictions],
     metric: str,
     method: str,
     decision: str,
     **options: Any,
-) -> tuple[Blend, float | None, bool]:
-    """The blend of whole runs, the score of their plain mean, and whether groups were kept whole in its estimate."""
-    import polars as pl
-
-    config = workspace.config
-    train = workspace.manifest.filter(pl.col("split") == "train")
+) -> BlendResult:
+    """The blend of whole runs."""
+    config, seed = workspace.config, options["seed"]
+    train = workspace.manifest.filter(workspace.manifest["split"] == "train")
     found = [read.pop(one.name, None) or one.predictions("oof", list(config.classes)) for one in candidates]
     oofs = [oof for oof in found if oof]
-    if oofs and all(one.run.record.fast for one in candidates):  # they predicted only some clips
-        train = train.filter(pl.all_horizontal(pl.col("id").is_in(oof.ids) for oof in oofs))
-    ids = train["id"].to_list()
-    if len(oofs) < len(candidates) or not ids or not all(set(ids) <= set(oof.ids) for oof in oofs):
+    fast = all(one.run.record.fast for one in candidates)
+    scored = common_clips(train, oofs, whole_folds=not fast) if len(oofs) == len(candidates) else np.zeros(0, bool)
+    if not scored.any():
         why = "Some of these runs have no out-of-fold predictions for all training clips, so nothing can be fitted"
         method = _method_without_labels(method, why, unfit=decision != "argmax")
-        return plain_blend(len(candidates), method, config.task), None, False
-    probabilities = [oof.aligned(ids) for oof in oofs]  # float64, as the leaderboard scores them
-    targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
-    groups, n_named = clip_groups(train)
+        plain = plain_blend(len(candidates), method, config.task)
+        return _result(metric, method, seed, candidates, left_out, plain)
+    rows = train.filter(scored)
+    probabilities = [oof.aligned(rows["id"].to_list()) for oof in oofs]  # float64, as the leaderboard scores them
+    first = first_of_equal(probabilities)
+    left_out |= {
+        one.name: f"has the predictions of {candidates[first[i]].name}"
+        for i, one in enumerate(candidates)
+        if first[i] != i
+    }
+    probabilities = [run for i, run in enumerate(probabilities) if first[i] == i]
+    candidates = [one for i, one in enumerate(candidates) if first[i] == i]
+    targets = encode_labels(rows["label"].to_list(), tuple(config.classes), config.task)
+    groups, n_named = clip_groups(rows)
     blend = choose(probabilities, targets, groups if n_named else None, metric, method, decision=decision, **options)
     mean_of_all = score(metric, targets, mean(probabilities, config.task))
-    return blend, mean_of_all, n_named > 0
+    result = _result(metric, method, seed, candidates, left_out, blend)
+    scored_on = "" if scored.all() else _described(train, scored)
+    return replace(result, mean_of_all=mean_of_all, by_group=n_named > 0, scored_on=scored_on)
+
+
+def _result(
+    metric: str, method: str, seed: int, candidates: Sequence[Candidate], left_out: dict[str, str], blend: Blend
+) -> BlendResult:
+    members = tuple(candidates[i] for i in blend.members)
+    return BlendResult(
+        "", metric, method, "run", seed, tuple(candidates), members, left_out, blend, None, {}, by_group=False
+    )
+
+
+def _described(train: pl.DataFrame, scored: np.ndarray) -> str:
+    """Which of the training clips these are: `fold 2, 9,981 of 94,824 training clips`."""
+    folds = train.filter(scored)["fold"].unique().sort().to_list()
+    whole = len(train.filter(train["fold"].is_in(folds))) == scored.sum()
+    name = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}, " if whole else ""
+    return f"{name}{scored.sum():,} of {len(scored):,} training clips"
 
 
 def _by_fold(
     workspace: Workspace,
-    runs: Sequence[Run],
+    named: Sequence[Candidate],
     left_out: dict[str, str],
     metric: str,
     method: str,
@@ -173,17 +207,22 @@ def _by_fold(
     train = workspace.manifest.filter(workspace.manifest["split"] == "train")
     ids, targets = train["id"].to_list(), encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
     scored: list[tuple[Candidate, float]] = []
-    for run in runs:
-        for fold in run.done:
-            one = Candidate(run, fold)
+    seen: dict[bytes, str] = {}
+    for asked in named:
+        for fold in [asked.fold] if asked.fold else asked.run.done:
+            one = Candidate(asked.run, fold)
             oof = one.predictions("oof", list(config.classes))
-            if oof is None:
+            known, probabilities = oof.found(ids) if oof else (np.zeros(0, bool), np.zeros(0))
+            if not known.any():
                 continue
-            known, probabilities = oof.found(ids)
-            if known.any():
+            digest = hashlib.sha256(known.tobytes() + probabilities.tobytes()).digest()
+            first = seen.setdefault(digest, one.name)
+            if first == one.name:
                 scored.append((one, score(metric, targets[known], probabilities)))
-        if not any(one.run is run for one, _ in scored):
-            left_out = {**left_out, run.name: "has no fold models with a held-out fold"}
+            else:
+                left_out = {**left_out, one.name: f"has the predictions of {first}"}
+        if not any(one.run.path == asked.run.path for one, _ in scored) and asked.run.name not in left_out:
+            left_out = {**left_out, asked.run.name: "has no fold models with a held-out fold"}
     if not scored:
         raise AkitError("None of these runs has fold models, so there is nothing to blend by fold.")
     scored.sort(key=lambda pair: (-pair[1], pair[0].name))
@@ -310,52 +349,6 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None) -> Path:
         raise AkitError(f"{target} differs from what was submitted, though its inputs do not: another akit or machine.")
     record.model_copy(update={"submission": target.name}).write(target.with_suffix(".json"))
     return target
-
-
-@dataclass(frozen=True)
-class BestMean:
-    """Runs that are good together."""
-
-    shares: dict[str, float]  # run → its share of the mean, largest first
-    score: float  # on the predictions that chose them
-
-
-class Together:
-    """Hears of runs as the leaderboard scores them, and says which are good together.
-
-    Of very many clips, a draw of `TOGETHER_CLIPS` chooses and scores.
-    """
-
-    def __init__(self, workspace: Workspace, metric: str) -> None:
-        config = workspace.config
-        train = workspace.manifest.filter(workspace.manifest["split"] == "train")
-        self._clips: slice | np.ndarray = slice(None)
-        if len(train) > TOGETHER_CLIPS:
-            self._clips = np.sort(np.random.default_rng(0).choice(len(train), TOGETHER_CLIPS, replace=False))
-        self._targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)[self._clips]
-        self._metric = metric
-        self._found: list[tuple[float, str, np.ndarray]] = []
-
-    def hear(self, standing: Standing, known: np.ndarray, probabilities: np.ndarray) -> None:
-        """A run that was scored: for `leaderboard(on_scored=…)`. Only runs that predicted all clips count."""
-        if standing.complete and standing.score is not None:
-            self._found.append((-standing.score, standing.run.name, probabilities[self._clips]))
-
-    def best(self) -> BestMean | None:
-        """The weighted mean of some of the leaderboard's first runs that greedy selection finds best.
-
-        None where fewer than two runs predicted all training clips, or none gains by company.
-        """
-        first = sorted(self._found, key=lambda found: found[:2])[:TOGETHER_RUNS]
-        if len(first) < 2:
-            return None
-        fit = greedy(np.stack([probabilities for *_, probabilities in first]), self._targets, metric=self._metric)
-        order = [int(i) for i in np.argsort(-fit.weights, kind="stable") if fit.weights[i] > 0]
-        if len(order) < 2:
-            return None
-        blended = sum((fit.weights[i] * first[i][2] for i in order), np.zeros_like(first[0][2]))
-        shares = {first[i][1]: float(fit.weights[i]) for i in order}
-        return BestMean(shares, score(self._metric, self._targets, blended))
 
 
 def _finite(value: float) -> float | None:

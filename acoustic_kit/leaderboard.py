@@ -26,9 +26,20 @@ class Standing:
     run: Run
     score: float | None  # over all out-of-fold predictions there are
     fold_scores: dict[str, float]  # of the folds that are done
-    complete: bool  # every training clip has an out-of-fold prediction
+    known: np.ndarray  # bool (training clips,): which have an out-of-fold prediction
+    whole_folds: tuple[str, ...]  # of which all clips have one
     other_labels: bool = False  # trained on other labels than the manifest has now
     draws: np.ndarray | None = None  # (resamples,), the scores of bootstrap draws, where they were asked for
+
+    @property
+    def complete(self) -> bool:
+        """Whether every training clip has an out-of-fold prediction."""
+        return bool(self.known.all())
+
+    @property
+    def coverage(self) -> str:
+        """How many of the training clips it predicted: `39/320 clips`."""
+        return f"{self.known.sum()}/{len(self.known)} clips"
 
     @property
     def spread(self) -> float | None:
@@ -68,10 +79,26 @@ def by_setting(standings: Sequence[Standing]) -> list[Placing]:
     """
     groups: dict[tuple[object, ...], list[Standing]] = {}
     for standing in standings:
-        key = (standing.run.record.setting or standing.run.name, standing.complete, *standing.fold_scores)
+        record = standing.run.record
+        key = (record.recipe, record.setting or standing.run.name, standing.complete, *standing.fold_scores)
         groups.setdefault(key, []).append(standing)
-    placings = [Placing(tuple(group)) for group in groups.values()]
-    return sorted(placings, key=lambda p: (not p.standings[0].complete, p.score is None, -(p.score or 0.0)))
+    return sorted((Placing(tuple(group)) for group in groups.values()), key=_first_to_last)
+
+
+def ranks(placings: Sequence[Placing]) -> list[int | None]:
+    """The rank of each row of `by_setting`: None for one whose score is not of the same clips as the first row's."""
+    found: list[int | None] = []
+    for placing in placings:
+        alike = placing.score is not None and np.array_equal(placing.standings[0].known, placings[0].standings[0].known)
+        found.append(1 + sum(rank is not None for rank in found) if alike else None)
+    return found
+
+
+def _first_to_last(one: Standing | Placing) -> tuple[object, ...]:
+    """By coverage, then by score: those of all training clips, those of most, those without a score."""
+    first = one.standings[0] if isinstance(one, Placing) else one
+    unknown = one.score is None
+    return unknown, -int(first.known.sum()), -(one.score or 0.0), first.run.name
 
 
 def leaderboard(
@@ -85,7 +112,7 @@ def leaderboard(
     on_scored: Callable[[Standing, np.ndarray, np.ndarray], None] = lambda *_: None,
     on_unreadable: Callable[[str, AkitError], None] | None = None,
 ) -> list[Standing]:
-    """The runs, best score first: first those that predicted every training clip, last those without a score.
+    """The runs, best score first: first those that predicted most training clips, last those without a score.
 
     A run is scored on those of its out-of-fold predictions whose clips the manifest has as training clips. `resample`
     scores bootstrap draws too, of whole groups where the manifest names any. `on_scored` hears of each run with a score
@@ -111,7 +138,7 @@ def leaderboard(
         others = trained_on_other_labels(run, labels)
         known, probabilities = oof.found(ids) if oof else (np.zeros(len(ids), dtype=bool), None)
         if probabilities is None or not known.any():
-            standings.append(Standing(run, None, {}, complete=False, other_labels=others))
+            standings.append(Standing(run, None, {}, known, (), others))
             continue
         key, draws = known.tobytes(), None
         if resample and key not in weights:
@@ -120,9 +147,10 @@ def leaderboard(
             draws = resampled_scores(metric, targets[known], probabilities, weights[key])
         by_fold = _by_fold(metric, targets[known], probabilities, folds[known])
         total = score(metric, targets[known], probabilities)
-        standings.append(Standing(run, total, by_fold, bool(known.all()), others, draws))
+        whole = tuple(str(fold) for fold in np.unique(folds) if known[folds == fold].all())
+        standings.append(Standing(run, total, by_fold, known, whole, others, draws))
         on_scored(standings[-1], known, probabilities)
-    return sorted(standings, key=lambda s: (not s.complete, s.score is None, -(s.score or 0.0), s.run.name))
+    return sorted(standings, key=_first_to_last)
 
 
 def _out_of_fold(run: Run, classes: Sequence[str]) -> Predictions | None:

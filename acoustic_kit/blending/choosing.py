@@ -12,7 +12,7 @@ from acoustic_kit.blending.combine import METHOD_NAMES
 from acoustic_kit.blending.decision import Tuned, tune_thresholds
 from acoustic_kit.blending.fitting import Chosen, Fitter
 from acoustic_kit.blending.nested import fitting_part, nested_folds
-from acoustic_kit.bootstrap import interval, paired_scores
+from acoustic_kit.bootstrap import score_and_gain_intervals
 from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics import score, terms, validate_metric
 
@@ -215,14 +215,14 @@ class _Chooser:
                 held = judged.folds == fold
                 blended[held] = self.tuned(judged, but=fold).apply(blended[held])
         targets, metric, groups = fitter.targets[judged.clips], fitter.metric, fitter.groups[judged.clips]
-        draws = paired_scores(metric, targets, [blended, judged.best_run], groups, fitter.seed)
+        own, gain = score_and_gain_intervals(metric, targets, blended, judged.best_run, groups, fitter.seed)
         nested_score = score(metric, targets, blended)
         names = list(judged.predictions)[1:]
         return replace(
             blend,
             nested_score=nested_score,
-            interval=interval(draws[:, 0]) or NONE,
+            interval=own or NONE,
             gain=nested_score - score(metric, targets, judged.best_run),
-            gain_interval=interval(draws[:, 0] - draws[:, 1]) or NONE,
+            gain_interval=gain or NONE,
             considered={name: score(metric, targets, q) for name, q in zip(names, averaged, strict=True)},
         )

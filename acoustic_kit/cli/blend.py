@@ -34,7 +34,9 @@ def blend(
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Choose the N best runs.")] = None,
     metric: Annotated[str | None, typer.Option(help="What decides; default: the workspace's metric.")] = None,
     method: Annotated[str, typer.Option(metavar="METHOD", help=f"{', '.join(BLEND_METHODS)}.")] = "auto",
-    runs: Annotated[str | None, typer.Option(metavar="ID,…", help="Blend among these runs.")] = None,
+    runs: Annotated[
+        str | None, typer.Option(metavar="RUN[/FOLD],…", help="Blend among these runs, or blend these fold models.")
+    ] = None,
     by: Annotated[Literal["run", "fold"], typer.Option(help="fold: every fold model is a run of its own.")] = "run",
     diverse: Annotated[bool, typer.Option("--diverse", help="With --top: runs whose errors differ.")] = False,
     decision: Annotated[
@@ -82,6 +84,8 @@ def blend(
         typer.echo(f"\nWrote {shown(result.submission)}, checked: it fits the competition's form.")
     else:
         typer.echo(f"\nNo submission was written: {result.no_submission}.")
+        if workspace.clip_ids("test"):
+            raise typer.Exit(1)
 
 
 def _say_other_labels(workspace: Workspace, result: BlendResult) -> None:
@@ -116,11 +120,13 @@ def _print_scores(result: BlendResult) -> None:
             ("mean of all", f"{result.mean_of_all:.4f}", "", len(result.candidates)),
             (f"chosen, {chosen}", f"{blend.score:.4f}", "", len(result.members)),
             ("nested estimate", f"{blend.nested_score:.4f}" if nested else "none",
-             f"{low:.4f} – {high:.4f}" if nested else "", ""),
+             ("none" if math.isnan(low) else f"{low:.4f} – {high:.4f}") if nested else "", ""),
         ],
         right=[result.metric],
     )  # fmt: skip
     typer.echo("")
+    if result.scored_on:
+        typer.echo(f"Scores are of {result.scored_on}: what all of these runs predicted.")
     if blend.considered:
         typer.echo(f"auto averages {', '.join(f'{name} {value:.4f}' for name, value in blend.considered.items())}.")
     if blend.decision_gain is not None:

@@ -33,8 +33,8 @@ def list_(
 
     Runs ranked by their out-of-fold score, with its spread over folds; seeds of one setting are averaged in a row.
     """
-    from acoustic_kit.ensemble import Together
-    from acoustic_kit.leaderboard import by_setting, leaderboard
+    from acoustic_kit.best_together import BestTogether
+    from acoustic_kit.leaderboard import by_setting, leaderboard, ranks
     from acoustic_kit.metrics import validate_metric
     from acoustic_kit.runs import list_runs
 
@@ -42,7 +42,7 @@ def list_(
     metric = metric or workspace.config.metric
     validate_metric(metric, workspace.config.task)
     warn_of_leaks(workspace)
-    together = Together(workspace, metric)
+    together = BestTogether(workspace, metric)
 
     def tell(_: str, error: AkitError) -> None:
         say(str(error))
@@ -54,7 +54,7 @@ def list_(
         workspace.config.task,
         metric,
         resample=True,
-        on_scored=together.hear,
+        on_scored=together.add,
         on_unreadable=tell,
     )
     if as_json:
@@ -64,7 +64,8 @@ def list_(
     elif not standings:
         say("No runs yet. `akit recipe run stats_pca_linear` makes the first.")
     else:
-        rows = [_row(rank, placing) for rank, placing in enumerate(by_setting(standings), start=1)]
+        placings = by_setting(standings)
+        rows = [_row(rank, placing) for rank, placing in zip(ranks(placings), placings, strict=True)]
         columns = ["", "run", metric, "± folds", "95 % interval", "folds", "parameters", "time", "notes"]
         print_table(columns, rows, right=["", metric, "± folds", "parameters", "time"])
         if best := together.best():
@@ -73,23 +74,34 @@ def list_(
             typer.echo("That is of the predictions that chose them; `akit blend` says what it is worth.")
 
 
-def _row(rank: int, placing: Placing) -> list[object]:
+def _row(rank: int | None, placing: Placing) -> list[object]:
     runs = [standing.run for standing in placing.standings]
     names = ", ".join([runs[0].name, *(run.name.removeprefix(f"{run.record.recipe}-") for run in runs[1:])])
     score = "" if placing.score is None else f"{placing.score:.4f}"
     spread = "" if placing.spread is None else f"{placing.spread:.4f}"
     seconds = sum(run.seconds for run in runs) / len(runs)
-    interval = "" if placing.interval is None else "{:.4f} – {:.4f}".format(*placing.interval)
+    interval = "none" if placing.interval is None else "{:.4f} – {:.4f}".format(*placing.interval)
     size = runs[0].n_parameters
     parameters = "" if size is None else f"{size:,}"
     others = ["other labels"] if any(standing.other_labels for standing in placing.standings) else []
     notes = ", ".join(others + _notes(runs))
-    return [rank, names, score, spread, interval, _folds(runs[0]), parameters, duration(seconds), notes]
+    return [
+        "" if rank is None else rank,
+        names,
+        score,
+        spread,
+        interval if score else "",
+        _folds(placing.standings[0]),
+        parameters,
+        duration(seconds),
+        notes,
+    ]
 
 
-def _folds(run: Run) -> str:
+def _folds(standing: Standing) -> str:
+    run = standing.run
     if run.record.imported:
-        return "–"
+        return "–" if standing.complete or standing.score is None else standing.coverage
     return "full" if run.record.full else f"{len(run.done)}/{len(run.record.folds)}"
 
 
@@ -117,6 +129,8 @@ def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any
         "interval": placing.interval,
         "parameters": standing.run.n_parameters,
         "complete": standing.complete,
+        "clips": int(standing.known.sum()),
+        "training_clips": len(standing.known),
         "folds_done": list(standing.run.done),
         "seconds": standing.run.seconds,
         "settings": record.settings,

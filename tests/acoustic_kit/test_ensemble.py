@@ -1,6 +1,7 @@
 """The last hour: who may be blended, what the blend is worth, and the submission that it writes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,8 @@ def test_runs_that_cannot_be_scored_are_left_out_and_named(workspace: Workspace,
 def test_only_runs_that_cannot_be_scored_is_an_error_that_says_why(workspace: Workspace) -> None:
     with pytest.raises(AkitError, match="no runs to blend"):
         blend_runs(workspace)
-    train(workspace, folds=["1"])
-    with pytest.raises(AkitError, match="lacks out-of-fold predictions of fold 2, 3, 4"):
+    full = train(workspace, full=True)
+    with pytest.raises(AkitError, match=full.name):
         blend_runs(workspace)
 
 
@@ -176,10 +177,57 @@ def test_one_run_named_twice_counts_once(workspace: Workspace, runs: list[Run]) 
     assert names(result) == [runs[0].name, runs[1].name]
 
 
-def test_an_unfinished_run_is_not_blended_by_name(workspace: Workspace) -> None:
-    part = train(workspace, folds=["1"])
-    with pytest.raises(AkitError, match="not finished"):
-        blend_runs(workspace, runs=[part.name])
+def test_runs_of_some_folds_are_blended_and_scored_on_those(workspace: Workspace) -> None:
+    """A protocol may hold out one fold of several, as that of Speech Commands does."""
+    part = train(workspace, folds=["2"])
+    other, more = train(workspace, "n_components=2", folds=["2"]), train(workspace, "n_components=3", folds=["1", "3"])
+    fold = workspace.manifest.filter(pl.col("fold") == 2)
+    for options in ({"runs": [part.name]}, {"runs": [part.name, other.name]}):
+        result = blend_runs(workspace, method="mean", metric="accuracy", **options)  # type: ignore[arg-type]
+        assert result.scored
+        assert f"fold 2, {len(fold)} of" in result.scored_on
+        assert result.submission is not None
+    assert result.blend.single_best[1] == max(run.record.metrics["accuracy"] for run in (part, other))
+    found = blend_runs(workspace, method="mean")
+    assert names(found) == [more.name]  # it predicted most clips
+    assert set(found.left_out) == {part.name, other.name}
+    unscored = blend_runs(workspace, runs=[part.name, more.name])
+    assert not unscored.scored
+    whole = train(workspace, "n_components=4")
+    assert names(blend_runs(workspace)) == [whole.name]
+    assert "fold 2, " in blend_runs(workspace, runs=[whole.name, part.name]).scored_on
+
+
+def test_single_fold_models_are_blended_by_name(workspace: Workspace, runs: list[Run]) -> None:
+    asked = [f"{runs[0].name}/2", f"{runs[1].name[-8:]}/1", f"{runs[0].name}/4"]
+    result = blend_runs(workspace, runs=asked, method="mean", name="twelve")
+    assert sorted(names(result)) == sorted([asked[0], f"{runs[1].name}/1", asked[2]])
+    assert result.by == "fold"
+    assert result.submission is not None
+    ids = pl.read_csv(result.submission)["id"].to_list()
+    tests = [pl.read_parquet(one.folder / "test.parquet") for one in result.members]
+    mean = np.mean([probabilities(test, workspace, ids) for test in tests], axis=0)
+    classes = list(workspace.config.classes)
+    assert pl.read_csv(result.submission)["label"].to_list() == [classes[i] for i in mean.argmax(axis=1)]
+    before = result.submission.read_bytes()
+    assert rebuild(workspace, result.submission.with_suffix(".json"), "again").read_bytes() == before
+    with pytest.raises(UsageError, match="7"):
+        blend_runs(workspace, runs=[f"{runs[0].name}/7"])
+    with pytest.raises(UsageError, match="--by fold"):
+        blend_runs(workspace, runs=[asked[0], runs[1].name])
+    assert len(blend_runs(workspace, runs=[asked[0], runs[1].name], by="fold").members) == 5
+
+
+def test_equal_predictions_count_once(workspace: Workspace, runs: list[Run]) -> None:
+    copied = workspace.runs_path / f"{runs[0].record.recipe}-00000000"
+    shutil.copytree(runs[0].path, copied)
+    record = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps(record | {"name": copied.name, "setting": "", "seed": 1}))
+    for by in ("run", "fold"):
+        result = blend_runs(workspace, method="mean", by=by)  # type: ignore[arg-type]
+        assert any(name.split("/")[0] in {copied.name, runs[0].name} for name in result.left_out)
+        assert len(result.members) == (3 if by == "run" else 12)
+        assert np.allclose(result.blend.weights.sum(), 1)
 
 
 def probabilities(table: pl.DataFrame, workspace: Workspace, ids: list[str]) -> np.ndarray:
