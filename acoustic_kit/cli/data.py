@@ -248,7 +248,7 @@ def extract(
 ) -> None:
     """Unpack an archive that need not be trusted.
 
-    All of it is checked first: names and links that lead out of DIR, devices, bombs. DIR is made whole or not at all.
+    All of it is checked first: names that lead out of DIR, links, devices, bombs. DIR is made whole or not at all.
     """
     from acoustic_kit.datasets import archives
 

@@ -12,7 +12,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 CHUNK = 1 << 20  # bytes read at once
@@ -30,9 +29,8 @@ class Entry:
     """One thing in an archive."""
 
     name: str
-    kind: Literal["file", "folder", "symbolic link", "hard link", "device"]
+    kind: Literal["file", "folder", "link", "device"]
     size: int  # bytes of its content
-    target: str  # of a link; of a hard link, the name of another entry
     member: Any  # of zipfile or tarfile
 
 
@@ -40,14 +38,14 @@ class RefusedError(Exception):
     """Why an archive is not unpacked, to go after `is not unpacked: `."""
 
 
-def open_archive(file: IO[bytes], folder: Path) -> ZipReader | TarReader:
-    """What reads a file, told by its content; `folder` is where it will be unpacked. Raises RefusedError or DAMAGED."""
+def open_archive(file: IO[bytes]) -> ZipReader | TarReader:
+    """Return what reads a file, told by its content. Raises RefusedError or DAMAGED."""
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(b"PK"):
         return ZipReader(file)
     opener = next((opener for start, opener in _OPENERS.items() if magic.startswith(start)), None)
-    return TarReader(opener(file) if opener else file, folder)
+    return TarReader(opener(file) if opener else file)
 
 
 class ZipReader:
@@ -65,12 +63,11 @@ class ZipReader:
             if info.compress_type not in _METHODS:
                 raise RefusedError(f"{name!r} is packed by method {info.compress_type}. Unpack it with another program")
             if stat.S_ISLNK(mode):
-                target = self._zip.read(info).decode("utf-8") if info.file_size <= 4096 else "/"
-                yield Entry(name, "symbolic link", 0, target, info)
+                yield Entry(name, "link", 0, info)
             elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                yield Entry(name, "device", 0, "", info)
+                yield Entry(name, "device", 0, info)
             else:
-                yield Entry(name, "folder" if name.endswith("/") else "file", info.file_size, "", info)
+                yield Entry(name, "folder" if name.endswith(("/", "\\")) else "file", info.file_size, info)
 
     def open(self, entry: Entry) -> IO[bytes]:
         """The content of a file."""
@@ -80,8 +77,8 @@ class ZipReader:
 class TarReader:
     """The entries of a tar archive."""
 
-    def __init__(self, stream: IO[bytes], folder: Path) -> None:
-        self._folder, self._stream = folder, _ShortReads(stream)
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = _ShortReads(stream)
         try:
             short = cast(IO[bytes], self._stream)
             self._tar = tarfile.open(fileobj=short, mode="r:", errors="surrogateescape")  # noqa: SIM115
@@ -91,19 +88,15 @@ class TarReader:
     def entries(self) -> Iterator[Entry]:
         """All entries, in the archive's order."""
         for member in self._tar:
-            name, target = _tar_name(member.name), _tar_name(member.linkname)
+            name = _tar_name(member.name)
             if member.size < 0:
                 raise tarfile.ReadError(f"{name!r} has a size below 0")
             if member.isreg():
-                yield Entry(name, "file", member.size, "", member)
+                yield Entry(name, "file", member.size, member)
             elif member.isdir():
-                yield Entry(name, "folder", 0, "", member)
-            elif member.issym():
-                yield Entry(name, "symbolic link", 0, target, member)
+                yield Entry(name, "folder", 0, member)
             else:
-                yield Entry(name, "hard link" if member.islnk() else "device", 0, target, member)
-            if hasattr(tarfile, "data_filter"):  # a second line of defence, from Python 3.11.4 on
-                tarfile.data_filter(member, str(self._folder))
+                yield Entry(name, "link" if member.issym() or member.islnk() else "device", 0, member)
         self._require_end()
 
     def _require_end(self) -> None:

@@ -1,9 +1,9 @@
 """Unpacking zip and tar archives of unknown origin: all of an archive is checked before anything is written.
 
-Refused are names that leave the folder (absolute, with `..`, as on Windows), links that lead out of it or that other
-entries lie behind, devices, two entries of one name, passwords, and bombs: more than `limit` bytes, or more than
-`MAX_RATIO` times the archive. A zip in several parts is not read. What is unpacked lies in a hidden folder until it is
-whole. After PEP 706, and D. Fifield, "A better zip bomb", WOOT 2019.
+Refused are names that leave the folder (absolute, with `..`, with a drive), links, devices, two entries of one name,
+passwords, and bombs: more than `limit` bytes, or more than `MAX_RATIO` times the archive. A zip in several parts is not
+read. What is unpacked lies in a hidden folder until it is whole, and each file is opened below a handle of its folder,
+through no link. After PEP 706, and D. Fifield, "A better zip bomb", WOOT 2019.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import errno
 import os
 import re
 import shutil
-import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +36,7 @@ RATIO_FROM = 100_000_000  # bytes that may be unpacked at any ratio: a table of 
 _ENTRY = 512  # bytes that an entry counts for at least: empty files fill a disk too
 _DISTRUST = "Such an archive is not to be trusted"
 OnProgress = Callable[[str, int, int], object]  # what, bytes done, bytes in all
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _Parts = tuple[str, ...]  # of a path
 _Plan = list[tuple[_Parts, Entry]]
 
@@ -110,24 +109,32 @@ def in_use(folder: Path) -> str:
 
 
 def unpack(
-    archive: Path, folder: Path, *, limit: int = LIMIT, on_progress: OnProgress = lambda what, done, total: None
+    archive: Path,
+    folder: Path,
+    *,
+    limit: int = LIMIT,
+    on_progress: OnProgress = lambda what, done, total: None,
+    on_left_out: Callable[[str], object] | None = None,
 ) -> int:
-    """As `extract`, into a folder that is there; where it fails, it leaves a part of the files."""
+    """Unpack as `extract` does, into an existing folder; if it fails, a part of the files remains.
+
+    With `on_left_out`, links and devices are left out instead of refused, and it is called with the name of each.
+    """
     try:
         with archive.open("rb") as file:
-            reader = open_archive(file, folder)
+            reader = open_archive(file)
             packed = archive.stat().st_size
-            plan = _checked(
-                reader, packed, limit, lambda: on_progress(f"checking {archive.name}", min(file.tell(), packed), packed)
-            )
+
+            def on_entry() -> None:
+                on_progress(f"checking {archive.name}", min(file.tell(), packed), packed)
+
+            plan = _checked(reader, packed, limit, on_entry, on_left_out)
             total = sum(entry.size for _, entry in plan)
             if total > (free := shutil.disk_usage(folder).free):
                 raise RefusedError(f"it unpacks to {total:,} bytes, but the disk has only {free:,} left")
             _write(reader, plan, folder, lambda done: on_progress(f"unpacking {archive.name}", done, total))
     except RefusedError as reason:
         raise AkitError(f"{archive} is not unpacked: {reason}.") from None
-    except getattr(tarfile, "FilterError", ()) as error:
-        raise AkitError(f"{archive} is not unpacked: {error}. {_DISTRUST}.") from error
     except DAMAGED as error:
         raise AkitError(f"{archive} is damaged: {error or type(error).__name__}. Get it once more.") from error
     except OSError as error:
@@ -138,8 +145,14 @@ def unpack(
     return sum(entry.kind == "file" for _, entry in plan)
 
 
-def _checked(reader: ZipReader | TarReader, packed: int, limit: int, on_entry: Callable[[], object]) -> _Plan:
-    """Where each entry goes, relative to the folder; that itself is left out. Raises RefusedError."""
+def _checked(
+    reader: ZipReader | TarReader,
+    packed: int,
+    limit: int,
+    on_entry: Callable[[], object],
+    on_left_out: Callable[[str], object] | None,
+) -> _Plan:
+    """Return where each entry goes, relative to the folder; that itself is left out. Raises RefusedError."""
     plan: _Plan = []
     total = 0
     for entry in reader.entries():
@@ -152,18 +165,30 @@ def _checked(reader: ZipReader | TarReader, packed: int, limit: int, on_entry: C
         parts = _parts(entry.name)
         if not parts and entry.kind != "folder":
             raise RefusedError(f"an entry has no name. {_DISTRUST}")
-        plan.append((parts, entry))
+        if entry.kind in ("file", "folder"):
+            plan.append((parts, entry))
+        elif on_left_out is not None:
+            on_left_out(entry.name)
+        elif entry.kind == "link":
+            again = "Unpack it with another program, or have it packed without links (`tar -h --hard-dereference`)"
+            raise RefusedError(f"{entry.name!r} is a link, which an archive of clips does not need. {again}")
+        else:
+            raise RefusedError(f"{entry.name!r} is a device, a pipe or the like. {_DISTRUST}")
     if not any(entry.kind == "file" for _, entry in plan):
         raise RefusedError("there is no file in it")
     plan = _without_common_folder(plan)
-    _check_links(plan)
+    _check_names(plan)
     return plan
 
 
 def _parts(name: str) -> _Parts:
-    """The parts of an entry's name. Raises RefusedError for one that leaves the folder."""
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    if name.startswith("/") or "\\" in name or "\0" in name or re.match("[A-Za-z]:", name) or ".." in parts:
+    """Return the parts of an entry's name, also of one with backslashes, as some programs of Windows write them.
+
+    Raises RefusedError for a name that leaves the folder.
+    """
+    path = name.replace("\\", "/")
+    parts = tuple(part for part in path.split("/") if part not in ("", "."))
+    if path.startswith("/") or "\0" in path or re.match("[A-Za-z]:", path) or ".." in parts:
         raise RefusedError(f"the name {name!r} leads out of the folder. {_DISTRUST}")
     return parts
 
@@ -173,66 +198,63 @@ def _without_common_folder(plan: _Plan) -> _Plan:
     first = {parts[0] for parts, _ in plan if parts}
     is_folder = all(len(parts) > 1 or entry.kind == "folder" for parts, entry in plan)
     skip = 1 if len(first) == 1 and is_folder else 0
-    stripped = []
-    for parts, entry in plan:
-        if entry.kind == "hard link":
-            entry = replace(entry, target="/".join(_parts(entry.target)[skip:]))  # noqa: PLW2901
-        if len(parts) > skip:
-            stripped.append((parts[skip:], entry))
-    return stripped
+    return [(parts[skip:], entry) for parts, entry in plan if len(parts) > skip]
 
 
-def _check_links(plan: _Plan) -> None:
-    """Raise RefusedError for devices, two entries of one name, links that lead out, and entries behind a link."""
-    links = {parts for parts, entry in plan if entry.kind == "symbolic link"}
-    names: set[_Parts] = set()
+def _check_names(plan: _Plan) -> None:
+    """Raise RefusedError for two files of one name, and for a name that is both a file and a folder."""
+    files: set[_Parts] = set()
+    folders: set[_Parts] = set()
     for parts, entry in plan:
-        if entry.kind == "device":
-            raise RefusedError(f"{entry.name!r} is a device, a pipe or the like. {_DISTRUST}")
-        if any(parts[:end] in links for end in range(1, len(parts))):
-            raise RefusedError(f"{entry.name!r} lies behind a link. {_DISTRUST}")
+        folders.update(parts[:end] for end in range(1, len(parts)))
         if entry.kind == "folder":
-            continue
-        if parts in names:
+            folders.add(parts)
+        elif parts in files:
             raise RefusedError(f"{entry.name!r} is in it twice")
-        if entry.kind == "symbolic link" and _leads_out(parts, entry.target):
-            raise RefusedError(f"the link {entry.name!r} leads out of the folder, to {entry.target!r}. {_DISTRUST}")
-        if entry.kind == "hard link" and tuple(entry.target.split("/")) not in names:
-            raise RefusedError(
-                f"the link {entry.name!r} leads to {entry.target!r}, which is not in the archive before it"
-            )
-        names.add(parts)
-
-
-def _leads_out(link: _Parts, target: str) -> bool:
-    """Whether a symbolic link may end outside.
-
-    As nothing lies behind a link, the `..` at the start of a target climb real folders. After them it only goes down,
-    through other links perhaps, which do not lead out either. A `..` after that could climb from where a link ended.
-    """
-    parts = [part for part in target.split("/") if part not in ("", ".")]
-    ups = next((i for i, part in enumerate(parts) if part != ".."), len(parts))
-    return target.startswith("/") or "\\" in target or ups >= len(link) or ".." in parts[ups:]
+        else:
+            files.add(parts)
+    if both := files & folders:
+        raise RefusedError(f"{'/'.join(min(both))!r} is both a file and a folder in it")
 
 
 def _write(reader: ZipReader | TarReader, plan: _Plan, folder: Path, on_bytes: Callable[[int], object]) -> None:
     """Write all entries. No file is written through a link, nor over another."""
     done = 0
     for parts, entry in plan:
-        path = folder.joinpath(*parts)
-        if entry.kind == "folder":
-            path.mkdir(parents=True, exist_ok=True)
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if entry.kind == "symbolic link":
-            path.symlink_to(entry.target)
-        elif entry.kind == "hard link":
-            os.link(folder / entry.target, path, follow_symlinks=False)
-        else:
-            with reader.open(entry) as source, path.open("xb") as file:
+        below = parts if entry.kind == "folder" else parts[:-1]
+        with _opened_folder(folder, below) as handle:
+            if entry.kind == "folder":
+                continue
+            with reader.open(entry) as source, _new_file(handle, parts[-1], folder.joinpath(*parts)) as file:
                 for start in _copied(source, file, entry):
                     on_bytes(done + start)
             done += entry.size
+
+
+@contextmanager
+def _opened_folder(root: Path, parts: _Parts) -> Iterator[int]:
+    """Open the folder `parts` below `root`, made if it is missing. Raises OSError if a link is in the way."""
+    handle = os.open(root, _FOLDER)
+    try:
+        for part in parts:
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=handle)
+            below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+            os.close(handle)
+            handle = below
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _new_file(folder: int, name: str, path: Path) -> IO[bytes]:
+    """Make a file of this name in an open folder. Raises OSError, with `path`, if the name is taken."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        return os.fdopen(os.open(name, flags, 0o666, dir_fd=folder), "wb")
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _copied(source: IO[bytes], file: IO[bytes], entry: Entry) -> Iterator[int]:

@@ -68,7 +68,7 @@ def download_data_set(
         with new_folder(folder) as draft:
             for path, into in archives:
                 (draft / into).mkdir(exist_ok=True)
-                _unpack(path, draft / into, on_progress)
+                _unpack(path, draft / into, on_progress, on_note)
             data_set.arrange(draft)
         if not keep_archives:
             shutil.rmtree(downloads)
@@ -264,11 +264,14 @@ def _reason(error: Any) -> str:
     return str(error).rpartition(": ")[2].rstrip(".")
 
 
-def _unpack(path: Path, folder: Path, on_progress: OnProgress) -> None:
+def _unpack(path: Path, folder: Path, on_progress: OnProgress, on_note: OnNote) -> None:
+    left_out: list[str] = []
     try:
-        unpack(path, folder, on_progress=on_progress)
+        unpack(path, folder, on_progress=on_progress, on_left_out=left_out.append)
     except AkitError as error:
         raise AkitError(f"{error}\nIf the archive is at fault, delete it and run the same command again.") from error
+    if left_out:
+        on_note(f"{path.name} is unpacked without its {len(left_out)} links and the like, the first {left_out[0]!r}.")
 
 
 def _root(folder: Path, data_set: PublicDataSet) -> Path:
