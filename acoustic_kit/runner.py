@@ -13,7 +13,8 @@ from acoustic_kit.atomic_write import replacing, write_atomically
 from acoustic_kit.compute import AUTO, Compute, gpu_name
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features.learnt import save_learnt
-from acoustic_kit.fold import Fold, training_rows
+from acoustic_kit.fold import Fold, clip_targets, training_rows
+from acoustic_kit.guessing import find_guessing
 from acoustic_kit.held_run import holding
 from acoustic_kit.job import (
     SILENT,
@@ -144,10 +145,14 @@ def store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, b
     _save_model(model, folder)
     save_learnt(folder, job.features, stored, job.workspace.store())
     without: list[str] = []
+    warnings: list[str] = []
     files: dict[str, str] = {}
     for part, (predictions, lacking) in _fold_predictions(job, fold, model, stored).items():
         files[f"{part}.parquet"] = predictions.write(folder / f"{part}.parquet", job.classes)
         without += lacking
+        targets = None if part == "test" else clip_targets(job.manifest, predictions.ids, job.classes, job.task)
+        if found := find_guessing(fold.metric, targets, predictions.probabilities):
+            warnings.append(f"fold {fold.name}, {part}: {found}")
     for log in fold.folder.glob("*/log.jsonl"):
         shutil.copyfile(log, folder / f"{log.parent.name}.jsonl")
     record = FoldRecord(
@@ -157,6 +162,7 @@ def store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, b
         frequencies=class_frequencies(fold).tolist(),
         n_parameters=sum(p.numel() for p in model.parameters()) if _is_torch(model) else None,
         optimistic=fold.optimistic,
+        warnings=warnings,
         notes=fold.notes,
         files=files,
         **(_used(fold.compute) if _is_torch(model) else {}),

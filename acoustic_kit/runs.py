@@ -50,6 +50,7 @@ class FoldRecord(BaseModel):
     precision: str = "float64"
     processes: int = 1  # that trained it together
     optimistic: list[str] = []  # why the score of this fold flatters, a line each
+    warnings: list[str] = []  # why the model may be worth nothing, a line each
     notes: list[str] = []  # what else to know of it, such as weights that were not to be had
     files: dict[str, str] = {}  # `oof.parquet` and `test.parquet` → their sha256; empty in older runs
 
@@ -221,6 +222,11 @@ class Run:
     def optimistic(self) -> list[str]:
         """Why the out-of-fold score flatters: choices that looked at the fold that they are scored on."""
         return sorted({why for fold in self.done.values() for why in fold.optimistic})
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the run may be worth nothing, such as predictions at chance."""
+        return sorted({why for fold in self.done.values() for why in fold.warnings})
 
     @property
     def notes(self) -> list[str]:

@@ -332,6 +332,7 @@ def _events(bar: OnProgress, at_once: bool = False) -> RunEvents:
 
 
 def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
+    from acoustic_kit.guessing import what_to_try
     from acoustic_kit.leaderboard import leaderboard
 
     if not trained:
@@ -347,6 +348,10 @@ def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
     print_table(
         ["fold", "training clips", "time", config.metric], rows, right=["training clips", "time", config.metric]
     )
+    for warning in run.warnings:
+        say(f"Warning: {warning}.")
+    if run.warnings:
+        say(what_to_try(run.record.settings, fast=run.record.fast))
     for note in run.notes:
         say(f"Note: {note}.")
     without = {id for fold in run.done.values() for id in fold.without_features}

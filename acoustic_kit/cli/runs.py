@@ -113,6 +113,7 @@ def _notes(runs: list[Run]) -> list[str]:
     notes += [f"seeds={','.join(map(str, seeds))}"] if len(seeds) > 1 else [f"seed={seeds[0]}"] * (seeds[0] != 0)
     notes += ["fast"] if record.fast else []
     notes += ["imported"] if record.imported else []
+    notes += ["at chance"] if any(run.warnings for run in runs) else []
     notes += ["optimistic"] if any(run.optimistic for run in runs) else []
     return notes + list(dict.fromkeys(run.record.note for run in runs if run.record.note))
 
@@ -142,6 +143,7 @@ def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any
         "full": record.full,
         "imported": bool(record.imported),
         "optimistic": standing.run.optimistic,
+        "warnings": standing.run.warnings,
         "other_labels": standing.other_labels,
         "note": record.note,
     }
@@ -171,6 +173,7 @@ def show(
         without = f", {len(done.without_features)} without features" if done.without_features else ""
         rows.append((f"fold {fold}", f"{done.trained_on} training clips, {duration(done.seconds)}{without}"))
     rows += [("folds missing", ", ".join(found.missing_folds) or None)]
+    rows += [("warning", why) for why in found.warnings]
     rows += [("optimistic", why) for why in found.optimistic]
     rows += [("note", note) for note in found.notes]
     rows += [("device", compute) for compute in found.compute]

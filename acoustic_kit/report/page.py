@@ -21,7 +21,8 @@ MARKS = {
     "fast": "a recipe's small form, which tries the code and not the idea",
     "full": "trained on all clips, so that no clip tells its score",
     "imported": "predictions that were made elsewhere",
-    "optimistic": "training looked at the fold that it is scored on",
+    "at chance": "a fold's predictions are constant, or no better than with shuffled labels",
+    "optimistic": "training looked at the fold that it is scored on, or at copies or recordings of its clips",
     "other labels": "trained before labels or clips changed in the data set; the score is by the labels of now",
     "part": "some training clips have no prediction, so other rows are scored on other clips",
 }

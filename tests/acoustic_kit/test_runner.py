@@ -86,6 +86,7 @@ def test_extra_clips_are_trained_on_and_never_scored(workspace: Workspace, recip
     changed = workspace.manifest.with_columns(
         split=pl.when(pl.col("id") == first).then(pl.lit("extra")).otherwise("split"),
         fold=pl.when(pl.col("id") != first).then("fold"),
+        group=pl.when(pl.col("id") != first).then("group"),  # of no held-out clip's
     )
     changed.write_parquet(workspace.manifest_path)
     run, _ = run_recipe(Workspace.find(workspace.root), recipe)
@@ -462,3 +463,29 @@ def test_a_pca_is_fitted_on_what_each_fold_trains_on_unless_the_recipe_says_all(
     full, _ = run_recipe(workspace, recipe, settings, full=True)
     assert diary(recipe)[-1][1]["fold"] == "all"
     assert full.done["full"].optimistic == []
+
+
+def test_a_run_that_guesses_says_so(workspace: Workspace, recipe: Recipe) -> None:
+    run, _ = run_recipe(workspace, recipe, folds=["1"])
+    assert [line.partition(":")[0] for line in run.warnings] == ["fold 1, oof", "fold 1, test"]
+    full, _ = run_recipe(workspace, recipe, full=True)
+    assert [line.partition(":")[0] for line in full.warnings] == ["fold full, test"]
+    good, _ = run_recipe(workspace, load_recipe("stats_pca_linear"), folds=["1"])
+    assert good.warnings == []
+
+
+def test_extra_clips_of_held_out_clips_are_left_out_and_counted(workspace: Workspace, recipe: Recipe) -> None:
+    plain, _ = run_recipe(workspace, recipe, folds=["1", "2"])
+    train = workspace.manifest.filter(pl.col("split") == "train")
+    extra = train.filter(pl.col("fold") == 1).head(3)
+    extra = extra.with_columns(
+        id="extra/" + pl.col("id"), split=pl.lit("extra"), fold=pl.lit(None, dtype=pl.Int64), group=pl.lit("other")
+    )
+    pl.concat([workspace.manifest, extra]).write_parquet(workspace.manifest_path)
+    run, _ = run_recipe(Workspace.find(workspace.root), recipe, folds=["1", "2"])
+    trained = {name: set(ids) for name, ids, *_ in diary(recipe)[2:]}
+    assert not trained["1"] & set(extra["id"])
+    assert trained["2"] >= set(extra["id"])
+    assert [line.partition(" extra")[0] for line in run.notes] == ["fold 1: not trained on 3"]
+    assert not run.optimistic
+    assert run.name != plain.name
