@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import shutil
-import subprocess
 from pathlib import Path
 
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.kaggle import HandIn, hand_in
 from acoustic_kit.metrics import validate_metric
 from acoustic_kit.parquet import read_parquet
 from acoustic_kit.sidecar import read_sidecar
@@ -16,6 +16,7 @@ from acoustic_kit.submission import (
     Template,
     check_submission,
     default_template,
+    errors,
     read_template,
     score_submission,
 )
@@ -59,15 +60,16 @@ def _metric_of(path: Path) -> str | None:
         return None
 
 
-def submit(workspace: Workspace, path: Path, message: str, competition: str | None = None) -> str:
-    """Check a submission and hand it to the `kaggle` command; what that printed.
+def submit(workspace: Workspace, path: Path, message: str, competition: str | None = None) -> HandIn:
+    """Check a submission and hand it to the `kaggle` command; what that said, and what the competition's list shows.
 
     `competition` is Kaggle's short name for it; None is akit.toml's, else what `kaggle config` says. A submission that
-    akit wrote remembers when it was handed in.
+    akit wrote remembers when it was handed in, and its public score if there is one already.
 
-    Raises AkitError where the file would be refused, where there is no `kaggle` command, and where that fails.
+    Raises AkitError where the file would be refused, where there is no `kaggle` command, and where that fails or
+    nothing shows that the file was taken.
     """
-    problems = check(workspace, path)
+    problems = errors(check(workspace, path))
     if problems:
         raise AkitError(f"{path} was not submitted: {problems[0]}. `akit submission check {path}` lists everything.")
     kaggle = shutil.which("kaggle")
@@ -76,19 +78,16 @@ def submit(workspace: Workspace, path: Path, message: str, competition: str | No
             f"There is no kaggle command, so {path} was checked but not submitted.\n"
             "`pip install kaggle` installs it; then put your API token where its documentation says."
         )
-    sidecar = path.with_suffix(".json")
-    record = read_sidecar(sidecar) if sidecar.is_file() else None  # before anything has left the machine
-    competition = competition or workspace.config.competition
-    command = [kaggle, "competitions", "submit", *([competition] if competition else [])]
-    command += [f"--file={path.resolve()}", f"--message={message}"]  # with =: a message may begin with a dash
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    said = (done.stdout + done.stderr).strip()
-    if done.returncode:
-        raise AkitError(f"The kaggle command failed ({done.returncode}) and said: {said or 'nothing'}")
-    if record:
+    record = path.with_suffix(".json")
+    if record.is_file():
+        read_sidecar(record)  # before anything has left the machine
+    done = hand_in(kaggle, path, message, competition or workspace.config.competition)
+    if record.is_file():
+        kept = read_sidecar(record)  # again: someone may have noted something meanwhile
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        record.model_copy(update={"submitted": [*record.submitted, now]}).write(sidecar)
-    return said
+        public = kept.public if done.public is None else done.public
+        kept.model_copy(update={"submitted": [*kept.submitted, now], "public": public}).write(record)
+    return done
 
 
 def score_against_truth(workspace: Workspace, path: Path, metric: str | None = None) -> dict[str, float]:

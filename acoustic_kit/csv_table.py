@@ -21,6 +21,7 @@ class Problem:
 
     message: str
     rows: tuple[int, ...] = ()  # line numbers in the file, the header is line 1; the first five
+    harmless: bool = False  # only a warning: the file is taken all the same
 
     def __str__(self) -> str:
         """The message, with the lines where there are any."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from acoustic_kit import __version__
+from acoustic_kit.blend_submission import write_blend
 from acoustic_kit.blending import METHODS, Blend, choose, first_of_equal, mean, plain_blend
 from acoustic_kit.candidates import Candidate, by_score, common_clips, named
-from acoustic_kit.competition import check, submission_template
+from acoustic_kit.competition import submission_template
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import clip_groups, encode_labels
 from acoustic_kit.metrics import score, validate_metric
-from acoustic_kit.runs import Predictions, open_run
-from acoustic_kit.sidecar import BestRun, Member, Scores, Sidecar, read_sidecar
-from acoustic_kit.submission import write_submission
+from acoustic_kit.runs import Predictions
+from acoustic_kit.sidecar import checked_name
 from acoustic_kit.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -73,6 +70,7 @@ def blend_runs(
     diverse: bool = False,
     decision: str = "argmax",
     name: str | None = None,
+    overwrite: bool = False,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> BlendResult:
@@ -89,6 +87,7 @@ def blend_runs(
     diverse : of the best, choose runs whose errors differ
     decision : "tuned" fits thresholds of several labels too, where that gains; see `blending.choose`
     name : of the submission; by default made from what is in it
+    overwrite : replace another submission of this name, with what was noted of it; without, nothing is written then
     seed : of the nested folds and the bootstrap
     on_progress : hears (done, total) where it takes long
 
@@ -102,7 +101,7 @@ def blend_runs(
         raise UsageError(f"There is no blend method {method!r}; there are {', '.join(METHODS)}.")
     if top is not None and runs and by == "run":
         raise UsageError("--top chooses among all runs; it does not go with --runs.")
-    name = _checked_name(name) if name else None
+    name = checked_name(name) if name else None
     submission_template(workspace, metric)  # what is wrong with it is told before the work
     found, left_out, read = (named(workspace, runs), {}, {}) if runs else by_score(workspace, metric)
     if _takes_fold_models(found, by):
@@ -112,7 +111,7 @@ def blend_runs(
     else:
         options = {"top": top, "seed": seed, "diverse": diverse, "on_progress": on_progress}
         result = _by_run(workspace, found, left_out, read, metric, method, decision, **options)
-    return _submit(workspace, replace(result, name=name or _default_name(result)))
+    return write_blend(workspace, replace(result, name=name or _default_name(result)), overwrite=overwrite)
 
 
 def _method_without_labels(method: str, why: str, *, unfit: bool) -> str:
@@ -233,139 +232,6 @@ def _by_fold(
     return BlendResult("", metric, method, "fold", seed, candidates, members, left_out, blend, None, own, False)
 
 
-def _submit(workspace: Workspace, result: BlendResult) -> BlendResult:
-    """Write the submission and its sidecar."""
-    test = workspace.clip_ids("test")
-    if not test:
-        return replace(result, no_submission="the data set has no test clips")
-    tests = _test_predictions(workspace, result.members)
-    lacking = [name for name, found in tests.items() if found is None or not set(test) <= set(found.ids)]
-    if lacking:
-        return replace(result, no_submission=f"{', '.join(lacking)} did not predict all {len(test)} test clips")
-    blend = result.blend.of_members()
-    path = workspace.output_folder(workspace.submissions_path.name) / f"{result.name}.csv"
-    _write(workspace, path, blend, [found for found in tests.values() if found is not None], test, result.metric)
-    _sidecar(workspace, result, blend, path).write(path.with_suffix(".json"))
-    return replace(result, submission=path)
-
-
-def _test_predictions(workspace: Workspace, members: Sequence[Candidate]) -> dict[str, Predictions | None]:
-    return {one.name: one.predictions("test", list(workspace.config.classes)) for one in members}
-
-
-def _write(
-    workspace: Workspace, path: Path, blend: Blend, tests: Sequence[Predictions], ids: Sequence[str], metric: str
-) -> None:
-    """The members' test predictions, blended, in the competition's form, checked as the competition would."""
-    config = workspace.config
-
-    def accept(written: Path) -> None:  # what was there before is lost only to what was checked
-        if problems := check(workspace, written, metric):
-            raise AkitError(f"The submission does not fit the competition's template: {problems[0]}.")
-
-    write_submission(
-        path,
-        submission_template(workspace, metric),
-        ids,
-        blend.predict(np.stack([found.aligned(ids) for found in tests])),
-        classes=config.classes,
-        metric=metric,
-        task=config.task,
-        label_separator=config.label_separator or ",",
-        check=accept,
-    )
-
-
-def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path) -> Sidecar:
-    """How a submission was made: enough to see where it came from and to make it again."""
-    scores = None
-    if result.scored:
-        best, value = result.blend.single_best
-        assert result.mean_of_all is not None
-        scores = Scores(
-            out_of_fold=result.blend.score,
-            nested=_finite(result.blend.nested_score),
-            interval=[_finite(bound) for bound in result.blend.interval],
-            best_run=BestRun(name=result.candidates[best].name, score=value),
-            mean_of_all=result.mean_of_all,
-        )
-    template = workspace.template_path
-    return Sidecar(
-        submission=path.name,
-        sha256=_file_hash(path),
-        metric=result.metric,
-        method=result.method,
-        by=result.by,
-        seed=result.seed,
-        runs=[
-            Member(
-                name=one.run.name,
-                fold=one.fold,
-                recipe=one.run.record.recipe,
-                weight=float(weight),
-                optimistic=one.run.optimistic,
-                test_sha256=_file_hash(one.folder / "test.parquet"),
-            )
-            for one, weight in zip(result.members, blend.weights, strict=True)
-        ],
-        candidates=[one.name for one in result.candidates],
-        blend=blend.to_dict(),
-        scores=scores,
-        template=workspace.config.template,
-        template_sha256=_file_hash(template) if template else None,
-        akit=__version__,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-
-
-def rebuild(workspace: Workspace, path: Path, name: str | None = None) -> Path:
-    """Make the submission again that a sidecar describes, from the runs that it names; the CSV.
-
-    `name` is that of the new file; by default the one it had, in this workspace. Nothing is chosen or fitted anew.
-
-    Raises UsageError for a run that is not there, and AkitError where a run's predictions or the template are no longer
-    those that were blended.
-    """
-    record = read_sidecar(path)
-    missing = [m.name for m in record.runs if not (workspace.runs_path / m.name).is_dir()]
-    if missing:
-        raise UsageError(f"{path.name} blends runs that are not in this workspace: {', '.join(missing)}.")
-    members = [Candidate(open_run(workspace.runs_path / m.name), m.fold) for m in record.runs]
-    changed = [
-        one.name
-        for one, member in zip(members, record.runs, strict=True)
-        if not (one.folder / "test.parquet").is_file() or _file_hash(one.folder / "test.parquet") != member.test_sha256
-    ]
-    if changed:
-        raise AkitError(f"The test predictions of {', '.join(changed)} are not those that {path.name} blended.")
-    if workspace.template_path and _file_hash(workspace.template_path) != record.template_sha256:
-        raise AkitError(f"{workspace.template_path} is not the template that {path.name} was written for.")
-    test = workspace.clip_ids("test")
-    tests = [found for found in _test_predictions(workspace, members).values() if found is not None]
-    submissions = workspace.output_folder(workspace.submissions_path.name)
-    target = submissions / f"{_checked_name(name or record.submission)}.csv"
-    _write(workspace, target, Blend.from_dict(record.blend), tests, test, record.metric)
-    if _file_hash(target) != record.sha256:
-        raise AkitError(f"{target} differs from what was submitted, though its inputs do not: another akit or machine.")
-    record.model_copy(update={"submission": target.name}).write(target.with_suffix(".json"))
-    return target
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _default_name(result: BlendResult) -> str:
     text = json.dumps([result.metric, [one.name for one in result.members], result.blend.of_members().to_dict()])
     return f"blend-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _checked_name(name: str) -> str:
-    name = name.removesuffix(".csv")
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise UsageError(f"--name {name!r}: use letters, digits, dots, dashes and underscores.")
-    return name

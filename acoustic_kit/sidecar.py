@@ -6,6 +6,8 @@ and nothing in it is a path.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,6 +91,50 @@ def read_sidecar(path: Path) -> Sidecar:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise AkitError(f"{path} says not how a submission was made: {where}: {first['msg']}.") from error
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a submission without `.csv`. Raises UsageError for one that names no file."""
+    name = name.removesuffix(".csv")
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UsageError(f"--name {name!r}: use letters, digits, dots, dashes and underscores.")
+    return name
+
+
+class NameTakenError(AkitError):
+    """Another submission has this name."""
+
+
+def refuse_other(csv: Path, sha256: str) -> None:
+    """Raise NameTakenError if a submission of other content than `sha256` has the name of `csv`.
+
+    Its JSON counts too: it may hold a public score and a remark.
+    """
+    there = _described(csv)
+    contents = {hashlib.sha256(csv.read_bytes()).hexdigest()} if csv.is_file() else set()
+    contents |= {there.sha256 if isinstance(there, Sidecar) else ""} if there else set()
+    if contents - {sha256}:
+        known = [f"public score {there.public:g}"] if isinstance(there, Sidecar) and there.public is not None else []
+        known += [f"handed in {there.submitted[-1][:10]}"] if isinstance(there, Sidecar) and there.submitted else []
+        about = f" ({', '.join(known)})" if known else ""
+        raise NameTakenError(f"{csv} exists and is another submission{about}; take another --name, or --overwrite")
+
+
+def what_became_of(csv: Path, sha256: str) -> dict[str, Any]:
+    """What the record of a submission with this content says of it: when it was handed in, its public score, a note."""
+    there = _described(csv)
+    if not isinstance(there, Sidecar) or there.sha256 != sha256:
+        return {}
+    return {"submitted": there.submitted, "public": there.public, "note": there.note}
+
+
+def _described(csv: Path) -> Sidecar | AkitError | None:
+    """The record beside a submission; why it cannot be read; None if there is none."""
+    path = csv.with_suffix(".json")
+    try:
+        return read_sidecar(path) if path.is_file() else None
+    except AkitError as error:
+        return error
 
 
 def list_sidecars(folder: Path) -> list[tuple[str, Sidecar | AkitError]]:

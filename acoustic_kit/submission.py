@@ -36,6 +36,7 @@ __all__ = [
     "Template",
     "check_submission",
     "default_template",
+    "errors",
     "read_template",
     "score_submission",
     "write_submission",
@@ -141,7 +142,8 @@ def check_submission(
 ) -> list[Problem]:
     """Everything for which the competition could refuse a submission, or score it as zero; an empty list if nothing.
 
-    Where the header differs from the template's, the rows are not looked at. Parameters as in ``write_submission``.
+    Rows in another order are a harmless problem, as Kaggle joins them by id. Where the header differs from the
+    template's, the rows are not looked at. Parameters as in ``write_submission``.
 
     Raises UsageError for a metric that does not fit the task; never for what is in the file.
     """
@@ -157,6 +159,11 @@ def check_submission(
     known = set(_printed(template, classes))
     most = _labels_a_cell(metric) if task == "single" else len(known)
     return found + _label_problems(table, known, most, " " if task == "single" else label_separator)
+
+
+def errors(found: Sequence[Problem]) -> list[Problem]:
+    """Return the problems for which a submission is refused, without the warnings."""
+    return [problem for problem in found if not problem.harmless]
 
 
 def score_submission(
@@ -332,7 +339,9 @@ def _id_problems(table: Table, ids: Sequence[str]) -> list[Problem]:
     missing = [clip_id for clip_id in ids if clip_id not in seen]
     if missing:
         found.append(Problem(f"{len(missing)} of {len(ids)} ids are missing: {listed(missing)}"))
-    return found or problems({"id in another place than in the template": moved})
+    return found or [
+        replace(problem, harmless=True) for problem in problems({"id in another place than in the template": moved})
+    ]
 
 
 def _label_problems(table: Table, known: Container[str], most: int, separator: str) -> list[Problem]:

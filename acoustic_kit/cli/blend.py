@@ -46,16 +46,20 @@ def blend(
         Path | None, typer.Option("--from", metavar="FILE.json", help="Make the submission again that FILE describes.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The submission's name (default: made from what is in it).")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace another submission of this name, and what was noted of it.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the nested folds and the bootstrap.")] = 0,
 ) -> None:
     """Blend runs into a checked submission.
 
     Chooses them by their out-of-fold scores, and says what the blend is worth.
     """
-    from acoustic_kit.ensemble import blend_runs, rebuild
+    from acoustic_kit.blend_submission import rebuild
+    from acoustic_kit.ensemble import blend_runs
 
     if from_ is not None:
-        written = rebuild(workspace_of(ctx, with_runs=True), from_, name)
+        written = rebuild(workspace_of(ctx, with_runs=True), from_, name, overwrite=overwrite)
         typer.echo(f"Wrote {shown(written)} again, the same bytes.")
         return
     workspace = workspace_of(ctx, with_runs=True)
@@ -71,6 +75,7 @@ def blend(
             diverse=diverse,
             decision=decision,
             name=name,
+            overwrite=overwrite,
             seed=seed,
             on_progress=lambda done, total: bar("fits", done, total),
         )
@@ -83,7 +88,7 @@ def blend(
     if result.submission:
         typer.echo(f"\nWrote {shown(result.submission)}, checked: it fits the competition's form.")
     else:
-        typer.echo(f"\nNo submission was written: {result.no_submission}.")
+        print_line(f"\nNo submission was written: {result.no_submission}.")
         if workspace.clip_ids("test"):
             raise typer.Exit(1)
 
@@ -231,21 +236,26 @@ def check(
     Looks at columns, ids, order, labels, duplicates and probabilities, and names the lines.
     """
     from acoustic_kit.competition import check as check_file
+    from acoustic_kit.submission import errors
 
     problems = check_file(workspace_of(ctx), file, metric)
+    wrong = errors(problems)
     if as_json:
         document: dict[str, Any] = {
             "file": str(file),
-            "acceptable": not problems,
-            "problems": [{"message": problem.message, "lines": list(problem.rows)} for problem in problems],
+            "acceptable": not wrong,
+            "problems": [
+                {"message": problem.message, "lines": list(problem.rows), "warning": problem.harmless}
+                for problem in problems
+            ],
         }
         print_json(document)
     else:
         for problem in problems:
-            print_line(f"{file}: {problem}")
-        if not problems:
+            print_line(f"{file}: {'warning: ' if problem.harmless else ''}{problem}")
+        if not wrong:
             print_line(f"{file} is acceptable.")
-    if problems:
+    if wrong:
         raise typer.Exit(1)
 
 
@@ -260,8 +270,14 @@ def submit(
     """Check a submission and hand it to the `kaggle` command."""
     from acoustic_kit.competition import submit as hand_in
 
-    print_line(hand_in(workspace_of(ctx), file, message, competition))
-    say(f"Submitted {shown(file)}. Keep its score: akit submission note {file.stem} --public …")
+    done = hand_in(workspace_of(ctx), file, message, competition)
+    print_line(done.said)
+    if done.status == "error":
+        say(f"Submitted {shown(file)}, but Kaggle could not score it: look at the competition's page for the reason.")
+    elif done.public is not None:
+        say(f"Submitted {shown(file)}: public score {done.public:g}, noted.")
+    else:
+        say(f"Submitted {shown(file)}. Keep its score: akit submission note {file.stem} --public …")
 
 
 def score(

@@ -8,12 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from acoustic_kit.blend_submission import rebuild
 from acoustic_kit.competition import check
-from acoustic_kit.ensemble import BlendResult, blend_runs, rebuild
+from acoustic_kit.ensemble import BlendResult, blend_runs
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.recipe import load_recipe
 from acoustic_kit.runner import run_recipe
 from acoustic_kit.runs import Run
+from acoustic_kit.sidecar import read_sidecar
 from acoustic_kit.workspace import Workspace
 
 
@@ -316,3 +318,55 @@ def test_another_submission_of_that_name_stays_when_the_new_one_does_not_fit(
     with pytest.raises(AkitError, match="nobody"):
         blend_runs(Workspace(workspace.root, config), name="first")
     assert path.read_bytes() == before
+
+
+def noted(path: Path) -> tuple[object, ...]:
+    record = json.loads(path.with_suffix(".json").read_text())
+    return record["public"], record["note"], record["submitted"]
+
+
+def note(path: Path, public: float) -> tuple[object, ...]:
+    record = path.with_suffix(".json")
+    there = read_sidecar(record)
+    there.model_copy(update={"public": public, "note": "rank 14", "submitted": ["2025-01-01T00:00:00+00:00"]}).write(
+        record
+    )
+    return noted(path)
+
+
+def test_the_same_blend_again_keeps_what_was_noted_of_it(workspace: Workspace, runs: list[Run]) -> None:
+    path = blend_runs(workspace, method="mean").submission
+    assert path is not None
+    before = path.with_suffix(".json").read_text()
+    kept = note(path, 0.913)
+    assert blend_runs(workspace, method="mean").submission == path
+    assert noted(path) == kept
+    assert blend_runs(workspace, method="mean", name=path.stem, overwrite=True).submission == path
+    assert noted(path) == kept
+    older = workspace.root / "older.json"
+    older.write_text(before)
+    assert rebuild(workspace, older) == path
+    assert noted(path) == kept
+    assert noted(rebuild(workspace, older, "elsewhere")) == (None, "", [])
+
+
+def test_another_submission_is_replaced_only_if_told_to(workspace: Workspace, runs: list[Run]) -> None:
+    path = blend_runs(workspace, method="mean", name="first", runs=[runs[0].name]).submission
+    assert path is not None
+    other = blend_runs(workspace, method="mean", name="other", runs=[runs[1].name]).submission
+    assert other is not None
+    kept, before = note(path, 0.9), path.read_bytes()
+    assert other.read_bytes() != before
+    refused = blend_runs(workspace, method="mean", name="first", runs=[runs[1].name])
+    assert refused.submission is None
+    assert "0.9" in refused.no_submission
+    assert "--overwrite" in refused.no_submission
+    with pytest.raises(AkitError, match="--overwrite"):
+        rebuild(workspace, other.with_suffix(".json"), "first")
+    path.unlink()  # the record still has the score
+    assert blend_runs(workspace, method="mean", name="first", runs=[runs[1].name]).submission is None
+    assert noted(path) == kept
+    assert rebuild(workspace, path.with_suffix(".json")).read_bytes() == before
+    assert blend_runs(workspace, method="mean", name="first", runs=[runs[1].name], overwrite=True).submission == path
+    assert path.read_bytes() == other.read_bytes()
+    assert noted(path) == (None, "", [])
