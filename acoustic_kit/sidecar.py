@@ -120,6 +120,13 @@ def refuse_other(csv: Path, sha256: str) -> None:
         raise NameTakenError(f"{csv} exists and is another submission{about}; take another --name, or --overwrite")
 
 
+def refuse_over_submission(out: Path) -> None:
+    """Raise UsageError if `out` is a blend's CSV: its JSON would describe another file."""
+    record = _described(out)
+    if isinstance(record, Sidecar) and record.submission == out.name:
+        raise UsageError(f"{out} is a submission that {out.with_suffix('.json')} describes. Write to another file.")
+
+
 def what_became_of(csv: Path, sha256: str) -> dict[str, Any]:
     """What the record of a submission with this content says of it: when it was handed in, its public score, a note."""
     there = _described(csv)

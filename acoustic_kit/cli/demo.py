@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from acoustic_kit.cli.console import duration, say
+from acoustic_kit.atomic_write import write_atomically
+from acoustic_kit.cli.console import duration, say, written_out
 from acoustic_kit.errors import UsageError
 
-MARK = ".akit-demo"  # says that the folder may be deleted
+MARK = ".akit-demo"  # how a demo was begun that is not finished yet
 STEPS = (
     "init {work} --data {data} --test-folds 5 --metric {metric}",
     "-C {work} data inspect",
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command(epilog="Example: akit demo --data ESC-50")
     def demo(
-        folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to put it; made anew.")] = Path("demo"),
+        folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder for it.")] = Path("demo"),
         data: Annotated[Path | None, typer.Option(help="Your own data set, instead of generated sound.")] = None,
         metric: Annotated[str, typer.Option(help="f1, map3, accuracy, …")] = "f1",
     ) -> None:
@@ -45,27 +46,34 @@ def register(app: typer.Typer) -> None:
         began = time.monotonic()
         if data is not None and not data.is_dir():
             raise UsageError(f"There is no folder {data}.")
-        if data is not None and data.resolve().is_relative_to(folder.resolve()):
-            raise UsageError(f"{data} lies in {folder}, which the demo makes anew. Name another folder: akit demo DIR.")
-        _make_room(folder)
-        work = folder / "work"
-        if data is None:
-            data = folder / "data"
+        work, sound = folder / "work", data or folder / "data"
+        steps = [
+            step.format(work=shlex.quote(str(work)), data=shlex.quote(str(sound)), metric=shlex.quote(metric))
+            for step in STEPS
+        ]
+        _begin(folder, steps[0])
+        if data is None and not sound.exists():
             say("Making a data set of generated sound.")
-            make_synthetic(data)
-        for step in STEPS:
-            line = step.format(work=shlex.quote(str(work)), data=shlex.quote(str(data)), metric=shlex.quote(metric))
-            typer.secho(f"\n$ akit {line}", bold=True)
+            draft = folder / ".data"
+            shutil.rmtree(draft, ignore_errors=True)  # of a demo that was stopped
+            make_synthetic(draft)
+            draft.rename(sound)
+        for line in steps:
+            if line == steps[0] and (work / "akit.toml").exists():  # of a demo that was stopped
+                continue
+            typer.secho(f"\n$ akit {written_out(line)}", bold=True)
             code = app(shlex.split(line), standalone_mode=False)
             if code:
                 raise typer.Exit(code)
+        (folder / MARK).unlink(missing_ok=True)
         say(f"\nThe whole way took {duration(time.monotonic() - began)}.")
 
 
-def _make_room(folder: Path) -> None:
-    """An empty folder, without an earlier demo; refuses a folder that holds anything else."""
-    if folder.exists() and not (folder / MARK).exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} holds other things than a demo. Name another folder: akit demo DIR.")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / MARK).touch()
+def _begin(folder: Path, how: str) -> None:
+    """Make the folder; a demo in it that was stopped goes on. Nothing else is touched: it may hold someone's work."""
+    mark = folder / MARK
+    others = folder.exists() and any(path != mark for path in folder.iterdir())
+    if others and not (mark.is_file() and mark.read_bytes() == how.encode()):
+        raise UsageError(f"{folder} is not empty, and a demo replaces nothing. Name a new folder: akit demo DIR.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(mark, how)

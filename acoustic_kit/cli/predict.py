@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def predict(
     ctx: typer.Context,
     run: Annotated[
-        str, typer.Argument(metavar="RUN|BLEND.json", help="A run's folder or name, or a submission's JSON.")
+        str, typer.Argument(metavar="RUN|BLEND", help="A run's folder or name, or a submission's JSON or name.")
     ],
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Audio files, and folders of them.")],
     template: Annotated[
@@ -61,8 +61,11 @@ def predict(
     """
     from acoustic_kit.prediction import clips_at, clips_of_template, open_predictor, predict_clips
     from acoustic_kit.prediction.output import write_predictions
+    from acoustic_kit.sidecar import refuse_over_submission
     from acoustic_kit.submission import read_template
 
+    if out is not None:
+        refuse_over_submission(out)
     compute, clips = compute_of(device, precision), clips_at(paths)
     predictor = open_predictor(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
     form = None if template is None else read_template(template, predictor.classes)

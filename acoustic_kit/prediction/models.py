@@ -106,8 +106,9 @@ def open_predictor(
 
     Parameters
     ----------
-    what : a run's folder, a submission's JSON, or a run's name in the workspace that `folder` lies in. The runs of a
-        blend lie in that workspace, in `runs/` beside the JSON's folder or beside the JSON, or beside the JSON itself
+    what : a run's folder, a submission's JSON or CSV, or the name of a run or of a submission in the workspace that
+        `folder` lies in. The runs of a blend lie in that workspace, in `runs/` beside the JSON's folder or beside the
+        JSON, or beside the JSON itself
     trust : execute the recipes in the run folders where they are not installed here, and load what types their
         scikit-learn models hold
     weights : the folder with the weights of a model that computes features, where a run needs one
@@ -118,23 +119,38 @@ def open_predictor(
     """
     path, workspace = Path(what), Workspace.around(folder)
     opener = _Opener(workspace, trust, weights, on_note)
-    if path.suffix == ".json" and path.name != RECORD_NAME and path.is_file():
-        return _open_blend(path, workspace, opener)
     if path.name == RECORD_NAME:
         path = path.parent
-    if not (path / RECORD_NAME).is_file():
-        if workspace is None:
-            raise UsageError(
-                f"{what} is neither a run's folder nor a submission's JSON, and {folder.resolve()} is in no workspace "
-                "that could have a run of this name."
-            )
+    if (path / RECORD_NAME).is_file():
+        found = path
+    elif path.suffix in {".json", ".csv"} and path.with_suffix(".json").is_file():
+        return _open_blend(path.with_suffix(".json"), workspace, opener)
+    elif workspace is None:
+        raise UsageError(
+            f"{what} is neither a run's folder nor a submission's JSON, and {folder.resolve()} is in no workspace "
+            "that could have a run or a submission of this name."
+        )
+    else:
         remote_runs.pull(workspace)
-        path = find_run(workspace.runs_path, str(what))
-    member = opener.member(open_run(path))
+        submission = workspace.submissions_path / f"{str(what).removesuffix('.csv').removesuffix('.json')}.json"
+        if path.name == str(what) and submission.is_file() and not (workspace.runs_path / path).is_dir():
+            return _open_blend(submission, workspace, opener)
+        found = _run_or_submission(workspace, str(what))
+    member = opener.member(open_run(found))
     if missing := member.run.missing_folds:
         on_note(f"{member.run.name} is not finished: fold {', '.join(missing)} is left out.")
     record = member.run.record
     return _predictor(member.run.name, [member], record.metric, None)
+
+
+def _run_or_submission(workspace: Workspace, name: str) -> Path:
+    """The folder of the run of this name. Raises UsageError that names the submissions too."""
+    try:
+        return find_run(workspace.runs_path, name)
+    except UsageError as error:
+        submissions = ", ".join(sorted(path.stem for path in workspace.submissions_path.glob("*.json")))
+        known = f"\nThere are the submissions {submissions}." if submissions else ""
+        raise UsageError(f"{error}{known}") from error
 
 
 def _open_blend(path: Path, workspace: Workspace | None, opener: _Opener) -> Predictor:

@@ -19,6 +19,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from acoustic_kit.cli import app
+from acoustic_kit.cli.demo import STEPS
 from acoustic_kit.workspace import Workspace
 
 AKIT = [sys.executable, "-c", "from acoustic_kit.cli import main; main()"]
@@ -292,14 +293,29 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
         assert f"Example: {name}" in text.replace("\n  ", " ")
 
 
-def test_demo_takes_a_data_set_all_the_way_and_replaces_only_its_own_folder(synthetic: Path, tmp_path: Path) -> None:
+def test_demo_takes_a_data_set_all_the_way_and_touches_no_finished_one(synthetic: Path, tmp_path: Path) -> None:
     result = succeed("demo", tmp_path / "demo", "--data", synthetic, "--metric", "map3")
     assert (tmp_path / "demo" / "work" / "submissions" / "first.csv").exists()
     assert "balanced_accuracy" in result.stdout
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "precious").touch()
-    assert "other things" in fail(2, "demo", tmp_path / "mine")
-    assert (tmp_path / "mine" / "precious").exists()
+    own = tmp_path / "demo" / "work" / "recipes" / "mine.py"
+    own.parent.mkdir(exist_ok=True)
+    own.touch()
+    assert str(tmp_path / "demo") in fail(2, "demo", tmp_path / "demo", "--data", synthetic, "--metric", "map3")
+    (tmp_path / "demo" / ".akit-demo").touch()  # as versions left it that made such a folder anew
+    assert "not empty" in fail(2, "demo", tmp_path / "demo")
+    assert own.exists()
+
+
+def test_a_demo_that_was_stopped_goes_on(synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo, done = tmp_path / "demo", STEPS
+    monkeypatch.setattr("acoustic_kit.cli.demo.STEPS", (*done[:2], "-C {work} runs show nothing"))
+    assert akit("demo", demo, "--data", synthetic).exit_code == 2
+    manifest = demo / "work" / "manifest.parquet"
+    before = manifest.stat().st_mtime_ns
+    monkeypatch.setattr("acoustic_kit.cli.demo.STEPS", done[:2])
+    assert "not empty" in fail(2, "demo", demo, "--data", synthetic, "--metric", "map3")
+    succeed("demo", demo, "--data", synthetic)
+    assert manifest.stat().st_mtime_ns == before
 
 
 def test_a_run_that_looked_at_its_own_fold_is_shown_as_optimistic(workspace: Workspace) -> None:
@@ -329,7 +345,7 @@ def test_the_demo_stops_where_a_step_fails_and_touches_nothing_else(workspace: W
     assert sorted(str(path) for path in workspace.root.rglob("*")) == before
     own = tmp_path / "e" / "own"
     own.mkdir(parents=True)
-    assert "lies in" in fail(2, "demo", tmp_path / "e", "--data", own)
+    assert "not empty" in fail(2, "demo", tmp_path / "e", "--data", own)
     assert own.exists()
 
 

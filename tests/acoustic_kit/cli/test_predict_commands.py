@@ -178,3 +178,24 @@ def test_in_a_workspace_a_runs_name_is_enough(workspace: Workspace, tmp_path: Pa
     assert done.exit_code == 0, done.output
     assert f"{run.name} is not finished" in done.stderr
     assert len(table((tmp_path / "o.csv").read_text())) == 61
+
+
+def test_a_submissions_name_is_enough(workspace: Workspace, tmp_path: Path) -> None:
+    run, _ = run_recipe(workspace, load_recipe("stats_pca_linear"))
+    written = blend_runs(workspace, name="stats").submission  # the run's name begins so too
+    assert written is not None
+    clip = next((workspace.data_root / "audio").iterdir())
+    said = []
+    for name in ("stats", "stats.csv", written, written.with_suffix(".json"), run.name):
+        result = akit("-C", workspace.root, "predict", name, clip, "--workers", "0")
+        assert result.exit_code == 0, result.output
+        said.append("with stats, " in result.stderr)
+    assert said == [True, True, True, True, False]
+    result = akit("-C", workspace.root, "predict", "secnd", clip)
+    assert result.exit_code == 2
+    assert "submissions stats" in result.stderr
+    before = written.read_bytes()
+    result = akit("-C", workspace.root, "predict", "stats", clip, "--out", written)
+    assert result.exit_code == 2
+    assert "is a submission" in result.stderr
+    assert written.read_bytes() == before
