@@ -356,7 +356,8 @@ def show(
     picture = draw(stored, id)
     if out is None and not as_json and inline_picture(picture):
         return
-    path = out or Path(re.sub(r"[^\w.-]+", "_", f"{stored.key}_{id}").lstrip(".") + ".png")
+    name = re.sub(r"[^\w.-]+", "_", f"{stored.key}_{id}").lstrip(".").encode()[:200].decode(errors="ignore")
+    path = out or Path(f"{name}.png")
     path.write_bytes(picture)
     if as_json:
         values = stored.read(id)

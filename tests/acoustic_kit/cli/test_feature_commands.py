@@ -91,6 +91,22 @@ def test_show_says_what_there_is_no_picture_of(workspace: Workspace) -> None:
     assert "Name one by its key" in akit(workspace, "features", "show", "stats", id, code=2).stderr
 
 
+def test_names_as_long_as_the_file_system_allows_and_files_that_are_all_equal(
+    synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, name = next((synthetic / "audio").iterdir()), "é" * 122 + "{}.wav"  # 249 bytes
+    for kind in "ab":
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        for i in range(4):
+            shutil.copy(clip, tmp_path / "data" / kind / name.format(i))
+    mine = init_workspace(tmp_path / "work", tmp_path / "data", n_folds=2)
+    assert mine.manifest["fold"].n_unique() == 2
+    akit(mine, "features", "build", "stats", "--workers", 0)
+    monkeypatch.chdir(tmp_path)
+    path = Path(akit(mine, "features", "show", "stats", mine.manifest["id"][0]).stdout.strip())
+    assert path.is_file()
+
+
 @pytest.mark.parametrize(
     ("variables", "begins"),
     [({"TERM": "xterm-kitty"}, "\x1b_Ga=T,f=100,m="), ({"TERM_PROGRAM": "iTerm.app"}, "\x1b]1337;File=inline=1;")],
