@@ -44,7 +44,7 @@ def init(
     audio_column: Annotated[str | None, typer.Option(help="csv: the column of file names.")] = None,
     group_column: Annotated[str | None, typer.Option(help="csv: clips that share a value are never divided.")] = None,
     group_pattern: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="The group of a clip, found in its path: '/(.+?)_nohash'.")
+        str | None, typer.Option(metavar="REGEX", help="The group of a clip, found in its path: '([0-9a-f]+)_nohash'.")
     ] = None,
     label_separator: Annotated[
         str | None, typer.Option(help="csv: between several labels of one clip; '' if each cell is one label.")

@@ -94,7 +94,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
         f"{table.path.name}: {columns}",
         separator_note(train, columns.label, separator, given=given),
         _split_note(table, columns, kinds),
-        f"{template.path.name}: its test clips and the form of submissions" if template else "",
+        _template_note(template, has_test="test" in clips["split"]),
         *reader.notes,
         places.unused_note(set(clips["path"])),
     )
@@ -221,6 +221,13 @@ def _folds(table: Table, columns: Columns, kinds: list[str]) -> list[int] | None
     if len(set(kinds)) == 2:
         return [1 if kind == "train" else 2 for kind in kinds]
     return None
+
+
+def _template_note(template: Table | None, *, has_test: bool) -> str:
+    if template is None:
+        return ""
+    what = "its test clips and the form of submissions" if has_test else "no test clip is on disk, so it is not used"
+    return f"{template.path.name}: {what}"
 
 
 def _split_note(table: Table, columns: Columns, kinds: list[str]) -> str:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
     """Draw folds 1 to `n_folds`: id → fold.
 
-    Stratified by label (the first of several). Clips of one group, and clips of equal content, lie in one fold; a clip
-    without either is its own. If clips have several labels, a class may be too rare for all folds. The result depends
-    on the clips and the seed, not on the order of rows.
+    Stratified by label (the first of several). Clips of one group, and clips of equal content as far as enough differ,
+    lie in one fold; a clip without either is its own. If clips have several labels, a class may be too rare for all
+    folds. The result depends on the clips and the seed, not on the order of rows.
 
     Parameters
     ----------
@@ -51,35 +51,48 @@ def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
 
 
 def _with_units(clips: pl.DataFrame, n_folds: int) -> pl.DataFrame:
-    """Return the clips in order of id with `unit`, the number of what is not divided."""
+    """Return the clips in order of id with `unit`, the number of what is not divided: groups and equal files.
+
+    In a class that has enough clips, but too few files that differ, files are not kept together.
+    """
     import polars as pl
 
     if n_folds < 2:
         raise UsageError(f"{n_folds} folds are asked for; there must be at least two.")
     clips = clips.sort("id")
+    by_group = _number_units(clips.with_columns(content=pl.lit("")))
+    _require_enough(by_group, n_folds)
     if "content" not in clips.columns:
-        clips = clips.with_columns(content=pl.lit(""))
-    clips = clips.with_columns(unit=pl.Series(clip_groups(clips)[0]))
-    _require_enough(clips, n_folds)
-    return clips
+        return by_group
+    copied = _units_of_classes(_number_units(clips)).filter(pl.col("units") < n_folds)["label"]
+    rare = _units_of_classes(by_group).filter(pl.col("units") < n_folds)["label"]
+    divided = pl.col("label").list.eval(pl.element().is_in(copied.filter(~copied.is_in(rare.implode())).implode()))
+    return _number_units(clips.with_columns(content=pl.when(divided.list.any()).then(pl.lit("")).otherwise("content")))
+
+
+def _number_units(clips: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    return clips.with_columns(unit=pl.Series(clip_groups(clips)[0]))
+
+
+def _units_of_classes(clips: pl.DataFrame) -> pl.DataFrame:
+    """Return `label`, `clips` and `units` of each class, the rarest first."""
+    import polars as pl
+
+    counts = clips.explode("label").group_by("label").agg(clips=pl.len(), units=pl.col("unit").n_unique())
+    return counts.sort("units", "label")
 
 
 def _require_enough(clips: pl.DataFrame, n_folds: int) -> None:
     import polars as pl
 
-    counts = (
-        clips.explode("label")
-        .group_by("label")
-        .agg(clips=pl.len(), units=pl.col("unit").n_unique())
-        .filter(pl.col("units") < n_folds)
-        .sort("units", "label")
-    )
+    counts = _units_of_classes(clips).filter(pl.col("units") < n_folds)
     if counts.is_empty():
         return
     if (clips["label"].list.len() > 1).any() and clips["unit"].n_unique() >= n_folds:
         return  # Some of hundreds of classes are rare, as in what is on disk of AudioSet; the summary names them.
     label, n_clips, n_units = counts.row(0)
-    what = "groups or files that differ" if (clips["content"] != "").any() else "groups"
-    few = f"{what} ({n_units}, of {n_clips} clips)" if n_units < n_clips else f"clips ({n_clips})"
+    few = f"groups ({n_units}, of {n_clips} clips)" if n_units < n_clips else f"clips ({n_clips})"
     remedy = f"ask for --n-folds {n_units}" if n_units >= 2 else "add clips of it"
     raise AkitError(f"the class {label!r} has too few {few} for {n_folds} folds; {remedy}, or leave the class out.")

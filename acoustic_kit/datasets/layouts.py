@@ -128,7 +128,7 @@ def _check_folders(root: Path, options: CsvOptions) -> list[str]:
         tables = [table for table in tables if not _is_template(table)]
     against = [table for table in tables if table.contradicts]
     if seen or against:
-        _stop(root, names, seen, against)
+        _stop(root, names, seen, tables)
     return [
         f"{table.path} names the clips, too, as their folders do; --train-csv {table.path} reads it" for table in tables
     ]
@@ -150,7 +150,7 @@ def _stop(root: Path, names: list[str], seen: str, tables: list[NamingTable]) ->
     ways += [f"--data FOLDER for one of {root}/{{{','.join(names[:3])}}}"] if seen and not ways else []
     ways.append("--layout folder if the folders are classes all the same")
     said = [seen] if seen else []
-    said += [f"{table.path} names {table.named} of the clips" for table in tables[:4]]
+    said += [f"{table.path} names {table.named} clips" for table in tables[:4]]
     raise AkitError(
         f"{root} is no data set of one folder a class: {'; '.join(said)}.\nSay how to read it: {', or '.join(ways)}."
     )
@@ -189,7 +189,8 @@ def _with_groups(dataset: Dataset, pattern: str) -> Dataset:
     groups = [(match[1] if finder.groups else match[0]) if match else None for match in found]
     if not any(groups):
         raise AkitError(f"--group-pattern {pattern!r} matches no path, such as {dataset.clips['path'][0]}.")
-    none = groups.count(None)
-    note = f"{len(set(groups) - {None})} groups from --group-pattern" + (f"; {none} clips have none" if none else "")
     clips = dataset.clips.with_columns(group=pl.Series(groups, dtype=pl.String))
+    train = clips.filter(pl.col("split") == "train")["group"]
+    rest = f"; {n} training clips have none" if (n := train.null_count()) else ""
+    note = f"{train.drop_nulls().n_unique()} groups of training clips from --group-pattern{rest}"
     return replace(dataset, clips=clips, notes=(*dataset.notes, note))

@@ -91,10 +91,11 @@ def test_content_that_is_unknown_is_not_equal():
     assert make_folds(clips.with_columns(content=pl.lit("")), 3, seed=0) == make_folds(clips, 3, seed=0)
 
 
-def test_copies_leave_too_few_files_for_the_folds():
-    clips = clips_of(["x", "x", "x", "y", "y", "y"], [None] * 6).with_columns(content=pl.Series(list("aaabcd")))
-    with pytest.raises(AkitError, match="'x' has too few groups or files that differ"):
-        make_folds(clips, 2, seed=0)
+def test_copies_are_divided_in_a_class_that_has_too_few_other_files():
+    clips = clips_of(["x", "x", "x", *(["y"] * 6)], [None] * 9).with_columns(content=pl.Series(list("aaabbccdd")))
+    folds = make_folds(clips, 2, seed=0)
+    placed = clips.with_columns(fold=pl.col("id").replace_strict(folds)).group_by("content").agg("fold")
+    assert {content: len(set(of)) for content, of in placed.iter_rows()} == {"a": 2, "b": 1, "c": 1, "d": 1}
 
 
 def test_init_puts_copies_into_one_fold(tmp_path, write_clip):
