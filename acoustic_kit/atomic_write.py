@@ -25,18 +25,19 @@ _FOREIGN_AGE = 24 * 3600  # seconds; another machine's locks may be invisible he
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, follow: bool = False) -> Iterator[Path]:
     """Yield a file to write beside `path`, which takes its place, whole, at the end of the `with` block.
 
     No reader, and no crash, ever sees half of it. If the block fails, `path` stays as it was. Its folder is made
     if it is missing; what killed processes left of their attempts is removed. Any number of processes, containers and
-    machines may write `path` at once: the last one wins. A link is kept, and its file replaced. A device
-    or a pipe is written into.
+    machines may write `path` at once: the last one wins. A link, a device or a pipe is replaced, so that a workspace
+    from elsewhere leads nowhere. With `follow`, for paths that the user names, a link is kept and its file replaced; a
+    device or a pipe is written into.
 
     Raises AkitError that names `path` if it cannot be written.
     """
     try:
-        special, path = followed(path)
+        special, path = followed(path) if follow else (False, path)
         if special:
             with written_into(path) as temporary:
                 yield temporary
@@ -51,9 +52,9 @@ def replacing(path: Path) -> Iterator[Path]:
         raise AkitError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, *, follow: bool = False) -> None:
     """Write a UTF-8 file, see `replacing`."""
-    with replacing(path) as temporary:
+    with replacing(path, follow=follow) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 

@@ -93,6 +93,7 @@ def write_submission(
     task: str = "single",
     label_separator: str = ",",
     check: Callable[[Path], None] = lambda _: None,
+    follow: bool = False,
 ) -> None:
     """Write predictions in the template's form, at once or not at all.
 
@@ -101,7 +102,8 @@ def write_submission(
 
     A label cell holds the most probable class, the best three separated by a space where ``map3`` counts. With
     ``task="multi"`` it holds the classes of at least 0.5 (the best one where there is none), best first.
-    Probabilities are written with nine digits. `check` is given the file before it takes its place.
+    Probabilities are written with nine digits. `check` is given the file before it takes its place. `follow` is that of
+    `replacing`.
 
     Raises AkitError for ids without prediction, labels that the cell's separator would tear apart, and a file that
     cannot be written; ValueError for arrays that do not fit; UsageError for a metric that does not fit the task.
@@ -126,7 +128,7 @@ def write_submission(
         cells = [[cell] for cell in _label_cells(names, chosen, metric=metric, task=task, separator=separator)]
     rows = [template.columns, *((clip_id, *row) for clip_id, row in zip(template.ids, cells, strict=True))]
     lines = (template.separator.join(_csv_cell(cell, template.separator) for cell in row) for row in rows)
-    with replacing(path) as temporary:
+    with replacing(path, follow=follow) as temporary:
         temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="")
         check(temporary)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -111,7 +112,7 @@ class Workspace:
     def data_root(self) -> Path | str:
         """The folder, or the s3://bucket/path, that clip paths are relative to."""
         place = self.config.data
-        return place if "://" in place else (self.root / place).resolve()
+        return place if "://" in place else _real(self.root / place)
 
     @property
     def manifest_path(self) -> Path:
@@ -147,7 +148,7 @@ class Workspace:
     @property
     def template_path(self) -> Path | None:
         """The competition's sample submission, where it has one."""
-        return (self.root / self.config.template).resolve() if self.config.template else None
+        return _real(self.root / self.config.template) if self.config.template else None
 
     @cached_property
     def manifest(self) -> pl.DataFrame:
@@ -173,7 +174,7 @@ class Workspace:
     def store_place(self) -> Path | str:
         """The folder, or the s3://bucket/path, of the feature store."""
         place = self.config.store
-        return place if "://" in place else (self.root / place).resolve()
+        return place if "://" in place else _real(self.root / place)
 
     def store(self) -> FeatureStore:
         """The feature store, made where it is missing."""
@@ -195,9 +196,9 @@ class Workspace:
     def output_folder(self, name: str) -> Path:
         """A folder of this workspace to write into. Raises AkitError where it is a link that leads out of it."""
         folder = self.root / name
-        if not folder.resolve().is_relative_to(self.root.resolve()):
+        if not _real(folder).is_relative_to(_real(self.root)):
             raise AkitError(
-                f"{folder} is a link to {folder.resolve()}, outside of the workspace. Put a folder in its place."
+                f"{folder} is a link to {_real(folder)}, outside of the workspace. Put a folder in its place."
             )
         return folder
 
@@ -209,14 +210,14 @@ class Workspace:
         with locked(self.root):  # others may add theirs at the same time
             config = read_config(path)  # as it is now, hours later
             new = [name for name in dict.fromkeys(names) if name not in config.features]
-            write_atomically(path, _with_features(path.read_bytes().decode(), new))
+            write_atomically(path, _with_features(path.read_bytes().decode("utf-8-sig"), new))
 
     def add_classes(self, classes: Mapping[str, int]) -> None:
         """Add classes, each with the data set's own index, behind the others in `akit.toml`."""
         import tomlkit
 
         path = self.root / CONFIG_NAME
-        document = tomlkit.parse(path.read_bytes().decode())
+        document = tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
         document["classes"].update(classes)
         if classes:
             write_atomically(path, tomlkit.dumps(document))
@@ -314,6 +315,11 @@ def _check_before_work(dataset: Dataset, metric: str) -> None:
         read_template(dataset.template, dataset.classes)
 
 
+def _real(path: Path) -> Path:
+    """Return a path without links; unlike `Path.resolve`, also where links lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def _stored_path(path: Path, root: Path) -> str:
     """How `akit.toml` names a path: relative where it lies in the workspace (they move together), else absolute."""
     path, root = path.resolve(), root.resolve()
@@ -325,7 +331,7 @@ def read_config(path: Path) -> Config:
     from acoustic_kit.metrics import validate_metric
 
     try:
-        config = Config.model_validate(tomllib.loads(read_regular(path).decode()))
+        config = Config.model_validate(tomllib.loads(read_regular(path).decode("utf-8-sig")))
         validate_metric(config.metric, config.task)
         return config
     except UsageError as error:

@@ -76,7 +76,7 @@ class _Group(typer.core.TyperGroup):
             _print_error(ctx, "Error: out of memory. Fewer --workers need less.")
             raise typer.Exit(1) from None
         except RecursionError:
-            _print_error(ctx, "Error: a file or a folder is nested too deeply to be read; --debug shows where.")
+            _print_error(ctx, "Error: a file, a folder or an option is nested too deeply; --debug shows where.")
             raise typer.Exit(1) from None
         except BaseException as error:
             if _is_interrupt_in_a_kernel(error):

@@ -31,9 +31,10 @@ def write_predictions(
             metric=predictor.metric,
             task=predictor.task,
             label_separator=predictor.label_separator,
+            follow=True,
         )
         return
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path, follow=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", *predictions.classes, *(["error"] if predictions.errors else [])))
         for id, row in zip(predictions.ids, predictions.probabilities.tolist(), strict=True):

@@ -33,9 +33,9 @@ def write_report(workspace: Workspace, names: Sequence[str] = (), path: Path | N
 
     `names` are runs or submissions to look into; see `build_report`, whose errors it raises.
     """
-    path = path or workspace.output_folder("reports") / "report.html"
-    write_atomically(path, render(build_report(workspace, names)))
-    return path
+    target = path or workspace.output_folder("reports") / "report.html"
+    write_atomically(target, render(build_report(workspace, names)), follow=path is not None)
+    return target
 
 
 def render(report: Report) -> str:

@@ -19,7 +19,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
     real.write_text("old")
     link.symlink_to("there/real.csv")
     second.symlink_to(link)
-    write_atomically(second, "new")
+    write_atomically(second, "new", follow=True)
     assert second.is_symlink()
     assert link.is_symlink()
     assert not real.is_symlink()
@@ -30,7 +30,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
 def test_a_link_to_a_file_that_is_yet_to_be_made(tmp_path: Path) -> None:
     link = tmp_path / "link.csv"
     link.symlink_to(tmp_path / "later" / "real.csv")
-    write_atomically(link, "new")
+    write_atomically(link, "new", follow=True)
     assert link.is_symlink()
     assert (tmp_path / "later" / "real.csv").read_text() == "new"
 
@@ -39,7 +39,7 @@ def test_links_in_a_circle_are_named(tmp_path: Path) -> None:
     link = tmp_path / "link.csv"
     link.symlink_to(link)
     with pytest.raises(AkitError, match=r"link\.csv"):
-        write_atomically(link, "new")
+        write_atomically(link, "new", follow=True)
 
 
 def test_a_pipe_is_written_into(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: got.append(pipe.read_text()), daemon=True)
     reader.start()
-    write_atomically(pipe, "new")
+    write_atomically(pipe, "new", follow=True)
     reader.join(10)
     assert got == ["new"]
     assert stat.S_ISFIFO(pipe.lstat().st_mode)
@@ -55,14 +55,14 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
 
 def test_a_device_is_written_into() -> None:
     before = Path("/dev/null").stat().st_rdev
-    write_atomically(Path("/dev/null"), "new")
+    write_atomically(Path("/dev/null"), "new", follow=True)
     assert stat.S_ISCHR(Path("/dev/null").lstat().st_mode)
     assert Path("/dev/null").stat().st_rdev == before
 
 
 def test_a_full_device_is_named() -> None:
     with pytest.raises(AkitError, match="/dev/full"):
-        write_atomically(Path("/dev/full"), "new")
+        write_atomically(Path("/dev/full"), "new", follow=True)
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/proc/self/fd/1", "link"])
@@ -70,7 +70,7 @@ def test_what_the_shell_appends_to_keeps_what_it_had(name: str, tmp_path: Path) 
     log = tmp_path / "log"
     log.write_text("before\n")
     (tmp_path / "link").symlink_to("/dev/stdout")
-    write = f"from acoustic_kit.atomic_write import *; write_atomically(Path({name!r}), 'new\\n')"
+    write = f"from acoustic_kit.atomic_write import *; write_atomically(Path({name!r}), 'new\\n', follow=True)"
     with log.open("a") as appended:
         subprocess.run([sys.executable, "-c", write], stdout=appended, cwd=tmp_path, check=True)
     assert log.read_text() == "before\nnew\n"

@@ -2,11 +2,13 @@
 
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.workspace import CONFIG_NAME, Config, Workspace, _config_text, init_workspace, read_config
 
@@ -106,6 +108,43 @@ def test_remembering_features_keeps_every_comment(line: str, workspace: Workspac
     assert read_config(path).classes == workspace.config.classes
     written = path.read_text("utf-8")
     assert [found for found in re.findall("#.*", text) if found not in written] == []
+
+
+@pytest.mark.parametrize(("begin", "end"), [("\ufeff", "\n"), ("", "\r\n")])
+def test_settings_that_an_editor_of_windows_saved_are_read_and_kept(begin: str, end: str, workspace: Workspace) -> None:
+    path = workspace.root / CONFIG_NAME
+    path.write_bytes((begin + path.read_text("utf-8").replace("\n", end)).encode())
+    Workspace.find(workspace.root).remember_features(["new_one"])
+    assert read_config(path).features == (*workspace.config.features, "new_one")
+    assert path.read_bytes().count(end.encode()) == path.read_bytes().count(b"\n")
+
+
+@pytest.mark.parametrize("name", ["data", "store", "template"])
+def test_links_in_a_circle_are_no_defect(name: str, workspace: Workspace) -> None:
+    (workspace.root / "circle").symlink_to("circle")
+    path = workspace.root / CONFIG_NAME
+    text = re.sub(f"^{name} = .*\n", "", path.read_text("utf-8"), flags=re.M)
+    path.write_text(f'{name} = "circle"\n{text}', "utf-8")
+    found = Workspace.find(workspace.root)
+    assert found.data_root
+    assert found.template_path != workspace.root
+    with pytest.raises(OSError, match="circle") if name == "store" else nullcontext():
+        found.built_store()
+
+
+def test_nothing_is_written_through_links_out_of_the_workspace(workspace: Workspace, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (workspace.root / "reports").symlink_to(victim)
+    with pytest.raises(AkitError, match="victim"):
+        workspace.output_folder("reports")
+    (victim / "akit.toml").write_text("keep")
+    link = workspace.output_folder("submissions") / "first.csv"
+    link.parent.mkdir()
+    link.symlink_to(victim / "akit.toml")
+    write_atomically(link, "new")
+    assert (link.read_text(), link.is_symlink()) == ("new", False)
+    assert (victim / "akit.toml").read_text() == "keep"
 
 
 def test_settings_nested_too_deeply_are_named(tmp_path: Path) -> None:
