@@ -20,7 +20,8 @@ from acoustic_kit.folder_lock import locked
 from acoustic_kit.job import Job, being_trained
 from acoustic_kit.labels import label_digest
 from acoustic_kit.metrics import all_scores
-from acoustic_kit.recipe import flat_settings, source_digest
+from acoustic_kit.recipe import flat_settings
+from acoustic_kit.recipe_file import source_digest
 from acoustic_kit.runs import (
     FOLD_RECORD_NAME,
     RECORD_NAME,
@@ -97,6 +98,8 @@ def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
         run = open_run(path)
         return run.with_record(note=note) if note else run
     write_atomically(path / "recipe.py", job.recipe.source)
+    for relative, text in job.recipe.file.helpers if job.recipe.file else ():
+        write_atomically(path / relative, text)
     settings, config = flat_settings(job.settings), job.workspace.config
     defaults = flat_settings(job.recipe.settings(fast=job.fast))
     record = RunRecord(
@@ -116,6 +119,7 @@ def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
         parameters={alias: feature.parameters() for alias, feature in job.features.items()},
         backbone=job.recipe.backbone(job.settings),
         recipe_sha256=source_digest(job.recipe.source),
+        helpers=job.recipe.helpers,
         class_indices=list(config.classes.values()),
         metric=config.metric,
         label_separator=config.label_separator,

@@ -46,6 +46,8 @@ class RunEvents:
     """Fold, stage, epochs done, epochs in all, and the epoch's figures by name."""
 
 
+# Columns of the manifest that say where a file lies and what it is like; `content` stands for it in a run's name.
+_OF_FILES = ("path", "duration", "sample_rate", "channels", "peak", "rms", "size", "mtime_ns", "content", "problem")
 SILENT = RunEvents()  # nobody listens
 
 
@@ -98,13 +100,15 @@ class Job:
 
         content = list(fingerprints(self.manifest, self.workspace.data_root).values())
         left_out = {fold: left_out_extra(self.manifest, fold)["id"].to_list() for fold in self.folds}
-        own = [column for column in self.recipe.needs(self.settings).columns if column in self.manifest.columns]
-        rows = self.manifest.select("id", "label", "fold", "split", *own).with_columns(content=pl.Series(content))
+        rows = self.manifest.drop(_OF_FILES, strict=False).with_columns(content=pl.Series(content, dtype=pl.String))
+        rows = rows.select(sorted(rows.columns))
         return {
             "settings": self.settings.model_dump(mode="json"),
             "recipe": self.recipe.source,
+            "helpers": self.recipe.helpers,
             "manifest": hashlib.sha256(rows.sort("id").write_json().encode()).hexdigest(),
             "classes": self.classes,
+            "metric": self.workspace.config.metric,
             "features": {alias: feature.key for alias, feature in self.features.items()},
             "fast": self.fast,
             "full": self.full,
@@ -121,11 +125,13 @@ def make_job(
 ) -> Job:
     """Return the job of a recipe on a workspace's clips: on some of them in its small form.
 
+    All seeds of a recipe whose result depends on none make one job.
+
     Raises AkitError for what the recipe needs and cannot have, see `Needs`.
     """
     recipe.needs(settings).check(workspace.manifest.columns, full=full)
     manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
-    return Job(workspace, recipe, settings, manifest, seed, fast, full)
+    return Job(workspace, recipe, settings, manifest, seed if recipe.is_seeded else 0, fast, full)
 
 
 def _hash(parts: Mapping[str, Any]) -> str:

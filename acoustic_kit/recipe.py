@@ -4,9 +4,10 @@ A recipe is a Python file that defines ``Settings`` (a sub-class of `Settings`),
 and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``, which gives the bare network and
 loads no pretrained weights: that is for ``train``. Where it has to look up the shape of such weights, ``backbone(s)``
 gives that shape, a run keeps it, and ``build_model(s, n_classes, backbone)`` takes it. ``needs(s)`` gives the `Needs`
-that are checked before features are built. ``FAST`` is the recipe's small
-form, for ``--fast``; ``search(trial)`` gives the settings that a trial of ``akit recipe tune`` tries. Its docstring's
-first line is its title; the lines that begin with ``Source:``, ``Published:`` and ``Differs:`` say where it comes from.
+that are checked before features are built. ``FAST`` is the recipe's small form, for ``--fast``; ``search(trial)`` gives
+the settings that a trial of ``akit recipe tune`` tries; ``SEEDED = False`` says that its result depends on no seed. Its
+docstring's first line is its title; the lines that begin with ``Source:``, ``Published:`` and ``Differs:`` say where it
+comes from.
 ``WRITE_UP`` has what stood there of each setting, beside which ``akit recipe show`` sets the defaults.
 
 A solution that was published with several settings is several recipes in one file: ``VARIANTS`` maps each one's name to
@@ -16,14 +17,11 @@ hold settings: ``augment.mixup`` names one of them, wherever settings are named.
 
 from __future__ import annotations
 
-import ast
 import difflib
 import fnmatch
-import hashlib
-import importlib.util
 import re
-import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +32,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features import Feature
+from acoustic_kit.features import Feature, own_features
 from acoustic_kit.fold import Clips, Fold
 from acoustic_kit.needs import Needs
+from acoustic_kit.recipe_file import RecipeFile, names_line, variants_in
 
 if TYPE_CHECKING:
     import optuna
@@ -71,6 +70,25 @@ class Recipe:
     module: ModuleType
     named: bool  # found by name, not by path
     variant: Mapping[str, Any] = field(default_factory=dict)  # its own defaults, where the file holds several recipes
+    file: RecipeFile | None = None  # what the module was loaded from
+
+    @property
+    def helpers(self) -> dict[str, str]:
+        """The modules beside the file that it imports → the SHA-256 of their text."""
+        return {} if self.file is None else self.file.helper_digests
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether another seed gives another run, as it does unless the file says `SEEDED = False`."""
+        return bool(getattr(self.module, "SEEDED", True))
+
+    @property
+    def own_features(self) -> dict[str, type[Feature]]:
+        """The feature families that the file defines, by their names."""
+        return own_features(self.module)
+
+    def _calling(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.file is None else names_line(self.file)
 
     @property
     def title(self) -> str:
@@ -157,18 +175,32 @@ class Recipe:
                 f"{self.name} has no search space. Define it in {self.path}:\n"
                 'def search(trial): return {"lr": trial.suggest_float("lr", 1e-4, 1e-2, log=True)}'
             )
-        found = self.module.search(trial)
+        with self._calling():
+            found = self.module.search(trial)
         if not isinstance(found, Mapping):
             raise AkitError(f"{self.name}: search must return a dictionary of settings, not {type(found).__name__}.")
         return [f"{key}={_joined(value)}" for key, value in found.items()]
 
     def features(self, settings: Settings) -> dict[str, Feature]:
-        """The features that the recipe reads, by its own names for them."""
-        return dict(self.module.features(settings))
+        """Return the features that the recipe reads, by its own names for them.
+
+        Raises AkitError for what is no feature, and for a family without a name and a version, or with one of akit's.
+        """
+        with self._calling():
+            found = dict(self.module.features(settings))
+        _ = self.own_features
+        for alias, feature in found.items():
+            if not isinstance(feature, Feature) or not (hasattr(feature, "name") and hasattr(feature, "version")):
+                raise AkitError(
+                    f"{self.path}: features gives a {type(feature).__name__} for {alias!r}, which is no feature with a "
+                    "name and a version: name: ClassVar[str] = …; version: ClassVar[int] = 1."
+                )
+        return found
 
     def needs(self, settings: Settings) -> Needs:
         """What the recipe needs beside its features."""
-        found: Needs = self.module.needs(settings) if hasattr(self.module, "needs") else Needs()
+        with self._calling():
+            found: Needs = self.module.needs(settings) if hasattr(self.module, "needs") else Needs()
         return found
 
     @property
@@ -178,27 +210,32 @@ class Recipe:
 
     def build_model(self, n_classes: int, **settings: Any) -> Any:
         """The bare model of a torch recipe, untrained."""
-        return self.module.build_model(self._settings(settings), n_classes)
+        with self._calling():
+            return self.module.build_model(self._settings(settings), n_classes)
 
     def backbone(self, settings: Settings) -> dict[str, Any] | None:
         """What `build_model` looks up outside the settings, as JSON: a run keeps it, so that its model builds anywhere.
 
         None for recipes that look nothing up, which therefore define no `backbone(s)`.
         """
-        return self.module.backbone(settings) if hasattr(self.module, "backbone") else None
+        with self._calling():
+            return self.module.backbone(settings) if hasattr(self.module, "backbone") else None
 
     def rebuild_model(self, settings: Settings, n_classes: int, backbone: dict[str, Any] | None) -> Any:
         """The bare model that a run trained, from what the run keeps: without pretrained weights, without a network."""
         given = (settings, n_classes) if backbone is None else (settings, n_classes, backbone)
-        return self.module.build_model(*given)
+        with self._calling():
+            return self.module.build_model(*given)
 
     def train(self, fold: Fold, settings: Settings) -> Any:
         """Fit the model of one fold."""
-        return self.module.train(fold, settings)
+        with self._calling():
+            return self.module.train(fold, settings)
 
     def predict(self, model: Any, clips: Clips, settings: Settings) -> np.ndarray:
         """Class probabilities of clips: float (clips, classes)."""
-        return np.asarray(self.module.predict(model, clips, settings))
+        with self._calling():
+            return np.asarray(self.module.predict(model, clips, settings))
 
 
 def recipe_folders(workspace_recipes: Path | None = None) -> list[Path]:
@@ -214,16 +251,11 @@ def find_recipes(folders: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("[!_.]*.py")):
-            for name in _variants(path) or [path.stem]:
+            for name in variants_in(path) or [path.stem]:
                 if name in found:
                     raise AkitError(f"Two recipes are called {name}: {found[name]} and {path}. Rename one.")
                 found[name] = path
     return found
-
-
-def source_digest(source: str) -> str:
-    """The SHA-256 of a recipe's text."""
-    return hashlib.sha256(source.encode()).hexdigest()
 
 
 def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None, *, called: str = "") -> Recipe:
@@ -248,7 +280,9 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
         path = known[str(name_or_path)]
     elif not path.is_file():
         raise UsageError(f"There is no recipe file {path}.")
-    module = _execute(path, called or path.stem)
+    called = re.sub(r"[^\w.-]+", "_", called or path.stem)  # it becomes part of the names of runs
+    file = RecipeFile.read(path.resolve(), called)
+    module = file.load()
     missing = [part for part in ("Settings", "features", "train", "predict") if not hasattr(module, part)]
     if missing:
         raise AkitError(
@@ -258,8 +292,8 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
     if required:
         raise AkitError(f"{path}: every setting needs a default: {', '.join(required)}.")
     variants = getattr(module, "VARIANTS", {}) if named else {}
-    name = str(name_or_path) if variants else called or path.stem
-    return Recipe(name, path.resolve(), path.read_text("utf-8"), module, named, variants.get(name, {}))
+    name = str(name_or_path) if variants else called
+    return Recipe(name, file.path, file.source, module, named, variants.get(name, {}), file)
 
 
 def match_recipes(names: Sequence[str], workspace_recipes: Path | None = None) -> list[Recipe]:
@@ -343,47 +377,6 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
             part = part.setdefault(key, {})
         part[last] = value
     return found
-
-
-def _variants(path: Path) -> list[str]:
-    """The names under `VARIANTS` in a recipe file, which is read, not run."""
-    text = path.read_text("utf-8", errors="replace")
-    try:
-        statements = ast.parse(text).body if "VARIANTS" in text else []
-    except (SyntaxError, ValueError):
-        return []  # loading the file says where
-    for node in statements:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        value = getattr(node, "value", None)
-        if any(isinstance(t, ast.Name) and t.id == "VARIANTS" for t in targets) and isinstance(value, ast.Dict):
-            return [key.value for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
-    return []
-
-
-def _execute(path: Path, called: str) -> ModuleType:
-    name = f"_akit_recipe_{called}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pydantic and skops look a class up by its module
-    try:
-        # Not by the spec's loader: it would run a compiled file that lies beside a recipe from elsewhere in its place.
-        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
-    except Exception as error:
-        line = getattr(error, "lineno", None) or _last_line(error, path)
-        where = f"{path}, line {line}" if line else str(path)
-        raise AkitError(f"{where}: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _last_line(error: Exception, path: Path) -> int | None:
-    """The deepest line of the file at `path` that the error passed through."""
-    line, traceback = None, error.__traceback__
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == str(path):
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return line
 
 
 def _split(text: str) -> list[str]:

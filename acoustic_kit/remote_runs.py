@@ -3,7 +3,7 @@
 A fold is put file by file, its record last; so is a run. Who finds a record finds all that it speaks of. Models are
 fetched where they are needed, everything else whenever runs are read. What disappeared there stays here.
 
-    <run>/run.json, recipe.py, oof.parquet, test.parquet
+    <run>/run.json, recipe.py and modules that it imports, oof.parquet, test.parquet
     <run>/folds/<fold>/fold.json, model.…, oof.parquet, …
     <run>/checkpoints/<fold>/<stage>/…    of folds that cluster workers are training
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from acoustic_store.object_files import ObjectFiles
 
 _NAME = r"[\w-][\w.-]*"  # begins with no dot, so that no name leads out of its folder
-_OF_RUN = re.compile(rf"({_NAME})/(run\.json|recipe\.py|oof\.parquet|test\.parquet)")
+_OF_RUN = re.compile(rf"({_NAME})/(run\.json|\w+\.py|oof\.parquet|test\.parquet)")
 _OF_FOLD = re.compile(rf"({_NAME})/folds/([\w-]+)/({_NAME})")
 _CHECKPOINT = re.compile(rf"({_NAME})/({_NAME})")  # stage and file
 

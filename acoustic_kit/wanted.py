@@ -72,7 +72,7 @@ def rebuildable(workspace: Workspace, parameters: Mapping[str, Any]) -> Feature 
     if found := next((f for f in listed if f.name == parameters["name"] and f.key == key), None):
         return found
     folds = [*fold_names(workspace.manifest), FULL]
-    feature = feature_from_parameters(parameters)
+    feature = feature_from_parameters(parameters, own={f.name: type(f) for f in listed if f.defined_in})
     fitted = for_folds([feature], workspace.manifest, workspace.data_root, folds)
     return next((f for (f,) in fitted.values() if f.key == key), None)
 

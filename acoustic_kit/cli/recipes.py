@@ -205,7 +205,9 @@ def run(
     fast: Annotated[bool, typer.Option("--fast", help="The recipe's small form: a minute, for trying things.")] = False,
     folds: Annotated[str | None, typer.Option(metavar="1,2", help="Train these folds only; others can follow.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Fit one model on all training clips instead.")] = False,
-    seed: Annotated[str, typer.Option(metavar="0,1,2", help="Seeds; each makes a run.")] = "0",
+    seed: Annotated[
+        str, typer.Option(metavar="0,1,2", help="Seeds; each makes a run (of recipes that use one).")
+    ] = "0",
     note: Annotated[str, typer.Option(help="A remark that the leaderboard shows.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what there is of this run.")] = False,
     workers: Workers = None,
@@ -235,7 +237,7 @@ def run(
         given = read_assignments(assignments or ())
         warn_of_leaks(workspace)
         say_changes(workspace)
-        runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _seeds(seed)]
+        runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _seeds_of(recipe, seed)]
         for recipe, settings, _ in runs:  # all, before the first is trained
             recipe.needs(settings).check(workspace.manifest.columns, full=full)
         asked: _Asked = {
@@ -283,6 +285,15 @@ def _run_on_cluster(workspace: Workspace, runs: Sequence[Wanted], machines: Clus
         found = run_on_cluster(workspace, runs, machines, **asked, events=_events(bar, at_once=True))
     for made, trained in found:
         _print_run(workspace, made, trained)
+
+
+def _seeds_of(recipe: Recipe, text: str) -> list[int]:
+    """Return the seeds of which each makes a run: one for a recipe that gives the same with every seed."""
+    seeds = _seeds(text)
+    if recipe.is_seeded or seeds == [0]:
+        return seeds
+    say(f"{recipe.name} draws nothing at random: every seed gives the same run, which is made once, as seed 0.")
+    return [0]
 
 
 def _seeds(text: str) -> list[int]:

@@ -27,6 +27,7 @@ from acoustic_kit.job import (
     wanted_folds,
 )
 from acoustic_kit.recipe import Recipe, Settings, load_recipe
+from acoustic_kit.recipe_file import RecipeFile
 from acoustic_kit.remote_runs import RemoteCheckpoints, push_fold
 from acoustic_kit.runner import store_fold
 from acoustic_kit.runs import Run, new_fold, open_run
@@ -47,8 +48,7 @@ class FoldTask:
     created: str  # when, which tells it from another of this name
     fold: str
     recipe: str  # its name
-    file: str  # that of the recipe's file
-    source: str  # its text
+    file: RecipeFile  # the recipe's, and what it imports from beside it
     settings: dict[str, Any]
     has_network: bool
     config: Config  # with the data root and the store as other machines find them
@@ -126,8 +126,7 @@ def _tasks(one: HeldRun, cluster: Cluster, compute: Compute, events: RunEvents) 
             created=one.run.record.created,
             fold=fold,
             recipe=job.recipe.name,
-            file=job.recipe.path.name,
-            source=job.recipe.source,
+            file=_recipe_file(job.recipe),
             settings=job.settings.model_dump(mode="json"),
             has_network=job.recipe.has_network,
             config=config,
@@ -141,6 +140,10 @@ def _tasks(one: HeldRun, cluster: Cluster, compute: Compute, events: RunEvents) 
         )
         for fold in one.todo
     ]
+
+
+def _recipe_file(recipe: Recipe) -> RecipeFile:
+    return recipe.file or RecipeFile(recipe.path, recipe.path.stem, recipe.source)
 
 
 def _take_in(one: HeldRun, fold: str, files: Mapping[str, bytes] | None) -> None:
@@ -218,9 +221,8 @@ def _unpacked(task: FoldTask, scratch: Path) -> tuple[Job, Stored]:
     """The job, and its features as the fold reads them."""
     import polars as pl
 
-    path = scratch / task.file
-    path.write_text(task.source, "utf-8", newline="")
-    recipe = replace(load_recipe(path), name=task.recipe)
+    file = task.file.write(scratch, task.file.path.name)
+    recipe = replace(load_recipe(file.path, called=file.called), name=task.recipe)
     settings = recipe.settings_class.model_validate(task.settings)
     workspace = Workspace(scratch, task.config)
     manifest = pl.read_parquet(io.BytesIO(task.manifest))

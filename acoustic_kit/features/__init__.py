@@ -12,7 +12,7 @@ from acoustic_kit.features.fingerprints import fingerprints, for_folds
 from acoustic_kit.features.logmel import LogMel
 from acoustic_kit.features.pca import Pca
 from acoustic_kit.features.pcen import Pcen
-from acoustic_kit.features.registry import FEATURES, feature_from_parameters, feature_from_text
+from acoustic_kit.features.registry import FEATURES, feature_from_parameters, feature_from_text, own_features
 from acoustic_kit.features.stats import Stats
 from acoustic_kit.features.wave import Wave
 
@@ -33,5 +33,6 @@ __all__ = [
     "feature_from_text",
     "fingerprints",
     "for_folds",
+    "own_features",
     "with_sources",
 ]

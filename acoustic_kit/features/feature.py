@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, SupportsIndex
 
 import numpy as np
+
+from acoustic_kit.recipe_file import RecipeFile, file_in_loading
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +56,8 @@ class Feature:
 
     A field that is itself a ``Feature`` is the source: its arrays are what ``compute`` receives.
     A feature without such a field (``wave``) is computed from the decoded audio file.
+
+    A recipe may define families of its own. They travel to worker processes and other machines with the recipe's text.
     """
 
     name: ClassVar[str]
@@ -60,6 +66,16 @@ class Feature:
     uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, which it fills (or a GPU) by itself
 
     has_device_form: ClassVar[bool] = False  # True: `compute_on` has torch compute it on a GPU
+    defined_in: ClassVar[RecipeFile | None] = None  # the recipe that defines the family; None for akit's own
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.defined_in = None if cls.__module__.startswith("acoustic_kit.") else file_in_loading()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        if self.defined_in is None:
+            return super().__reduce_ex__(protocol)
+        return _restored, (self.defined_in, type(self).__module__, type(self).__qualname__, self.__dict__)
 
     @property
     def source(self) -> Feature | None:
@@ -133,6 +149,15 @@ class Feature:
         Values differ from the CPU's by rounding; `docs/performance.md` and the tests say by how much.
         """
         raise NotImplementedError
+
+
+def _restored(file: RecipeFile, module: str, name: str, state: dict[str, Any]) -> Feature:
+    """Return a pickled feature of a family that a recipe defines, or a module that the recipe imports."""
+    loaded = file.module()
+    family = attrgetter(name)(loaded if module == file.module_name else sys.modules[module])
+    feature: Feature = family.__new__(family)
+    feature.__dict__.update(state)
+    return feature
 
 
 def key_of(parameters: Mapping[str, Any]) -> str:

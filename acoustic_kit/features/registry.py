@@ -7,6 +7,7 @@ import re
 import types
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from types import MappingProxyType, ModuleType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,21 +25,44 @@ from acoustic_kit.features.wave import Wave
 FEATURES: dict[str, type[Feature]] = {family.name: family for family in (Wave, LogMel, Pcen, AstInput, Ast, Stats, Pca)}
 
 
-def feature_from_parameters(parameters: Mapping[str, Any], weights: str | None = None) -> Feature:
-    """The feature whose `parameters()` these are, as the store keeps them; what it was fitted on is left out.
+def own_features(module: ModuleType) -> dict[str, type[Feature]]:
+    """Return the feature families that a recipe's module defines or imports from beside it, by their names.
+
+    Raises AkitError for a name that is taken.
+    """
+    found: dict[str, type[Feature]] = {}
+    for family in vars(module).values():
+        is_own = isinstance(family, type) and issubclass(family, Feature) and family.defined_in is not None
+        if not is_own or not hasattr(family, "name"):
+            continue
+        if family.name in FEATURES or found.setdefault(family.name, family) is not family:
+            raise AkitError(
+                f"{module.__file__}: the feature {family.__name__} has the name {family.name!r}, which is taken."
+            )
+    return found
+
+
+def feature_from_parameters(
+    parameters: Mapping[str, Any],
+    weights: str | None = None,
+    own: Mapping[str, type[Feature]] = MappingProxyType({}),
+) -> Feature:
+    """Return the feature whose `parameters()` these are, as the store keeps them, without what it was fitted on.
 
     `weights` is a folder with the weights of a model that computes features, where they are not to be fetched: they
-    must be the same. Raises AkitError where this version of akit, or of a library that decides values, or those
-    weights, would compute something else.
+    must be the same. `own` are families that a recipe defines, by name.
+
+    Raises AkitError where this version of akit, or of a library that decides values, or those weights, would compute
+    something else.
     """
     wanted = {name: value for name, value in parameters.items() if name != "training"}
-    own: dict[str, Any] = {}
+    local: dict[str, Any] = {}
     if weights is not None and "weights" in wanted:
-        own, wanted = {"weights": weights}, wanted | {"weights": LOCAL, "revision": None}
+        local, wanted = {"weights": weights}, wanted | {"weights": LOCAL, "revision": None}
     try:
-        family = FEATURES[wanted["name"]]
-        own = {f.name: wanted[f.name] for f in fields(family) if f.name in wanted} | own
-        feature = family(**{name: _from_json(value, weights) for name, value in own.items()})
+        family = {**own, **FEATURES}[wanted["name"]]
+        given = {f.name: wanted[f.name] for f in fields(family) if f.name in wanted} | local
+        feature = family(**{name: _from_json(value, weights, own) for name, value in given.items()})
     except (KeyError, TypeError) as error:
         raise AkitError(
             f"A feature with the parameters {dict(parameters)} is unknown to this version of akit."
@@ -48,9 +72,9 @@ def feature_from_parameters(parameters: Mapping[str, Any], weights: str | None =
     return feature
 
 
-def _from_json(value: Any, weights: str | None) -> Any:
+def _from_json(value: Any, weights: str | None, own: Mapping[str, type[Feature]]) -> Any:
     if isinstance(value, Mapping):
-        return feature_from_parameters(value, weights)
+        return feature_from_parameters(value, weights, own)
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -177,7 +177,18 @@ def _serve(jobs: Connection, clips: Connection) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         while True:
-            outcome = _outcome(jobs.recv(), clips)
+            try:
+                job = jobs.recv()
+            except (EOFError, OSError):
+                return
+            except Exception as error:  # of a class that cannot be imported here
+                why = f"{type(error).__name__}: {error}"
+                outcome: Any = AkitError(
+                    f"A worker process cannot load the feature ({why}). Define it in the recipe's own file, or "
+                    "compute with --workers 0."
+                )
+            else:
+                outcome = _outcome(job, clips)
             try:
                 jobs.send(outcome)
             except (pickle.PicklingError, TypeError, AttributeError):  # an exception that cannot travel

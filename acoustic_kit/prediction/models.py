@@ -20,7 +20,8 @@ from acoustic_kit.features.ast import LOCAL
 from acoustic_kit.features.learnt import with_learnt
 from acoustic_kit.fold import Task
 from acoustic_kit.prediction.saved_models import check_model, load_model
-from acoustic_kit.recipe import Recipe, Settings, load_recipe, recipe_folders, source_digest
+from acoustic_kit.recipe import Recipe, Settings, load_recipe, recipe_folders
+from acoustic_kit.recipe_file import RecipeFile, source_digest
 from acoustic_kit.runs import RECORD_NAME, Run, RunRecord, find_run, open_run
 from acoustic_kit.sidecar import read_sidecar
 from acoustic_kit.weights import TENSORS, find_weights
@@ -219,33 +220,33 @@ class _Opener:
             raise AkitError(f"The settings in {run.path / RECORD_NAME} do not fit the recipe: {reason}.") from error
         for name in folds:
             check_model(run.path / "folds" / name, recipe.module, trusted=self.trust)
-        return Member(run, tuple(folds), recipe, settings, self._features(record), self.trust)
+        return Member(run, tuple(folds), recipe, settings, self._features(record, recipe), self.trust)
 
     def _recipe(self, run: Run) -> Recipe:
         """The installed recipe with the recorded digest, else the run's copy of it, if that is trusted."""
         record, copy = run.record, run.path / "recipe.py"
         folders = recipe_folders(self.workspace.recipes_path if self.workspace else None)
         for path in (p for folder in folders for p in sorted(folder.glob("[!_.]*.py"))):
-            if _digest(path) == record.recipe_sha256:
+            if _is_the_recipe(path, record):
                 return dataclasses.replace(load_recipe(path), name=record.recipe)
         if not self.trust:
             raise AkitError(
                 f"{record.recipe}, as it trained {run.name}, is not installed here: it was changed since, or is from "
                 f"elsewhere.\n{copy} is a copy, which would run as a program: look at it, then add --trust."
             )
-        if _digest(copy) != record.recipe_sha256:
+        if not _is_the_recipe(copy, record):
             raise AkitError(
                 f"{copy} is missing, or not the recipe that trained {run.name}. Copy the run's folder again."
             )
         return load_recipe(copy, called=record.recipe)
 
-    def _features(self, record: RunRecord) -> dict[str, Feature]:
-        features = {}
+    def _features(self, record: RunRecord, recipe: Recipe) -> dict[str, Feature]:
+        features, own = {}, recipe.own_features
         for name, parameters in record.parameters.items():
             self._check_weights(record, parameters)
             try:
                 known = _with_resampler(parameters, self.on_note)
-                features[name] = feature_from_parameters(known, str(self.weights) if self.weights else None)
+                features[name] = feature_from_parameters(known, str(self.weights) if self.weights else None, own)
             except (AkitError, TypeError, ValueError) as error:
                 raise AkitError(
                     f"{record.name} cannot predict here, for want of its feature {name}: {error}"
@@ -271,11 +272,14 @@ class _Opener:
                     raise AkitError(f"{self.weights} holds other weights than {record.name} was trained on ({wanted}).")
 
 
-def _digest(path: Path) -> str | None:
+def _is_the_recipe(path: Path, record: RunRecord) -> bool:
+    """Return whether a file, with what it imports from beside it, is the recipe that trained a run."""
     try:
-        return source_digest(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError):
-        return None
+        if source_digest(path.read_text("utf-8-sig")) != record.recipe_sha256:
+            return False
+        return RecipeFile.read(path, path.stem).helper_digests == record.helpers
+    except (AkitError, OSError, UnicodeDecodeError):
+        return False
 
 
 def _chain(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -15,7 +15,9 @@ import skops.io
 from acoustic_kit import held_run
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Stats
+from acoustic_kit.job import Job, make_job
 from acoustic_kit.leaderboard import leaderboard
+from acoustic_kit.prediction import open_predictor
 from acoustic_kit.recipe import Recipe, load_recipe
 from acoustic_kit.runner import run_recipe
 from acoustic_kit.runs import Predictions, file_sha256, find_run, list_runs, open_run, remove_run
@@ -489,3 +491,49 @@ def test_extra_clips_of_held_out_clips_are_left_out_and_counted(workspace: Works
     assert [line.partition(" extra")[0] for line in run.notes] == ["fold 1: not trained on 3"]
     assert not run.optimistic
     assert run.name != plain.name
+
+
+@pytest.mark.parametrize("what", ["column", "metric", "helper"])
+def test_a_runs_name_has_all_that_a_recipe_can_read(workspace: Workspace, tmp_path: Path, what: str) -> None:
+    helper = tmp_path / "_akit_aside.py"
+    helper.write_text("X = 1")
+    path = write_recipe(tmp_path).path
+    path.write_text(path.read_text() + "\nif False:\n    import _akit_aside\n")
+    manifest = workspace.manifest.with_columns(salience=pl.lit(1))
+
+    def name(manifest: pl.DataFrame, workspace: Workspace = workspace) -> str:
+        recipe = load_recipe(path)
+        return Job(workspace, recipe, recipe.settings(), manifest).name
+
+    before = name(manifest)
+    moved = manifest.with_columns(path=pl.lit("elsewhere/") + pl.col("path"), mtime_ns=pl.lit(0))
+    assert name(moved.with_columns(pl.lit(0.5).alias("peak"))) == before
+    if what == "column":
+        assert name(manifest.with_columns(salience=pl.lit(2))) != before
+    elif what == "metric":
+        config = workspace.config.model_copy(update={"metric": "accuracy"})
+        assert name(manifest, Workspace(workspace.root, config)) != before
+    else:
+        helper.write_text("X = 2")
+        assert name(manifest) != before
+
+
+def test_all_seeds_of_a_recipe_without_chance_are_one_run(workspace: Workspace, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    assert make_job(workspace, recipe, recipe.settings(), 1).name != make_job(workspace, recipe, recipe.settings()).name
+    recipe.path.write_text(recipe.path.read_text() + "\nSEEDED = False\n")
+    recipe = load_recipe(recipe.path)
+    one, other = (make_job(workspace, recipe, recipe.settings(), seed) for seed in (0, 3))
+    assert (one.name, one.seed) == (other.name, other.seed)
+
+
+def test_a_run_keeps_the_modules_that_its_recipe_imports(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "_akit_beside.py").write_text("X = 1")
+    path = write_recipe(tmp_path).path
+    path.write_text(path.read_text() + "\nif False:\n    import _akit_beside\n")
+    run, _ = run_recipe(workspace, load_recipe(path), folds=["1"])
+    assert (run.path / "_akit_beside.py").read_text() == "X = 1"
+    assert open_predictor(run.path, trust=True).name == run.name
+    (run.path / "_akit_beside.py").write_text("X = 2")
+    with pytest.raises(AkitError, match="not the recipe that trained"):
+        open_predictor(run.path, trust=True)
