@@ -17,15 +17,17 @@ class Needs:
     columns : of the data set's own, which the recipe reads; they are part of what a run is named by
     validation : a held-out fold decides which epoch is kept, or when training ends; excludes ``--full``
     weights : finds or downloads pretrained weights, and raises AkitError if that fails
+    or_random : without its weights, the recipe starts from random ones
 
     """
 
     columns: tuple[str, ...] = ()
     validation: bool = False
     weights: Callable[[], object] | None = None
+    or_random: bool = False
 
-    def check(self, columns: Sequence[str], *, full: bool) -> None:
-        """Raise AkitError for the first need that is not met, with what to do.
+    def check(self, columns: Sequence[str], *, full: bool) -> str | None:
+        """Raise AkitError for the first need that is not met, with what to do; return what to warn of, if anything.
 
         Parameters
         ----------
@@ -40,8 +42,14 @@ class Needs:
             raise AkitError(
                 "These settings choose by a held-out fold, which --full has not; use --set checkpoint=last."
             )
-        if self.weights is not None:
-            self.weights()
+        try:
+            if self.weights is not None:
+                self.weights()
+        except AkitError as error:
+            if not self.or_random:
+                raise
+            return f"Training starts from random weights: {error}"
+        return None
 
 
 def missing_column(column: str) -> str:

@@ -49,7 +49,7 @@ from torch import nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 import acoustic_kit as akit
-from acoustic_kit.nn import load_imagenet
+from acoustic_kit.nn import imagenet_weights, load_imagenet
 from acoustic_kit.nn.same_padding import use_same_padding
 from acoustic_kit.training import Batch, BatchDraws, Batches, Phase, Plateau, Progress, Schedule, step_decay
 from acoustic_kit.training.augment import random_erasing, time_reversal, time_slide
@@ -139,7 +139,8 @@ def components(clips: akit.Clips, n: int) -> np.ndarray:
 
 
 def needs(s: Settings) -> akit.Needs:
-    return akit.Needs(validation=s.checkpoint == "best")
+    weights = partial(imagenet_weights, MobileNet_V2_Weights.IMAGENET1K_V1) if s.pretrained else None
+    return akit.Needs(validation=s.checkpoint == "best", weights=weights, or_random=True)
 
 
 def batches(s: Settings, n_pca: int, frames: int | range, mixup: float = 0.0) -> Batches:

@@ -239,7 +239,8 @@ def run(
         say_changes(workspace)
         runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _seeds_of(recipe, seed)]
         for recipe, settings, _ in runs:  # all, before the first is trained
-            recipe.needs(settings).check(workspace.manifest.columns, full=full)
+            if warning := recipe.needs(settings).check(workspace.manifest.columns, full=full):
+                say(f"Warning: {warning}")
         asked: _Asked = {
             "folds": None if folds is None else listed("--folds", folds),
             "full": full,

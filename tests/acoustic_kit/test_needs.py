@@ -34,6 +34,17 @@ def test_each_need_is_checked() -> None:
         Needs(weights=no_weights).check([], full=False)
 
 
+def test_weights_that_random_ones_can_replace_are_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Needs(weights=dict, or_random=True).check([], full=False) is None
+    assert "no weights" in str(Needs(weights=no_weights, or_random=True).check([], full=False))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    recipe = load_recipe("freesound_mobilenet_pca")
+    settings = {False: recipe.settings(["checkpoint=last"]), True: recipe.settings(fast=True)}
+    assert "pretrained=false" in str(recipe.needs(settings[False]).check([], full=True))
+    assert recipe.needs(settings[True]).check([], full=False) is None  # the small form asks for none
+
+
 @pytest.mark.parametrize(("setting", "says"), [("column=salience", "salience"), ("best=true", "checkpoint=last")])
 def test_what_is_missing_is_told_before_features_and_leaves_no_run(
     workspace: Workspace, tmp_path: Path, setting: str, says: str
