@@ -12,7 +12,8 @@ Differs:
   - schedule: the report says cosine annealing, but the code never stepped it, so the rate stays constant here as it did
     there. `--set schedule=cosine` anneals.
   - Masks are drawn over the padded clip; the original's clips are of one length, for which that is the same.
-  - Waves are kept in 16 bits, half the space of float32.
+  - `--set encoding=int16` halves the space of stored waves; mel bands (std 23 dB) then move by 0.09 dB on average, and
+    by up to 38 dB in the quietest.
   - bf16 on GPUs that have it, for speed; there float32.
   - A single clip that is left over joins the last batch; batch normalization needs two.
   - Classes are numbered once; there in each split by itself, which is the same where both have all of them.
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 class Settings(akit.Settings):
     sample_rate: int = Field(16000, description="Hz; clips are resampled to it")
+    encoding: Literal["float32", "int16"] = Field("float32", description="of stored waves; int16 takes half the space")
     n_mels: int = Field(80, ge=1, description="mel bands")
     d_model: int = Field(64, ge=1, description="width of the tokens")
     n_heads: int = Field(4, ge=1, description="attention heads")
@@ -58,6 +60,7 @@ class Settings(akit.Settings):
 
 
 WRITE_UP = {
+    "encoding": "float32",
     "sample_rate": 16000, "n_mels": 80, "d_model": 64, "n_heads": 4, "feedforward": 128, "dropout": 0.1,
     "max_mask_bands": 15, "max_mask_frames": 100, "epochs": 50, "batch_size": 32, "lr": 1e-3, "weight_decay": 1e-4,
     "schedule": "cosine, never stepped",
@@ -76,7 +79,7 @@ def search(trial: "optuna.Trial") -> dict[str, Any]:
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:
-    wave = akit.Wave(sample_rate=s.sample_rate, trim_top_db=None)
+    wave = akit.Wave(sample_rate=s.sample_rate, trim_top_db=None, encoding=s.encoding)
     mel = akit.LogMel(wave, 400, 200, n_mels=s.n_mels, mel_scale="htk", pad_mode="reflect", top_db=None)
     return {"mel": mel}
 

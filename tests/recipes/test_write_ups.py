@@ -24,7 +24,7 @@ DIFFERENT = {
     "resnet34_salience_fusion_film_attention": {"schedule", "train_salience"},
     "freesound_mobilenet_pca": {"erasing", "balanced"},
     "itmo_ast_inception": {"head_outputs"},
-    **{name: {"ema", "checkpoint"} for name in PUBLISHED if name.startswith("eat_")},
+    **{name: {"ema", "checkpoint", "encoding"} for name in PUBLISHED if name.startswith("eat_")},
 }
 
 
