@@ -111,6 +111,7 @@ def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path
             interval=[_finite(bound) for bound in result.blend.interval],
             best_run=BestRun(name=result.candidates[best].name, score=value),
             mean_of_all=result.mean_of_all,
+            scored_on=result.scored_on,
         )
     template = workspace.template_path
     return Sidecar(

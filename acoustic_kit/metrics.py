@@ -67,6 +67,11 @@ def needs_probabilities(metric: str) -> bool:
     return any(name == "map" for _, name in terms(metric))
 
 
+def highest(metric: str) -> float:
+    """Return the highest value of a metric: 1, or the sum of the weights of a weighted sum."""
+    return sum(weight for weight, _ in terms(metric))
+
+
 def fitting_metrics(task: str) -> tuple[str, ...]:
     """The names of the metrics that fit a task (``single`` or ``multi``)."""
     return tuple(METRICS) if task == "single" else MULTI_LABEL_METRICS

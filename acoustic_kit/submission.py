@@ -121,7 +121,7 @@ def write_submission(
     chosen = probabilities[[position[clip_id] for clip_id in template.ids]]
     if template.form == "probabilities":
         order = class_positions("the template", template.columns[1:], classes)
-        cells = [[f"{p:.9g}" for p in row] for row in chosen[:, order].tolist()]
+        cells = [[repr(p) for p in row] for row in chosen[:, order].astype(np.float64).tolist()]  # no two become equal
     else:
         separator = " " if task == "single" else label_separator
         names = _printed(template, classes)

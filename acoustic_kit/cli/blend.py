@@ -186,7 +186,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
         say("No submissions yet. `akit blend` writes the first.")
     else:
         columns = ["submission", "metric", "out-of-fold", "nested", "public", "public - nested"]
-        rows = [(name, s.metric, *_side_by_side(s), _submitted(s), s.note) for name, s in found]
+        rows = [(name, s.metric, *_side_by_side(s), _submitted(s), _remark(s)) for name, s in found]
         print_table([*columns, "submitted", "note"], rows, right=columns[2:])
 
 
@@ -197,6 +197,12 @@ def _side_by_side(sidecar: Sidecar) -> list[str]:
     apart = None if nested is None or sidecar.public is None else sidecar.public - nested
     figures = ["" if value is None else f"{value:.4f}" for value in (own, nested, sidecar.public)]
     return [*figures, "" if apart is None else f"{apart:+.4f}"]
+
+
+def _remark(sidecar: Sidecar) -> str:
+    """The user's note, and which training clips the scores are of, if not of all."""
+    part = sidecar.scores.scored_on if sidecar.scores else ""
+    return "; ".join(filter(None, [sidecar.note, part and f"scores are of {part}"]))
 
 
 def _submitted(sidecar: Sidecar) -> str:
@@ -212,6 +218,7 @@ def note(
 ) -> None:
     """Keep what the competition said of a submission."""
     from acoustic_kit.errors import UsageError
+    from acoustic_kit.metrics import highest
     from acoustic_kit.sidecar import find_sidecar, read_sidecar
 
     if text is None and public is None:
@@ -219,6 +226,10 @@ def note(
     if public is not None and not math.isfinite(public):
         raise UsageError(f"--public {public}: write a number.")
     path = find_sidecar(workspace_of(ctx).submissions_path, name)
+    metric = read_sidecar(path).metric
+    if public is not None and not 0 <= public <= highest(metric):
+        percent = f"; of percent, --public {public / 100:.6g}" if highest(metric) == 1 and 1 < public <= 100 else ""
+        raise UsageError(f"--public {public:g}: {metric} is between 0 and {highest(metric):g}{percent}.")
     changes = {key: value for key, value in (("note", text), ("public", public)) if value is not None}
     read_sidecar(path).model_copy(update=changes).write(path)
     say(f"Noted in {shown(path)}.")

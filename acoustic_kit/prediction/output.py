@@ -39,5 +39,5 @@ def write_predictions(
         writer.writerow(("id", *predictions.classes, *(["error"] if predictions.errors else [])))
         for id, row in zip(predictions.ids, predictions.probabilities.tolist(), strict=True):
             reason = predictions.errors.get(id)
-            cells = [f"{p:.9g}" for p in row] if reason is None else [""] * len(row)
+            cells = [repr(p) for p in row] if reason is None else [""] * len(row)
             writer.writerow((id, *cells, *([reason or ""] if predictions.errors else [])))

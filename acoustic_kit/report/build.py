@@ -9,7 +9,7 @@ import numpy as np
 
 from acoustic_kit import __version__
 from acoustic_kit.errors import AkitError
-from acoustic_kit.leaderboard import Placing, Standing, by_setting, leaderboard
+from acoustic_kit.leaderboard import Placing, Standing, by_setting, leaderboard, ranks
 from acoustic_kit.leaks import leak_warnings
 from acoustic_kit.report.content import Blended, Correlation, Report, Row, Training, Weight
 from acoustic_kit.report.evaluation import correlation
@@ -64,7 +64,7 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
     }
     best = [one.standing.run for one in scored.values()][:1]
     subjects, named_runs = find_subjects(workspace, names, best, sidecars, clips)
-    splits = workspace.manifest["split"]
+    splits, placings = workspace.manifest["split"], by_setting(standings)
     return Report(
         workspace=workspace.root.name,
         metric=config.metric,
@@ -75,10 +75,13 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
         classes=clips.classes,
         folds=tuple(str(fold) for fold in clips.rows["fold"].unique().sort()),
         n_groups=clips.n_groups,
-        rows=tuple(_row(placing) for placing in by_setting(standings)),
+        rows=tuple(_row(rank, placing) for rank, placing in zip(ranks(placings), placings, strict=True)),
         warnings=tuple(leak_warnings(workspace.manifest)),
         unreadable=tuple(unreadable),
-        blends=tuple(_blended(name, sidecar, scored) for name, sidecar in sidecars.items()),
+        blends=tuple(
+            _blended(name, sidecar, scored if sidecar.metric == config.metric else {})
+            for name, sidecar in sidecars.items()
+        ),
         evaluations=tuple(evaluate(subject, config.metric, clips) for subject in subjects),
         mistakes=most_confident(workspace, subjects[0], clips, scored) if subjects else None,
         trainings=_trainings(standings, named_runs),
@@ -88,7 +91,7 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
     )
 
 
-def _row(placing: Placing) -> Row:
+def _row(rank: int | None, placing: Placing) -> Row:
     runs = [standing.run for standing in placing.standings]
     first, record = placing.standings[0], runs[0].record
     seeds = sorted(run.record.seed for run in runs)
@@ -105,12 +108,18 @@ def _row(placing: Placing) -> Row:
     notes += [why for run in runs for why in (*run.warnings, *run.optimistic, *run.notes)]
     if first.score is None:
         notes.append("no out-of-fold predictions, so there is no score")
+    part = record.imported and first.score is not None and not first.complete
     return Row(
+        rank=rank,
         names=tuple(run.name for run in runs),
         score=placing.score,
         interval=placing.interval,
         spread=placing.spread,
-        folds=f"{len(runs[0].done)}/{len(record.folds)}" if record.folds and not record.full else "–",
+        folds=first.coverage
+        if part
+        else f"{len(runs[0].done)}/{len(record.folds)}"
+        if record.folds and not record.full
+        else "–",
         seconds=sum(run.seconds for run in runs) / len(runs),
         marks=tuple(mark for mark, holds in marks.items() if holds),
         settings=(
@@ -144,7 +153,9 @@ def _blended(name: str, sidecar: Sidecar, scored: dict[str, Scored]) -> Blended:
         mean_of_all=scores.mean_of_all if scores else None,
         gain=(blend.gain, *blend.gain_interval) if blend is not None and blend.beats_best_run is not None else None,
         public=sidecar.public,
-        note=sidecar.note,
+        note="; ".join(
+            filter(None, [sidecar.note, scores and scores.scored_on and f"scores are of {scores.scored_on}"])
+        ),
         weights=tuple(sorted(weights, key=lambda weight: -weight.share)),
     )
 

@@ -142,7 +142,7 @@ def weight_bars(blend: Blended) -> Markup:
     parts = []
     for i, weight in enumerate(shown):
         y, wide = i * row, max(1.0, scale * weight.share / widest)
-        own = "" if weight.score is None else f", its own score {weight.score:.4f}"
+        own = "" if weight.score is None else f", its own {blend.metric} {weight.score:.4f}"
         parts += [
             label(left - 8, y + 16, weight.name, most),
             rect(left, y + 4, wide, row - 8, "bar", f"{weight.name}: {percent(weight.share, 1)}{own}"),

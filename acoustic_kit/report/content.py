@@ -11,11 +11,12 @@ import numpy as np
 class Row:
     """A row of the leaderboard: a run, or the seeds of one setting."""
 
+    rank: int | None  # None if its score is of other clips than the first row's, or missing
     names: tuple[str, ...]  # of the runs, best first
     score: float | None  # the mean over seeds; None without out-of-fold predictions
     interval: tuple[float, float] | None  # 95 %, bootstrap over groups
     spread: float | None  # the standard deviation over folds
-    folds: str  # those that are done, `4/5`
+    folds: str  # those that are done, `4/5`; of imported predictions of some clips, `39/320 clips`
     seconds: float  # wall time, the mean over seeds
     marks: tuple[str, ...]  # such as "fast" or "optimistic"
     settings: tuple[str, ...]  # what differs from the recipe's defaults
@@ -114,7 +115,7 @@ class Weight:
 
     name: str
     share: float
-    score: float | None  # the run's own
+    score: float | None  # the run's own, if the blend's metric is the report's
 
 
 @dataclass(frozen=True)

@@ -470,3 +470,13 @@ def test_what_cannot_be_scored_says_why(tmp_path, text, truth, message):
 def test_damage_outside_the_scored_rows_does_not_matter(tmp_path):
     path = write(tmp_path / "s.csv", "id,label\na,dog\nb,cat\n")
     assert score_submission(path, {"a": ["dog"]}, CLASSES)["accuracy"] == 1
+
+
+def test_saturated_and_nearly_equal_probabilities_survive_the_file(tmp_path: Path) -> None:
+    p = np.array([[1 - 2e-15, 1e-15, 1e-15, 0.0], [0.25 + 1e-12, 0.25, 0.25 - 1e-12, 0.25], [1e-300, 0.0, 0.5, 0.5]])
+    ids = ["1.wav", "2.wav", "3.wav"]
+    template = Template(("id", *CLASSES), tuple(ids), "probabilities")
+    write_submission(tmp_path / "s.csv", template, ids, p, classes=CLASSES, metric="map")
+    assert check_submission(tmp_path / "s.csv", template, classes=CLASSES, metric="map") == []
+    found = np.array([line.split(",")[1:] for line in (tmp_path / "s.csv").read_text().splitlines()[1:]], dtype=float)
+    assert np.array_equal(found, p)

@@ -114,6 +114,45 @@ def test_public_scores_stand_beside_ones_own(workspace: Workspace, runs: list[st
     assert "second.json" in akit(workspace, "submission", "list").stderr
 
 
+def test_a_public_score_is_of_the_metrics_range(workspace: Workspace, runs: list[str]) -> None:
+    akit(workspace, "blend", "--name", "first")
+    for public in ("87.1", "-0.1", "1.01"):
+        said = akit(workspace, "submission", "note", "first", f"--public={public}", code=2).stderr
+        assert public in said
+    assert "0.871" in akit(workspace, "submission", "note", "first", "--public", "87.1", code=2).stderr
+    assert json.loads(akit(workspace, "submission", "list", "--json").stdout)[0]["public"] is None
+    akit(workspace, "blend", "--name", "percent", "--metric", "100*accuracy")
+    akit(workspace, "submission", "note", "percent", "--public", "87.1")
+
+
+def test_imports_of_some_clips_have_no_rank_beside_others(
+    workspace: Workspace, runs: list[str], tmp_path: Path
+) -> None:
+    some = pl.read_csv(write_predictions(workspace, "train", tmp_path / "some.csv", 9.0, 5)).head(7)
+    some.write_csv(tmp_path / "some.csv")
+    akit(workspace, "runs", "import", "--oof", tmp_path / "some.csv")
+    n = len(workspace.clip_ids("train"))
+    lines = akit(workspace, "runs", "list").stdout.splitlines()
+    (row,) = [line for line in lines if "some-" in line]
+    assert f"7/{n} clips" in row
+    assert row.strip().startswith("some-")  # no rank
+    board = json.loads(akit(workspace, "runs", "list", "--json").stdout)
+    assert (board[-1]["clips"], board[-1]["training_clips"], board[-1]["complete"]) == (7, n, False)
+    assert not any("some-" in line for line in lines if line.startswith("Best together"))
+
+
+def test_a_blend_that_writes_no_submission_fails_and_says_so_last(
+    workspace: Workspace, runs: list[str], tmp_path: Path
+) -> None:
+    oof = write_predictions(workspace, "train", tmp_path / "o.csv", 3.0, 7)
+    name = akit(workspace, "runs", "import", "--oof", oof).stderr.split()[1].rstrip(":")
+    result = akit(workspace, "blend", "--runs", name, code=1)
+    assert "nested estimate" in result.stdout
+    assert "No submission was written" in result.output.strip().splitlines()[-1]
+    assert name in result.output.strip().splitlines()[-1]
+    assert not list(workspace.submissions_path.glob("*"))
+
+
 @pytest.mark.parametrize("arguments", [["first"], ["first", "--public", "nan"], ["none", "text"]])
 def test_notes_need_something_to_note(workspace: Workspace, runs: list[str], arguments: list[str]) -> None:
     akit(workspace, "blend", "--name", "first")

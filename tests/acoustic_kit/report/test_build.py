@@ -12,6 +12,7 @@ from acoustic_kit.ensemble import blend_runs
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.metrics import score
 from acoustic_kit.report import build_report
+from acoustic_kit.report.page import render
 from acoustic_kit.runs import Predictions
 
 
@@ -100,6 +101,35 @@ def test_the_newest_blend_is_looked_into_as_its_sidecar_says(competition: Any) -
     assert {weight.name for weight in shown.weights} == {"a", "b", "c"}
     assert report.mistakes is not None
     assert report.mistakes.of == "second"
+
+
+def test_scores_of_two_metrics_stand_in_two_tables(competition: Any) -> None:
+    for name in "ab":
+        competition.run(name, 2)
+    with_tests(competition)
+    for metric in ("accuracy", "map3"):
+        blend_runs(competition.workspace, metric=metric, method="mean", name=f"by_{metric}")
+    report = build_report(competition.workspace)
+    own = {blend.metric: [weight.score for weight in blend.weights] for blend in report.blends}
+    assert None not in own["accuracy"]
+    assert own["map3"] == [None, None]  # the leaderboard's are accuracies
+    page = render(report)
+    tables = page.split('<section id="blends"')[1].split("</section>")[0].split("<table")[1:]
+    assert [("by_accuracy" in table, "by_map3" in table) for table in tables] == [(True, False), (False, True)]
+    assert "By accuracy" in page
+    assert "By map3" in page
+
+
+def test_rows_of_other_clips_have_no_rank(competition: Any) -> None:
+    competition.run("all", 1)
+    part = competition.run("part", 3)
+    oof = pl.read_parquet(part.path / "oof.parquet").head(20)
+    oof.write_parquet(part.path / "oof.parquet")
+    record = json.loads((part.path / "run.json").read_text())
+    (part.path / "run.json").write_text(json.dumps(record | {"folds": [], "imported": {"x.csv": "0"}}))
+    rows = build_report(competition.workspace).rows
+    assert [(row.names[0], row.rank) for row in rows] == [("all", 1), ("part", None)]
+    assert rows[1].folds == "20/60 clips"
 
 
 def test_a_blend_whose_runs_are_gone_is_listed_and_not_looked_into(competition: Any) -> None:
