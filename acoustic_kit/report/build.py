@@ -132,6 +132,7 @@ def _row(rank: int | None, placing: Placing) -> Row:
 
 def _blended(name: str, sidecar: Sidecar, scored: dict[str, Scored]) -> Blended:
     scores = sidecar.scores
+    part = scores.scored_on if scores else ""
     low, high = (*scores.interval, None, None)[:2] if scores else (None, None)
     weights = [
         Weight(member.label, member.weight, scored[member.name].standing.score if member.name in scored else None)
@@ -153,9 +154,7 @@ def _blended(name: str, sidecar: Sidecar, scored: dict[str, Scored]) -> Blended:
         mean_of_all=scores.mean_of_all if scores else None,
         gain=(blend.gain, *blend.gain_interval) if blend is not None and blend.beats_best_run is not None else None,
         public=sidecar.public,
-        note="; ".join(
-            filter(None, [sidecar.note, scores and scores.scored_on and f"scores are of {scores.scored_on}"])
-        ),
+        note="; ".join(filter(None, [sidecar.note, part and f"scores are of {part}"])),
         weights=tuple(sorted(weights, key=lambda weight: -weight.share)),
     )
 
