@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -116,30 +116,39 @@ def walk_files(folder: Path) -> Iterator[str]:
     above = [folder.resolve()]  # the folders that are being walked, for circles of links
     levels = [_entries(folder, "")]
     while levels:
-        if (entry := next(levels[-1], None)) is None:
+        if (found := next(levels[-1], None)) is None:
             levels.pop()
             above.pop()
-        elif not entry[0].is_dir():
-            if entry[0].is_file() or not entry[0].exists():
-                yield entry[1]
-        elif (real := entry[0].resolve()) not in above:
+            continue
+        entry, path = found
+        if not _is(entry, os.DirEntry.is_dir):
+            if _is(entry, os.DirEntry.is_file) or entry.is_symlink():
+                yield path
+        elif (real := Path(entry.path).resolve()) not in above:
             above.append(real)
-            levels.append(_entries(entry[0], f"{entry[1]}/"))
+            levels.append(_entries(Path(entry.path), f"{path}/"))
 
 
-def _entries(folder: Path, prefix: str) -> Iterator[tuple[Path, str]]:
-    """Yield what lies in a folder, in order of name: the path, and the path as `prefix` and the name."""
+def _is(entry: os.DirEntry[str], kind: Callable[[os.DirEntry[str]], bool]) -> bool:
+    try:
+        return kind(entry)
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _entries(folder: Path, prefix: str) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Yield what lies in a folder, in order of name: the entry, and the path as `prefix` and the name."""
     try:
         with os.scandir(folder) as found:
-            names = sorted(entry.name for entry in found)
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise AkitError(f"{folder} cannot be listed: {error.strerror}.") from error
-    for name in names:
-        if is_junk(name):
+    for entry in entries:
+        if is_junk(entry.name):
             continue
-        if not _is_utf8(name):
-            raise AkitError(f"{folder} holds a file whose name is no UTF-8: {name!r}. Rename it.")
-        yield folder / name, prefix + name
+        if not _is_utf8(entry.name):
+            raise AkitError(f"{folder} holds a file whose name is no UTF-8: {entry.name!r}. Rename it.")
+        yield entry, prefix + entry.name
 
 
 def _is_utf8(name: str) -> bool:

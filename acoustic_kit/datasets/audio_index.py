@@ -77,7 +77,9 @@ class AudioIndex:
         """Return a sentence about the file that a missing name probably means; empty if there is none."""
         if others := next((paths for paths in self._candidates(name) if paths), None):
             return f" {others[0]} is not taken for {name}: its folder is called like the other split."
-        near = difflib.get_close_matches(name.rpartition("/")[2], list(self._by_name), n=1, cutoff=0.8)
+        last = name.rpartition("/")[2]
+        padded = [known for known in self._by_name if known.lstrip("0") == last.lstrip("0")]  # by a spreadsheet
+        near = padded or difflib.get_close_matches(last, list(self._by_name), n=1, cutoff=0.8)
         return f" The nearest to {name} is {self._by_name[near[0]][0]}." if near else ""
 
 

@@ -68,7 +68,10 @@ def tables_naming_clips(root: Path, paths: Sequence[str]) -> list[NamingTable]:
         for key in {fold(name), fold(PurePosixPath(name).stem)}:
             folders[key].update(map(fold, above.split("/")))
     with_clips = {path.rpartition("/")[0] for path in paths}
-    found = [path for path in walk_files(root) if PurePosixPath(path).suffix.lower() in _TABLES]
+    files = list(walk_files(root))
+    workspaces = tuple(path.removesuffix("akit.toml") for path in files if path.endswith("/akit.toml"))
+    found = [path for path in files if PurePosixPath(path).suffix.lower() in _TABLES]
+    found = [path for path in found if not path.startswith(workspaces)]  # whose submissions name clips
     found = [path for path in found if not path.endswith(".txt") or path.rpartition("/")[0] not in with_clips]
     found.sort(key=lambda path: (path.count("/"), path))
     tables = (_look_at(root, path, folders) for path in found[:_MOST_TABLES])

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from acoustic_kit.datasets.audio_files import is_audio, safe_path, split_words
+from acoustic_kit.datasets.audio_files import audio_files, is_audio, safe_path, split_words
 from acoustic_kit.datasets.audio_index import AudioIndex, first_three, locate
 from acoustic_kit.datasets.csv_columns import (
     AUDIO_NAMES,
@@ -55,7 +55,8 @@ def found(root: Path) -> bool:
 
 def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the tables and find the files. Raises AkitError that names the file and line, or the option to give."""
-    table = read_table(_train_path(root, options)).where(options.wanted_values())
+    whole = read_table(_train_path(root, options))
+    table = whole.where(options.wanted_values())
     test_path, template_path = first_file(root, _TEST), find_template(root)
     template = read_table(template_path) if template_path else None
     columns = guess_columns(table, template, options)
@@ -92,6 +93,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
         clips = join_splits(clips, part)
     notes = (
         f"{table.path.name}: {columns}",
+        f"--where keeps {len(table.lines)} of {len(whole.lines)} rows" if options.where else "",
         separator_note(train, columns.label, separator, given=given),
         _split_note(table, columns, kinds),
         _template_note(template, has_test="test" in clips["split"]),
@@ -161,6 +163,8 @@ def test_folder(root: Path, name: str) -> str:
     path = (root / name).resolve()
     if not path.is_dir() or not path.is_relative_to(root.resolve()) or path == root.resolve():
         raise UsageError(f"--test-dir {name}: there is no such folder in {root}.")
+    if not any(map(is_audio, audio_files(path))):
+        raise UsageError(f"--test-dir {name}: {path} holds no audio file.")
     return f"{path.relative_to(root.resolve()).as_posix()}/"
 
 

@@ -34,40 +34,27 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     """
     all_paths = _clip_paths(root)
     paths = [path for path in all_paths if f"/{BACKGROUND}/" not in f"/{path}"]
-    notes = [f"{BACKGROUND}/ is left out: noise to mix in, no clips"] if len(paths) < len(all_paths) else []
     splits = official_splits(root, paths, options)
-    test_paths = [path for path in paths if path.startswith(splits.get("test", "\0"))]
-    train = [path for path in paths if path not in set(test_paths)]
-    folds = None
-    if "valid" in splits:
-        folds = [2 if path.startswith(splits["valid"]) else 1 for path in train]
-        notes.append(f"fold 1 is {splits['train']}, fold 2 {splits['valid']}; --unofficial draws folds over both")
-        labels = [
-            path.removeprefix(splits["valid" if fold == 2 else "train"])
-            for path, fold in zip(train, folds, strict=True)
-        ]
-    else:
-        above = shared_folder(train)
-        labels = [path.removeprefix(above) for path in train]
-        _refuse_empty_folders(root / above)
-    labels = [label.split("/")[0] for label in labels]
+    train = [path for path in paths if not is_below(path, splits.get("test"))]
+    if not train:
+        raise AkitError(f"{root} has no training clips: all lie in {splits['test']}.")
+    labels, folds = _labels(root, train, splits)
+    test, template, test_notes = _test_clips(
+        root, [path for path in paths if is_below(path, splits.get("test"))], options
+    )
     classes = class_order(labels)
-    template = find_template(root)
-    if test_paths and template:
-        table = read_table(template)
-        ids = table.ids(table.columns[0])
-        found, more = locate(table, ids, AudioIndex(root, test_paths), "test", may_lack=options.skip_missing)
-        test = {id: path for id, path in zip(ids, found, strict=True) if path}
-        notes += more
-    else:
-        test = {path: path for path in test_paths}
-        if template:
-            notes.append(f"{template.name} is not used: there is no folder of test clips (--test-dir)")
     truth = [path.removeprefix(splits.get("test", "")).split("/")[0] for path in test.values()]
     known = bool(test) and set(truth) <= classes.keys()
+    notes = [f"each sub-folder is a class: {first_three(list(classes))}", *test_notes]
     if test:
         kind = "with their labels as truth" if known else "unlabelled"
-        notes.insert(0, f"the clips of {splits['test']} are the test set, {kind}")
+        notes.append(f"the clips of {splits['test']} are the test set, {kind}")
+    if folds:
+        notes.append(f"fold 1 is {splits['train']}, fold 2 {splits['valid']}; --unofficial draws folds over both")
+    if len(paths) < len(all_paths):
+        notes.append(f"{BACKGROUND}/ is left out: noise to mix in, no clips")
+    if loose := [path for path in audio_files(root) if "/" not in path and is_audio(path)]:
+        notes.append(f"{len(loose)} audio files lie in no folder and are left out ({first_three(loose)})")
     columns = {
         "id": [*train, *test],
         "path": [*train, *test.values()],
@@ -81,10 +68,41 @@ def read(root: Path, options: CsvOptions) -> Dataset:
         clips=make_clips(columns),
         classes=classes,
         task="single",
-        official_folds=folds is not None,
-        template=template if test else None,
-        notes=(f"each sub-folder is a class: {first_three(list(classes))}", *notes),
+        official_folds=bool(folds),
+        template=template,
+        notes=tuple(notes),
     )
+
+
+def _labels(root: Path, train: list[str], splits: dict[str, str]) -> tuple[list[str], list[int]]:
+    """Return each training clip's class, and its fold if there is an official validation set, else no folds."""
+    if "valid" not in splits:
+        above = shared_folder(train)
+        _refuse_empty_folders(root / above)
+        return [path.removeprefix(above).split("/")[0] for path in train], []
+    folds = [2 if is_below(path, splits["valid"]) else 1 for path in train]
+    below = [path.removeprefix(splits["valid"]).removeprefix(splits["train"]) for path in train]
+    return [path.split("/")[0] for path in below], folds
+
+
+def _test_clips(
+    root: Path, paths: list[str], options: CsvOptions
+) -> tuple[dict[str, str], Path | None, tuple[str, ...]]:
+    """Return id → path of the test clips, the template if it lists them, and notes."""
+    template = find_template(root)
+    if template is None:
+        return {path: path for path in paths}, None, ()
+    if not paths:
+        return {}, None, (f"{template.name} is not used: there is no folder of test clips (--test-dir)",)
+    table = read_table(template)
+    ids = table.ids(table.columns[0])
+    found, notes = locate(table, ids, AudioIndex(root, paths), "test", may_lack=options.skip_missing)
+    return {id: path for id, path in zip(ids, found, strict=True) if path}, template, notes
+
+
+def is_below(path: str, folder: str | None) -> bool:
+    """Return whether a path lies in a folder, which ends with /; in none, nothing does."""
+    return folder is not None and path.startswith(folder)
 
 
 def official_splits(root: Path, paths: list[str], options: CsvOptions) -> dict[str, str]:

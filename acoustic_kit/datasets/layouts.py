@@ -50,7 +50,9 @@ def detect_layout(root: Path) -> str:
         if adapter.found(root):
             return name
     looked_for = "; ".join(f"{name}: {adapter.LOOKS_FOR}" for name, adapter in ADAPTERS.items())
-    raise AkitError(f"{root} has no layout that akit knows. It looked for {looked_for}.")
+    tables = tables_naming_clips(root, audio_files(root))
+    hint = "".join(f"\n{table.path} names {table.named} clips: say --train-csv {table.path}." for table in tables[:1])
+    raise AkitError(f"{root} has no layout that akit knows. It looked for {looked_for}.{hint}")
 
 
 def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOptions()) -> Dataset:  # noqa: B008
@@ -119,7 +121,7 @@ def _check_folders(root: Path, options: CsvOptions) -> list[str]:
     """Raise AkitError if one folder a class is not what lies in `root`; else return notes."""
     paths = [path for path in audio_files(root) if "/" in path and is_audio(path)]
     splits = folder.official_splits(root, paths, options)
-    training = [path for path in paths if not path.startswith(splits.get("test", "\0"))] or paths
+    training = [path for path in paths if not folder.is_below(path, splits.get("test"))] or paths
     above = folder.shared_folder(training)
     names = sorted({path.removeprefix(above).split("/")[0] for path in training} - {folder.BACKGROUND})
     seen = "" if "valid" in splits else folder_contradictions(names)
@@ -164,17 +166,20 @@ def _only_wanted(dataset: Dataset, options: CsvOptions) -> Dataset:
     for name, values in wanted.items():
         if name not in clips.columns:
             raise AkitError(f"{dataset.root} has no column {name!r}; it has {', '.join(clips.columns)}.")
-        column = clips[name].list.first() if name == "label" else clips[name]
-        text = column.cast(pl.String).str.to_lowercase()
-        kept = clips.filter(text.is_in(list(values)) | (clips["label"].list.len() == 0))
+        column = clips[name] if name == "label" else clips[name].cast(pl.String).reshape((-1, 1)).arr.to_list()
+        text = column.list.eval(pl.element().str.to_lowercase())
+        is_wanted = text.list.eval(pl.element().is_in(list(values))).list.any()
+        kept = clips.filter(is_wanted | (clips["label"].list.len() == 0))
         if "train" not in kept["split"]:
-            has = listed(sorted(text.drop_nulls().unique()))
+            has = listed(sorted(text.explode().drop_nulls().unique()))
             raise AkitError(f"{dataset.root}: no training clip has {name}={' or '.join(values)}; {name} holds {has}.")
         clips = kept
     if not wanted:
         return dataset
     there = set(clips["label"].explode().drop_nulls())
-    return replace(dataset, clips=clips, classes={k: index for k, index in dataset.classes.items() if k in there})
+    classes = {name: index for name, index in dataset.classes.items() if name in there}
+    note = f"--where keeps {len(clips)} of {len(dataset.clips)} clips"
+    return replace(dataset, clips=clips, classes=classes, notes=(*dataset.notes, note))
 
 
 def _with_groups(dataset: Dataset, pattern: str) -> Dataset:

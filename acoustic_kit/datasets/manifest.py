@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from acoustic_kit.datasets.audio_files import safe_path
@@ -87,8 +86,7 @@ def make_manifest(
         raise AkitError(f"none of the {len(clips)} files in {dataset.root} can be read; {path}: {problem}.")
     content = scanned["content"].head(len(dataset.clips))
     if content.filter(content != "").is_duplicated().any():
-        with suppress(AkitError):  # some class has too few files that differ: `leak_warning` tells of equal ones
-            clips, truth = with_folds(content)  # folds that akit makes keep equal clips together
+        clips, truth = with_folds(content)  # folds that akit makes keep equal clips together
     common = list(clip_schema())
     manifest = pl.concat([clips.select(common), scanned, clips.drop(common)], how="horizontal")
     check_manifest(manifest, dataset.classes)

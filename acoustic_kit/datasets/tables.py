@@ -118,13 +118,15 @@ def column_list(names: Sequence[str]) -> str:
 
 
 def find_template(root: Path) -> Path | None:
-    """The competition's sample submission in `root`, if there is one."""
-    return first_file(root, ("sample_submission.csv", "sampleSubmission.csv"))
+    """Return the competition's sample submission in `root`, if there is one: Kaggle's, Zindi's or DrivenData's."""
+    return first_file(root, ("sample_submission.csv", "SampleSubmission.csv", "submission_format.csv"))
 
 
 def first_file(root: Path, names: tuple[str, ...]) -> Path | None:
-    """The first of these files that `root` holds."""
-    return next((root / name for name in names if (root / name).is_file()), None)
+    """Return the first of these files that `root` holds, in any case of letters: Zindi's are `Train.csv`."""
+    there = {path.name.lower(): path for path in sorted(root.iterdir(), reverse=True)}
+    paths = (root / name if (root / name).is_file() else there.get(name.lower()) for name in names)
+    return next((path for path in paths if path is not None and path.is_file()), None)
 
 
 def header_names(path: Path) -> set[str]:

@@ -43,6 +43,8 @@ def test_the_near_file_of_a_missing_name_is_named(tmp_path):
     with pytest.raises(AkitError, match="clip_17") as error:
         index.find_all(tmp_path / "train.csv", ["clip_17"], "train")
     assert "audio_train/clip_017.wav" in str(error.value)
+    with pytest.raises(AkitError, match=r"0017\.wav"):
+        AudioIndex(tmp_path, ["0017.wav"]).find_all(tmp_path / "train.csv", ["17"], "train")
     with pytest.raises(AkitError, match=r"audio_test/a\.wav"):
         index.find_all(tmp_path / "train.csv", ["a.wav"], "train")
 

@@ -1,5 +1,7 @@
 """What contradicts one folder a class stops the reading, and names the options that would read it."""
 
+import shutil
+
 import pytest
 
 from acoustic_kit.datasets import CsvOptions, make_manifest, read_dataset
@@ -177,6 +179,45 @@ def test_where_chooses_labeled_clips_by_a_column(lay_out):
         read_dataset(root, options=CsvOptions(where=("x=1",)))
     with pytest.raises(UsageError, match="--where 'take'"):
         read_dataset(root, options=CsvOptions(where=("take",)))
+
+
+def test_where_takes_any_of_several_labels(lay_out):
+    root = lay_out("audioset")
+    dataset = read_dataset(root, options=CsvOptions(where=("label=dog",)))
+    labels = dataset.clips["label"].to_list()
+    assert labels
+    assert all("Dog" in clip for clip in labels)
+
+
+def test_loose_clips_are_told_of(lay_out_clips):
+    root = lay_out_clips("a.wav", "b.wav")
+    with pytest.raises(AkitError, match="folder"):
+        read_dataset(root)
+    (root / "labels.csv").write_text("name,label\na,x\nb,y\n")
+    with pytest.raises(AkitError, match=r"--train-csv labels\.csv"):
+        read_dataset(root)
+    for label in ("x", "y"):
+        (root / label).mkdir()
+        (root / "a.wav").replace(root / label / "a.wav") if label == "x" else shutil.copy(root / "b.wav", root / "y")
+    (root / "labels.csv").unlink()
+    assert any("1 audio files lie in no folder" in note for note in read_dataset(root).notes)
+
+
+def test_submissions_of_a_workspace_in_the_data_set_contradict_nothing(lay_out_clips):
+    root = lay_out_clips("dog/a.wav", "cat/b.wav")
+    (root / "work" / "submissions").mkdir(parents=True)
+    (root / "work" / "akit.toml").touch()
+    (root / "work" / "submissions" / "first.csv").write_text("id,label\na,1\nb,2\n")
+    assert read_dataset(root, options=CsvOptions()).classes == {"cat": 0, "dog": 1}
+
+
+def test_a_folder_of_tests_without_audio_or_with_all_of_it(lay_out_clips):
+    root = lay_out_clips("clips/dog/a.wav", "clips/cat/b.wav")
+    (root / "empty").mkdir()
+    with pytest.raises(UsageError, match="--test-dir empty"):
+        read_dataset(root, options=CsvOptions(test_dir="empty"))
+    with pytest.raises(AkitError, match="no training clips"):
+        read_dataset(root, options=CsvOptions(test_dir="clips"))
 
 
 @pytest.mark.parametrize("name", ["esc50", "urbansound8k"])

@@ -104,6 +104,15 @@ def test_train_csv_lies_in_the_data_set_or_elsewhere(root, tmp_path_factory):
         read_dataset(root, options=CsvOptions(train_csv="no.csv"))
 
 
+def test_names_of_tables_in_any_case(root):
+    write(root, "ID,label", "a,x", "b,y", name="Train.csv")
+    write(root, "ID,site", "c,1", "d,2", name="Test.csv")
+    write(root, "ID,label", "d,x", "c,x", name="SampleSubmission.csv")
+    dataset = read_dataset(root)
+    assert list(of(dataset, "split").items())[2:] == [("d", "test"), ("c", "test")]
+    assert dataset.template == root / "SampleSubmission.csv"
+
+
 def test_clips_of_a_test_folder_that_no_table_lists(root, write_clip):
     write(root, "fname,label", *(f"{id}.wav,{'xy'[i % 2]}" for i, id in enumerate("abcdef")))
     for name in ("z", "y"):

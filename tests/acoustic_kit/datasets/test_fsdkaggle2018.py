@@ -43,7 +43,7 @@ def test_clips_without_sound_stay_test_clips(lay_out):
     ]
     problems = dict(odd_clips(manifest).iter_rows())
     assert problems["0b0427e2.wav"] == "unreadable: the file is empty"
-    assert problems["b39975f5.wav"] == "unreadable: No such file or directory"
+    assert problems["b39975f5.wav"] == "unreadable: the file does not exist"
     assert set(problems) == {"0b0427e2.wav", "6ea0099f.wav", "b39975f5.wav"}
     assert dataset.notes == (
         "test clips known to hold no sound, kept for the submission: 0b0427e2.wav, 6ea0099f.wav, b39975f5.wav",
