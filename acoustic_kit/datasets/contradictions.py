@@ -47,14 +47,16 @@ def folder_contradictions(names: Sequence[str]) -> str:
     """Return what is wrong with taking these folders for classes, as a clause; empty if nothing is."""
     folds = [name for name in names if _FOLD.fullmatch(name.lower())]
     if len(folds) > 1:
-        return f"the folders {first_three(folds)} are called like folds"
+        return f"{first_three(folds)} are called like folds"
     words = {name: set(re.split(r"[^a-z]+", name.lower())) for name in names}
     train = [name for name in names if words[name] & _TRAIN_WORDS]
     test = [name for name in names if words[name] & _TEST_WORDS]
     alone = [name for name in test if name.lower() in _TEST_WORDS]  # a train is a vehicle, too
     both = sorted({*train, *test})
     called = both if (train and test) or len(both) == len(names) > 1 else alone
-    return f"the folders {first_three(called)} are called like splits" if called else ""
+    if not called:
+        return ""
+    return f"{first_three(called)} {'is called like a split' if len(called) == 1 else 'are called like splits'}"
 
 
 def tables_naming_clips(root: Path, paths: Sequence[str]) -> list[NamingTable]:

@@ -34,6 +34,13 @@ class CsvOptions:
         """Return the names of the fields that are not as by default."""
         return {field.name for field in fields(self) if getattr(self, field.name) != field.default}
 
+    def group_finder(self) -> re.Pattern[str] | None:
+        """Return the compiled `group_pattern`. Raises UsageError if it is no regular expression."""
+        try:
+            return re.compile(self.group_pattern) if self.group_pattern is not None else None
+        except re.error as error:
+            raise UsageError(f"--group-pattern {self.group_pattern!r} is no regular expression: {error}.") from error
+
     def wanted_values(self) -> dict[str, set[str]]:
         """Return column → the values of `where`, in lower case. Raises UsageError for one without `=`."""
         wanted: dict[str, set[str]] = {}

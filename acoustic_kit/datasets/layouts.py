@@ -73,6 +73,8 @@ def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOpti
 
     """
     _require_folder(root)
+    options.wanted_values()
+    finder = options.group_finder()
     note = ""
     if layout == "auto":
         layout = "csv" if options.train_csv is not None else detect_layout(root)
@@ -89,8 +91,8 @@ def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOpti
     dataset: Dataset = ADAPTERS[layout].read(root, options)
     if layout != "csv":
         dataset = _only_wanted(dataset, options)
-    if options.group_pattern is not None:
-        dataset = _with_groups(dataset, options.group_pattern)
+    if finder is not None:
+        dataset = _with_groups(dataset, finder)
     return replace(dataset, notes=(note, *dataset.notes)) if note else dataset
 
 
@@ -146,10 +148,11 @@ def _stop(root: Path, names: list[str], seen: str, tables: list[NamingTable]) ->
     known = {path: next((name for name in LAYOUTS[:-1] if ADAPTERS[name].found(path)), None) for path in inner}
     ways = [f"--data {path} (layout {layout})" for path, layout in known.items() if layout]
     columns = [table for table in tables if not _is_template(table) and not table.path.endswith(".txt")]
+    columns.sort(key=lambda table: ("test" in table.path.lower(), -table.named))
     ways += [f"--train-csv {table.path}" for table in columns[:3]]
     tests = [name for name in names if "test" in name.lower()]
     ways += [f"--test-dir {name} (its clips are the test set)" for name in tests[:1]]
-    ways += [f"--data FOLDER for one of {root}/{{{','.join(names[:3])}}}"] if seen and not ways else []
+    ways += [f"--data {root / names[0]} for one of them", "--train-csv FILE that names each clip"] if not ways else []
     ways.append("--layout folder if the folders are classes all the same")
     said = [seen] if seen else []
     said += [f"{table.path} names {table.named} clips" for table in tables[:4]]
@@ -182,18 +185,14 @@ def _only_wanted(dataset: Dataset, options: CsvOptions) -> Dataset:
     return replace(dataset, clips=clips, classes=classes, notes=(*dataset.notes, note))
 
 
-def _with_groups(dataset: Dataset, pattern: str) -> Dataset:
+def _with_groups(dataset: Dataset, finder: re.Pattern[str]) -> Dataset:
     """Return the data set with the groups that a pattern finds in the paths of clips."""
     import polars as pl
 
-    try:
-        finder = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"--group-pattern {pattern!r} is no regular expression: {error}.") from error
     found = [finder.search(path) for path in dataset.clips["path"]]
     groups = [(match[1] if finder.groups else match[0]) if match else None for match in found]
     if not any(groups):
-        raise AkitError(f"--group-pattern {pattern!r} matches no path, such as {dataset.clips['path'][0]}.")
+        raise AkitError(f"--group-pattern {finder.pattern!r} matches no path, such as {dataset.clips['path'][0]}.")
     clips = dataset.clips.with_columns(group=pl.Series(groups, dtype=pl.String))
     train = clips.filter(pl.col("split") == "train")["group"]
     rest = f"; {n} training clips have none" if (n := train.null_count()) else ""

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -140,3 +142,26 @@ def test_start_up_loads_neither_pooch_nor_requests() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_init_reads_as_told_and_prints_what_it_guessed(synthetic: Path, tmp_path: Path) -> None:
+    data, work = tmp_path / "data", tmp_path / "work"
+    shutil.copytree(synthetic / "audio", data / "clips")
+    rows = [line.split(",") for line in (synthetic / "meta" / "esc50.csv").read_text().splitlines()[1:]]
+    lines = [f"{name},{label},{'train' if fold != '5' else 'test'},{fold}" for name, fold, _, label, *_ in rows]
+    (data / "all.csv").write_text("\n".join(["file,animal,part,take", *lines]) + "\n")
+    assert "--train-csv all.csv" in akit("init", work, "--data", data, code=1).stderr
+    options = ["--label-column", "animal", "--group-pattern", r"(\d+)-[A-Z]", "--where", "part=train", "--n-folds", "2"]
+    done = akit("init", work, "--data", data, "--train-csv", "all.csv", *options)
+    for part in (
+        "id from 'file'",
+        "label from 'animal'",
+        "--where keeps 48 of 60",
+        "--group-pattern",
+        "12 audio files",
+    ):
+        assert part in done.stderr
+    manifest = pl.read_parquet(work / "manifest.parquet")
+    assert set(manifest["part"]) == {"train"}
+    assert manifest["group"].null_count() == 0
+    assert akit("init", tmp_path / "other", "--data", data, "--where", "part", code=2).stderr

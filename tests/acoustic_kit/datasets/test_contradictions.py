@@ -46,6 +46,11 @@ def test_folders_called_like_splits_or_folds(names):
     assert "called like" in folder_contradictions(names)
 
 
+def test_no_option_is_named_that_would_not_read_it(lay_out_clips):
+    root = lay_out_clips("fold1/dog/a.wav", "fold2/dog/b.wav", "fold2/cat/c.wav")
+    stopped(root, "fold1", f"--data {root / 'fold1'}", "--train-csv FILE")
+
+
 @pytest.mark.parametrize(
     "names",
     [
