@@ -62,17 +62,17 @@ def greedy_weights(
 ) -> np.ndarray:
     """Return the weights of ``greedy`` for runs (clips, classes) that are checked, selected on some of the clips."""
     n, rng = len(runs), np.random.default_rng(seed)
-    empty = partial(_Sum, runs, np.asarray(clips), targets[clips], metric, _spread(runs))
     whole = n < SMALLEST_LIBRARY
     libraries = [np.arange(n)] if whole else [np.sort(rng.choice(n, -(-n // 2), replace=False)) for _ in range(bags)]
-    singles = empty().scores(range(n))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # of bags, or of the candidates of a single bag
+        empty = partial(_Sum, runs, clips, targets[clips], metric, _spread(runs), threads.map if whole else map)
+        singles = empty().scores(np.arange(n))
 
-    def select(library: np.ndarray) -> np.ndarray:
-        chosen = _select(empty, library[np.argsort(-singles[library], kind="stable")], picks)
-        return np.bincount(chosen, minlength=n) / len(chosen)
+        def select(library: np.ndarray) -> np.ndarray:
+            chosen = _select(empty, library[np.argsort(-singles[library], kind="stable")], picks)
+            return np.bincount(chosen, minlength=n) / len(chosen)
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        weights = sum(threads.map(select, libraries))
+        weights = sum((map if whole else threads.map)(select, libraries))
     return np.asarray(weights / len(libraries))
 
 
@@ -85,9 +85,16 @@ class _Sum:
     """The sum of the picks so far on some clips, and its score with one more; runs are float (all clips, classes)."""
 
     def __init__(
-        self, runs: Sequence[np.ndarray], clips: np.ndarray, targets: np.ndarray, metric: str, spread: float
+        self,
+        runs: Sequence[np.ndarray],
+        clips: np.ndarray,
+        targets: np.ndarray,
+        metric: str,
+        spread: float,
+        for_each: Callable[..., Iterable[float]],  # `map`, or one with threads
     ) -> None:
         self.runs, self.rows, self.targets, self.metric, self.spread = runs, clips, targets, metric, spread
+        self.for_each = for_each
         n, classes = len(clips), runs[0].shape[1]
         self.total = np.zeros((n, classes))
         self.picks: list[int] = []
@@ -118,9 +125,9 @@ class _Sum:
             self.hits = np.bincount(labels[labels == self.targets[fixed]], minlength=classes)
             self.open = np.flatnonzero(~fixed)
 
-    def scores(self, runs: Iterable[int]) -> np.ndarray:
+    def scores(self, runs: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the score of the mean with each of some runs as one more pick: float64 (runs,)."""
-        return np.array([self._score_with(self.runs[run]) for run in runs])
+        return np.array(list(self.for_each(lambda run: self._score_with(self.runs[run]), runs)))
 
     def losses(self, runs: np.ndarray) -> list[float]:
         """Return the log-loss of the mean with each of some runs as one more pick (0 if there are several labels)."""

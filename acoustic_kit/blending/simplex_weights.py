@@ -95,12 +95,13 @@ def _stand_in(metric: str, targets: np.ndarray, n_classes: int) -> StandIn:
 
 
 def _log_loss(q: np.ndarray, truth: np.ndarray, class_weights: np.ndarray, single: bool) -> tuple[float, np.ndarray]:
-    weight = np.broadcast_to(class_weights, q.shape)
-    value, slope = 0.0, np.zeros_like(q)
-    for here, sure, sign in [(truth, q, -1)] if single else [(truth, q, -1), (~truth, 1 - q, 1)]:
-        value -= float(weight[here] @ np.log(sure[here]))
-        slope[here] = sign * weight[here] / sure[here]
-    return value, slope
+    if single:
+        weight, sure, slope = np.broadcast_to(class_weights, q.shape)[truth], q[truth], np.zeros_like(q)
+        slope[truth] = -weight / sure
+        return -float(weight @ np.log(sure)), slope
+    weight, sure = class_weights.astype(q.dtype), np.where(truth, q, 1 - q)  # sure: the probability of what is true
+    value = -float((weight * np.log(sure)).sum(dtype=np.float64))
+    return value, np.where(truth, -weight, weight) / sure
 
 
 def _soft_f1_loss(q: np.ndarray, truth: np.ndarray, single: bool) -> tuple[float, np.ndarray]:

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acoustic_kit.blending.arrays import checked, from_log_odds, group_codes, task_of
+from acoustic_kit.blending.arrays import checked, group_codes, task_of
 from acoustic_kit.blending.combine import Fit, features
 from acoustic_kit.blending.lbfgs import minimum
 from acoustic_kit.metrics import score
@@ -145,8 +145,13 @@ def _log_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarra
     """Return the mean over clips of the log-loss, summed over labels, and its slope by the logits (clips, classes)."""
     n = len(logits)
     if targets.ndim == 2:
-        value = float(np.logaddexp(0, logits).sum() - logits[targets].sum()) / n
-        return value, (from_log_odds(logits, "multi") - targets) / n
+        small = np.exp(-np.abs(logits))  # a third of the time of logaddexp
+        value = float(np.maximum(logits, 0).sum() + np.log1p(small).sum() - logits[targets].sum()) / n
+        p = np.where(logits >= 0, 1, small)
+        p /= 1 + small
+        p -= targets
+        p /= n
+        return value, p
     true = np.arange(n), targets
     logits -= logits.max(axis=1, keepdims=True)
     value = -float(logits[true].sum())
