@@ -35,7 +35,8 @@ from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Feature, own_features
 from acoustic_kit.fold import Clips, Fold
 from acoustic_kit.needs import Needs
-from acoustic_kit.recipe_file import RecipeFile, names_line, variants_in
+from acoustic_kit.recipe_catalog import documentation, find_recipes, first_line, labeled, recipe_folders
+from acoustic_kit.recipe_file import RecipeFile, names_line
 
 if TYPE_CHECKING:
     import optuna
@@ -93,7 +94,7 @@ class Recipe:
     @property
     def title(self) -> str:
         """The first line of the documentation."""
-        return (self.module.__doc__ or "").strip().partition("\n")[0]
+        return first_line(self.module.__doc__ or "")
 
     @property
     def doc(self) -> str:
@@ -101,19 +102,11 @@ class Recipe:
 
         That of a variant leaves out what was published of the others.
         """
-        doc, variants = (self.module.__doc__ or "").strip(), getattr(self.module, "VARIANTS", {})
-        others = set(variants) - {self.name} if self.name in variants else ()
-        for other in others:
-            doc = re.sub(rf"^Published {re.escape(other)}:.*\n(?:[ \t]+\S.*\n)*", "", doc, flags=re.M)
-        return doc
+        return documentation(self.module.__doc__ or "", self.name, getattr(self.module, "VARIANTS", {}))
 
     def note(self, name: str) -> str:
         """A labelled line of the documentation (`Source`, `Published`, `Differs`), or an empty string."""
-        for label in (f"{name} {self.name}", name):
-            found = re.search(rf"^{label}:\s*(.*(?:\n[ \t]+\S.*)*)", self.doc, flags=re.M)
-            if found:
-                return " ".join(found[1].split())
-        return ""
+        return labeled(self.doc, name, self.name)
 
     @property
     def settings_class(self) -> type[Settings]:
@@ -236,26 +229,6 @@ class Recipe:
         """Class probabilities of clips: float (clips, classes)."""
         with self._calling():
             return np.asarray(self.module.predict(model, clips, settings))
-
-
-def recipe_folders(workspace_recipes: Path | None = None) -> list[Path]:
-    """Where recipes lie: the checkout's or the installed ones, then the workspace's own."""
-    package = Path(__file__).parent
-    checkout = package.parent / "recipes"
-    folders = [checkout if checkout.is_dir() else package / "_recipes"]
-    return folders + ([workspace_recipes] if workspace_recipes else [])
-
-
-def find_recipes(folders: Sequence[Path]) -> dict[str, Path]:
-    """The recipe files by the names of their recipes. Raises AkitError where two recipes have one name."""
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("[!_.]*.py")):
-            for name in variants_in(path) or [path.stem]:
-                if name in found:
-                    raise AkitError(f"Two recipes are called {name}: {found[name]} and {path}. Rename one.")
-                found[name] = path
-    return found
 
 
 def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None, *, called: str = "") -> Recipe:

@@ -11,7 +11,8 @@ from acoustic_kit.features import FEATURES, Feature, feature_from_parameters, fe
 from acoustic_kit.features.feature import key_of
 from acoustic_kit.features.pca import FIT_NAME
 from acoustic_kit.fold import FULL, fold_names
-from acoustic_kit.recipe import find_recipes, load_recipe, recipe_folders
+from acoustic_kit.recipe import load_recipe
+from acoustic_kit.recipe_catalog import find_recipes, recipe_folders
 from acoustic_kit.runs import list_runs
 from acoustic_kit.store_users import other_users
 

@@ -31,7 +31,7 @@ from acoustic_kit.cli.data import say_changes
 from acoustic_kit.cli.features import OnCluster, cluster_at, say_failures, worker_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from acoustic_kit.cli.console import OnProgress
     from acoustic_kit.cluster import Cluster
@@ -69,7 +69,7 @@ def _workspace_recipes(ctx: typer.Context) -> Path | None:
 
 def say_what_runs(ctx: typer.Context, names: list[str]) -> None:
     """Remind of what a recipe is where its file is neither installed nor of this workspace."""
-    from acoustic_kit.recipe import recipe_folders
+    from acoustic_kit.recipe_catalog import recipe_folders
 
     own = _workspace_recipes(ctx)
     known = [folder.resolve() for folder in (*recipe_folders(), *([own.parent] if own else []))]
@@ -82,20 +82,34 @@ def say_what_runs(ctx: typer.Context, names: list[str]) -> None:
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """What recipes there are."""
     from acoustic_kit.errors import AkitError
-    from acoustic_kit.recipe import find_recipes, load_recipe, recipe_folders
+    from acoustic_kit.recipe_catalog import Summary, find_recipes, recipe_folders, summarize
 
     own = _workspace_recipes(ctx)
-    recipes = []
-    for name in find_recipes(recipe_folders(own)):
+    found: dict[str, Summary] = {}
+    for name, path in find_recipes(recipe_folders(own)).items():
         try:
-            recipes.append(load_recipe(name, own))
+            found[name] = summarize(name, path)
         except AkitError as error:
             say(f"{name} cannot be loaded: {error}")
     if as_json:
-        print_json([_as_json(recipe) for recipe in recipes])
+        print_json(_loaded(found, own))
     else:
-        rows = [(r.name, r.title, r.note("Published"), ", ".join(_features(r)), r.note("Source")) for r in recipes]
+        rows = [(name, s.title, s.published, ", ".join(s.features), s.source) for name, s in found.items()]
         print_table(["recipe", "what", "published score", "features", "source"], rows)
+
+
+def _loaded(names: Iterable[str], own: Path | None) -> list[dict[str, Any]]:
+    """What the files do not say without being run: settings and feature keys."""
+    from acoustic_kit.errors import AkitError
+    from acoustic_kit.recipe import load_recipe
+
+    recipes = []
+    for name in names:
+        try:
+            recipes.append(_as_json(load_recipe(name, own)))
+        except AkitError as error:
+            say(f"{name} cannot be loaded: {error}")
+    return recipes
 
 
 def _features(recipe: Recipe) -> list[str]:

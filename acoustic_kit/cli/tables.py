@@ -73,7 +73,7 @@ def _narrowest(cell: str) -> int:
 
 
 def _print_blocks(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print each row as lines: its name, then `column value`, as many as fit in a line."""
+    """Print each row as lines: its name, then `column: value`, as many as fit in a line."""
     from rich.cells import cell_len
     from rich.text import Text
 
@@ -84,7 +84,7 @@ def _print_blocks(console: Console, columns: Sequence[str], rows: Sequence[Seque
         for column, cell in zip(columns[head:], row[head:], strict=True):
             if not cell:
                 continue
-            pair = f"{column} {cell}".strip()
+            pair = f"{column}: {cell}" if column else cell
             if line and cell_len(line) + GAP + cell_len(pair) + 2 > console.width:
                 _print_below(console, line)
                 line = ""

@@ -20,7 +20,8 @@ from acoustic_kit.features.ast import LOCAL
 from acoustic_kit.features.learnt import with_learnt
 from acoustic_kit.fold import Task
 from acoustic_kit.prediction.saved_models import check_model, load_model
-from acoustic_kit.recipe import Recipe, Settings, load_recipe, recipe_folders
+from acoustic_kit.recipe import Recipe, Settings, load_recipe
+from acoustic_kit.recipe_catalog import recipe_folders
 from acoustic_kit.recipe_file import RecipeFile, source_digest
 from acoustic_kit.runs import RECORD_NAME, Run, RunRecord, find_run, open_run
 from acoustic_kit.sidecar import read_sidecar
