@@ -18,6 +18,7 @@ from acoustic_kit.submission import (
     default_template,
     errors,
     read_template,
+    require_writable,
     score_submission,
 )
 from acoustic_kit.workspace import Workspace
@@ -30,6 +31,20 @@ def submission_template(workspace: Workspace, metric: str) -> Template:
         return read_template(workspace.template_path, classes)
     test = workspace.clip_ids("test")
     return default_template(test, metric, classes)
+
+
+def require_submittable(workspace: Workspace, metric: str) -> None:
+    """Raise AkitError if predictions of the test clips cannot be written as the competition takes them."""
+    config = workspace.config
+    if not workspace.clip_ids("test"):
+        return
+    require_writable(
+        submission_template(workspace, metric),
+        config.classes,
+        metric=metric,
+        task=config.task,
+        label_separator=config.label_separator or ",",
+    )
 
 
 def check(workspace: Workspace, path: Path, metric: str | None = None) -> list[Problem]:

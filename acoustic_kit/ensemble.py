@@ -15,7 +15,7 @@ import numpy as np
 from acoustic_kit.blend_submission import write_blend
 from acoustic_kit.blending import METHODS, Blend, choose, first_of_equal, mean, plain_blend
 from acoustic_kit.candidates import Candidate, by_score, common_clips, named
-from acoustic_kit.competition import submission_template
+from acoustic_kit.competition import require_submittable
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import clip_groups, encode_labels
 from acoustic_kit.metrics import score, validate_metric
@@ -102,7 +102,7 @@ def blend_runs(
     if top is not None and runs and by == "run":
         raise UsageError("--top chooses among all runs; it does not go with --runs.")
     name = checked_name(name) if name else None
-    submission_template(workspace, metric)  # what is wrong with it is told before the work
+    require_submittable(workspace, metric)  # told before the work
     found, left_out, read = (named(workspace, runs), {}, {}) if runs else by_score(workspace, metric)
     if _takes_fold_models(found, by):
         why = "fold models have no common labelled clips to fit on"

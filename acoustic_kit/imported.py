@@ -22,8 +22,10 @@ from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import clip_targets
 from acoustic_kit.metrics import all_scores
 from acoustic_kit.parquet import read_parquet
+from acoustic_kit.regular_file import read_regular
 from acoustic_kit.runs import Predictions, Run, RunRecord
-from acoustic_kit.submission import SUM_TOLERANCE, class_positions
+from acoustic_kit.submission import SUM_TOLERANCE
+from acoustic_kit.template import class_positions
 from acoustic_kit.workspace import Workspace
 
 RECIPE = "imported"  # stands for the recipe in the record of such a run
@@ -138,8 +140,8 @@ def _read_parquet(path: Path) -> tuple[list[str], tuple[str, ...], np.ndarray]:
 
 def _read_npy(path: Path, n_classes: int) -> np.ndarray:
     try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a shape larger than the file is an error
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise AkitError(f"{path} cannot be read as an .npy file of numbers: {error}.") from error
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or found.shape[1:] != (n_classes,):
         raise AkitError(f"{path} must hold numbers, (clips, {n_classes}), classes in the order of akit.toml.")
@@ -151,7 +153,7 @@ def _read_ids(path: Path) -> tuple[str, ...]:
     if path.suffix in {".csv", ".tsv"}:
         return tuple(row[0].strip() for row in read_table(path, ",\t;").rows)
     try:
-        return tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
+        return tuple(line.strip() for line in read_regular(path).decode("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise AkitError(f"{path} cannot be read as a list of ids, one a line: {error}.") from error
 

@@ -37,6 +37,7 @@ from acoustic_kit.fold import Clips, Fold
 from acoustic_kit.needs import Needs
 from acoustic_kit.recipe_catalog import documentation, find_recipes, first_line, labeled, recipe_folders
 from acoustic_kit.recipe_file import RecipeFile, names_line
+from acoustic_kit.regular_file import read_regular
 
 if TYPE_CHECKING:
     import optuna
@@ -305,7 +306,7 @@ def read_assignments(assignments: Sequence[str]) -> list[str]:
             continue
         path = Path(assignment[1:])
         try:
-            lines = path.read_text("utf-8").splitlines()
+            lines = read_regular(path).decode().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
             raise UsageError(f"--set {assignment}: {path} cannot be read: {reason}.") from error

@@ -11,9 +11,7 @@ position. Files are untrusted: whatever is in them gives a message, never a trac
 import math
 import re
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -30,6 +28,16 @@ from acoustic_kit.metrics import (
     top_k,
     validate_metric,
 )
+from acoustic_kit.template import (
+    SEPARATORS,
+    Template,
+    class_positions,
+    default_template,
+    id_problems,
+    read_template,
+    refuse,
+    template_of,
+)
 
 __all__ = [
     "Problem",
@@ -38,48 +46,23 @@ __all__ = [
     "default_template",
     "errors",
     "read_template",
+    "require_writable",
     "score_submission",
     "write_submission",
 ]
 
-SEPARATORS = ",\t;"  # that a template may have
 SUM_TOLERANCE = 0.01  # rows rounded to three decimals still sum to one
 
-_INTEGERS = re.compile(r"-?\d+(?:[ ,;|]-?\d+)*", re.ASCII)  # one, or several of a multi-label or top-3 cell
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Template:
-    """The form of a submission."""
-
-    columns: tuple[str, ...]  # the first is the id
-    ids: tuple[str, ...]  # in the order in which they are written
-    form: Literal["labels", "indices", "probabilities"]
-    underscores: bool = False  # class names are printed with underscores for their spaces
-    separator: str = ","  # between columns: comma, semicolon or tab
-
-
-def read_template(path: Path, classes: dict[str, int]) -> Template:
-    """The form that a competition's ``sample_submission.csv`` shows.
-
-    One column beside the id holds labels or indices: labels where the values are class names (several may stand in a
-    cell), indices where they are integers and the class names are not, labels where they are placeholders. Several
-    columns hold probabilities and must be exactly the class names or exactly the own indices, in any order.
-
-    Blanks around a cell do not count. Raises AkitError for a file that cannot be read, columns that fit neither, and an
-    id that is empty or there twice.
-    """
-    table = read_table(path, SEPARATORS)
-    header, *rows = ([cell.strip() for cell in row] for row in (table.header, *table.rows))
-    return _template_of(path, replace(table, header=header, rows=rows), classes)
-
-
-def default_template(ids: Sequence[str], metric: str, classes: dict[str, int]) -> Template:
-    """The form where the competition gives none: ``id,label``; ``id`` and one column a class where ``map`` counts."""
-    if any(name == "map" for _, name in terms(metric)):
-        return Template(("id", *classes), tuple(ids), "probabilities")
-    return Template(("id", "label"), tuple(ids), "labels")
+def require_writable(
+    template: Template, classes: dict[str, int], *, metric: str, task: str = "single", label_separator: str = ","
+) -> None:
+    """Raise AkitError if some predictions could not be written in the template's form. Parameters as below."""
+    names = template.printed(classes)
+    if template.form != "probabilities" and (task == "multi" or _labels_a_cell(metric) > 1):
+        template.require_joinable(names, _between(task, label_separator))
 
 
 def write_submission(
@@ -123,9 +106,9 @@ def write_submission(
         order = class_positions("the template", template.columns[1:], classes)
         cells = [[repr(p) for p in row] for row in chosen[:, order].astype(np.float64).tolist()]  # no two become equal
     else:
-        separator = " " if task == "single" else label_separator
-        names = _printed(template, classes)
-        cells = [[cell] for cell in _label_cells(names, chosen, metric=metric, task=task, separator=separator)]
+        require_writable(template, classes, metric=metric, task=task, label_separator=label_separator)
+        ranked = _ranked_labels(template.printed(classes), chosen, metric, task)
+        cells = [[template.join(labels, _between(task, label_separator))] for labels in ranked]
     rows = [template.columns, *((clip_id, *row) for clip_id, row in zip(template.ids, cells, strict=True))]
     lines = (template.separator.join(_csv_cell(cell, template.separator) for cell in row) for row in rows)
     with replacing(path, follow=follow) as temporary:
@@ -155,12 +138,12 @@ def check_submission(
         return [table]
     if table.header != list(template.columns):
         return [_header_problem(table.header, template.columns)]
-    found = _id_problems(table, template.ids)
+    found = id_problems(table, template.ids)
     if template.form == "probabilities":
         return found + _probability_problems(table, task)
-    known = set(_printed(template, classes))
+    known = set(template.printed(classes))
     most = _labels_a_cell(metric) if task == "single" else len(known)
-    return found + _label_problems(table, known, most, " " if task == "single" else label_separator)
+    return found + _label_problems(table, _split_cells(table, template, known, task, label_separator), known, most)
 
 
 def errors(found: Sequence[Problem]) -> list[Problem]:
@@ -186,7 +169,7 @@ def score_submission(
     probability that is no number, and truth that does not fit the classes or the task.
     """
     table = read_table(path, SEPARATORS)
-    template = _template_of(path, table, classes)
+    template = template_of(path, table, classes)
     row_of = {clip_id: row for row, clip_id in enumerate(template.ids)}
     missing = [clip_id for clip_id in truth if clip_id not in row_of]
     if missing or not truth:
@@ -194,114 +177,52 @@ def score_submission(
     targets = _targets(truth, classes, task)
     kept = [row_of[clip_id] for clip_id in truth]
     table = Table(table.header, [table.rows[i] for i in kept], [table.lines[i] for i in kept])
-    separator = " " if task == "single" else label_separator
-    names = _printed(template, classes)
+    names = template.printed(classes)
     fitting = list(dict.fromkeys((*fitting_metrics(task), *([metric] if metric else []))))
     if template.form == "probabilities":
-        _refuse(path, problems({"not a finite number": _not_numbers(table)}))
+        refuse(path, problems({"not a finite number": _not_numbers(table)}))
         order = np.argsort(class_positions(str(path), template.columns[1:], classes))
         probabilities = np.array([row[1:] for row in table.rows], dtype=np.float64)[:, order]
         return {metric: score(metric, targets, probabilities) for metric in fitting}
-    _refuse(path, _label_problems(table, set(names), len(names), separator))
-    ranked = _ranked(table, names, separator)
+    cells = _split_cells(table, template, set(names), task, label_separator)
+    refuse(path, _label_problems(table, cells, set(names), len(names)))
+    ranked = _ranked(cells, names)
     return {metric: score_ranked(metric, targets, ranked) for metric in fitting if not needs_probabilities(metric)}
-
-
-def _refuse(path: Path, found: list[Problem]) -> None:
-    if found:
-        raise AkitError(f"{path}: {found[0]}")
-
-
-def _template_of(path: Path, table: Table, classes: dict[str, int]) -> Template:
-    if not table.rows:
-        raise AkitError(f"{path} has no rows, and so no ids")
-    columns = tuple(table.header)
-    if len(columns) < 2:
-        raise AkitError(f"{path} has one column, {quoted(columns[0])}; an id and a label column are needed")
-    if len(set(columns)) < len(columns):
-        raise AkitError(f"{path} names a column twice in its header")
-    ids = dict.fromkeys(row[0] for row in table.rows)
-    if "" in ids or len(ids) < len(table.rows):
-        _refuse(path, _id_problems(table, [clip_id for clip_id in ids if clip_id]))
-    if len(columns) > 2:
-        class_positions(str(path), columns[1:], classes)
-        return Template(columns, tuple(ids), "probabilities", separator=table.separator)
-    form, underscores = _label_form({row[1] for row in table.rows}, classes)
-    return Template(columns, tuple(ids), form, underscores, table.separator)
-
-
-def _label_form(values: set[str], classes: dict[str, int]) -> tuple[Literal["labels", "indices"], bool]:
-    """What a label column holds, and whether it prints class names with underscores for their spaces."""
-    if all(_INTEGERS.fullmatch(value) for value in values) and not any(map(_INTEGERS.fullmatch, classes)):
-        return "indices", False
-    tokens = values.union(*(re.split(r"[ ,;|]", value) for value in values))
-    underscored = {name.replace(" ", "_") for name in classes} - set(classes)
-    return "labels", not tokens.isdisjoint(underscored)
-
-
-def class_positions(
-    where: str, columns: Sequence[str], classes: dict[str, int], *, underscores: bool = False
-) -> list[int]:
-    """The class position of each probability column, which is named by the class or by its own index.
-
-    With `underscores` a name may have them for its spaces. Raises AkitError, which begins with `where`, for columns
-    that are neither.
-    """
-    names = list(classes)
-    spellings = [names, [str(index) for index in classes.values()]]
-    spellings += [[name.replace(" ", "_") for name in names]] if underscores else []
-    for printed in spellings:
-        if sorted(columns) == sorted(printed):
-            return [printed.index(column) for column in columns]
-    missing = [name for name in classes if name not in columns]
-    unknown = [column for column in columns if column not in classes]
-    raise AkitError(
-        f"{where}: {len(columns)} columns after the id are neither the {len(classes)} class names nor their indices: "
-        f"not there: {listed(missing)}; unknown: {listed(unknown)}"
-    )
-
-
-def _printed(template: Template, classes: dict[str, int]) -> list[str]:
-    """What stands in a label cell for each class, in class order."""
-    if template.form == "indices":
-        names = [str(index) for index in classes.values()]
-    else:
-        names = [name.replace(" ", "_") if template.underscores else name for name in classes]
-    if len(set(names)) < len(names):
-        raise AkitError("two classes are printed alike in the template's form; their names or indices must differ")
-    return names
 
 
 def _labels_a_cell(metric: str) -> int:
     return 3 if any(name == "map3" for _, name in terms(metric)) else 1
 
 
-def _label_cells(names: list[str], probabilities: np.ndarray, *, metric: str, task: str, separator: str) -> list[str]:
+def _between(task: str, label_separator: str) -> str:
+    """What separates the labels of a cell if the template does not show it."""
+    return " " if task == "single" else label_separator
+
+
+def _ranked_labels(names: list[str], probabilities: np.ndarray, metric: str, task: str) -> list[list[str]]:
+    """The labels of each cell, best first."""
     most = _labels_a_cell(metric) if task == "single" else len(names)
-    torn = [name for name in names if separator in name]
-    if most > 1 and torn:
-        raise AkitError(
-            f"{separator!r} separates the labels of a cell but is part of class {listed(torn)}; "
-            "rename the classes, or use a template that shows how they are written"
-        )
     ranked = top_k(probabilities, most).tolist()
     if task == "multi":
         above = (probabilities >= MULTI_LABEL_THRESHOLD).sum(axis=1).tolist()
         ranked = [row[: max(1, n)] for row, n in zip(ranked, above, strict=True)]
-    return [separator.join(names[c] for c in row) for row in ranked]
+    return [[names[c] for c in row] for row in ranked]
 
 
-def _labels(cell: str, known: Container[str], separator: str) -> list[str]:
-    return [cell] if cell in known else cell.split(separator)
+def _split_cells(
+    table: Table, template: Template, known: Container[str], task: str, label_separator: str
+) -> list[list[str]]:
+    """The labels of each row."""
+    between = _between(task, label_separator)
+    return [template.split(row[1], known, between) for row in table.rows]
 
 
-def _ranked(table: Table, names: list[str], separator: str) -> np.ndarray:
-    """The label cells as int (rows, k) class positions, -1 for none."""
+def _ranked(cells: list[list[str]], names: list[str]) -> np.ndarray:
+    """Labels as int (rows, k) class positions, -1 for none."""
     position = {name: c for c, name in enumerate(names)}
-    found = [[position[label] for label in _labels(row[1], position, separator)] for row in table.rows]
-    ranked = np.full((len(found), max(map(len, found))), -1)
-    for row, labels in enumerate(found):
-        ranked[row, : len(labels)] = labels
+    ranked = np.full((len(cells), max(map(len, cells))), -1)
+    for row, labels in enumerate(cells):
+        ranked[row, : len(labels)] = [position[label] for label in labels]
     return ranked
 
 
@@ -325,31 +246,10 @@ def _header_problem(header: list[str], columns: Sequence[str]) -> Problem:
     return Problem(f"the columns are not the template's; {'; '.join(parts)}", (1,))
 
 
-def _id_problems(table: Table, ids: Sequence[str]) -> list[Problem]:
-    expected, seen = set(ids), set[str]()
-    unknown, repeated, moved = [], [], []
-    for place, (row, line) in enumerate(zip(table.rows, table.lines, strict=True)):
-        clip_id = row[0]
-        if clip_id not in expected:
-            unknown.append((line, quoted(clip_id)))
-        elif clip_id in seen:
-            repeated.append((line, quoted(clip_id)))
-        elif place < len(ids) and clip_id != ids[place]:
-            moved.append((line, quoted(clip_id)))
-        seen.add(clip_id)
-    found = problems({"unknown id": unknown, "id that is already there": repeated})
-    missing = [clip_id for clip_id in ids if clip_id not in seen]
-    if missing:
-        found.append(Problem(f"{len(missing)} of {len(ids)} ids are missing: {listed(missing)}"))
-    return found or [
-        replace(problem, harmless=True) for problem in problems({"id in another place than in the template": moved})
-    ]
-
-
-def _label_problems(table: Table, known: Container[str], most: int, separator: str) -> list[Problem]:
+def _label_problems(table: Table, cells: list[list[str]], known: Container[str], most: int) -> list[Problem]:
     empty, unknown, many, repeated = [], [], [], []
-    for row, line in zip(table.rows, table.lines, strict=True):
-        labels, offender = _labels(row[1], known, separator), (line, quoted(row[1]))
+    for row, line, labels in zip(table.rows, table.lines, cells, strict=True):
+        offender = (line, quoted(row[1]))
         if not row[1].strip():
             empty.append(offender)
         elif any(label not in known for label in labels):

@@ -101,7 +101,19 @@ def init(
     warn_of_leaks(workspace)
     say(f"Made the workspace {shown(workspace.root)} (layout {workspace.config.layout}).")
     _print_summary(summarize(workspace.manifest, workspace.config.classes))
+    _warn_of_form(workspace)
     say(f"\nNext: akit -C {folder} recipe run stats_pca_linear")
+
+
+def _warn_of_form(workspace: Workspace) -> None:
+    """Say what no submission could hold, before anything is trained for one."""
+    from acoustic_kit.competition import require_submittable
+    from acoustic_kit.errors import AkitError
+
+    try:
+        require_submittable(workspace, workspace.config.metric)
+    except AkitError as error:
+        say(f"Warning: no submission can be written: {error}.")
 
 
 def _folds(text: str | None) -> list[int]:

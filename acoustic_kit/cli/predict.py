@@ -62,7 +62,7 @@ def predict(
     from acoustic_kit.prediction import clips_at, clips_of_template, open_predictor, predict_clips
     from acoustic_kit.prediction.output import write_predictions
     from acoustic_kit.sidecar import refuse_over_submission
-    from acoustic_kit.submission import read_template
+    from acoustic_kit.submission import read_template, require_writable
 
     if out is not None:
         refuse_over_submission(out)
@@ -70,6 +70,13 @@ def predict(
     predictor = open_predictor(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
     form = None if template is None else read_template(template, predictor.classes)
     if form is not None:
+        require_writable(
+            form,
+            predictor.classes,
+            metric=predictor.metric,
+            task=predictor.task,
+            label_separator=predictor.label_separator,
+        )
         clips = clips_of_template(form.ids, clips, allow_missing=allow_missing)
     try:
         with progress() as bar:

@@ -1,6 +1,7 @@
 """Predictions from elsewhere: every form gives the same run, and what is wrong with a file is said."""
 
 import io
+import os
 import pickle
 from pathlib import Path
 
@@ -167,6 +168,19 @@ def test_an_array_of_objects_is_not_unpickled(
         with pytest.raises(AkitError, match=r"cannot be read as an \.npy file"):
             import_run(workspace, tmp_path / name, ids=ids)
     assert not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize("shape", ["(10000000000, 3)", "(-3, 3)", "(99999999999999999999, 3)"])
+def test_the_shape_in_an_arrays_header_takes_no_memory(workspace: Workspace, tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    (tmp_path / "ids.txt").write_text("a\n")
+    with pytest.raises(AkitError, match=r"a\.npy"):
+        import_run(workspace, tmp_path / "a.npy", ids=tmp_path / "ids.txt")
+    os.mkfifo(tmp_path / "pipe")
+    np.save(tmp_path / "b.npy", np.zeros((1, 3)))
+    with pytest.raises(AkitError, match="pipe"):
+        import_run(workspace, tmp_path / "b.npy", ids=tmp_path / "pipe")
 
 
 def test_misuse_is_told(workspace: Workspace, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from acoustic_kit.submission import (
     check_submission,
     default_template,
     read_template,
+    require_writable,
     score_submission,
     write_submission,
 )
@@ -171,6 +172,53 @@ def test_class_names_with_spaces(tmp_path):
     assert score_submission(path, {"a": ["dog bark"]}, classes)["map3"] == 0.5
     with pytest.raises(AkitError, match="printed alike"):
         write_submission(path, underscored, ["a"], p[:, :2], classes={"dog bark": 0, "dog_bark": 1}, metric="accuracy")
+
+
+BLANKS = {"Tearing paper": 0, "paper": 1, "Bass drum": 2, "drum": 3, "it's": 4}
+
+
+@pytest.mark.parametrize(
+    ("shown", "written"),
+    [
+        ('"paper,drum,it\'s"', '"Bass drum,Tearing paper,paper"'),
+        ('"Bass drum, paper, drum"', '"Bass drum, Tearing paper, paper"'),
+        ("Tearing paper;paper;drum", "Bass drum;Tearing paper;paper"),
+        ("drum|paper|it's", "Bass drum|Tearing paper|paper"),
+        ('"""Tearing paper"" paper drum"', '"""Bass drum"" ""Tearing paper"" paper"'),
+        ('"""Tearing paper"",paper,drum"', '"""Bass drum"",""Tearing paper"",paper"'),
+        ("Tearing_paper paper drum", "Bass_drum Tearing_paper paper"),
+        ("Tearing_paper|paper|drum", "Bass_drum|Tearing_paper|paper"),
+    ],
+)
+def test_the_template_shows_how_labels_with_blanks_are_written(tmp_path, shown, written):
+    path = tmp_path / "s.csv"
+    template = read_template(write(tmp_path / "t.csv", f"fname,label\na,{shown}\nb,{shown}\n"), BLANKS)
+    p = np.array([[0.3, 0.2, 0.4, 0.1, 0.0], [0.0, 0.1, 0.2, 0.3, 0.4]])
+    require_writable(template, BLANKS, metric="map3")
+    write_submission(path, template, ["a", "b"], p, classes=BLANKS, metric="map3")
+    assert path.read_text().splitlines()[1] == f"a,{written}"
+    assert check_submission(path, template, classes=BLANKS, metric="map3") == []
+    truth = {"a": ["Tearing paper"], "b": ["it's"]}
+    assert score_submission(path, truth, BLANKS)["map3"] == 0.75
+    assert check_submission(path, template, classes=BLANKS, metric="f1") != []
+
+
+@pytest.mark.parametrize("shown", ["paper", "paper drum it's", "?", "Tearing paper"])
+def test_a_template_that_does_not_show_it_is_told_before_anything_is_written(tmp_path, shown):
+    template = read_template(write(tmp_path / "t.csv", f"fname,label\na,{shown}\n"), BLANKS)
+    with pytest.raises(AkitError, match=r"' ' separates .* 'Tearing paper', 'Bass drum'"):
+        require_writable(template, BLANKS, metric="map3")
+    require_writable(template, BLANKS, metric="f1")
+
+
+def test_a_multi_label_template_shows_its_separator(tmp_path):
+    template = read_template(write(tmp_path / "t.csv", "id,label\na,dog;rain\nb,dog\n"), CLASSES)
+    path, p = tmp_path / "s.csv", np.array([[0.5, 0.9, 0.1, 0.49], [0.1, 0.2, 0.3, 0.0]])
+    write_submission(path, template, ["a", "b"], p, classes=CLASSES, metric="f1", task="multi")
+    assert rows_of(path)[1:] == [["a", "rain;dog"], ["b", "sea_waves"]]
+    indices = read_template(write(tmp_path / "t.csv", "id,label\na,1;3\nb,1\n"), CLASSES)
+    write_submission(path, indices, ["a", "b"], p, classes=CLASSES, metric="f1", task="multi")
+    assert rows_of(path)[1][1].count(";") == 1
 
 
 def test_what_cannot_be_written_leaves_the_former_file(tmp_path, monkeypatch):
