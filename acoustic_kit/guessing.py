@@ -37,7 +37,7 @@ def find_guessing(metric: str, targets: np.ndarray | None, probabilities: np.nda
     chance, spread = float(np.mean(shuffled)), float(np.std(shuffled))
     if found > chance + max(DEVIATIONS * spread, min(MARGIN, chance)):
         return None
-    return f"{metric} {found:.4f} is at chance: shuffled labels give {chance:.4f}"
+    return f"{metric} {found:.4f} is not above chance: shuffled labels give {chance:.4f} ± {spread:.4f}"
 
 
 def what_to_try(settings: Mapping[str, Any], *, fast: bool) -> str:

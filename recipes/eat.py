@@ -19,7 +19,8 @@ Reproduce: each with NAME for the submission:
     `akit -C work blend --runs eat_s_audioset --name NAME`, `akit -C work score work/submissions/NAME.csv`
 Differs: Kept as it ran, with the intent as an option:
   - ema: the exponential average was kept up and never used. `--set ema=0.995` predicts with it. There it moved every
-    fifth step, with a decay of 0.01 an epoch in the first two; here it moves every step.
+    fifth step, with a decay of 0.01 an epoch in the first two; here it moves every step, and the
+    number of steps warms it up (`WeightAverage`).
   - checkpoint: the last epoch, as the code has it since 2023-05; the published scores may be of the epoch that was best
     on the test fold (`--set checkpoint=best`).
   Kept as it ran, because it scored:

@@ -36,7 +36,7 @@ class Settings(akit.Settings):
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
 
 
-FAST = akit.Fast(clips_per_class=8, folds=2, settings={"epochs": 3, "width": 8})
+FAST = akit.Fast(clips_per_class=8, folds=2, settings={"epochs": 6, "width": 8, "batch_size": 8})
 
 
 def search(trial: "optuna.Trial") -> dict[str, Any]:

@@ -1,0 +1,45 @@
+"""The small form of every torch recipe learns an easy task, in a few steps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from acoustic_kit.compute import Compute
+from acoustic_kit.recipe import find_recipes, load_recipe, recipe_folders
+from acoustic_kit.runner import run_recipe
+from acoustic_kit.workspace import Workspace, init_workspace
+
+QUICK = ("logmel_cnn",)  # averages its weights, and takes seconds
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Three classes of 16 tones each, half a second at 8 kHz, far apart in pitch; two folds."""
+    data, rng = tmp_path_factory.mktemp("tones"), np.random.default_rng(0)
+    time = np.arange(4000) / 8000
+    for label, pitch in (("low", 300), ("middle", 900), ("high", 2700)):
+        (data / label).mkdir()
+        for take in range(16):
+            hz = pitch * (1 + 0.05 * rng.standard_normal())
+            wave = 0.3 * np.sin(2 * np.pi * hz * time + rng.uniform(0, 6)) + 0.03 * rng.standard_normal(len(time))
+            soundfile.write(data / label / f"{label}-{take}.wav", wave, 8000)
+    return init_workspace(tmp_path_factory.mktemp("work") / "work", data, n_folds=2)
+
+
+def networks() -> list[str]:
+    """One recipe of each file that has a network."""
+    by_file: dict[Path, str] = {}
+    for name, path in find_recipes(recipe_folders()).items():
+        if "def build_model" in path.read_text("utf-8"):
+            by_file.setdefault(path, name)
+    return sorted(by_file.values())
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in networks()])
+def test_the_small_form_beats_chance(tones: Workspace, name: str) -> None:
+    recipe = load_recipe(name)
+    run, _ = run_recipe(tones, recipe, recipe.settings(fast=True), fast=True, compute=Compute("cpu"))
+    assert run.record.metrics["accuracy"] > 0.6
+    assert run.warnings == []
