@@ -14,7 +14,7 @@ not on disk are left out and counted in a note. In every other table a missing f
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -57,60 +57,56 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the tables and find the files. Raises AkitError that names the file and line, or the option to give."""
     whole = read_table(_train_path(root, options))
     table = whole.where(options.wanted_values())
-    test_path, template_path = first_file(root, _TEST), find_template(root)
-    template = read_table(template_path) if template_path else None
+    template = read_table(path) if (path := find_template(root)) else None
     columns = guess_columns(table, template, options)
-    listed = _test_table(read_table(test_path) if test_path else None, template, columns, options)
-    places = _Places.of(root, options)
-
+    listed = _test_table(root, template, columns, options)
     kinds = read_splits(table, columns.split) if columns.split else ["train"] * len(table.lines)
     train, own_test = (table.keep([(kind == "test") == is_test for kind in kinds]) for is_test in (False, True))
     if not train.lines:
         raise AkitError(f"{table.path}: the column {columns.split!r} calls every clip a test clip.")
-    cells = train.required(columns.label)
-    given = options.label_separator is not None
-    separator = options.label_separator if given else guess_separator(cells, template.columns[1:] if template else [])
-    classes = class_order(name for cell in set(cells) for name in split_labels(cell, separator))
-    reader = _Reader(places, options)
+    labels = _Labels.guess(train, columns, template, options)
     folds = _folds(train, columns, [kind for kind in kinds if kind != "test"])
-    clips = reader.read(train, columns, "train", _labels(train, columns.label, separator, classes), folds)
-    own_labels = _labels(own_test, columns.label, separator, classes, may_lack=True)
-    truth = dict(zip(own_test.ids(columns.id), own_labels, strict=True))
-    tests = []
-    if listed:
-        test, test_columns = listed
-        if test_path is not None and test_path.name in _EVAL and columns.label in test.columns:
-            labels = _labels(test, columns.label, separator, classes)
-        else:
-            labels = [truth.pop(id, []) for id in test.ids(test_columns.id)]
-        tests.append(reader.read(test, test_columns, "test", labels))
-    if truth:
-        own_test = own_test.keep([id in truth for id in own_test.ids(columns.id)])
-        tests.append(reader.read(own_test, columns, "test", list(truth.values())))
-    if not tests and (loose := places.test_clips(set(clips["path"]))):
-        tests.append(reader.loose_test_clips(loose, with_extension=all(map(is_audio, clips["id"]))))
-    for part in tests:
+    reader = _Reader(_Places.of(root, options), options)
+    clips = reader.read(train, columns, "train", labels.of(train), folds)
+    for part in _read_tests(reader, columns, labels, own_test, listed):
         clips = join_splits(clips, part)
+    if not listed and not own_test.lines and (loose := reader.loose_test_clips(clips)) is not None:
+        clips = join_splits(clips, loose)
     notes = (
         f"{table.path.name}: {columns}",
         f"--where keeps {len(table.lines)} of {len(whole.lines)} rows" if options.where else "",
-        separator_note(train, columns.label, separator, given=given),
+        separator_note(train, columns.label, labels.separator, given=options.label_separator is not None),
         _split_note(table, columns, kinds),
         _template_note(template, has_test="test" in clips["split"]),
         *reader.notes,
-        places.unused_note(set(clips["path"])),
+        reader.places.unused_note(set(clips["path"])),
     )
     return Dataset(
         layout="csv",
         root=root,
         clips=clips,
-        classes=classes,
-        task="multi" if separator else "single",
+        classes=labels.classes,
+        task="multi" if labels.separator else "single",
         official_folds=folds is not None,
         template=template.path if template and "test" in clips["split"] else None,
-        label_separator=separator or None,
+        label_separator=labels.separator,
         notes=tuple(filter(None, notes)),
     )
+
+
+def _read_tests(
+    reader: _Reader, columns: Columns, labels: _Labels, own_test: Table, listed: _Listed | None
+) -> Iterator[pl.DataFrame]:
+    """Yield the test clips: those listed for themselves, then those that the training table calls so besides."""
+    known = labels.of(own_test, may_lack=True)
+    truth = dict(zip(own_test.ids(columns.id), known, strict=True))
+    if listed:
+        ids = listed.table.ids(listed.columns.id)
+        known = labels.of(listed.table) if listed.has_labels else [truth.pop(id, []) for id in ids]
+        yield reader.read(listed.table, listed.columns, "test", known)
+    if truth:
+        rest = own_test.keep([id in truth for id in own_test.ids(columns.id)])
+        yield reader.read(rest, columns, "test", list(truth.values()))
 
 
 def _train_path(root: Path, options: CsvOptions) -> Path:
@@ -124,6 +120,35 @@ def _train_path(root: Path, options: CsvOptions) -> Path:
             f"--train-csv {options.train_csv}: there is no such file in {root}, nor in the current folder."
         )
     return path
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What the cells of the label column say."""
+
+    column: str
+    separator: str | None
+    classes: dict[str, int]
+
+    @staticmethod
+    def guess(train: Table, columns: Columns, template: Table | None, options: CsvOptions) -> _Labels:
+        cells = train.required(columns.label)
+        separator = options.label_separator
+        if separator is None:
+            separator = guess_separator(cells, template.columns[1:] if template else [])
+        classes = class_order(name for cell in set(cells) for name in split_labels(cell, separator))
+        return _Labels(columns.label, separator or None, classes)
+
+    def of(self, table: Table, *, may_lack: bool = False) -> list[list[str]]:
+        """Return each row's labels; AkitError for a row that has none, or one that no training clip has."""
+        cells = table.required_column(self.column) if may_lack else table.required(self.column)
+        labels = [split_labels(cell or "", self.separator) for cell in cells]
+        for row, names in enumerate(labels):
+            if not names and not may_lack:
+                table.fail(row, f"the column {self.column!r} holds no label.")
+            if unknown := [name for name in names if name not in self.classes]:
+                table.fail(row, f"no training clip has the label {unknown[0]!r}.")
+        return labels
 
 
 @dataclass(frozen=True)
@@ -206,14 +231,16 @@ class _Reader:
         )
         return clips.filter(pl.col("path").is_not_null())
 
-    def loose_test_clips(self, paths: list[str], *, with_extension: bool) -> pl.DataFrame:
-        """Return test clips that no table lists: the id is the file's name, with its extension as training ids."""
+    def loose_test_clips(self, clips: pl.DataFrame) -> pl.DataFrame | None:
+        """Return the test clips if no table lists any: the id is the file's name, with its extension if others have."""
+        if not (paths := self.places.test_clips(set(clips["path"]))):
+            return None
+        with_extension = all(map(is_audio, clips["id"]))
         names = [PurePosixPath(path).name if with_extension else PurePosixPath(path).stem for path in paths]
         if len(set(names)) < len(names):
             names = paths
-        self.notes.append(
-            f"no table lists test clips: those in {PurePosixPath(paths[0]).parent}/ are taken ({len(paths)} clips)"
-        )
+        folder = PurePosixPath(paths[0]).parent
+        self.notes.append(f"no table lists test clips: those in {folder}/ are taken ({len(paths)} clips)")
         columns = {"id": names, "path": paths, "label": [[] for _ in paths], "split": ["test"] * len(paths)}
         return make_clips(columns)
 
@@ -244,49 +271,41 @@ def _split_note(table: Table, columns: Columns, kinds: list[str]) -> str:
     )
 
 
-def _labels(
-    table: Table, column: str, separator: str | None, classes: Container[str], *, may_lack: bool = False
-) -> list[list[str]]:
-    """Return each row's labels; AkitError for a row that has none, or one that no training clip has."""
-    cells = table.required_column(column) if may_lack else table.required(column)
-    labels = [split_labels(cell or "", separator) for cell in cells]
-    for row, names in enumerate(labels):
-        if not names and not may_lack:
-            table.fail(row, f"the column {column!r} holds no label.")
-        if unknown := [name for name in names if name not in classes]:
-            table.fail(row, f"no training clip has the label {unknown[0]!r}.")
-    return labels
+@dataclass(frozen=True)
+class _Listed:
+    """The table of test clips."""
+
+    table: Table
+    columns: Columns
+    has_labels: bool = False
 
 
-def _test_table(
-    test: Table | None, template: Table | None, columns: Columns, options: CsvOptions
-) -> tuple[Table, Columns] | None:
-    """Return the test clips' table and its columns. The template's ids and order win; `test.csv` adds what it has."""
-    if test is None and template is None:
-        return None
+def _test_table(root: Path, template: Table | None, columns: Columns, options: CsvOptions) -> _Listed | None:
+    """Return the table of test clips. The template's ids and order win; `test.csv` adds what it has."""
+    test = read_table(path) if (path := first_file(root, _TEST)) else None
     if test is None:
-        assert template is not None
+        if template is None:
+            return None
         name = template.columns[0]
         # Its other columns hold placeholders, no labels.
-        return replace(template, cells=template.cells.select(name)), Columns(name, columns.label)
+        return _Listed(replace(template, cells=template.cells.select(name)), Columns(name, columns.label))
     hints = [*([options.id_column] if options.id_column else []), *(template.columns[:1] if template else [])]
-    name_or_none = choose(test, None, [*hints, columns.id, *ID_NAMES])
-    if name_or_none is None:
+    id_name = choose(test, None, [*hints, columns.id, *ID_NAMES])
+    if id_name is None:
         raise AkitError(unknown_column(test, "id", "--id-column"))
-    name = name_or_none
     own = Columns(
-        id=name,
+        id=id_name,
         label=columns.label,
-        audio=choose(test, None, [*([columns.audio] if columns.audio else []), *AUDIO_NAMES], but=(name,)),
+        audio=choose(test, None, [*([columns.audio] if columns.audio else []), *AUDIO_NAMES], but=(id_name,)),
         group=columns.group if columns.group in test.columns else None,
     )
-    if template is None:
-        return test, own
-    test.ids(name)
-    listed = template.cells.select(template.cells.to_series(0).alias(name))
-    return Table(
-        template.path, listed.join(test.cells, on=name, how="left", maintain_order="left"), template.lines
-    ), own
+    has_labels = test.path.name.lower() in _EVAL and columns.label in test.columns
+    if template is not None:
+        test.ids(id_name)
+        ids = template.cells.select(template.cells.to_series(0).alias(id_name))
+        cells = ids.join(test.cells, on=id_name, how="left", maintain_order="left")
+        test = Table(template.path, cells, template.lines)
+    return _Listed(test, own, has_labels)
 
 
 def _file_names(table: Table, columns: Columns, files: AudioIndex, split: str) -> list[str]:

@@ -199,6 +199,13 @@ def test_labels_of_an_eval_table_are_read(root):
     assert labels(read_dataset(root)) == {"a": ["owl"], "b": ["frog"], "d": ["frog"], "c": ["owl"]}
 
 
+def test_labels_of_an_eval_table_beside_a_template(root):
+    (root / "train.csv").write_text("id,label\na,owl\nb,frog\n")
+    (root / "eval.csv").write_text("id,label\nd,frog\nc,owl\n")
+    (root / "sample_submission.csv").write_text("id,label\nc,frog\nd,frog\n")
+    assert list(labels(read_dataset(root)).items())[2:] == [("c", ["owl"]), ("d", ["frog"])]
+
+
 def test_eval_table_without_labels_or_with_one_that_training_lacks(root):
     (root / "train.csv").write_text("id,label\na,owl\nb,frog\n")
     (root / "eval.csv").write_text("id\nc\n")
