@@ -7,18 +7,21 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any, Protocol
 
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.build_job import Job, Stages, forget_opened_features
+from acoustic_kit.features.feature import Feature
 
 DEATHS_IN_A_ROW = 10  # without a block between them: then it is not for this clip or that
 
@@ -55,8 +58,9 @@ class Workers:
         try:
             while waiting or self._busy:
                 while waiting and len(self._busy) < self.n:
-                    worker = self._idle.pop() if self._idle else _Worker()
-                    self._busy[worker.give(waiting.popleft())] = worker
+                    job = waiting.popleft()
+                    worker = self._worker(with_main=_is_of_main(job))
+                    self._busy[worker.give(job)] = worker
                 for connection in wait(list(self._busy)):
                     worker = self._busy.pop(connection)
                     try:
@@ -70,6 +74,14 @@ class Workers:
         except BaseException:
             self.stop()
             raise
+
+    def _worker(self, *, with_main: bool) -> _Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.with_main or not with_main:
+                return worker
+            worker.end(kill=True)
+        return _Worker(with_main)
 
     def _after_death(self, worker: _Worker) -> Job:
         """What is to be done again."""
@@ -110,11 +122,15 @@ def workers(n: int) -> Iterator[Workers]:
 
 
 class _Worker:
-    """A process, spawned, as a fork after a Zarr read can deadlock; and the job that it was given."""
+    """A process, spawned, as a fork after a Zarr read can deadlock; and the job that it was given.
+
+    `with_main`: it executes the calling script first, as a feature is defined there. Else scripts need no guard.
+    """
 
     job: Job
 
-    def __init__(self) -> None:
+    def __init__(self, with_main: bool) -> None:
+        self.with_main = with_main
         context = multiprocessing.get_context("spawn")
         self._jobs, jobs = context.Pipe()
         self._clips, clips = context.Pipe(duplex=False)
@@ -124,7 +140,8 @@ class _Worker:
         resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self._process.start()
+            with nullcontext() if with_main else _without_main():
+                self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         jobs.close()  # so that these pipes end with the process
@@ -170,6 +187,28 @@ class _Worker:
             return f"ended with exit code {code}"
         name = signal.Signals(-code).name
         return f"was killed ({name}), perhaps for want of memory" if name == "SIGKILL" else f"crashed ({name})"
+
+
+def _is_of_main(job: Job) -> bool:
+    """Return whether a feature of a job is defined in the calling script."""
+    for feature, _ in job.parts:
+        link: Feature | None = feature
+        while link is not None:
+            if type(link).__module__ == "__main__":
+                return True
+            link = link.source
+    return False
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the calling script from a new process, which would execute it once more, up to the same call."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve(jobs: Connection, clips: Connection) -> None:

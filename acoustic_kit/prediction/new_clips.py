@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -45,23 +47,28 @@ def clips_at(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def clips_of_template(ids: Sequence[str], clips: Mapping[str, Path], *, allow_missing: bool = False) -> dict[str, Path]:
-    """The file of each of a template's ids: the clip of that id, of that file name, or of either without extension.
+    """Return the file of each of a template's ids.
+
+    It is the clip of that id, of that file name, or of either without extension; else the only one whose name differs
+    by case, by an audio extension or by the Unicode form, unless that is the file of another id.
 
     Raises AkitError for an id that may be two clips, and for ids without a file: for any, or where `allow_missing`,
     only if none has one.
     """
-    found: dict[str, Path] = {}
-    files: dict[str, list[str]] = {}
+    exact: dict[str, list[str]] = {}
+    alike: dict[str, list[str]] = {}
     for clip in clips:
         for name in _names(clip):
-            files.setdefault(name, []).append(clip)
-    for id in ids:
-        matches = [id] if id in clips else files.get(id, [])
-        if len(matches) > 1:
-            raise AkitError(
-                f"The template's id {quoted(id)} may be {matches[0]} or {matches[1]}; give one folder only."
-            )
-        found[id] = clips[matches[0]] if matches else NO_FILE
+            exact.setdefault(name, []).append(clip)
+        for name in {_loosely(clip), _loosely(PurePosixPath(clip).name)}:
+            alike.setdefault(name, []).append(clip)
+    chosen = {id: _only(id, [id] if id in clips else exact.get(id, [])) for id in ids}
+    taken = set(chosen.values())
+    for id in (id for id in ids if chosen[id] is None):
+        chosen[id] = _only(id, [clip for clip in alike.get(_loosely(id), []) if clip not in taken])
+    claims = Counter(chosen.values())
+    unclear = {clip for clip, n in claims.items() if n > 1 and clip not in taken}  # ids that claim one file
+    found = {id: NO_FILE if clip is None or clip in unclear else clips[clip] for id, clip in chosen.items()}
     missing = [id for id, path in found.items() if path is NO_FILE]
     if len(missing) == len(ids) or (missing and not allow_missing):
         hint = "" if len(missing) == len(ids) else "\n--allow-missing gives such rows the class frequencies."
@@ -69,6 +76,18 @@ def clips_of_template(ids: Sequence[str], clips: Mapping[str, Path], *, allow_mi
             f"{len(missing)} of the template's {len(ids)} ids have no file among {len(clips)}: {listed(missing)}.{hint}"
         )
     return found
+
+
+def _only(id: str, matches: Sequence[str]) -> str | None:
+    if len(matches) > 1:
+        raise AkitError(f"The template's id {quoted(id)} may be {matches[0]} or {matches[1]}; give one folder only.")
+    return matches[0] if matches else None
+
+
+def _loosely(name: str) -> str:
+    """Return what names have in common that differ by case, by an audio extension or by the Unicode form."""
+    plain = unicodedata.normalize("NFC", name).casefold()
+    return PurePosixPath(plain).with_suffix("").as_posix() if is_audio(plain) else plain
 
 
 def read_columns(path: Path, ids: Sequence[str]) -> pl.DataFrame:

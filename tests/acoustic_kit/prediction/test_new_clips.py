@@ -68,6 +68,23 @@ def test_ids_without_a_file_are_named() -> None:
         clips_of_template(["b", "c"], clips, allow_missing=True)
 
 
+def test_names_that_differ_by_case_extension_or_unicode_form_are_found() -> None:
+    clips = {"s/A_1.WAV": Path("1"), "b.flac": Path("2"), "Caf\u00e9.wav": Path("3"), "v1.5.wav": Path("4")}
+    ids = ["a_1.wav", "b.mp3", "cafe\u0301.wav", "V1.5"]
+    assert list(clips_of_template(ids, clips).values()) == [Path(str(n)) for n in range(1, 5)]
+    assert clips_of_template(["S/a_1"], clips) == {"S/a_1": Path("1")}
+
+
+def test_a_name_that_is_merely_alike_takes_no_other_clips_file() -> None:
+    clips = {"a.wav": Path("1"), "s/b.wav": Path("2"), "t/B.wav": Path("3"), "v1.5.wav": Path("4")}
+    found = clips_of_template(["a.wav", "a.mp3", "v1.6"], clips, allow_missing=True)
+    assert list(found.values()) == [Path("1"), NO_FILE, NO_FILE]
+    found = clips_of_template(["A.flac", "A.mp3", "v1.5"], clips, allow_missing=True)  # which of the two?
+    assert list(found.values()) == [NO_FILE, NO_FILE, Path("4")]
+    with pytest.raises(AkitError, match=r"id 'B.mp3' may be s/b.wav or t/B.wav"):
+        clips_of_template(["B.mp3"], clips)
+
+
 def test_a_table_is_joined_by_id_or_name(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("file,salience,label\nb,2,x\n01.wav,1,y\n7,,z\n")
