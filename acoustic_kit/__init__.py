@@ -6,6 +6,8 @@ What recipes and scripts use is exported here and loaded on first use, so that `
 from importlib import import_module
 from typing import Any
 
+from acoustic_kit.caches import provide_caches
+
 __version__ = "0.1.0"
 
 _EXPORTS = {
@@ -36,6 +38,8 @@ _EXPORTS = {
 }
 
 __all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604
+
+provide_caches()  # before the libraries look for theirs
 
 
 def __getattr__(name: str) -> Any:
