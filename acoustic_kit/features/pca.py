@@ -190,11 +190,13 @@ def fit_pca(rows: np.ndarray, n_components: int | float, scale: bool = True) -> 
     """
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     scaler = StandardScaler(with_std=scale).fit(rows.astype(np.float64))
     share = n_components if n_components < 1 else min(int(n_components), *rows.shape)
     pca = PCA(share, svd_solver=solver_for(rows.shape, n_components), random_state=0)
-    pca.fit(scaler.transform(rows.astype(np.float64)))
+    with threadpool_limits(1, "blas"):  # more threads wait for each other where cores are busy
+        pca.fit(scaler.transform(rows.astype(np.float64)))
     spread = scaler.scale_ if scale else np.ones(rows.shape[1])
     arrays = scaler.mean_, spread, pca.components_, pca.explained_variance_ratio_
     return PcaFit(*(np.asarray(array, np.float32) for array in arrays))

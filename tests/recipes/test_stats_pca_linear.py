@@ -1,5 +1,8 @@
 """The baseline on real clips, on generated ones, and with several labels a clip."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +60,28 @@ def test_the_same_seed_gives_the_same_predictions(workspace: Workspace, seed: in
     assert first.oof is not None
     assert again.oof is not None
     np.testing.assert_array_equal(first.oof.probabilities, again.oof.probabilities)
+
+
+FIT = """
+import numpy as np
+from acoustic_kit.recipe import load_recipe
+rng = np.random.default_rng(0)
+class Clips(dict): labels = rng.integers(4, size=240)
+rows = rng.standard_t(2, (240, 300)).cumsum(axis=1) + 4 * rng.standard_normal((4, 300))[Clips.labels]
+class Fold: train = Clips(x=rows.astype(np.float32))
+recipe = load_recipe("stats_pca_linear")
+model = recipe.module.train(Fold, recipe.settings())
+print(model[-1].coef_.astype(float).tobytes().hex())
+"""
+
+
+def fitted(**environment: str) -> np.ndarray:
+    command = [sys.executable, "-c", FIT]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
+    return np.frombuffer(bytes.fromhex(done.stdout.strip())).reshape(4, -1)
+
+
+def test_other_threads_and_processors_give_the_same_figures() -> None:
+    one = fitted(OPENBLAS_NUM_THREADS="1")
+    np.testing.assert_array_equal(fitted(OPENBLAS_NUM_THREADS="2"), one)
+    np.testing.assert_allclose(fitted(OPENBLAS_CORETYPE="Prescott"), one, atol=1e-6)
