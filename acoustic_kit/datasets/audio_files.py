@@ -113,7 +113,7 @@ def _object(url: str) -> tuple[Files, str]:
 
 def walk_files(folder: Path) -> Iterator[str]:
     """Yield every file below `folder` that is not hidden, as its path relative to it; broken links too."""
-    above = [folder.resolve()]  # the folders that are being walked, for circles of links
+    above = [_identity(folder.stat())]  # the folders that are being walked, for circles of links
     levels = [_entries(folder, "")]
     while levels:
         if (found := next(levels[-1], None)) is None:
@@ -124,9 +124,13 @@ def walk_files(folder: Path) -> Iterator[str]:
         if not _is(entry, os.DirEntry.is_dir):
             if _is(entry, os.DirEntry.is_file) or entry.is_symlink():
                 yield path
-        elif (real := Path(entry.path).resolve()) not in above:
-            above.append(real)
+        elif (identity := _identity(entry.stat())) not in above:
+            above.append(identity)
             levels.append(_entries(Path(entry.path), f"{path}/"))
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _is(entry: os.DirEntry[str], kind: Callable[[os.DirEntry[str]], bool]) -> bool:
