@@ -46,7 +46,7 @@ class NamingTable:
 def folder_contradictions(names: Sequence[str]) -> str:
     """Return what is wrong with taking these folders for classes, as a clause; empty if nothing is."""
     folds = [name for name in names if _FOLD.fullmatch(name.lower())]
-    if len(folds) > 1:
+    if len(folds) > 1 or any("fold" in name.lower() for name in folds):
         return f"{first_three(folds)} are called like folds"
     words = {name: set(re.split(r"[^a-z]+", name.lower())) for name in names}
     train = [name for name in names if words[name] & _TRAIN_WORDS]

@@ -34,6 +34,8 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     """
     all_paths = _clip_paths(root)
     paths = [path for path in all_paths if f"/{BACKGROUND}/" not in f"/{path}"]
+    if not paths:
+        raise AkitError(f"{root} has no clips but those of {BACKGROUND}/.")
     splits = official_splits(root, paths, options)
     train = [path for path in paths if not is_below(path, splits.get("test"))]
     if not train:

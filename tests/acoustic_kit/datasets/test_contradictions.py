@@ -1,8 +1,12 @@
 """What contradicts one folder a class stops the reading, and names the options that would read it."""
 
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from acoustic_kit.datasets import CsvOptions, make_manifest, read_dataset
 from acoustic_kit.datasets.contradictions import folder_contradictions
@@ -35,6 +39,8 @@ def stopped(root, *said, options=CsvOptions()):  # noqa: B008
     [
         ["fold1", "fold2", "fold10"],
         ["Fold_1", "Fold_2"],
+        ["dog", "fold3"],
+        ["part1", "part2"],
         ["train_curated", "train_noisy", "test"],
         ["train_audio", "unlabeled_soundscapes"],
         ["dog", "cat", "test"],
@@ -59,6 +65,7 @@ def test_no_option_is_named_that_would_not_read_it(lay_out_clips):
         ["1", "2", "3"],
         ["contest", "valley", "device"],
         ["party", "batch"],
+        ["part 1", "whole"],
     ],
 )
 def test_classes(names):
@@ -235,3 +242,41 @@ def test_missing_clips_may_be_skipped(lay_out, name):
     dataset = read_dataset(root, options=CsvOptions(skip_missing=True))
     assert gone.name not in dataset.clips["id"]
     assert any(gone.name in note and "1 of" in note for note in dataset.notes)
+
+
+FOLDERS = [
+    "train",
+    "Test",
+    "valid",
+    "dog",
+    "cat",
+    "fold1",
+    "fold2",
+    "audio",
+    "lost+found",
+    "_background_noise_",
+    "meta",
+]
+FILES = ["a.wav", "b.WAV", "._a.wav", "train.csv", "esc50.csv", "UrbanSound8K.csv", "sample_submission.csv"]
+FILES += ["validation_list.txt", "testing_list.txt", "noext", "Thumbs.db"]
+TEXT = "fname,label\na.wav,dog\nb.WAV,cat\n"
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(st.lists(st.sampled_from(FOLDERS), max_size=3), st.sampled_from(FILES)), min_size=1, max_size=9),
+    st.sampled_from([CsvOptions(), CsvOptions(test_dir="Test"), CsvOptions(skip_missing=True, where=("label=dog",))]),
+)
+@example([(["_background_noise_", "dog"], "a.wav")], CsvOptions())
+def test_any_tree_is_read_or_refused(files, options):
+    with tempfile.TemporaryDirectory() as name:
+        for folders, file in files:
+            path = Path(name, *folders, file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(TEXT)
+        try:
+            dataset = read_dataset(Path(name), options=options)
+        except AkitError:
+            return
+    assert dataset.clips["id"].is_unique().all()
+    assert not {"lost+found", "_background_noise_", "fold1"} & dataset.classes.keys()
