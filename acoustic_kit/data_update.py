@@ -92,7 +92,8 @@ def update_data(workspace: Workspace, on_progress: Callable[[int, int], None] | 
 
     - `on_progress`: called with the files looked at and the files in all
 
-    Raises AkitError if the data set cannot be read, or no longer is of the workspace's task.
+    `workspace` still is what it was; open it again. Raises AkitError if the data set cannot be read, or no longer is of
+    the workspace's task.
     """
     import polars as pl
 
