@@ -2,19 +2,21 @@
 
     logits = a * g + b + Σ_r x_r W_r        g = mean of x_r,   x_r: a run's log-probabilities, less their mean in a row
 
-Without b and W this is the geometric mean at a fitted temperature. b and W are what systematic confusions and unequal
-skill call for, and are shrunk towards nothing by
+Without b and W this is the geometric mean at a fitted temperature. b and W correct systematic confusions and unequal
+skill, and are shrunk towards nothing by
 
-    s/2 * v * (R * Σ_r |W_r|² + |b|²)       R: number of runs,   v: the mean square of g
+    s/2 * v * (R * Σ_r (|W_r|² + 9 |diag W_r|²) + 10 |b|²)    R: number of runs,   v: the mean square of g
 
 added to the mean log-loss. The factor R makes the penalty that of what the runs do together: R copies of one run are
 treated as that run, and hundreds of runs do not over-fit more easily than one. v makes the strength s free of units.
-s is 0.01, or one over the number of groups where these are fewer than a hundred: what a single recording says weighs no
-more than the expectation that there is nothing to mend. 0.01 to 0.03 was best for 800 and for 4,000 clips, for 20 and
-for 96 runs. It is not chosen by the predictions for other folds, though that would be possible: on data like
-UrbanSound8K's that choice follows a few large recordings, and was worse than this fixed prior (docs/blending.md).
+b and the diagonals cost more: they make a class more likely than others, by what its few recordings say.
+s is 0.001 times the number of classes, at most 0.1, or one over the number of groups if that is more: a single
+recording weighs no more than the expectation that there is nothing to correct. Both were chosen on synthetic halves of
+10 to 40 classes (docs/blending.md), not on other folds of the same data: on data like UrbanSound8K's such a choice
+follows a few large recordings.
 
 Of several labels each is its own question: sigmoids instead of the softmax, log-odds instead of log-probabilities.
+There b and the diagonals, which move the thresholds, cost no more than the rest, and s is 0.01.
 
 Of more than 100 classes W_r is diagonal: a class has a coefficient of its own for each run, but confusions between
 classes are not corrected.
@@ -29,7 +31,9 @@ from acoustic_kit.blending.combine import Fit, features
 from acoustic_kit.blending.lbfgs import minimum
 from acoustic_kit.metrics import score
 
-STRENGTH = 0.01
+STRENGTH = 0.01  # of several labels
+STRENGTH_PER_CLASS, MOST_STRENGTH = 0.001, 0.1  # of a single label
+OWN_CLASS = 10  # how much more b and the diagonals cost than confusions
 FULL_CLASSES = 100  # of more, each class has one coefficient a run: a matrix grows with the square
 ITERATIONS = 100  # of L-BFGS; a dozen or two suffice
 
@@ -49,7 +53,7 @@ def stack(
     - ``targets``: int (clips,) or bool (clips, classes)
     - ``groups``: (clips,), clips of one recording share a value; they make the prior stronger than as many clips alone
     - ``metric``, ``seed``: unused; here because every method that is fitted takes them
-    - ``strength``: s; None is 0.01, or one over the number of groups if that is more
+    - ``strength``: s, of all coefficients and b alike; None is as the module says
 
     A run's weight is the size of its coefficients, the root of the sum of their squares, as a share of all runs'.
 
@@ -70,9 +74,13 @@ def stack_fit(
 ) -> Fit:
     """Fit ``stack`` for runs (clips, classes) that are checked, to some of the clips; groups int (clips,)."""
     task = task_of(targets)
+    own = 1
     if strength is None:
-        strength = max(STRENGTH, 1 / len(np.unique(groups[clips])))
-    coefficients, bias = _Objective(design(runs, clips, task), targets[clips], runs[0].shape[1], strength).minimum()
+        by_classes = min(STRENGTH_PER_CLASS * runs[0].shape[1], MOST_STRENGTH)
+        strength = max(STRENGTH if task == "multi" else by_classes, 1 / len(np.unique(groups[clips])))
+        own = 1 if task == "multi" else OWN_CLASS
+    objective = _Objective(design(runs, clips, task), targets[clips], runs[0].shape[1], strength, own)
+    coefficients, bias = objective.minimum()
     size = np.sqrt((coefficients**2).reshape(len(runs), -1).sum(axis=1)) + 1e-12
     return Fit("stack", task, size / size.sum(), {"coefficients": coefficients, "bias": bias})
 
@@ -93,13 +101,15 @@ def design(runs: Sequence[np.ndarray], clips: np.ndarray, task: str) -> np.ndarr
 class _Objective:
     """The penalized mean log-loss and its slope, as L-BFGS takes them."""
 
-    def __init__(self, x: np.ndarray, targets: np.ndarray, n_classes: int, strength: float) -> None:
+    def __init__(self, x: np.ndarray, targets: np.ndarray, n_classes: int, strength: float, own: float = 1) -> None:
         self.x, self.targets, self.n_classes, self.diagonal = x, targets, n_classes, x.ndim == 3
         self.n_runs = len(x) if self.diagonal else x.shape[1] // n_classes
         by_run = x if self.diagonal else x.reshape(len(x), self.n_runs, n_classes)
         self.average = by_run.sum(axis=0 if self.diagonal else 1, dtype=np.float64) / np.sqrt(self.n_runs)
         self.unit = float(np.sqrt(np.mean(self.average**2) + 1e-12))
-        self.penalty = strength * self.unit**2
+        of_run = np.full((1, n_classes), own) if self.diagonal else 1 + (own - 1) * np.eye(n_classes)
+        factors = np.tile(of_run, (self.n_runs, 1))
+        self.penalty = strength * self.unit**2 * np.append(factors.ravel(), np.full(n_classes, own))
 
     def minimum(self) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients, (runs, classes, classes) or (runs, classes) if they are diagonal, and bias (classes,)."""
@@ -129,8 +139,9 @@ class _Objective:
         by_scale = np.vdot(residual, self.average)
         by_u = self.by_weight(residual.astype(self.x.dtype))
         slope = np.concatenate([by_u.ravel(), self.unit * residual.sum(axis=0), [by_scale]])
-        slope[:-1] += self.penalty * theta[:-1]
-        return value + self.penalty / 2 * float(theta[:-1] @ theta[:-1]), slope
+        shrunk = self.penalty * theta[:-1]
+        slope[:-1] += shrunk
+        return value + float(shrunk @ theta[:-1]) / 2, slope
 
     def weighed(self, u: np.ndarray) -> np.ndarray:
         """Return Σ_r x_r W_r, (clips, classes)."""

@@ -30,7 +30,7 @@ def test_slopes_are_those_of_the_loss(multi, diagonal, monkeypatch):
     p = rng.dirichlet(np.ones(3), size=(2, 20))
     targets = rng.random((20, 3)) < 0.4 if multi else rng.integers(0, 3, 20)
     x = design(list(p), np.arange(20), "multi" if multi else "single")
-    objective = _Objective(x.astype(np.float64), targets, 3, 0.1)
+    objective = _Objective(x.astype(np.float64), targets, 3, 0.1, own=3)
     theta = 0.1 * rng.standard_normal(3 * (2 * (1 if diagonal else 3) + 1) + 1)
     error = check_grad(lambda t: objective(t)[0], lambda t: objective(t)[1], theta, epsilon=1e-4)
     assert error < 1e-3 * np.linalg.norm(objective(theta)[1])
