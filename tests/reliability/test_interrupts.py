@@ -88,7 +88,7 @@ def test_an_interrupt_that_falls_into_a_callback_or_a_long_step_ends_the_command
 
 
 COMMANDS = {
-    "linear": ("recipe", "run", "stats_pca_linear", "--seed", "1"),
+    "linear": ("recipe", "run", "stats_pca_linear", "--set", "C=0.2"),
     "cnn": ("recipe", "run", "logmel_cnn", "--device", "cpu"),
     "tune": ("recipe", "tune", "stats_pca_linear", "--trials", "30"),
     "blend": ("blend", "--decision", "tuned"),

@@ -85,8 +85,8 @@ def uninterrupted(
             folder = tmp_path_factory.mktemp(name)
             begin = shutil.copytree(many, folder / "begin")
             if name == "blend":
-                for seed in ("0", "1"):
-                    finish(start("-C", begin, *LINEAR, "--seed", seed))
+                for strength in ("0.1", "0.2"):
+                    finish(start("-C", begin, *LINEAR, "--set", f"C={strength}"))
             end = shutil.copytree(begin, folder / "end")
             began = time.monotonic()
             finish(start("-C", end, *COMMANDS[name]))

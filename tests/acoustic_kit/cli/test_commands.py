@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from acoustic_kit.cli import app
 from acoustic_kit.cli.demo import STEPS
+from acoustic_kit.recipe import load_recipe
 from acoustic_kit.workspace import Workspace
 
 AKIT = [sys.executable, "-c", "from acoustic_kit.cli import main; main()"]
@@ -79,10 +80,15 @@ def test_a_second_run_is_reported_not_redone(workspace: Workspace) -> None:
     assert "already there" in succeed("-C", workspace.root, "recipe", "run", "stats_pca_linear").stderr
 
 
-def test_several_seeds_make_several_runs(workspace: Workspace) -> None:
-    succeed("-C", workspace.root, "recipe", "run", "stats_pca_linear", "--seed", "0,1", "--fast")
+def test_several_seeds_make_several_runs_if_the_recipe_uses_them(workspace: Workspace) -> None:
+    source = load_recipe("stats_pca_linear").source
+    workspace.recipes_path.mkdir()
+    (workspace.recipes_path / "seeded.py").write_text(source.replace("SEEDED = False", "SEEDED = True"))
+    result = succeed("-C", workspace.root, "recipe", "run", "seeded", "stats_pca_linear", "--seed", "0,1", "--fast")
+    assert "stats_pca_linear draws nothing" in result.stderr
     runs = document("-C", workspace.root, "runs", "list", "--json")
-    assert [(run["seed"], run["fast"]) for run in sorted(runs, key=lambda run: run["seed"])] == [(0, True), (1, True)]
+    found = sorted((run["recipe"], run["seed"], run["fast"]) for run in runs)
+    assert found == [("seeded", 0, True), ("seeded", 1, True), ("stats_pca_linear", 0, True)]
 
 
 def test_the_template_of_a_new_recipe_runs(workspace: Workspace) -> None:

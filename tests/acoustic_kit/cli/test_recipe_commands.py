@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from acoustic_kit.cli import app
+from acoustic_kit.recipe import load_recipe
 from acoustic_kit.workspace import Workspace
 
 SUM = "0.8*accuracy+0.2*f1"
@@ -155,9 +156,12 @@ def test_a_sum_is_a_metric_for_each_command_alone(synthetic: Path, workspace: Wo
 
 def test_seeds_of_one_setting_are_one_row_with_their_mean(workspace: Workspace) -> None:
     root = workspace.root
-    akit("-C", root, "recipe", "run", "stats_pca_linear", "--seed", "0,1,2", "--set", "n_components=3")
-    akit("-C", root, "recipe", "run", "stats_pca_linear", "--set", "n_components=2")
-    akit("-C", root, "recipe", "run", "stats_pca_linear", "--set", "n_components=3", "--seed", "3", "--folds", "1")
+    workspace.recipes_path.mkdir()
+    source = load_recipe("stats_pca_linear").source
+    (workspace.recipes_path / "seeded.py").write_text(source.replace("SEEDED = False", "SEEDED = True"))
+    akit("-C", root, "recipe", "run", "seeded", "--seed", "0,1,2", "--set", "n_components=3")
+    akit("-C", root, "recipe", "run", "seeded", "--set", "n_components=2")
+    akit("-C", root, "recipe", "run", "seeded", "--set", "n_components=3", "--seed", "3", "--folds", "1")
     runs = document("-C", root, "runs", "list", "--json")
     assert len(runs) == 5
     of_setting = [run for run in runs if run["settings"]["n_components"] == 3 and run["seed"] < 3]
@@ -172,9 +176,9 @@ def test_seeds_of_one_setting_are_one_row_with_their_mean(workspace: Workspace) 
     assert rows[2].rstrip().endswith("seed=3")
     (row,) = [row for row in rows if "seeds=0,1,2" in row]
     assert f"{mean:.4f}" in row
-    assert all(run["run"].removeprefix("stats_pca_linear-") in row for run in of_setting)
+    assert all(run["run"].removeprefix("seeded-") in row for run in of_setting)
     assert "4/4" in row
-    names = re.search(r"stats_pca_linear-\w{8}, \w{8}, \w{8}", row)
+    names = re.search(r"seeded-\w{8}, \w{8}, \w{8}", row)
     assert names
     akit("-C", root, "blend", "--runs", names[0])  # as the row prints them
 

@@ -60,13 +60,16 @@ def test_the_command_builds_on_the_cluster_what_is_new(
 def test_the_command_trains_folds_and_seeds_at_once_as_it_would_here(
     workspace: Workspace, elsewhere: Workspace, two_workers, one_thread: None, tree
 ) -> None:
-    run = ["recipe", "run", "stats_pca_linear", "--set", "n_components=10", "--seed", "0,1", "--folds", "1,2"]
+    workspace.recipes_path.mkdir()
+    source = load_recipe("stats_pca_linear").source
+    (workspace.recipes_path / "seeded.py").write_text(source.replace("SEEDED = False", "SEEDED = True"))
+    run = ["recipe", "run", "seeded", "--set", "n_components=10", "--seed", "0,1", "--folds", "1,2"]
     command = ["-C", str(workspace.root), *run]
     result = CliRunner().invoke(app, [*command, "--cluster", two_workers.address])
     assert result.exit_code == 0, result.output
     assert f"Training on the workers of {two_workers.address}." in result.stderr
     assert result.stdout.count("fold") == 2
-    recipe = load_recipe("stats_pca_linear")
+    recipe = load_recipe("seeded", workspace.recipes_path)
     for seed in (0, 1):
         here, trained = run_recipe(elsewhere, recipe, recipe.settings(["n_components=10"]), seed=seed, folds=["1", "2"])
         assert trained

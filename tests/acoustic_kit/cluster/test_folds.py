@@ -134,3 +134,43 @@ def test_with_everything_on_s3_another_worker_goes_on_from_the_last_epoch(
     pull(on_s3, models=True)
     here, _ = run_recipe(workspace, recipe, settings, fast=True, compute=CPU)
     assert tree(run.path) == tree(here.path)
+
+
+OWN_FEATURE = '''"""A feature of the recipe's own, and a module beside it."""
+import os, sys
+sys.path.insert(0, os.path.dirname(__file__))
+from dataclasses import dataclass
+from typing import ClassVar
+import numpy as np
+from sklearn.tree import DecisionTreeClassifier
+import acoustic_kit as akit
+from _akit_cluster_helper import PARTS
+
+@dataclass(frozen=True)
+class Parts(akit.Feature):
+    name: ClassVar[str] = "parts"
+    version: ClassVar[int] = 1
+    wave: akit.Wave = akit.Wave(sample_rate=8000)
+    def compute(self, source):
+        return np.array([np.std(part) for part in np.array_split(source, PARTS)], dtype=np.float32)
+
+class Settings(akit.Settings): pass
+def features(s): return {"x": Parts()}
+def train(fold, s): return DecisionTreeClassifier(random_state=0).fit(fold.train["x"], fold.train.labels)
+def predict(model, clips, s): return akit.class_probabilities(model, clips["x"], len(clips.classes))
+'''
+
+
+def test_a_feature_of_the_recipes_own_is_computed_by_the_workers(
+    workspace: Workspace, cluster: Cluster, tmp_path: Path
+) -> None:
+    (tmp_path / "_akit_cluster_helper.py").write_text("PARTS = 5")
+    (tmp_path / "own.py").write_text(OWN_FEATURE)
+    recipe = load_recipe(tmp_path / "own.py")
+    for path in tmp_path.glob("*.py"):
+        path.unlink()  # a worker on another machine does not see them
+    ((run, trained),) = run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster)
+    assert trained
+    assert run.finished
+    (feature,) = recipe.features(recipe.settings()).values()
+    assert workspace.store()[feature.key].stack().shape[1] == 5
