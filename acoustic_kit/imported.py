@@ -178,9 +178,15 @@ def _checked(workspace: Workspace, split: Literal["train", "test"], path: Path, 
     bad = ~(np.isfinite(p) & (p >= 0) & (p <= 1 + SUM_TOLERANCE)).all(axis=1)
     if bad.any():
         row = int(bad.argmax())
+        percent = (np.isfinite(p) & (p >= 0) & (p <= 100 * (1 + SUM_TOLERANCE))).all() and p.sum(axis=1).min() > 10
+        hint = (
+            "Divide percent by 100."
+            if percent
+            else ("Scores go through a softmax (single-label) or a sigmoid (multi-label) first.")
+        )
         raise AkitError(
             f"{path}: {bad.sum()} rows hold values that are no probabilities, the first of clip "
-            f"{quoted(found.ids[row])}. Scores go through a softmax (single-label) or a sigmoid (multi-label) first."
+            f"{quoted(found.ids[row])}. {hint}"
         )
     if workspace.config.task == "multi":
         return Predictions(found.ids, np.minimum(p, 1))

@@ -211,7 +211,9 @@ def import_(
         if remote := remote_runs.of_workspace(workspace):
             remote.push(run.name)
         scores = ", ".join(f"{metric} {value:.4f}" for metric, value in run.record.metrics.items())
-        say(f"Imported {run.name}: {scores or 'without out-of-fold predictions, so it is blended only by name'}.")
+        predicted, n = len(run.oof.ids) if run.oof else 0, len(workspace.clip_ids("train"))
+        part = f", of {predicted} of {n} training clips, so it has no rank" if 0 < predicted < n else ""
+        say(f"Imported {run.name}: {scores or 'without out-of-fold predictions, so it is blended only by name'}{part}.")
 
 
 @commands.command(epilog="Example: akit runs rm stats_pca_linear-1a2b3c4d")

@@ -103,6 +103,7 @@ def test_some_out_of_fold_predictions_do_not_make_it_a_candidate(workspace: Work
 SPOILED = {
     "nan": lambda t: t.with_columns(pl.lit(float("nan")).alias(t.columns[1])),
     "negative": lambda t: t.with_columns(-pl.col(t.columns[1])),
+    "percent": lambda t: t.with_columns(pl.exclude("id") * 100),
     "sum": lambda t: t.with_columns(pl.col(t.columns[1]) * 0.5),
     "missing class": lambda t: t.drop(t.columns[1]),
     "unknown class": lambda t: t.rename({t.columns[1]: "<b>what</b>"}),
@@ -119,6 +120,7 @@ SPOILED = {
     [
         ("nan", "no probabilities"),
         ("negative", "no probabilities"),
+        ("percent", "percent"),
         ("sum", "must sum to 1"),
         ("missing class", "not there"),
         ("unknown class", "unknown: '<b>what</b>'"),

@@ -130,8 +130,8 @@ def test_imports_of_some_clips_have_no_rank_beside_others(
 ) -> None:
     some = pl.read_csv(write_predictions(workspace, "train", tmp_path / "some.csv", 9.0, 5)).head(7)
     some.write_csv(tmp_path / "some.csv")
-    akit(workspace, "runs", "import", "--oof", tmp_path / "some.csv")
     n = len(workspace.clip_ids("train"))
+    assert f"7 of {n}" in akit(workspace, "runs", "import", "--oof", tmp_path / "some.csv").stderr
     lines = akit(workspace, "runs", "list").stdout.splitlines()
     (row,) = [line for line in lines if "some-" in line]
     assert f"7/{n} clips" in row
