@@ -16,6 +16,7 @@ from acoustic_kit.datasets.sound_file import check_wave
 from acoustic_kit.features.filterbanks import FilterBank
 
 BLOCK = 32  # frames
+PIECE = 256 * BLOCK  # frames of a long wave that are padded at once, so that it is not copied whole
 AMIN = 1e-10  # power below which decibels are cut off, as in librosa
 
 PadMode = Literal["constant", "reflect"]
@@ -51,15 +52,31 @@ def power_blocks(
 
     """
     check_wave(wave)
-    padded = np.pad(wave.astype(np.float32, copy=False), n_fft // 2, mode=pad_mode)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
     window = hann(n_fft).astype(precision, copy=False)
     windowed = np.empty((BLOCK, n_fft), dtype=precision)
-    for start in range(0, len(frames), BLOCK):
-        block = frames[start : start + BLOCK]
-        np.multiply(block, window, out=windowed[: len(block)])
-        # Transforming the transposed view costs nothing more, and gives (bins, frames) contiguous.
-        yield start, power_of(scipy.fft.rfft(windowed[: len(block)].T, axis=0))
+    for first, padded in _padded_pieces(wave.astype(np.float32, copy=False), n_fft, hop_length, pad_mode):
+        frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
+        for start in range(0, len(frames), BLOCK):
+            block = frames[start : start + BLOCK]
+            np.multiply(block, window, out=windowed[: len(block)])
+            # Transforming the transposed view costs nothing more, and gives (bins, frames) contiguous.
+            yield first + start, power_of(scipy.fft.rfft(windowed[: len(block)].T, axis=0))
+
+
+def _padded_pieces(
+    wave: np.ndarray, n_fft: int, hop_length: int, pad_mode: PadMode
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the index of a first frame, and the padded samples of it and those that follow: a long wave in pieces."""
+    n, half = frame_count(len(wave), hop_length), n_fft // 2
+    pieces = n // PIECE
+    if pieces < 2:
+        yield 0, np.pad(wave, half, mode=pad_mode)
+        return
+    for piece in range(pieces):
+        first, last = piece * PIECE, (n if piece == pieces - 1 else (piece + 1) * PIECE) - 1
+        start, end = first * hop_length - half, last * hop_length + n_fft - half
+        around = max(0, -start), max(0, end - len(wave))
+        yield first, np.pad(wave[max(0, start) : end], around, mode=pad_mode)
 
 
 def mel_spectrogram(

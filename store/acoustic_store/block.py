@@ -12,6 +12,8 @@ from .errors import StoreError
 from .files import Draft, Files
 from .layout import STORAGE, block_document
 
+_ENCODED = 1 << 18  # values that are rounded at once
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -177,5 +179,9 @@ def encode(row: np.ndarray, dtype: str) -> tuple[np.ndarray, np.float32 | None]:
     scale = np.float32(max(peak / 32767, float(np.finfo(np.float32).tiny)))
     if peak and 32767.0 * float(scale) > float(np.finfo(np.float32).max):
         raise ValueError(f"a peak of {peak} is too large to be stored as int16")
-    steps = np.asarray(values / scale)
-    return np.rint(steps, out=steps).astype(STORAGE["int16"]), scale
+    stored = np.empty(values.shape, STORAGE["int16"])
+    flat, flat_stored = values.reshape(-1), stored.reshape(-1)
+    for start in range(0, values.size, _ENCODED):  # so that a long clip is not copied whole
+        part = slice(start, start + _ENCODED)
+        flat_stored[part] = np.rint(flat[part] / scale)
+    return stored, scale

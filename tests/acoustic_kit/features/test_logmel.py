@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features import spectrum
 from acoustic_kit.features.logmel import LogMel
+from acoustic_kit.features.spectrum import PadMode, power_blocks
 from acoustic_kit.features.wave import Wave
 
 pytestmark = [
@@ -97,6 +99,18 @@ def test_odd_waves_give_finite_decibels(wave: np.ndarray, pad: str) -> None:
     decibels = LogMel(pad_mode=pad).compute(wave.astype(np.float32))
     assert np.isfinite(decibels).all()
     assert decibels.min() >= -100.001
+
+
+@given(st.integers(64 * 5, 20_000), st.sampled_from([(64, 5), (256, 64), (512, 600)]), PADS)
+@settings(deadline=None, max_examples=40)
+def test_a_long_wave_in_pieces_gives_the_same_bits(n: int, frames: tuple[int, int], pad: PadMode) -> None:
+    wave = np.random.default_rng(n).standard_normal(n).astype(np.float32)
+    whole = np.concatenate([power for _, power in power_blocks(wave, *frames, pad)], axis=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(spectrum, "PIECE", 2 * spectrum.BLOCK)
+        blocks = list(power_blocks(wave, *frames, pad))
+    np.testing.assert_array_equal(np.concatenate([power for _, power in blocks], axis=1), whole)
+    assert [start for start, _ in blocks] == list(range(0, whole.shape[1], spectrum.BLOCK))
 
 
 def test_silence_is_minus_100_db() -> None:
