@@ -210,7 +210,7 @@ class Workspace:
         with locked(self.root):  # others may add theirs at the same time
             config = read_config(path)  # as it is now, hours later
             new = [name for name in dict.fromkeys(names) if name not in config.features]
-            write_atomically(path, _with_features(path.read_bytes().decode("utf-8-sig"), new))
+            write_atomically(path, _with_features(path.read_bytes().decode("utf-8-sig"), new), follow=True)
 
     def add_classes(self, classes: Mapping[str, int]) -> None:
         """Add classes, each with the data set's own index, behind the others in `akit.toml`."""
@@ -220,7 +220,7 @@ class Workspace:
         document = tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
         document["classes"].update(classes)
         if classes:
-            write_atomically(path, tomlkit.dumps(document))
+            write_atomically(path, tomlkit.dumps(document), follow=True)
 
 
 def init_workspace(

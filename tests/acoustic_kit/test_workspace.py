@@ -110,6 +110,14 @@ def test_remembering_features_keeps_every_comment(line: str, workspace: Workspac
     assert [found for found in re.findall("#.*", text) if found not in written] == []
 
 
+def test_settings_behind_a_link_stay_there(workspace: Workspace, tmp_path: Path) -> None:
+    real = (workspace.root / CONFIG_NAME).rename(tmp_path / "mine.toml")
+    (workspace.root / CONFIG_NAME).symlink_to(real)
+    workspace.remember_features(["new_one"])
+    assert "new_one" in read_config(real).features
+    assert (workspace.root / CONFIG_NAME).is_symlink()
+
+
 @pytest.mark.parametrize(("begin", "end"), [("\ufeff", "\n"), ("", "\r\n")])
 def test_settings_that_an_editor_of_windows_saved_are_read_and_kept(begin: str, end: str, workspace: Workspace) -> None:
     path = workspace.root / CONFIG_NAME
