@@ -6,10 +6,11 @@ import difflib
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acoustic_kit.datasets.audio_files import audio_files, is_audio, split_words
+from acoustic_kit.datasets.audio_files import audio_files, extension, is_audio, split_words
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
@@ -22,14 +23,17 @@ class AudioIndex:
     def __init__(self, root: Path, paths: Sequence[str] | None = None) -> None:
         self.paths = audio_files(root) if paths is None else list(paths)
         self._by_name: dict[str, list[str]] = defaultdict(list)
-        self._by_folded: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             name = path.rpartition("/")[2]
-            names = {name, PurePosixPath(name).stem}
-            for key in names:
+            for key in {name, _stem(name)}:
                 self._by_name[key].append(path)
-            for key in {fold(key) for key in names}:
-                self._by_folded[key].append(path)
+
+    @cached_property
+    def _by_folded(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for name, paths in self._by_name.items():
+            found[fold(name)] += paths
+        return {name: list(dict.fromkeys(paths)) for name, paths in found.items()}
 
     def find(self, name: str, split: str) -> list[str]:
         """Return the clips that `name` may mean: a file name or the end of a path, with or without its extension.
@@ -53,7 +57,7 @@ class AudioIndex:
         yield [path for path in self._by_name.get(last, []) if _ends_with(path, name)]
         yield [path for path in self._by_folded.get(fold(last), []) if _ends_with(fold(path), folded)]
         if is_audio(name):
-            stem = folded[: -len(PurePosixPath(folded).suffix)]
+            stem = _stem(folded)
             same_stem = self._by_folded.get(stem.rpartition("/")[2], [])
             yield [path for path in same_stem if is_audio(path) and _ends_with(fold(path), stem)]
 
@@ -143,5 +147,9 @@ def fold(text: str) -> str:
 
 
 def _ends_with(path: str, name: str) -> bool:
-    stem = path[: -len(PurePosixPath(path).suffix)]
-    return any(whole == name or whole.endswith(f"/{name}") for whole in (path, stem))
+    return any(whole == name or whole.endswith(f"/{name}") for whole in (path, _stem(path)))
+
+
+def _stem(path: str) -> str:
+    """Return a path without the extension of its name."""
+    return path.removesuffix(extension(path))

@@ -64,11 +64,6 @@ def tables_naming_clips(root: Path, paths: Sequence[str]) -> list[NamingTable]:
 
     At most 50 tables, and 1,000 rows of each, are looked at; text files between clips are annotations.
     """
-    folders: dict[str, set[str]] = defaultdict(set)
-    for path in paths:
-        above, _, name = path.rpartition("/")
-        for key in {fold(name), fold(PurePosixPath(name).stem)}:
-            folders[key].update(map(fold, above.split("/")))
     with_clips = {path.rpartition("/")[0] for path in paths}
     files = list(walk_files(root))
     workspaces = tuple(path.removesuffix("akit.toml") for path in files if path.endswith("/akit.toml"))
@@ -76,6 +71,13 @@ def tables_naming_clips(root: Path, paths: Sequence[str]) -> list[NamingTable]:
     found = [path for path in found if not path.startswith(workspaces)]  # whose submissions name clips
     found = [path for path in found if not path.endswith(".txt") or path.rpartition("/")[0] not in with_clips]
     found.sort(key=lambda path: (path.count("/"), path))
+    if not found:
+        return []
+    folders: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        above, _, name = path.rpartition("/")
+        for key in {fold(name), fold(PurePosixPath(name).stem)}:
+            folders[key].update(map(fold, above.split("/")))
     tables = (_look_at(root, path, folders) for path in found[:_MOST_TABLES])
     return [table for table in tables if table is not None]
 
