@@ -224,3 +224,10 @@ def test_names_that_are_markup_stay_text(browser: "Browser", hostile: Any) -> No
         assert [url for url in visit.requests if not url.startswith("data:")] == [path.as_uri()]
         assert visit.overflow() == 0
         visit.context.close()
+
+
+def test_tables_fit_a_desktop_window(visit: Visit) -> None:
+    hidden = visit.page.evaluate(
+        "[...document.querySelectorAll('.scroll:has(table)')].map((b) => [b.scrollWidth - b.clientWidth, b.innerText])"
+    )
+    assert [text for width, text in hidden if width] == []
