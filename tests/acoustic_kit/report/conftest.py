@@ -136,7 +136,6 @@ def hostile(tmp_path: Path) -> Competition:
             title=name,
             recipe=name,
         )
-        run = run.with_record(name=name)
         competition.log(run, stage=name.replace("/", "<"), figure=name)
     competition.workspace.submissions_path.mkdir()
     sidecar = {
