@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ _scratch: list[tempfile.TemporaryDirectory[str]] = []  # kept until the process 
 _loading: list[RecipeFile] = []
 
 # Passed on as they are: the command line knows what to say of them, or they end a training from outside.
-_NOT_THE_RECIPES = (AkitError, OSError, MemoryError, SystemError)
+_NOT_THE_RECIPES = (AkitError, MemoryError, SystemError)
 _PACKAGES = {"acoustic_kit", "acoustic_store", "optuna"}
 
 
@@ -122,7 +123,10 @@ def names_line(file: RecipeFile, *, always: bool = False) -> Iterator[None]:
         if type(error).__module__.partition(".")[0] in _PACKAGES:
             raise
         places = {str(file.path), *(str(file.path.parent / name) for name, _ in file.helpers)}
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in places]
+        calls = traceback.extract_tb(error.__traceback__)
+        frames = [frame for frame in calls if frame.filename in places]
+        if isinstance(error, OSError) and frames and _is_ours(calls[calls.index(frames[-1]) :]):
+            raise  # of the store or a checkpoint, such as a full disk
         if isinstance(error, SyntaxError) and error.filename in places:
             where = f"{error.filename}, line {error.lineno}"
         elif frames:
@@ -132,6 +136,13 @@ def names_line(file: RecipeFile, *, always: bool = False) -> Iterator[None]:
         else:
             raise
         raise AkitError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def _is_ours(calls: Sequence[traceback.FrameSummary]) -> bool:
+    """Return whether any of some calls is one of akit's own code."""
+    packages = [sys.modules[name] for name in ("acoustic_kit", "acoustic_store") if name in sys.modules]
+    ours = tuple(f"{Path(str(package.__file__)).parent}{os.sep}" for package in packages)
+    return any(call.filename.startswith(ours) for call in calls[1:])
 
 
 def _text(path: Path) -> str:

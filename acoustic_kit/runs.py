@@ -82,7 +82,7 @@ class RunRecord(BaseModel):
     parameters: dict[str, dict[str, Any]] = {}  # the recipe's name for a feature → all that it is computed with
     backbone: dict[str, Any] | None = None  # what `build_model` looks up elsewhere, see `Recipe.backbone`
     recipe_sha256: str = ""  # of the recipe's text; `recipe.py` is a copy
-    helpers: dict[str, str] = {}  # modules beside the recipe that it imports, copied too → the sha256 of their text
+    helpers: dict[str, str] | None = None  # modules beside the recipe that it imports → the sha256 of their text
     class_indices: list[int] = []  # the data set's own, in the order of `classes`
     metric: str = ""  # the workspace's
     label_separator: str | None = None  # likewise

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from acoustic_kit.job import Stored
 
 Wanted = tuple[Recipe, Settings, int]  # a run that is asked for: recipe, settings, seed
-_OF_FILES = ("content", "size", "mtime_ns")  # columns of the manifest that training has no use for
+_OF_FILES = ("size", "mtime_ns")  # columns of the manifest that training has no use for
 
 
 @dataclass(frozen=True)

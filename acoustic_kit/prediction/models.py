@@ -278,7 +278,10 @@ def _is_the_recipe(path: Path, record: RunRecord) -> bool:
     try:
         if source_digest(path.read_text("utf-8-sig")) != record.recipe_sha256:
             return False
-        return RecipeFile.read(path, path.stem).helper_digests == record.helpers
+        return record.helpers in (
+            None,
+            RecipeFile.read(path, path.stem).helper_digests,
+        )  # None: not known in older runs
     except (AkitError, OSError, UnicodeDecodeError):
         return False
 

@@ -96,12 +96,21 @@ def test_an_error_in_a_helper_names_the_helper(tmp_path: Path) -> None:
         recipe.train(None, recipe.settings())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("error", ["OSError(28, 'No space left')", "MemoryError()", "akit.errors.AkitError('why')"])
-def test_errors_that_akit_knows_are_left_alone(tmp_path: Path, error: str) -> None:
-    recipe = load_recipe(write(tmp_path, f"import acoustic_kit.errors\n{BODY}\ndef train(fold, s): raise {error}\n"))
+@pytest.mark.parametrize(
+    "call", ["raise MemoryError", "raise akit.errors.AkitError('why')", "read_parquet(Path('no'))"]
+)
+def test_errors_that_akit_knows_are_left_alone(tmp_path: Path, call: str) -> None:
+    header = "import acoustic_kit.errors\nfrom acoustic_kit.parquet import read_parquet\nfrom pathlib import Path\n"
+    recipe = load_recipe(write(tmp_path, f"{header}{BODY}\ndef train(fold, s): {call}\n"))
     with pytest.raises((OSError, MemoryError, AkitError)) as raised:
         recipe.train(None, recipe.settings())  # type: ignore[arg-type]
     assert "mine.py" not in str(raised.value)
+
+
+def test_a_file_that_a_recipe_lacks_is_told_with_the_line(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, BODY + "def train(fold, s): return np.load('nothing.npy')\n"))
+    with pytest.raises(AkitError, match=r"mine\.py, line \d+: FileNotFoundError: .*nothing\.npy"):
+        recipe.train(None, recipe.settings())  # type: ignore[arg-type]
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_why_the_last_score_flatters_is_said(workspace: Workspace, tmp_path: Pat
 @pytest.mark.parametrize(
     ("search", "arguments", "says"),
     [
-        (None, {}, r"Add it to .*shared\.py"),
+        (None, {}, r"Define it in .*shared\.py"),
         ('{"share": 0.5}', {"assignments": ["share=0.1"]}, "--set share: the search decides"),
         (SEARCH, {"folds": ["1", "2"]}, "needs three folds.*1, 2"),
         (SEARCH, {"folds": ["1", "2", "2"]}, "needs three folds.*1, 2"),
