@@ -118,7 +118,10 @@ HOSTILE = (
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Competition:
-    """A competition whose names are markup: classes, ids, files, runs, notes, settings, stages, figures, blends."""
+    """A competition whose names are markup: classes, ids, files, notes, settings, stages, figures, blends.
+
+    Names of runs are not: a run with such a name cannot be read.
+    """
     competition = Competition(
         tmp_path / "<i>work & co",
         HOSTILE,
