@@ -383,3 +383,18 @@ def test_fast_runs_are_blended_while_there_are_no_others(workspace: Workspace) -
     assert "nested estimate" in succeed("-C", workspace.root, "blend").stdout
     succeed("-C", workspace.root, "recipe", "run", "stats_pca_linear")
     assert "--fast run" in succeed("-C", workspace.root, "blend").stderr
+
+
+def test_init_says_which_labels_no_submission_can_hold(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "audio").mkdir(parents=True)
+    wave = np.random.default_rng(0).normal(0, 0.1, 800)
+    for name in [f"{i}.wav" for i in range(9)]:
+        soundfile.write(data / "audio" / name, np.roll(wave, ord(name[0])) * (1 + ord(name[0]) / 99), 8000)
+    labels = "".join(f"{i}.wav,{('Tearing paper', 'paper')[i % 2]}\n" for i in range(8))
+    (data / "train.csv").write_text(f"fname,label\n{labels}")
+    init = ("--data", data, "--metric", "map3", "--n-folds", "2")
+    for shown, warns in (("paper", True), ('"paper,Tearing paper"', False)):
+        (data / "sample_submission.csv").write_text(f"fname,label\n8.wav,{shown}\n")
+        said = succeed("init", tmp_path / f"work-{warns}", *init).stderr
+        assert ("Tearing paper" in said and "template" in said) == warns
