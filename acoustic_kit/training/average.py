@@ -43,18 +43,19 @@ class WeightAverage(AveragedModel):
 def recompute_statistics(net: nn.Module, batches: Iterable[Inputs]) -> None:
     """Set the running statistics of batch normalization to the means over batches, without changing weights.
 
-    The statistics of averaged weights are not the average of the statistics. Networks without batch normalization read
-    no batch.
+    The statistics of averaged weights are not the average of the statistics. Layers that stay in evaluation mode keep
+    theirs; without others, no batch is read.
     """
-    layers = [layer for layer in net.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
-    if not layers:
-        return
-    momenta, was_training = [layer.momentum for layer in layers], net.training
+    was_training = net.training
+    net.train()
+    layers = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training]
+    momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean
-    net.train()
     try:
+        if not layers:
+            return
         for inputs in batches:
             net(*inputs)
     finally:

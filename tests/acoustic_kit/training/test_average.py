@@ -70,3 +70,14 @@ def test_a_network_without_batch_normalization_reads_no_batch() -> None:
         yield
 
     recompute_statistics(nn.Linear(1, 1), batches())
+
+
+def test_layers_that_stay_in_evaluation_mode_keep_their_statistics() -> None:
+    class Frozen(nn.BatchNorm1d):
+        def train(self, mode: bool = True) -> "Frozen":
+            return super().train(False)
+
+    net = nn.Sequential(Frozen(2), nn.BatchNorm1d(2)).eval()
+    recompute_statistics(net, [(torch.randn(8, 2) + 3,)])
+    torch.testing.assert_close(net[0].running_mean, torch.zeros(2))
+    assert (net[1].running_mean > 1).all()
