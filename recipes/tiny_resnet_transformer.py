@@ -65,9 +65,7 @@ WRITE_UP = {
     "max_mask_bands": 15, "max_mask_frames": 100, "epochs": 50, "batch_size": 32, "lr": 1e-3, "weight_decay": 1e-4,
     "schedule": "cosine, never stepped",
 }  # fmt: skip
-FAST = akit.Fast(
-    clips_per_class=4, folds=2, settings={"epochs": 16, "batch_size": 4, "d_model": 16, "feedforward": 32}
-)
+FAST = akit.Fast(clips_per_class=4, folds=2, settings={"epochs": 16, "batch_size": 4, "d_model": 16, "feedforward": 32})
 
 
 def search(trial: "optuna.Trial") -> dict[str, Any]:
