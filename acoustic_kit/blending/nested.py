@@ -7,7 +7,7 @@ import numpy as np
 NESTED_FOLDS = 5
 MANY_GROUPS = 1000
 MOST_NESTED = 30_000  # clips; of more, a part fits and the others judge
-FITTING_CLIPS, FITTING_GROUPS = 15_000, 50  # about so many clips in that part, and no fewer groups
+FITTING_CLIPS, FITTING_GROUPS = 10_000, 50  # about so many clips in that part, and no fewer groups
 
 
 def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int, n_folds: int = NESTED_FOLDS) -> np.ndarray:
