@@ -6,7 +6,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.fold import clip_groups
 
 if TYPE_CHECKING:
     import polars as pl
@@ -72,6 +71,8 @@ def _with_units(clips: pl.DataFrame, n_folds: int) -> pl.DataFrame:
 
 def _number_units(clips: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
+
+    from acoustic_kit.fold import clip_groups
 
     return clips.with_columns(unit=pl.Series(clip_groups(clips)[0]))
 
