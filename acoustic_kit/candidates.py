@@ -65,9 +65,9 @@ def named(workspace: Workspace, names: Sequence[str]) -> list[Candidate]:
 def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[str, str], dict[str, Predictions]]:
     """The runs that may be chosen by score, best first, why each other one may not, and what was read of them.
 
-    They predicted all training clips; if no run did, the same whole folds, as in a protocol that holds out one fold of
-    several; if there are only `--fast` runs, some clips. The last are out-of-fold predictions of all training clips,
-    run by run, which take long to read.
+    All folds that were asked for are done. The runs predicted all training clips; if no run did, the same whole folds,
+    as in a protocol that holds out one fold of several; if there are only `--fast` runs, some clips. The last are
+    out-of-fold predictions of all training clips, run by run, which take long to read.
     """
     config, read = workspace.config, dict[str, Predictions]()
     train = tuple(workspace.clip_ids("train"))
@@ -95,8 +95,8 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[s
         raise AkitError(
             "There are no runs to blend yet. `akit recipe run NAME` makes one; `akit recipe list` shows the names."
         )
-    real = any(s.whole_folds and not s.run.record.fast for s in standings)
-    whole = any(s.complete and not s.run.record.fast for s in standings)
+    full_size = [s for s in standings if s.run.has_asked and not s.run.record.fast]
+    real, whole = any(s.whole_folds for s in full_size), any(s.complete for s in full_size)
     for standing in standings:
         run = standing.run
         if run.record.full:
@@ -107,7 +107,9 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[s
             left_out[run.name] = "was imported without out-of-fold predictions; name it with --runs"
         elif run.record.fast and real:
             left_out[run.name] = "is a --fast run, and there are full ones"
-        elif not (run.finished if run.record.fast else standing.complete if whole else standing.whole_folds):
+        elif not run.has_asked or not (
+            run.finished if run.record.fast else standing.complete if whole else standing.whole_folds
+        ):
             missing = ", ".join(run.missing_folds)
             left_out[run.name] = f"lacks out-of-fold predictions{f' of fold {missing}' if missing else ''}"
     if real and not whole:

@@ -78,7 +78,7 @@ def holding(job: Job, wanted: Collection[str], note: str = "", *, fresh: bool = 
         locked(job.workspace.runs_path / job.name, being_trained(job.name)),
         remote_runs.in_step(job.workspace, job.name, fresh) as push,
     ):
-        run = _open_or_create(job, note, fresh)
+        run = _open_or_create(job, wanted, note, fresh)
         try:
             yield HeldRun(job, run, [fold for fold in run.missing_folds if fold in wanted], push)
         except BaseException:
@@ -87,7 +87,7 @@ def holding(job: Job, wanted: Collection[str], note: str = "", *, fresh: bool = 
             raise
 
 
-def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
+def _open_or_create(job: Job, wanted: Collection[str], note: str, fresh: bool) -> Run:
     path = job.workspace.runs_path / job.name
     remove_leftovers(path.parent)
     if fresh:
@@ -96,7 +96,9 @@ def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if (path / RECORD_NAME).exists():
         run = open_run(path)
-        return run.with_record(note=note) if note else run
+        asked = set(run.record.asked or run.record.folds) | set(wanted)
+        changes = {"note": note or run.record.note, "asked": [fold for fold in run.record.folds if fold in asked]}
+        return run if changes == {name: getattr(run.record, name) for name in changes} else run.with_record(**changes)
     write_atomically(path / "recipe.py", job.recipe.source)
     for relative, text in job.recipe.file.helpers if job.recipe.file else ():
         write_atomically(path / relative, text)
@@ -125,6 +127,7 @@ def _open_or_create(job: Job, note: str, fresh: bool) -> Run:
         label_separator=config.label_separator,
         labels=label_digest(job.workspace.manifest),
         folds=job.folds,
+        asked=[fold for fold in job.folds if fold in wanted],
         versions={package: metadata.version(package) for package in RECORDED_PACKAGES},
         akit=__version__,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -88,6 +88,9 @@ class RunRecord(BaseModel):
     label_separator: str | None = None  # likewise
     labels: str = ""  # `label_digest` of the manifest; empty in older and in imported runs
     folds: list[FoldName]  # that the manifest has, or ["full"]
+    asked: list[
+        FoldName
+    ] = []  # the folds that were asked for, as by --folds; empty: all, as in runs of earlier versions
     combined: list[str] = Field(default_factory=list)  # the folds whose predictions are in `oof` and `test`
     combined_from: dict[
         str, str
@@ -198,6 +201,11 @@ class Run:
     def missing_folds(self) -> list[str]:
         """The folds that are still to be trained."""
         return [fold for fold in self.record.folds if fold not in self.done]
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether all folds are done that were asked for: those of a protocol that holds out some folds only."""
+        return not set(self.record.asked or self.record.folds) - set(self.done)
 
     @property
     def finished(self) -> bool:

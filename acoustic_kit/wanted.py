@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,12 +44,13 @@ def listed_features(workspace: Workspace, on_missing: Callable[[str], None] = la
     """Return the features that `akit.toml` lists, by name or by recipe.
 
     A recipe that no longer exists needs none; `on_missing` is called with its name. Raises UsageError for parameters
-    that a feature does not have.
+    that a feature does not have, and for a name that is nearly that of a feature.
     """
     known = find_recipes(recipe_folders(workspace.recipes_path))
     names = []
     for name in workspace.config.features:
-        if name.partition(":")[0] in FEATURES or name in known or Path(name).is_file():
+        near = difflib.get_close_matches(name, FEATURES, n=1, cutoff=0.8)
+        if near or name.partition(":")[0] in FEATURES or name in known or Path(name).is_file():
             names.append(name)
         else:
             on_missing(name)

@@ -302,7 +302,8 @@ class _Training:
                     logits, share = self.net(*inputs), weight * len(targets) / len(batch)
                     loss = (batch.loss or self.loss)(logits, targets) * share
                     self.fabric.backward(loss)
-                right = accuracy(logits.detach(), targets, self.fold.train.task) * share
+                known = logits.detach()[:, : targets.shape[1]]  # a network may have more outputs than classes
+                right = accuracy(known, targets, self.fold.train.task) * share
                 total += torch.stack([loss.detach().float(), right])
         except torch.cuda.OutOfMemoryError as error:
             at_once = math.ceil(len(batch) / parts)

@@ -203,6 +203,19 @@ def test_runs_of_some_folds_are_blended_and_scored_on_those(workspace: Workspace
     assert "fold 2, " in blend_runs(workspace, runs=[whole.name, part.name]).scored_on
 
 
+def test_a_run_that_was_stopped_before_the_folds_that_were_asked_for_is_left_out(workspace: Workspace) -> None:
+    protocol, stopped = train(workspace, folds=["2"]), train(workspace, "n_components=2", folds=["1", "2"])
+    asked = protocol.record.folds
+    assert (protocol.record.asked, stopped.record.asked) == (["2"], ["1", "2"])
+    shutil.rmtree(stopped.with_record(asked=asked).path / "folds" / "1")
+    result = blend_runs(workspace, method="mean")
+    assert names(result) == [protocol.name]
+    assert "of fold 1, 3, 4" in result.left_out[stopped.name]
+    train(workspace, folds=["1", "3", "4"])
+    assert names(blend_runs(workspace)) == [protocol.name]
+    assert train(workspace).record.asked == asked
+
+
 def test_single_fold_models_are_blended_by_name(workspace: Workspace, runs: list[Run]) -> None:
     asked = [f"{runs[0].name}/2", f"{runs[1].name[-8:]}/1", f"{runs[0].name}/4"]
     result = blend_runs(workspace, runs=asked, method="mean", name="twelve")

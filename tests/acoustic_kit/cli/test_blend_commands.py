@@ -67,7 +67,7 @@ def test_a_blend_says_what_it_is_worth(workspace: Workspace, runs: list[str]) ->
         "best single run",
         "mean of all",
         "nested estimate",
-        "auto averages",
+        "auto is the mean here: fewer than 50",
         "beyond noise",
         runs[0],
         runs[1],
@@ -167,7 +167,7 @@ def test_submitting_needs_the_kaggle_command(
     path = workspace.submissions_path / "first.csv"
     assert "pip install kaggle" in akit(workspace, "submit", path, "-m", "mine", code=1).stderr
     command = tmp_path / "kaggle"
-    command.write_text("#!/bin/sh\necho submitted\n")
+    command.write_text("#!/bin/sh\necho Successfully submitted to a competition\n")
     command.chmod(0o755)
     assert "submitted" in akit(workspace, "submit", path, "-m", "mine").stdout
     assert len(json.loads(path.with_suffix(".json").read_text())["submitted"]) == 1

@@ -24,7 +24,7 @@ def predictions(**errors: str) -> ClipPredictions:
 def test_a_row_a_clip(tmp_path: Path) -> None:
     write_predictions(tmp_path / "new" / "o.csv", predictions(), PREDICTOR)
     assert (tmp_path / "new" / "o.csv").read_text() == (
-        'id,dog,sea waves\n"a,b",0.25,0.75\nc,0.333333333,0.666666667\n'
+        'id,dog,sea waves\n"a,b",0.25,0.75\nc,0.3333333333333333,0.6666666666666666\n'
     )
 
 
@@ -44,7 +44,7 @@ def test_a_clip_that_could_not_be_read_has_its_reason_and_no_probabilities(tmp_p
         ("fname,label\nc,dog\n", "fname,label\nc,sea waves\n"),
         ("fname,label\nc,sea_waves\n", "fname,label\nc,sea_waves\n"),
         ("ID;class\nc;3\n", "ID;class\nc;1\n"),
-        ("ID,1,3\nc,0,0\n", "ID,1,3\nc,0.666666667,0.333333333\n"),
+        ("ID,1,3\nc,0,0\n", "ID,1,3\nc,0.6666666666666666,0.3333333333333333\n"),
     ],
 )
 def test_a_template_decides_the_form_and_the_ids(tmp_path: Path, template: str, written: str) -> None:
