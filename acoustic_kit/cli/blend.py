@@ -142,7 +142,8 @@ def _print_scores(result: BlendResult) -> None:
     if not nested:
         typer.echo("There are too few clips or groups for a nested estimate; the scores above are optimistic.\n")
         return
-    (low, high), verdict = blend.gain_interval, "beats it" if blend.beats_best_run else "does not beat it"
+    low, high = blend.gain_interval
+    verdict = "beats it" if blend.beats_best_run else "is worse" if high < 0 else "does not beat it"
     typer.echo(
         f"The best single run, chosen on other clips too, has {blend.nested_score - blend.gain:.4f}; "
         f"the blend {verdict} beyond noise: {blend.gain:+.4f} ({low:+.4f} to {high:+.4f})."
