@@ -96,16 +96,17 @@ def progress() -> Iterator[OnProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
     bars: dict[str, TaskID] = {}
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=30 if console.width >= 100 else 10),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[remark]}", markup=False),
     )
-    bar = Progress(*columns, console=Console(stderr=True))
+    bar = Progress(*columns, console=console)
 
     def update(what: str, done: int, total: int, remark: str = "") -> None:
         if not bars:

@@ -341,12 +341,11 @@ def _events(bar: OnProgress, at_once: bool = False) -> RunEvents:
         bar("folds", done, total)
 
     def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        shown_figures = "  ".join(f"{name.removeprefix('valid_')} {value:.4f}" for name, value in figures.items())
         if done == 1 and not at_once:
             expected = (time.monotonic() - began) * total * folds_to_do
             folds = "the fold" if folds_to_do == 1 else f"the {folds_to_do} folds"
             say(f"Stage {stage} takes about {duration(expected)} for {folds} to train.")
-        bar(f"fold {fold}, {stage}", done, total, shown_figures)
+        bar(f"fold {fold}, {stage}", done, total, _in_short(figures))
 
     return RunEvents(
         on_start=say_start,
@@ -355,6 +354,16 @@ def _events(bar: OnProgress, at_once: bool = False) -> RunEvents:
         on_fold=on_fold,
         on_epoch=on_epoch,
     )
+
+
+def _in_short(figures: Mapping[str, float]) -> str:
+    """Return the losses, training before validation, and the metric of an epoch, short enough for 80 columns."""
+    losses = [f"{figures[name]:.3f}" for name in ("train_loss", "valid_loss") if name in figures]
+    metrics = {name: value for name, value in figures.items() if name.startswith("valid_") and name != "valid_loss"}
+    if len(metrics) > 1:
+        metrics.pop("valid_accuracy", None)  # logged beside the metric
+    scores = [f"{name.removeprefix('valid_')} {value:.3f}" for name, value in metrics.items()]
+    return "  ".join([f"loss {' / '.join(losses)}", *scores])
 
 
 def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:

@@ -276,3 +276,15 @@ def test_a_run_says_and_remembers_what_it_was_trained_on(workspace: Workspace) -
     assert re.search(r"device\s+cpu, bf16-mixed\n", akit("-C", workspace.root, "runs", "show", run["run"]).stdout)
     (fold,) = document("-C", workspace.root, "runs", "show", run["run"], "--json")["folds_done"].values()
     assert (fold["device"], fold["gpu"], fold["precision"], fold["processes"]) == ("cpu", None, "bf16-mixed", 1)
+
+
+def test_a_bar_shows_losses_and_the_metric_of_an_epoch_within_80_columns(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    run = ["recipe", "run", "logmel_cnn", "--fast", "--folds", "1", "--set", "epochs=1", "--set", "width=4"]
+    shown = akit("-C", workspace.root, *run, "--set", "n_mels=16", "--set", "frames=24").stderr
+    (line,) = [line for line in shown.splitlines() if line.startswith("fold 1, cnn")]
+    assert re.search(r" 1/1 .* loss \d+\.\d{3} / \d+\.\d{3}  f1 \d\.\d{3}", line)
+    assert "accuracy" not in line
+    assert len(line.rstrip()) <= 80
