@@ -155,11 +155,11 @@ WRITE_UP = {  # the trainer's defaults with the README's command for ESC-50; the
     "pretrained": None, **VARIANTS,
 }  # fmt: skip
 FAST = akit.Fast(
-    clips_per_class=4,
+    clips_per_class=8,
     folds=2,
     settings={
-        "sample_rate": 8000, "seq_len": 32768, "nf": 4, "emb_dim": 32, "n_head": 4, "n_layers": 1,
-        "dim_feedforward": 64, "epochs": 15, "batch_size": 4, "max_lr": 3e-3, "epoch_mix": 5,
+        "sample_rate": 8000, "seq_len": 8192, "ds_factors": (4, 4, 4), "nf": 4, "emb_dim": 32, "n_head": 4,
+        "n_layers": 1, "dim_feedforward": 64, "epochs": 25, "batch_size": 4, "max_lr": 1e-3, "epoch_mix": 16,
     },
 )  # fmt: skip
 

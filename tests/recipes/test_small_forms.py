@@ -24,7 +24,13 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return init_workspace(tmp_path_factory.mktemp("work") / "work", data, n_folds=2)
 
 
-@pytest.mark.parametrize("name", ["logmel_cnn", pytest.param("tiny_resnet_transformer", marks=pytest.mark.slow)])
+SLOW = [
+    "tiny_resnet_transformer",
+    "eat_s_esc50",  # the variants share one small form
+]
+
+
+@pytest.mark.parametrize("name", ["logmel_cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_the_small_form_beats_chance(tones: Workspace, name: str) -> None:
     recipe = load_recipe(name)
     run, _ = run_recipe(tones, recipe, recipe.settings(fast=True), fast=True, compute=Compute("cpu"))
