@@ -108,8 +108,9 @@ FAST = akit.Fast(
     clips_per_class=8,
     folds=2,
     settings={
-        "n_pca": 16, "lengths": (40, 60), "tries": 2, "epochs": 1, "last_epochs": 1, "batch_size": 32, "width": 0.25,
-        "hidden": (64, 32), "pretrained": False, "backbone_momentum": 0.1, "norm_momentum": 0.1,
+        "n_pca": 4, "lengths": (30, 40), "tries": 2, "epochs": 8, "last_epochs": 2, "batch_size": 12, "width": 0.25,
+        "hidden": (128, 64), "pretrained": False, "backbone_momentum": 0.3, "norm_momentum": 0.3,
+        "lr_low": 1e-3, "lr_high": 3e-3, "lr_b": 1e-3, "lr_c": 1e-3, "mixup_mel": 0.0, "mixup_pca": 0.0,
     },
 )  # fmt: skip
 

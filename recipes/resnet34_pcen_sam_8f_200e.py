@@ -80,11 +80,17 @@ FAST = akit.Fast(
     folds=2,
     settings={
         "sample_rate": 8000,
+        "seconds": 1.0,
+        "n_fft": 1024,
         "n_mels": 32,
-        "max_mask_frames": 20,
-        "epochs": 2,
+        "freq_mask_ratio": 0.0,  # masks and mixup need more steps
+        "max_mask_frames": 0,
+        "mixup": 0.0,
+        "epochs": 12,
         "warm_up_epochs": 1,
-        "batch_size": 16,
+        "batch_size": 6,
+        "lr": 5e-4,
+        "rho": 0.05,
     },
 )
 

@@ -66,11 +66,13 @@ FAST = akit.Fast(
     folds=2,
     settings={
         "sample_rate": 8000,
+        "seconds": 1.0,
         "n_mels": 32,
-        "max_mask_bands": 5,
-        "max_mask_frames": 10,
-        "epochs": 2,
-        "batch_size": 16,
+        "max_mask_bands": 0,  # masks and mixup need more steps
+        "max_mask_frames": 0,
+        "mixup": 0.0,
+        "epochs": 10,
+        "batch_size": 8,
     },
 )
 

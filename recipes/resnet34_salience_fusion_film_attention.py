@@ -91,8 +91,8 @@ FAST = akit.Fast(
     clips_per_class=8,
     folds=2,
     settings={
-        "sample_rate": 8000, "seconds": 2.0, "n_mels": 32, "max_mask_bands": 5, "max_mask_frames": 10,
-        "epochs": 2, "batch_size": 16,
+        "sample_rate": 8000, "seconds": 1.0, "n_mels": 16, "epochs": 12, "batch_size": 6, "schedule": "intended",
+        "noise_and_gain": 0.0, "max_mask_bands": 0, "max_mask_frames": 0, "mixup": 0.0, "dropout": 0.0,  # more steps
         "salience": "none",  # so that it runs on any data set
     },
 )  # fmt: skip

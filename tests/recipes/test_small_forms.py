@@ -27,6 +27,15 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 SLOW = [
     "tiny_resnet_transformer",
     "eat_s_esc50",  # the variants share one small form
+    "freesound_mobilenet_pca",
+    "resnet34_pcen_sam_8fold",
+    "resnet34_pcen_sam_8f_200e",
+    "resnet34_attention",
+    "resnet34_pcen_salience_fusion_attention",
+    "resnet34_salience_fusion_film_attention",
+    "resnet34_mr_salience_fusion_film_attention",
+    "wideresnet",
+    "res2net50",
 ]
 
 
