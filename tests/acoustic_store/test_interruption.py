@@ -132,8 +132,12 @@ HOLD = """
 import os, sys, time
 from acoustic_store import FeatureStore
 with FeatureStore.open(sys.argv[1], create=True).writer("x-1", "float32", {}) as writer:
-    if sys.argv[2] == "fork" and os.fork() == 0:
-        time.sleep(60)
+    if sys.argv[2] == "fork":
+        read, write = os.pipe()
+        if os.fork() == 0:
+            os.write(write, b"1")
+            time.sleep(60)
+        os.read(read, 1)  # the child is there: before, it may still have the lock that it inherited
     print("locked", flush=True)
     time.sleep(60)
 """
