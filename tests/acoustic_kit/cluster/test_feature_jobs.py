@@ -68,13 +68,13 @@ import os, signal
 from pathlib import Path
 from acoustic_kit.features import wave
 
-def deadly(path):
+def deadly(path, decodings):
     if {all_of_them} or Path(path).name == "{name}":
         os.kill(os.getpid(), signal.SIGKILL)
-    return wave.undisturbed(path)
+    return wave.undisturbed(path, decodings)
 
 if not hasattr(wave, "undisturbed"):  # Dask loads this twice
-    wave.undisturbed, wave.decode = wave.decode, deadly
+    wave.undisturbed, wave.decode_as = wave.decode_as, deadly
 """
 
 
