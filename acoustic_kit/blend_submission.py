@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from acoustic_kit.blending import Blend
 from acoustic_kit.candidates import Candidate
 from acoustic_kit.competition import check, submission_template
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.runs import Predictions, open_run
+from acoustic_kit.runs import Predictions, file_sha256, open_run
 from acoustic_kit.sidecar import (
     BestRun,
     Member,
@@ -51,7 +50,7 @@ def write_blend(workspace: Workspace, result: BlendResult, *, overwrite: bool) -
 
     def accept(written: Path) -> None:
         if not overwrite:
-            refuse_other(path, _file_hash(written))
+            refuse_other(path, file_sha256(written))
 
     try:
         _write(workspace, path, blend, found, test, result.metric, accept)
@@ -116,7 +115,7 @@ def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path
     template = workspace.template_path
     return Sidecar(
         submission=path.name,
-        sha256=_file_hash(path),
+        sha256=file_sha256(path),
         metric=result.metric,
         method=result.method,
         by=result.by,
@@ -128,7 +127,7 @@ def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path
                 recipe=one.run.record.recipe,
                 weight=float(weight),
                 optimistic=one.run.optimistic,
-                test_sha256=_file_hash(one.folder / "test.parquet"),
+                test_sha256=file_sha256(one.folder / "test.parquet"),
             )
             for one, weight in zip(result.members, blend.weights, strict=True)
         ],
@@ -136,7 +135,7 @@ def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path
         blend=blend.to_dict(),
         scores=scores,
         template=workspace.config.template,
-        template_sha256=_file_hash(template) if template else None,
+        template_sha256=file_sha256(template) if template else None,
         akit=__version__,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
@@ -159,11 +158,11 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
     changed = [
         one.name
         for one, member in zip(members, record.runs, strict=True)
-        if not (one.folder / "test.parquet").is_file() or _file_hash(one.folder / "test.parquet") != member.test_sha256
+        if not (one.folder / "test.parquet").is_file() or file_sha256(one.folder / "test.parquet") != member.test_sha256
     ]
     if changed:
         raise AkitError(f"The test predictions of {', '.join(changed)} are not those that {path.name} blended.")
-    if workspace.template_path and _file_hash(workspace.template_path) != record.template_sha256:
+    if workspace.template_path and file_sha256(workspace.template_path) != record.template_sha256:
         raise AkitError(f"{workspace.template_path} is not the template that {path.name} was written for.")
     test = workspace.clip_ids("test")
     tests = [found for found in _test_predictions(workspace, members).values() if found is not None]
@@ -171,7 +170,7 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
     target = submissions / f"{checked_name(name or record.submission)}.csv"
 
     def accept(written: Path) -> None:
-        if _file_hash(written) != record.sha256:
+        if file_sha256(written) != record.sha256:
             raise AkitError(
                 f"{target} would differ from what was submitted, though its inputs do not: another akit or machine."
             )
@@ -186,7 +185,3 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

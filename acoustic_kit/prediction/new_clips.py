@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from acoustic_kit.csv_table import listed, quoted
 from acoustic_kit.datasets.audio_files import audio_files, is_audio
+from acoustic_kit.datasets.audio_index import fold
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.regular_file import read_regular
 
@@ -86,7 +86,7 @@ def _only(id: str, matches: Sequence[str]) -> str | None:
 
 def _loosely(name: str) -> str:
     """Return what names have in common that differ by case, by an audio extension or by the Unicode form."""
-    plain = unicodedata.normalize("NFC", name).casefold()
+    plain = fold(name)
     return PurePosixPath(plain).with_suffix("").as_posix() if is_audio(plain) else plain
 
 
