@@ -14,14 +14,14 @@ from acoustic_kit.features.frame_kernels import (
     write_flatness_terms,
     write_moments,
     write_rolloff,
+    write_slopes,
     write_time_domain,
 )
-from acoustic_kit.features.spectrum import apply_filters, frame_count, power_blocks, power_to_db
+from acoustic_kit.features.spectrum import BLOCK, apply_filters, frame_count, power_blocks, power_to_db
 
 N_MELS = 128
 N_MFCC = 20
 N_CHROMA = 12
-DELTA_REACH = 4  # frames to each side; librosa's width of 9
 
 
 def basic_sizes(sample_rate: int, n_fft: int) -> dict[str, int]:
@@ -72,17 +72,19 @@ def basic_rows(wave: np.ndarray, sample_rate: int, n_fft: int, hop_length: int) 
 
     mel = np.empty((N_MELS, frames), dtype=np.float32)
     chroma = np.empty((N_CHROMA, frames), dtype=np.float32)
-    centroid, bandwidth, rolloff, rms, crossings = np.empty((5, 1, frames), dtype=np.float32)
+    centroid, bandwidth, rolloff, flatness, rms, crossings = np.empty((6, 1, frames), dtype=np.float32)
     extremes = np.empty((2, len(bands), frames), dtype=np.float32)
-    products = np.empty((-(-len(frequencies) // FLATNESS_GROUP), frames))
-    total = np.empty(frames)
+    width = min(BLOCK, frames)  # also of a shorter last block, so that numpy sums its columns in the same order
+    products, total = np.ones((-(-len(frequencies) // FLATNESS_GROUP), width)), np.ones(width)
     for start, power in power_blocks(wave, n_fft, hop_length):
         magnitude = np.sqrt(power)
         apply_filters(power, *mel_bank, mel, start)
         apply_filters(power, *chroma_bank, chroma, start)
         write_moments(magnitude, frequencies, centroid[0], bandwidth[0], start)
         write_rolloff(magnitude, frequencies, rolloff[0], start)
-        write_flatness_terms(power, products, total, start)
+        write_flatness_terms(power, products, total)
+        n = power.shape[1]
+        flatness[0, start : start + n] = _flatness(products, total, len(frequencies))[:n]
         write_extremes(magnitude, bands, extremes, start)
     write_time_domain(wave, n_fft, hop_length, rms[0], crossings[0])
 
@@ -96,7 +98,7 @@ def basic_rows(wave: np.ndarray, sample_rate: int, n_fft: int, hop_length: int) 
         "centroid": centroid,
         "bandwidth": bandwidth,
         "rolloff": rolloff,
-        "flatness": _flatness(products, total, len(frequencies)),
+        "flatness": flatness,
         "contrast": power_to_db(peaks) - power_to_db(valleys),
         "rms": rms,
         "zero_crossings": crossings,
@@ -112,24 +114,19 @@ def _mfcc(decibels: np.ndarray) -> np.ndarray:
 
 
 def _delta(rows: np.ndarray) -> np.ndarray:
-    """Slope of the straight line through nine frames, per frame; the outermost frames are repeated beyond the ends.
+    """Return the slope of the straight line through nine frames, per frame: float32 of the same shape.
 
     ``librosa.feature.delta(rows, width=9, mode="nearest")``, a Savitzky-Golay filter of order 1.
     """
-    frames = rows.shape[1]
-    padded = np.pad(rows, ((0, 0), (DELTA_REACH, DELTA_REACH)), mode="edge")
-    slope = np.zeros_like(rows)
-    for k in range(1, DELTA_REACH + 1):
-        later, earlier = DELTA_REACH + k, DELTA_REACH - k
-        slope += np.float32(k) * (padded[:, later : later + frames] - padded[:, earlier : earlier + frames])
-    slope /= np.float32(2 * sum(k * k for k in range(1, DELTA_REACH + 1)))
-    return slope
+    slopes = np.empty_like(rows)
+    write_slopes(rows, slopes)
+    return slopes
 
 
 def _flatness(products: np.ndarray, total: np.ndarray, bins: int) -> np.ndarray:
-    """Geometric by arithmetic mean of power: float32 (1, frames)."""
+    """Return the geometric mean of power by its arithmetic mean: float64 (frames,)."""
     flatness: np.ndarray = np.exp(np.log(products).sum(axis=0) / bins) / (total / bins)
-    return flatness.astype(np.float32)[None]
+    return flatness
 
 
 def by_maximum(rows: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from acoustic_kit.features.spectrum import AMIN
 
+SLOPE_REACH = 4  # frames to each side; librosa's width of 9
 FLATNESS_GROUP = 8  # bins multiplied before a logarithm is taken: 1e-10 ** 8 and 1e26 ** 8 fit a float64
 
 
@@ -57,19 +58,44 @@ def write_rolloff(magnitude: np.ndarray, frequencies: np.ndarray, rolloff: np.nd
 
 
 @numba.njit(cache=True, nogil=True)
-def write_flatness_terms(power: np.ndarray, products: np.ndarray, total: np.ndarray, start: int) -> None:
-    """Products of FLATNESS_GROUP bins' power (groups, frames), and the sum of all (frames,); power is at least AMIN."""
+def write_flatness_terms(power: np.ndarray, products: np.ndarray, total: np.ndarray) -> None:
+    """Write products of FLATNESS_GROUP bins' power (groups, frames), and the sum of all (frames,), of one block.
+
+    Power counts as AMIN at least. ``products`` and ``total`` may have more frames than ``power``.
+    """
     bins, n = power.shape
-    totals = total[start : start + n]
+    totals = total[:n]
     totals[:] = 0.0
     for b in range(bins):
-        row, product = power[b], products[b // FLATNESS_GROUP, start : start + n]
+        row, product = power[b], products[b // FLATNESS_GROUP, :n]
         if b % FLATNESS_GROUP == 0:
             product[:] = 1.0
         for f in range(n):
             value = row[f] if row[f] > AMIN else AMIN
             product[f] *= value
             totals[f] += value
+
+
+@numba.njit(cache=True, nogil=True)
+def write_slopes(rows: np.ndarray, slopes: np.ndarray) -> None:
+    """Write the slopes of lines through 2 · SLOPE_REACH + 1 frames of each row; the outermost frames are repeated.
+
+    Both are float32 (rows, frames), and every operation is rounded to float32.
+    """
+    n_rows, n = rows.shape
+    squares = np.float32(SLOPE_REACH * (SLOPE_REACH + 1) * (2 * SLOPE_REACH + 1) // 3)
+    padded = np.empty(n + 2 * SLOPE_REACH, np.float32)
+    for r in range(n_rows):
+        padded[:SLOPE_REACH], padded[SLOPE_REACH : SLOPE_REACH + n] = rows[r, 0], rows[r]
+        padded[SLOPE_REACH + n :] = rows[r, n - 1]
+        slope = slopes[r]
+        slope[:] = 0.0
+        for k in range(1, SLOPE_REACH + 1):
+            later, earlier = padded[SLOPE_REACH + k :], padded[SLOPE_REACH - k :]
+            for f in range(n):
+                slope[f] += np.float32(k) * (later[f] - earlier[f])
+        for f in range(n):
+            slope[f] /= squares
 
 
 @numba.njit(cache=True, nogil=True)

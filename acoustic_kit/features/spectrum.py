@@ -147,7 +147,14 @@ def apply_filters(
 
 
 def power_to_db(power: np.ndarray, top_db: float | None = 80.0) -> np.ndarray:
-    """Decibels of float32 power, reference 1, cut off ``top_db`` below the maximum, as ``librosa.power_to_db``."""
-    decibels: np.ndarray = np.log10(np.maximum(power, np.float32(AMIN)))
-    decibels *= np.float32(10.0)
-    return decibels if top_db is None else np.maximum(decibels, decibels.max() - np.float32(top_db), out=decibels)
+    """Turn float32 power into decibels re 1, cut off ``top_db`` below the maximum, as ``librosa.power_to_db``.
+
+    Returns
+    -------
+    ``power`` itself, which is overwritten: at two hours a clip, a copy is hundreds of megabytes
+
+    """
+    np.maximum(power, np.float32(AMIN), out=power)
+    np.log10(power, out=power)
+    power *= np.float32(10.0)
+    return power if top_db is None else np.maximum(power, power.max() - np.float32(top_db), out=power)

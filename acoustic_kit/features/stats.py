@@ -90,5 +90,4 @@ class Stats(Feature):
         from acoustic_kit.features.statistics import summarise
 
         rows = basic_rows(source, self.wave.sample_rate, self.n_fft, self.hop_length)
-        statistics: np.ndarray = summarise(np.concatenate(list(rows.values())))
-        return statistics.ravel()
+        return np.concatenate([summarise(family) for family in rows.values()]).ravel()

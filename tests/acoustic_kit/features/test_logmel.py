@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,19 @@ def test_a_long_wave_in_pieces_gives_the_same_bits(n: int, frames: tuple[int, in
         blocks = list(power_blocks(wave, *frames, pad))
     np.testing.assert_array_equal(np.concatenate([power for _, power in blocks], axis=1), whole)
     assert [start for start, _ in blocks] == list(range(0, whole.shape[1], spectrum.BLOCK))
+
+
+def test_memory_is_that_of_the_result_and_little_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectrum, "PIECE", spectrum.BLOCK)
+    feature, wave = LogMel(), np.random.default_rng(0).standard_normal(120 * 22050).astype(np.float32)
+    feature.compute(wave[:4096])  # compiles, and makes the filters
+    tracemalloc.start()
+    try:
+        result = feature.compute(wave)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.75 * result.nbytes
 
 
 def test_silence_is_minus_100_db() -> None:

@@ -4,6 +4,7 @@ Against librosa's float64 FFT they are those of a float32 one (the worst of the 
 on the same spectra they are 1e-6.
 """
 
+import tracemalloc
 from pathlib import Path
 
 import librosa
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features import spectrum
 from acoustic_kit.features.frame_features import basic_rows, basic_sizes
 from acoustic_kit.features.spectrum import power_blocks
 from acoustic_kit.features.statistics import STATISTICS, summarise
@@ -136,6 +138,30 @@ def test_stats_are_the_statistics_of_the_rows_in_the_order_of_the_columns() -> N
     ):
         for statistic, value in zip(STATISTICS, summarise(row[None])[0], strict=True):
             assert values[f"{column}_{statistic}"] == value
+
+
+@pytest.mark.parametrize("n", [1, 512, 32 * 512, 100 * 512 - 1, 40_000, 97 * 512])
+def test_a_long_wave_in_pieces_gives_the_same_statistics(n: int) -> None:
+    y = sound(n, 22050, 4)
+    whole = Stats().compute(y)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(spectrum, "PIECE", spectrum.BLOCK)
+        np.testing.assert_array_equal(Stats().compute(y), whole)
+
+
+def test_memory_is_that_of_the_rows_and_little_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In two hours, the rows are 240 MB, and the logarithms of all bins would be 320 MB more."""
+    monkeypatch.setattr(spectrum, "PIECE", spectrum.BLOCK)
+    feature, y = Stats(), sound(120 * 22050, 22050, 5)
+    feature.compute(y[:4096])  # compiles, and makes the filters
+    tracemalloc.start()
+    try:
+        feature.compute(y)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    rows = 4 * sum(basic_sizes(22050, 2048).values()) * (1 + len(y) // 512)
+    assert peak < 1.5 * rows
 
 
 @pytest.mark.parametrize(("rate", "columns"), [(4000, 1337), (8000, 1344), (22050, 1351), (48000, 1351)])
