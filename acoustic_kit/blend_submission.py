@@ -16,7 +16,8 @@ from acoustic_kit.blending import Blend
 from acoustic_kit.candidates import Candidate
 from acoustic_kit.competition import check, submission_template
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.runs import Predictions, file_sha256, open_run
+from acoustic_kit.regular_file import file_sha256
+from acoustic_kit.runs import Predictions, open_run
 from acoustic_kit.sidecar import (
     BestRun,
     Member,

@@ -5,6 +5,7 @@ The standard library's ``csv`` reads them: it knows where a row begins in the fi
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,11 @@ def problems(findings: Mapping[str, Sequence[tuple[int, str]]]) -> list[Problem]
         for what, found in findings.items()
         if found
     ]
+
+
+def repeated(names: Sequence[str]) -> list[str]:
+    """Return the names that occur more than once, each once, in order."""
+    return [name for name, n in Counter(names).items() if n > 1]
 
 
 def quoted(text: str) -> str:

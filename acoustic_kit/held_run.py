@@ -22,13 +22,13 @@ from acoustic_kit.labels import label_digest
 from acoustic_kit.metrics import all_scores
 from acoustic_kit.recipe import flat_settings
 from acoustic_kit.recipe_file import source_digest
+from acoustic_kit.regular_file import file_sha256
 from acoustic_kit.runs import (
     FOLD_RECORD_NAME,
     RECORD_NAME,
     Predictions,
     Run,
     RunRecord,
-    file_sha256,
     open_run,
     remove_leftovers,
 )

@@ -10,19 +10,18 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from acoustic_kit import __version__
-from acoustic_kit.csv_table import listed, quoted, read_table
+from acoustic_kit.csv_table import listed, quoted, read_table, repeated
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.fold import clip_targets
 from acoustic_kit.metrics import all_scores
 from acoustic_kit.parquet import read_parquet
-from acoustic_kit.regular_file import read_regular
+from acoustic_kit.regular_file import file_sha256, read_regular
 from acoustic_kit.runs import Predictions, Run, RunRecord
 from acoustic_kit.submission import SUM_TOLERANCE
 from acoustic_kit.template import class_positions
@@ -97,7 +96,7 @@ def read_predictions(path: Path, workspace: Workspace, ids: Path | None = None) 
         order = np.argsort(class_positions(str(path), columns, workspace.config.classes, underscores=True))
         found = Predictions(clip_ids, cells[:, order])
     if len(set(found.ids)) < len(found.ids):
-        raise AkitError(f"{path}: an id is there twice: {listed(_repeated(found.ids))}.")
+        raise AkitError(f"{path}: an id is there twice: {listed(repeated(found.ids))}.")
     return found
 
 
@@ -156,11 +155,6 @@ def _read_ids(path: Path) -> tuple[str, ...]:
         return tuple(line.strip() for line in read_regular(path).decode("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise AkitError(f"{path} cannot be read as a list of ids, one a line: {error}.") from error
-
-
-def _repeated(ids: Sequence[str]) -> list[str]:
-    seen: set[str] = set()
-    return [id for id in ids if id in seen or seen.add(id)]  # type: ignore[func-returns-value]
 
 
 def _checked(workspace: Workspace, split: Literal["train", "test"], path: Path, found: Predictions) -> Predictions:
@@ -224,7 +218,7 @@ def _place(
         classes=list(workspace.config.classes),
         features={},
         folds=[],
-        imported={file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in files.items()},
+        imported={file: file_sha256(path) for file, path in files.items()},
         versions={},
         akit=__version__,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

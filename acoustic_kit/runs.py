@@ -21,7 +21,7 @@ from acoustic_kit.atomic_write import replacing, write_atomically
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.folder_lock import locked
 from acoustic_kit.parquet import read_parquet
-from acoustic_kit.regular_file import read_regular
+from acoustic_kit.regular_file import file_sha256, read_regular
 
 if TYPE_CHECKING:
     import polars as pl
@@ -164,12 +164,6 @@ def _read_columns(path: Path, columns: Sequence[str], digest: str | None = None)
     except OSError as error:
         raise AkitError(f"{path} cannot be read as predictions: {error}.\n{_way_out(path)}") from error
     return found
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _way_out(path: Path) -> str:

@@ -6,7 +6,6 @@ and nothing in it is a path.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.regular_file import read_regular
+from acoustic_kit.regular_file import file_sha256, read_regular
 
 
 class _Record(BaseModel):
@@ -112,7 +111,7 @@ def refuse_other(csv: Path, sha256: str) -> None:
     Its JSON counts too: it may hold a public score and a remark.
     """
     there = _described(csv)
-    contents = {hashlib.sha256(csv.read_bytes()).hexdigest()} if csv.is_file() else set()
+    contents = {file_sha256(csv)} if csv.is_file() else set()
     contents |= {there.sha256 if isinstance(there, Sidecar) else ""} if there else set()
     if contents - {sha256}:
         known = [f"public score {there.public:g}"] if isinstance(there, Sidecar) and there.public is not None else []

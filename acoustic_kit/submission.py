@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from acoustic_kit.atomic_write import replacing
-from acoustic_kit.csv_table import Problem, Table, listed, parse_table, problems, quoted, read_table
+from acoustic_kit.csv_table import Problem, Table, listed, parse_table, problems, quoted, read_table, repeated
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics import (
     MULTI_LABEL_THRESHOLD,
@@ -240,8 +240,10 @@ def _targets(truth: dict[str, list[str]], classes: dict[str, int], task: str) ->
 
 def _header_problem(header: list[str], columns: Sequence[str]) -> Problem:
     missing, extra = [c for c in columns if c not in header], [c for c in header if c not in columns]
+    if twice := repeated(header):
+        return Problem(f"more than one column of a name: {listed(twice)}", (1,))
     if not missing and not extra:
-        return Problem("the columns are in another order than the template's, or one is there twice", (1,))
+        return Problem("the columns are in another order than the template's", (1,))
     parts = [f"{what}: {listed(names)}" for what, names in (("missing", missing), ("not expected", extra)) if names]
     return Problem(f"the columns are not the template's; {'; '.join(parts)}", (1,))
 

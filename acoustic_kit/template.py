@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from acoustic_kit.csv_table import Problem, Table, listed, problems, quoted, read_table
+from acoustic_kit.csv_table import Problem, Table, listed, problems, quoted, read_table, repeated
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics import terms
 
@@ -105,8 +105,8 @@ def template_of(path: Path, table: Table, classes: dict[str, int]) -> Template:
     columns = tuple(table.header)
     if len(columns) < 2:
         raise AkitError(f"{path} has one column, {quoted(columns[0])}; an id and a label column are needed")
-    if len(set(columns)) < len(columns):
-        raise AkitError(f"{path} names a column twice in its header")
+    if twice := repeated(columns):
+        raise AkitError(f"{path} has more than one column of a name: {listed(twice)}")
     ids = dict.fromkeys(row[0] for row in table.rows)
     if "" in ids or len(ids) < len(table.rows):
         refuse(path, id_problems(table, [clip_id for clip_id in ids if clip_id]))
@@ -159,8 +159,10 @@ def class_positions(
     """The class position of each probability column, which is named by the class or by its own index.
 
     With `underscores` a name may have them for its spaces. Raises AkitError, which begins with `where`, for columns
-    that are neither.
+    that are neither, or there twice.
     """
+    if twice := repeated(columns):
+        raise AkitError(f"{where} has more than one column of a name: {listed(twice)}")
     names = list(classes)
     spellings = [names, [str(index) for index in classes.values()]]
     spellings += [[name.replace(" ", "_") for name in names]] if underscores else []

@@ -5,7 +5,6 @@ Only ``config.json`` and ``model.safetensors`` are read. Pickles are not, as the
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.regular_file import file_sha256
 
 if TYPE_CHECKING:
     from transformers import ASTModel
@@ -164,16 +164,15 @@ def _download(name: str, revision: str) -> Weights:
 def _sha256(path: Path) -> str:
     try:
         stat = path.stat()
-        return _digest(path, stat.st_size, stat.st_mtime_ns)
+        return _sha256_at(path, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         raise AkitError(f"{path} cannot be read: {error.strerror}") from error
 
 
 @lru_cache(maxsize=16)
-def _digest(path: Path, size: int, mtime_ns: int) -> str:
-    """SHA-256 of a file as it is at this size and time stamp."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256_at(path: Path, size: int, mtime_ns: int) -> str:
+    """Return the SHA-256 of a file as it is at this size and time stamp, so that it is read once."""
+    return file_sha256(path)
 
 
 def load_ast(weights: Weights) -> ASTModel:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.console import print_line, shown, size
+from acoustic_kit.cli.console import say, shown, size
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +40,7 @@ def report(
     workspace = workspace_of(ctx, with_runs=True)
     warn_of_leaks(workspace)
     path = write_report(workspace, names or (), out)
-    print_line(f"Wrote {shown(path)} ({size(path.stat().st_size)}).")
+    about = f" ({size(path.stat().st_size)})" if path.is_file() else ""
+    say(f"Wrote {shown(path)}{about}.")  # the page itself may go to stdout
     if open_:
         webbrowser.open(path.resolve().as_uri())

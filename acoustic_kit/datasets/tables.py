@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from acoustic_kit import csv_table
-from acoustic_kit.csv_table import listed, quoted
+from acoustic_kit.csv_table import listed, quoted, repeated
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
@@ -148,9 +147,8 @@ def read_table(path: Path) -> Table:
     if not any(any(map(str.strip, row)) for row in table.rows):
         raise AkitError(f"{path} has no rows below its header.")
     header = [name.strip() or f"column_{position}" for position, name in enumerate(table.header)]
-    if len(set(header)) < len(header):
-        twice = next(name for name, n in Counter(header).items() if n > 1)
-        raise AkitError(f"{path}: two columns have one name, {quoted(twice)}.")
+    if twice := repeated(header):
+        raise AkitError(f"{path}: two columns have one name, {quoted(twice[0])}.")
     filled = [i for i, row in enumerate(table.rows) if any(cell.strip() for cell in row)]
     cells = [[cell.strip() or None for cell in table.rows[i]] for i in filled]
     frame = pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String()), orient="row")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from acoustic_kit.csv_table import listed, quoted
+from acoustic_kit.csv_table import listed, quoted, repeated
 from acoustic_kit.datasets.audio_files import audio_files, is_audio
 from acoustic_kit.datasets.audio_index import fold
 from acoustic_kit.errors import AkitError, UsageError
@@ -93,16 +93,19 @@ def _loosely(name: str) -> str:
 def read_columns(path: Path, ids: Sequence[str]) -> pl.DataFrame:
     """What a CSV says of each clip, in the order of `ids`: its columns but the first, which holds ids or file names.
 
-    Raises AkitError for a file that cannot be read, an id that is there twice, and clips that it lacks.
+    Raises AkitError for a file that cannot be read, a column or an id that is there twice, and clips that it lacks.
     """
     import polars as pl
 
     try:
         text = read_regular(path)  # polars takes a path for a pattern
+        header = pl.read_csv(text, n_rows=1, has_header=False, infer_schema=False).row(0)
         first = pl.read_csv(text, n_rows=0).columns[0]
         table = pl.read_csv(text, infer_schema_length=None, schema_overrides={first: pl.String})
     except (OSError, IndexError, pl.exceptions.PolarsError) as error:
         raise AkitError(f"{path} cannot be read as CSV: {str(error).partition(chr(10))[0]}.") from error
+    if twice := repeated([name for name in header if name]):  # polars would give them other names
+        raise AkitError(f"{path} has more than one column of a name: {listed(twice)}.")
     row_of = {id: row for row, id in enumerate(table[first])}
     if len(row_of) < len(table):
         raise AkitError(f"{path} has two rows of one clip in its column {quoted(first)}.")

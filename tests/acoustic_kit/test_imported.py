@@ -140,6 +140,15 @@ def test_what_is_wrong_with_a_table_is_said(
     assert not workspace.runs_path.exists()
 
 
+def test_a_class_that_is_there_twice_is_named(workspace: Workspace, tmp_path: Path) -> None:
+    path = write(frame(workspace, "test"), tmp_path / "bad.csv")
+    first, *lines = path.read_text().splitlines()
+    name = first.split(",")[1]
+    path.write_text("\n".join([f"{first},{name}", *(f"{line},0" for line in lines)]) + "\n")
+    with pytest.raises(AkitError, match=f"more than one column of a name: '{name}'"):
+        import_run(workspace, path)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\x00\xff\xfe", b"id,a\n", b"PAR1garbagePAR1", b"\x93NUMPY garbage", b"id,dog\nx,\xff\n"]
 )

@@ -19,8 +19,9 @@ from acoustic_kit.job import Job, make_job
 from acoustic_kit.leaderboard import leaderboard
 from acoustic_kit.prediction import open_predictor
 from acoustic_kit.recipe import Recipe, load_recipe
+from acoustic_kit.regular_file import file_sha256
 from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import Predictions, file_sha256, find_run, list_runs, open_run, remove_run
+from acoustic_kit.runs import Predictions, find_run, list_runs, open_run, remove_run
 from acoustic_kit.workspace import Workspace
 
 RECIPE = '''"""A recipe that writes down what it was given."""

@@ -150,7 +150,8 @@ def test_the_command_says_where_the_page_is_and_opens_it(
     work = str(competition.workspace.root)
     done = CliRunner().invoke(app, ["-C", work, "report"])
     assert done.exit_code == 0
-    assert done.stdout.startswith("Wrote work/reports/report.html (")
+    assert done.stderr.startswith("Wrote work/reports/report.html (")
+    assert done.stdout == ""
     assert opened == []
     done = CliRunner().invoke(app, ["-C", work, "report", "good", "--out", "mine.html", "--open"])
     assert done.exit_code == 0
