@@ -6,17 +6,24 @@ from pathlib import Path
 import numpy as np
 
 
-def minimum(loss: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, iterations: int) -> np.ndarray:
+def minimum(
+    loss: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    start: np.ndarray,
+    iterations: int,
+    *,
+    one_thread: bool = False,
+) -> np.ndarray:
     """Where SciPy's L-BFGS-B ends from ``start``, float64 (n,); ``loss`` gives a value and its slope (n,).
 
     SciPy's wheels bring a BLAS of their own, of which L-BFGS uses vector operations. Its threads and those of NumPy's
-    BLAS, which ``loss`` uses, keep each other waiting: fits take three times as long. So SciPy's has one thread here.
+    BLAS, which ``loss`` uses, keep each other waiting: fits take three times as long. So SciPy's has one thread here,
+    and with ``one_thread`` NumPy's too, for a ``loss`` of products so small that threads wait longer than they compute.
     """
     from scipy.optimize import minimize
     from threadpoolctl import ThreadpoolController
 
     blas = ThreadpoolController()
     of_scipy = [lib.filepath for lib in blas.lib_controllers if {"scipy", "scipy.libs"} & set(Path(lib.filepath).parts)]
-    with blas.select(filepath=of_scipy).limit(limits=1):
+    with (blas.select(user_api="blas") if one_thread else blas.select(filepath=of_scipy)).limit(limits=1):
         found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations, "gtol": 1e-5})
     return np.asarray(found.x)

@@ -36,6 +36,7 @@ STRENGTH_PER_CLASS, MOST_STRENGTH = 0.001, 0.1  # of a single label
 OWN_CLASS = 10  # how much more b and the diagonals cost than confusions
 FULL_CLASSES = 100  # of more, each class has one coefficient a run: a matrix grows with the square
 ITERATIONS = 100  # of L-BFGS; a dozen or two suffice
+ONE_THREAD = 1 << 22  # numbers in the design: products of fewer take less time than BLAS's threads wait on busy cores
 
 
 def stack(
@@ -116,7 +117,8 @@ class _Objective:
         n = self.n_classes
         theta = np.zeros(self.n_runs * n * (1 if self.diagonal else n) + n + 1)
         theta[-1] = 1
-        u, bias, scale = self.parts(minimum(self, theta, ITERATIONS))
+        found = minimum(self, theta, ITERATIONS, one_thread=self.x.size < ONE_THREAD)
+        u, bias, scale = self.parts(found)
         coefficients = u.reshape(self.n_runs, n, -1) / np.sqrt(self.n_runs)
         one = np.ones((n, 1)) if self.diagonal else np.eye(n)
         coefficients = coefficients + scale / self.n_runs * one

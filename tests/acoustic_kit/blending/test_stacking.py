@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 from scipy.special import expit
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from acoustic_kit.blending import geometric, mean, stack
+from acoustic_kit.blending import geometric, mean, stack, stacking
 from acoustic_kit.blending.stacking import _Objective, design
 from acoustic_kit.metrics import score
 
@@ -85,3 +86,19 @@ def test_several_labels_are_separate_questions():
     fit = stack(p, targets)
     assert score("f1", targets, fit.predict(p)) > score("f1", targets, mean(p)) + 0.1
     assert fit.weights.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1 << 22, 1), (0, 2)])
+def test_small_fits_use_one_thread_of_blas_and_large_ones_all(limit, expected, monkeypatch):
+    seen = []
+
+    def log_loss(logits, targets, log_loss=stacking._log_loss):
+        seen.append({lib["num_threads"] for lib in threadpool_info() if "numpy.libs" in lib["filepath"]} or {expected})
+        return log_loss(logits, targets)
+
+    monkeypatch.setattr(stacking, "ONE_THREAD", limit)
+    monkeypatch.setattr(stacking, "_log_loss", log_loss)
+    with threadpool_limits(2, "blas"):
+        stack(*confused(5, clips=50))
+    assert seen
+    assert all(threads == {expected} for threads in seen)
