@@ -31,7 +31,7 @@ def provide_caches() -> None:
 
 def _has_place(name: str) -> bool:
     if name == "NUMBA_CACHE_DIR":
-        kernels = os.path.join(os.path.dirname(__file__), "features")  # noqa: PTH118, PTH120 (pathlib costs start-up)
+        kernels = os.path.join(os.path.dirname(__file__), "dsp")  # noqa: PTH118, PTH120 (pathlib costs start-up)
         compiled = os.path.join(kernels, "__pycache__")  # noqa: PTH118
         if os.access(compiled if os.path.isdir(compiled) else kernels, os.W_OK):  # noqa: PTH112
             return True

@@ -16,12 +16,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 
-from acoustic_kit.compute import Compute
-from acoustic_kit.recipe import load_recipe
+from acoustic_kit.device import Compute
+from acoustic_kit.recipe.end_to_end_audio.wave_chain import WaveAugmentations
+from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.training import Batch, BatchDraws, Draws, make_fabric
 from acoustic_kit.training.draws import digests
 from acoustic_kit.training.losses import smoothed_cross_entropy, summed
-from acoustic_kit.training.wave_chain import WaveAugmentations
 
 CLASSES, STEPS, CHAINS = 50, 4, 48
 MIXING = ("mixup", "timemix", "freqmix", "phmix")

@@ -27,16 +27,17 @@ import torch
 from transformers import ASTConfig, ASTModel
 from transformers.utils import logging
 
-from acoustic_kit.compute import Compute
-from acoustic_kit.datasets import make_synthetic
+from acoustic_kit.data import make_synthetic
+from acoustic_kit.device import Compute
 from acoustic_kit.features import Ast, AstInput, Feature, LogMel, Pcen, build_features
 from acoustic_kit.nn import pcen as pcen_module
-from acoustic_kit.recipe import Recipe, find_recipes, load_recipe, recipe_folders
-from acoustic_kit.runner import run_recipe
+from acoustic_kit.recipe.recipe import Recipe, find_recipes, load_recipe, recipe_folders
+from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training import loop
 from acoustic_kit.training.batches import Batch
 from acoustic_kit.training.fabric import describe
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 EPOCHS, ROUNDS, COPIES = 6, 3, 5  # of each recipe; of each feature; of each clip, for the builds
 TINY = ("logmel_cnn",)  # recipes of the self test

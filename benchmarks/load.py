@@ -17,10 +17,11 @@ import numpy as np
 import polars as pl
 import soundfile
 
-from acoustic_kit.datasets.manifest import manifest_schema
+from acoustic_kit.data.manifest import manifest_schema
 from acoustic_kit.features import Stats, fingerprints
-from acoustic_kit.runs import Predictions, Run, RunRecord
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.runs.run import Run, RunRecord
+from acoustic_kit.workspace.workspace import Workspace
 
 RATE, FILES, ROUNDS = 22050, 20, 3
 COMMANDS = (

@@ -41,10 +41,10 @@ CASES = {
 
 def train(work: Path, recipe: str, settings: tuple[str, ...]) -> None:
     """One epoch of one fold; prints the peak in MiB."""
-    from acoustic_kit.compute import Compute
-    from acoustic_kit.recipe import load_recipe
-    from acoustic_kit.runner import run_recipe
-    from acoustic_kit.workspace import Workspace
+    from acoustic_kit.device import Compute
+    from acoustic_kit.recipe.recipe import load_recipe
+    from acoustic_kit.runs.runner import run_recipe
+    from acoustic_kit.workspace.workspace import Workspace
 
     if recipe == "nothing":
         import torch  # noqa: F401
@@ -57,11 +57,11 @@ def train(work: Path, recipe: str, settings: tuple[str, ...]) -> None:
 
 def build(work: Path) -> None:
     """The features of all recipes, and the data set."""
-    from acoustic_kit.datasets import make_synthetic
+    from acoustic_kit.data import make_synthetic
     from acoustic_kit.features import build_features
     from acoustic_kit.features.fingerprints import for_folds
-    from acoustic_kit.recipe import load_recipe
-    from acoustic_kit.workspace import init_workspace
+    from acoustic_kit.recipe.recipe import load_recipe
+    from acoustic_kit.workspace.init import init_workspace
 
     make_synthetic(work.parent / "data", n_classes=8, clips_per_class=5, seconds=5.0, sample_rate=22050)
     workspace = init_workspace(work, work.parent / "data")

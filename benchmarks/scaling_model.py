@@ -29,7 +29,7 @@ import numpy as np
 import soundfile
 
 from acoustic_kit.features import LogMel, Pcen, Wave
-from acoustic_kit.features.build_job import Job
+from acoustic_kit.features.build.job import BlockJob
 from acoustic_kit.features.wave import decode
 from acoustic_store import FeatureStore
 
@@ -134,7 +134,7 @@ def task_seconds() -> tuple[float, int]:
         with store.writer("x-1", "int16", {}) as writer:
             (block,) = writer.plan([(f"Y{i:011d}", f"{i:064d}") for i in range(BLOCK)])
         paths = {id: f"s3://bucket/audioset/unbalanced/{id}.flac" for id, _ in block.clips}
-        job = Job(((Wave(), block),), "s3://bucket/features.zarr", paths, False)
+        job = BlockJob(((Wave(), block),), "s3://bucket/features.zarr", paths, False)
     local = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
     with local, Client(local, set_as_default=False) as client:
         cluster = Cluster(client, "here")

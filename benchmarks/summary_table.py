@@ -26,16 +26,17 @@ import numpy as np
 import scipy.fft
 import scipy.stats
 
-from acoustic_kit.features import Stats, Wave, freesound_table
-from acoustic_kit.features.clip_parts import part_statistics
-from acoustic_kit.features.constant_q import constant_q_chroma
-from acoustic_kit.features.envelope import envelope_statistics
-from acoustic_kit.features.harmonic import harmonic_mask
-from acoustic_kit.features.mean_spectrum import spectrum_statistics
-from acoustic_kit.features.spectrum import power_blocks
-from acoustic_kit.features.statistics import summarise
-from acoustic_kit.features.stft import istft, stft
-from acoustic_kit.features.tuning import estimate_tuning
+from acoustic_kit.dsp.spectrum import power_blocks
+from acoustic_kit.dsp.statistics import summarise
+from acoustic_kit.features import Stats, Wave
+from acoustic_kit.features.freesound2018 import table as freesound_table
+from acoustic_kit.features.freesound2018.clip_parts import part_statistics
+from acoustic_kit.features.freesound2018.constant_q import constant_q_chroma
+from acoustic_kit.features.freesound2018.envelope import envelope_statistics
+from acoustic_kit.features.freesound2018.harmonic import harmonic_mask
+from acoustic_kit.features.freesound2018.mean_spectrum import spectrum_statistics
+from acoustic_kit.features.freesound2018.stft import istft, stft
+from acoustic_kit.features.freesound2018.tuning import estimate_tuning
 
 RATE = 44100
 FRAMES = {"n_fft": 2048, "hop_length": 512}

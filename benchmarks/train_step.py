@@ -20,12 +20,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
-from acoustic_kit.compute import Compute
-from acoustic_kit.datasets import make_synthetic
+from acoustic_kit.data import make_synthetic
+from acoustic_kit.device import Compute
 from acoustic_kit.nn import TrainablePcen
-from acoustic_kit.recipe import Recipe, load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.recipe.recipe import Recipe, load_recipe
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 ROUNDS, CLASSES = 4, 10
 

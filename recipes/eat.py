@@ -62,16 +62,16 @@ from torch import nn
 from torch.nn import functional
 
 import acoustic_kit as akit
-from acoustic_kit.training import Batches, Phase, load_tensors, one_cycle
-from acoustic_kit.training.losses import binary_cross_entropy, cross_entropy, smoothed_cross_entropy, summed
-from acoustic_kit.training.transfer import load_but, weights_of_run
-from acoustic_kit.training.wave_chain import (
+from acoustic_kit.recipe.end_to_end_audio.wave_chain import (
     SPECTROGRAMS,
     WaveAugmentations,
     background,
     label_preserving,
     resampled_and_mixed,
 )
+from acoustic_kit.training import Batches, Phase, load_tensors, one_cycle
+from acoustic_kit.training.losses import binary_cross_entropy, cross_entropy, smoothed_cross_entropy, summed
+from acoustic_kit.training.transfer import load_but, weights_of_run
 
 if TYPE_CHECKING:
     import optuna

@@ -43,8 +43,8 @@ from torch import nn
 
 import acoustic_kit as akit
 from acoustic_kit.errors import UsageError
+from acoustic_kit.features.weights import AST_NAME, Weights, ast_shape, find_weights, load_ast, new_ast
 from acoustic_kit.training import Batches, Loss, Phase, default_loss, step_decay
-from acoustic_kit.weights import AST_NAME, Weights, ast_shape, find_weights, load_ast, new_ast
 
 if TYPE_CHECKING:
     import optuna

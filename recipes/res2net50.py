@@ -34,7 +34,7 @@ from torchvision.models.resnet import ResNet
 
 import acoustic_kit as akit
 from acoustic_kit.nn import DeepStemResnet, EmbeddingFusion, WaveFrontEnd
-from acoustic_kit.side_inputs import one_hot_column
+from acoustic_kit.recipe.side_inputs import one_hot_column
 from acoustic_kit.training import Batches, Phase, by_epoch, cosine, default_loss
 
 if TYPE_CHECKING:

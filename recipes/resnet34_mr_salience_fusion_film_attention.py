@@ -33,7 +33,7 @@ from torchvision.models import ResNet34_Weights
 
 import acoustic_kit as akit
 from acoustic_kit.nn import CbamResnet34, Film, MixedEmbedding, WaveFrontEnd, imagenet_weights, load_imagenet
-from acoustic_kit.side_inputs import one_hot_column
+from acoustic_kit.recipe.side_inputs import one_hot_column
 from acoustic_kit.training import Batches, Phase, cosine, default_loss, warm_up
 
 if TYPE_CHECKING:

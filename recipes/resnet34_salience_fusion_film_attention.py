@@ -46,7 +46,7 @@ from acoustic_kit.nn import (
     imagenet_weights,
     load_imagenet,
 )
-from acoustic_kit.side_inputs import one_hot_column
+from acoustic_kit.recipe.side_inputs import one_hot_column
 from acoustic_kit.training import Batches, Phase, Progress, Schedule, default_loss, one_cycle
 
 if TYPE_CHECKING:

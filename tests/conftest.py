@@ -17,7 +17,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it, before OpenMP is loaded
 
 if TYPE_CHECKING:
-    from acoustic_kit.workspace import Workspace
+    from acoustic_kit.workspace.workspace import Workspace
 
 CHECKOUT = Path(__file__).parents[1]
 # In JSON: what no two runs have in common. `combined_from` has digests of records that hold seconds.
@@ -45,7 +45,7 @@ def esc10() -> Path:
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of generated sound in ESC-50's layout: 3 classes, 5 folds, 60 clips of half a second."""
-    from acoustic_kit.datasets import make_synthetic
+    from acoustic_kit.data import make_synthetic
 
     folder = tmp_path_factory.mktemp("synthetic")
     make_synthetic(folder, n_classes=3, clips_per_class=20, seconds=0.5, sample_rate=8000)
@@ -56,7 +56,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace of `synthetic` with fold 5 kept aside and `stats` built; copy it before you change it."""
     from acoustic_kit.features import Stats, build_features
-    from acoustic_kit.workspace import init_workspace
+    from acoustic_kit.workspace.init import init_workspace
 
     workspace = init_workspace(tmp_path_factory.mktemp("built") / "work", synthetic, test_folds=[5])
     build_features(workspace.manifest, workspace.data_root, workspace.store(), [Stats()])
@@ -66,7 +66,7 @@ def built(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def workspace(built: Path, tmp_path: Path) -> "Workspace":
     """A copy of `built`, to do with as one likes."""
-    from acoustic_kit.workspace import Workspace
+    from acoustic_kit.workspace.workspace import Workspace
 
     return Workspace.find(shutil.copytree(built, tmp_path / "work"))
 

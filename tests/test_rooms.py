@@ -69,7 +69,7 @@ def test_recipes_import_neither_each_other_nor_the_command_line(path: Path) -> N
         "from acoustic_kit.cli import app; app(['--help'], standalone_mode=False)",
         "from acoustic_kit.cli import app; app(['recipe', 'run', '--help'], standalone_mode=False)",
         "from acoustic_kit.cli import app; app(['recipe', 'tune', '--help'], standalone_mode=False)",
-        "import acoustic_kit.features, acoustic_kit.datasets, acoustic_kit.metrics, acoustic_kit.submission",
+        "import acoustic_kit.features, acoustic_kit.data, acoustic_kit.metrics, acoustic_kit.submission",
     ],
 )
 def test_start_up_loads_nothing_heavy(code: str) -> None:

@@ -12,9 +12,9 @@ from acoustic_kit.blending.combine import METHOD_NAMES
 from acoustic_kit.blending.decision import Tuned, tune_thresholds
 from acoustic_kit.blending.fitting import Chosen, Fitter
 from acoustic_kit.blending.nested import fitting_part, nested_folds
-from acoustic_kit.bootstrap import score_and_gain_intervals
 from acoustic_kit.errors import UsageError
-from acoustic_kit.metrics import score, terms, validate_metric
+from acoustic_kit.metrics.bootstrap import score_and_gain_intervals
+from acoustic_kit.metrics.scores import score, terms, validate_metric
 
 DECISIONS = ("argmax", "tuned")
 FEWEST_GROUPS = 50  # on 45 recordings `auto` was as often worse than the mean as better

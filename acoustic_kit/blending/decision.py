@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from acoustic_kit.blending.combine import decided
-from acoustic_kit.bootstrap import paired_scores
-from acoustic_kit.metrics import score
+from acoustic_kit.metrics.bootstrap import paired_scores
+from acoustic_kit.metrics.scores import score
 
 STEPS = np.linspace(-1.5, 1.5, 13)  # of a factor's logarithm
 RESAMPLES = 200

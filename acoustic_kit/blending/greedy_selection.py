@@ -13,7 +13,7 @@ import numpy as np
 
 from acoustic_kit.blending.arrays import checked, task_of
 from acoustic_kit.blending.combine import Fit
-from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, score, terms
+from acoustic_kit.metrics.scores import MULTI_LABEL_THRESHOLD, score, terms
 
 PICKS, BAGS = 50, 5
 SMALLEST_LIBRARY = 10  # of fewer runs a bag of half of them is no library: all are one bag

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from acoustic_kit.metrics import score, score_ranked, terms, top_k
+from acoustic_kit.metrics.scores import score, score_ranked, terms, top_k
 
 MOST_VALUES = 5_000_000  # of all runs in memory at once
 

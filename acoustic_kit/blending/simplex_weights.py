@@ -19,7 +19,7 @@ import numpy as np
 from acoustic_kit.blending.arrays import FLOOR, checked, task_of
 from acoustic_kit.blending.combine import Fit
 from acoustic_kit.blending.lbfgs import minimum
-from acoustic_kit.metrics import score, terms
+from acoustic_kit.metrics.scores import score, terms
 
 StandIn = Callable[[np.ndarray], tuple[float, np.ndarray]]
 

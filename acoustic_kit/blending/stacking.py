@@ -29,7 +29,7 @@ import numpy as np
 from acoustic_kit.blending.arrays import checked, group_codes, task_of
 from acoustic_kit.blending.combine import Fit, features
 from acoustic_kit.blending.lbfgs import minimum
-from acoustic_kit.metrics import score
+from acoustic_kit.metrics.scores import score
 
 STRENGTH = 0.01  # of several labels
 STRENGTH_PER_CLASS, MOST_STRENGTH = 0.001, 0.1  # of a single label

@@ -21,7 +21,7 @@ from acoustic_kit.cli.streams import flush_stdout, prepare_streams
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
-    from acoustic_kit.workspace import Workspace
+    from acoustic_kit.workspace.workspace import Workspace
 
 
 @dataclass
@@ -170,11 +170,11 @@ def folder_of(ctx: typer.Context) -> Path:
 
 def workspace_of(ctx: typer.Context, *, with_runs: bool = False) -> Workspace:
     """The workspace that the command works in; `with_runs`, where they lie on S3, as they are there now."""
-    from acoustic_kit.workspace import Workspace
+    from acoustic_kit.workspace.workspace import Workspace
 
     workspace = Workspace.find(folder_of(ctx))
     if with_runs:
-        from acoustic_kit import remote_runs
+        from acoustic_kit.runs import remote_runs
 
         remote_runs.pull(workspace)
     return workspace
@@ -182,7 +182,7 @@ def workspace_of(ctx: typer.Context, *, with_runs: bool = False) -> Workspace:
 
 def warn_of_leaks(workspace: Workspace) -> None:
     """Say on stderr which clips are both trained on and scored on."""
-    from acoustic_kit.leaks import leak_warnings
+    from acoustic_kit.data.leaks import leak_warnings
 
     for warning in leak_warnings(workspace.manifest):
         say(f"Warning: {warning}")

@@ -12,9 +12,9 @@ from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.console import MAX_SEED, Json, listed, print_json, print_line, print_table, progress, say, shown
 
 if TYPE_CHECKING:
-    from acoustic_kit.ensemble import BlendResult
-    from acoustic_kit.sidecar import Sidecar
-    from acoustic_kit.workspace import Workspace
+    from acoustic_kit.ensemble.result import BlendResult
+    from acoustic_kit.submission.record import Sidecar
+    from acoustic_kit.workspace.workspace import Workspace
 
 BLEND_METHODS = ("auto", "mean", "geometric", "rank", "greedy", "weights", "stack")
 submissions = typer.Typer(no_args_is_help=True, help="Submissions: what was written, and is it acceptable?")
@@ -55,8 +55,8 @@ def blend(
 
     Chooses them by their out-of-fold scores, and says what the blend is worth.
     """
-    from acoustic_kit.blend_submission import rebuild
-    from acoustic_kit.ensemble import blend_runs
+    from acoustic_kit.ensemble.blend_submission import rebuild
+    from acoustic_kit.ensemble.ensemble import blend_runs
 
     if from_ is not None:
         written = rebuild(workspace_of(ctx, with_runs=True), from_, name, overwrite=overwrite)
@@ -95,7 +95,8 @@ def blend(
 
 def _say_other_labels(workspace: Workspace, result: BlendResult) -> None:
     """Name the blended runs that were trained before `akit data update` took in other labels."""
-    from acoustic_kit.labels import label_digest, trained_on_other_labels
+    from acoustic_kit.data.targets import label_digest
+    from acoustic_kit.runs.run import trained_on_other_labels
 
     digest = label_digest(workspace.manifest)
     runs = {one.run.name: one.run for one in result.members}
@@ -175,7 +176,7 @@ def _print_members(result: BlendResult) -> None:
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """What was written: out-of-fold, nested and public score side by side."""
     from acoustic_kit.errors import AkitError
-    from acoustic_kit.sidecar import list_sidecars
+    from acoustic_kit.submission.record import list_sidecars
 
     found = []
     for name, sidecar in list_sidecars(workspace_of(ctx).submissions_path):
@@ -221,8 +222,8 @@ def note(
 ) -> None:
     """Keep what the competition said of a submission."""
     from acoustic_kit.errors import UsageError
-    from acoustic_kit.metrics import highest
-    from acoustic_kit.sidecar import find_sidecar, read_sidecar
+    from acoustic_kit.metrics.scores import highest
+    from acoustic_kit.submission.record import find_sidecar, read_sidecar
 
     if text is None and public is None:
         raise UsageError("Say what to keep: --public 0.913, a text, or both.")
@@ -249,8 +250,8 @@ def check(
 
     Looks at columns, ids, order, labels, duplicates and probabilities, and names the lines.
     """
-    from acoustic_kit.competition import check as check_file
-    from acoustic_kit.submission import errors
+    from acoustic_kit.ensemble.competition import check as check_file
+    from acoustic_kit.submission.submission import errors
 
     problems = check_file(workspace_of(ctx), file, metric)
     wrong = errors(problems)
@@ -282,7 +283,7 @@ def submit(
     ] = None,
 ) -> None:
     """Check a submission and hand it to the `kaggle` command."""
-    from acoustic_kit.competition import submit as hand_in
+    from acoustic_kit.ensemble.competition import submit as hand_in
 
     done = hand_in(workspace_of(ctx), file, message, competition)
     print_line(done.said)
@@ -304,7 +305,7 @@ def score(
 
     Those of the test folds that `akit init --test-folds` kept aside.
     """
-    from acoustic_kit.competition import score_against_truth
+    from acoustic_kit.ensemble.competition import score_against_truth
 
     workspace = workspace_of(ctx)
     warn_of_leaks(workspace)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from acoustic_kit.compute import Compute
+    from acoustic_kit.device import Compute
 
 Device = Annotated[
     str, typer.Option(metavar="auto|cpu|cuda|cuda:1", help="Where networks are; auto is a GPU if there is one.")
@@ -29,7 +29,7 @@ GRACE = 5.0  # seconds in which the first process, or torchrun, ends one that fa
 
 def compute_of(device: str, precision: str, devices: int | None = 1) -> Compute:
     """What the options ask for; where `devices` is None, as many as torchrun started, or one. Raises UsageError."""
-    from acoustic_kit.compute import Compute, processes_of_torchrun
+    from acoustic_kit.device import Compute, processes_of_torchrun
     from acoustic_kit.errors import UsageError
 
     started = processes_of_torchrun() or devices or 1

@@ -12,9 +12,9 @@ from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.console import MAX_SEED, Json, OnProgress, duration, print_json, print_table, progress, say, shown
 
 if TYPE_CHECKING:
-    from acoustic_kit.datasets import Summary
-    from acoustic_kit.datasets.archives import OnProgress as OnBytes
-    from acoustic_kit.workspace import Workspace
+    from acoustic_kit.data import Summary
+    from acoustic_kit.data.archives import OnProgress as OnBytes
+    from acoustic_kit.workspace.workspace import Workspace
 
 commands = typer.Typer(no_args_is_help=True, help="The clips of this workspace, and public data sets.")
 
@@ -65,8 +65,8 @@ def init(
 
     Detects the layout, looks at every clip, and writes akit.toml and the manifest. What was guessed is printed.
     """
-    from acoustic_kit.datasets import CsvOptions
-    from acoustic_kit.workspace import init_workspace
+    from acoustic_kit.data import CsvOptions
+    from acoustic_kit.workspace.init import init_workspace
 
     options = CsvOptions(
         id_column=id_column,
@@ -96,7 +96,7 @@ def init(
             on_progress=lambda done, total: bar("clips", done, total),
             on_note=lambda note: say(f"Note: {note}"),
         )
-    from acoustic_kit.datasets import summarize
+    from acoustic_kit.data import summarize
 
     warn_of_leaks(workspace)
     say(f"Made the workspace {shown(workspace.root)} (layout {workspace.config.layout}).")
@@ -107,7 +107,7 @@ def init(
 
 def _warn_of_form(workspace: Workspace) -> None:
     """Say what no submission could hold, before anything is trained for one."""
-    from acoustic_kit.competition import require_submittable
+    from acoustic_kit.ensemble.competition import require_submittable
     from acoustic_kit.errors import AkitError
 
     try:
@@ -151,7 +151,7 @@ def update(ctx: typer.Context) -> None:
     New clips, mended labels, changed files, clips that are gone. The others keep their ids and folds, and what is built
     stays. Runs made before are marked in `akit runs list`.
     """
-    from acoustic_kit.data_update import update_data
+    from acoustic_kit.runs.data_update import update_data
 
     workspace = workspace_of(ctx)
     with progress() as bar:
@@ -166,8 +166,8 @@ def update(ctx: typer.Context) -> None:
 
 def say_changes(workspace: Workspace) -> None:
     """Say what changed in the data set's tables and folders since the manifest was made; nothing if it is away."""
-    from acoustic_kit.data_update import can_compare, changes_of
     from acoustic_kit.errors import AkitError
+    from acoustic_kit.runs.data_update import can_compare, changes_of
 
     if not can_compare(workspace):
         return
@@ -181,7 +181,7 @@ def say_changes(workspace: Workspace) -> None:
 @commands.command(epilog="Example: akit data inspect --json")
 def inspect(ctx: typer.Context, as_json: Json = False) -> None:
     """What the data set holds, class by class, and the clips worth a listen."""
-    from acoustic_kit.datasets import odd_clips, summarize
+    from acoustic_kit.data import odd_clips, summarize
 
     workspace = workspace_of(ctx)
     say_changes(workspace)
@@ -229,8 +229,8 @@ def download(
 
     A download that was stopped goes on with the same command.
     """
-    from acoustic_kit.datasets.download import download_data_set, find_data_set
-    from acoustic_kit.datasets.public_data import PUBLIC_DATA_SETS
+    from acoustic_kit.data.download import download_data_set, find_data_set
+    from acoustic_kit.data.public_data import PUBLIC_DATA_SETS
 
     if name is None:
         sizes = {s.name: sum(archive.megabytes for archive in s.archives) for s in PUBLIC_DATA_SETS.values()}
@@ -262,7 +262,7 @@ def extract(
 
     All of it is checked first: names that lead out of DIR, links, devices, bombs. DIR is made whole or not at all.
     """
-    from acoustic_kit.datasets import archives
+    from acoustic_kit.data import archives
 
     folder = folder or Path(archives.bare_name(archive))
     with progress() as bar:

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.cli.console import duration, say, written_out
 from acoustic_kit.errors import UsageError
+from acoustic_kit.files import write_atomically
 
 MARK = ".akit-demo"  # how a demo was begun that is not finished yet
 STEPS = (
@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
         On a small competition of generated sound, or on your own data set.
         """
-        from acoustic_kit.datasets import make_synthetic
+        from acoustic_kit.data import make_synthetic
 
         began = time.monotonic()
         if data is not None and not data.is_dir():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from acoustic_kit.cluster import Cluster
     from acoustic_kit.features import BuildReport
-    from acoustic_kit.workspace import Workspace
+    from acoustic_kit.workspace.workspace import Workspace
     from acoustic_store import StoredFeature
 
 commands = typer.Typer(no_args_is_help=True, help="The feature store of this workspace.")
@@ -90,10 +90,11 @@ def build(
 
     A stopped build goes on where it was; a second one does nothing and says so.
     """
+    from acoustic_kit.cluster import ClusterExecutor
     from acoustic_kit.errors import AkitError
     from acoustic_kit.features import build_features
-    from acoustic_kit.store_users import note_user
-    from acoustic_kit.wanted import listed_features, named_features, of_all_folds
+    from acoustic_kit.features.store_users import note_user
+    from acoustic_kit.runs.feature_usage import listed_features, named_features, of_all_folds
 
     workspace = workspace_of(ctx)
     named = named_features(workspace, names) if names else listed_features(workspace, _say_missing)
@@ -109,7 +110,7 @@ def build(
             on_error=on_error,
             on_progress=lambda feature, done, total: bar(feature.key, done, total),
             device=device,
-            cluster=machines,
+            executor=None if machines is None else ClusterExecutor(machines),
         )
     workspace.remember_features(names or ())
     _print_reports(workspace, reports)
@@ -266,7 +267,7 @@ def verify(
     from acoustic_kit.errors import AkitError
     from acoustic_kit.features import build_features
     from acoustic_kit.features.pca import FIT_NAME
-    from acoustic_kit.wanted import rebuildable
+    from acoustic_kit.runs.feature_usage import rebuildable
 
     workspace = workspace_of(ctx)
     stored = _stored(workspace, names)
@@ -295,7 +296,7 @@ def prune(
 
     What another workspace with the same store refers to stays.
     """
-    from acoustic_kit.wanted import unused_keys
+    from acoustic_kit.runs.feature_usage import unused_keys
 
     workspace = workspace_of(ctx, with_runs=True)
     unused, store = unused_keys(workspace, _say_missing), workspace.built_store()
@@ -321,7 +322,7 @@ def prune(
 def _require_inside(workspace: Workspace) -> None:
     """Raise AkitError where the store lies outside of the workspace: others that it does not know may need it."""
     from acoustic_kit.errors import AkitError
-    from acoustic_kit.store_users import other_users
+    from acoustic_kit.features.store_users import other_users
 
     place = workspace.store_place
     if isinstance(place, Path) and place.is_relative_to(workspace.root):
@@ -344,7 +345,7 @@ def show(
 ) -> None:
     """A picture of one clip's feature: in the terminal where it can show one, else as a PNG file."""
     from acoustic_kit.errors import UsageError
-    from acoustic_kit.picture import draw
+    from acoustic_kit.report.picture import draw
 
     found = _stored(workspace_of(ctx), [name])
     if len(found) > 1:

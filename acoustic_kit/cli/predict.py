@@ -61,8 +61,8 @@ def predict(
     """
     from acoustic_kit.prediction import clips_at, clips_of_template, open_predictor, predict_clips
     from acoustic_kit.prediction.output import write_predictions
-    from acoustic_kit.sidecar import refuse_over_submission
-    from acoustic_kit.submission import read_template, require_writable
+    from acoustic_kit.submission.record import refuse_over_submission
+    from acoustic_kit.submission.submission import read_template, require_writable
 
     if out is not None:
         refuse_over_submission(out)

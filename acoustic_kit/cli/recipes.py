@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from acoustic_kit.cli.console import OnProgress
     from acoustic_kit.cluster import Cluster
     from acoustic_kit.cluster.folds import Wanted
-    from acoustic_kit.compute import Compute
-    from acoustic_kit.job import RunEvents
-    from acoustic_kit.recipe import Recipe
-    from acoustic_kit.runs import Run
-    from acoustic_kit.workspace import Workspace
-    from acoustic_kit.write_up import Compared
+    from acoustic_kit.device import Compute
+    from acoustic_kit.recipe.job import RunEvents
+    from acoustic_kit.recipe.recipe import Recipe
+    from acoustic_kit.recipe.write_up import Compared
+    from acoustic_kit.runs.run import Run
+    from acoustic_kit.workspace.workspace import Workspace
 
 Assignments = Annotated[
     list[str] | None,
@@ -61,7 +61,7 @@ def register(app: typer.Typer) -> None:
 
 def _workspace_recipes(ctx: typer.Context) -> Path | None:
     """The folder of the workspace's own recipes, or None outside a workspace."""
-    from acoustic_kit.workspace import Workspace
+    from acoustic_kit.workspace.workspace import Workspace
 
     workspace = Workspace.around(folder_of(ctx))
     return workspace.recipes_path if workspace else None
@@ -69,7 +69,7 @@ def _workspace_recipes(ctx: typer.Context) -> Path | None:
 
 def say_what_runs(ctx: typer.Context, names: list[str]) -> None:
     """Remind of what a recipe is where its file is neither installed nor of this workspace."""
-    from acoustic_kit.recipe_catalog import recipe_folders
+    from acoustic_kit.recipe.catalog import recipe_folders
 
     own = _workspace_recipes(ctx)
     known = [folder.resolve() for folder in (*recipe_folders(), *([own.parent] if own else []))]
@@ -82,7 +82,7 @@ def say_what_runs(ctx: typer.Context, names: list[str]) -> None:
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """What recipes there are."""
     from acoustic_kit.errors import AkitError
-    from acoustic_kit.recipe_catalog import Summary, find_recipes, recipe_folders, summarize
+    from acoustic_kit.recipe.catalog import Summary, find_recipes, recipe_folders, summarize
 
     own = _workspace_recipes(ctx)
     found: dict[str, Summary] = {}
@@ -101,7 +101,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
 def _loaded(names: Iterable[str], own: Path | None) -> list[dict[str, Any]]:
     """What the files do not say without being run: settings and feature keys."""
     from acoustic_kit.errors import AkitError
-    from acoustic_kit.recipe import load_recipe
+    from acoustic_kit.recipe.recipe import load_recipe
 
     recipes = []
     for name in names:
@@ -139,8 +139,8 @@ def show(
 
     ≠ marks a setting that is not as it stood there; the documentation says why.
     """
-    from acoustic_kit.recipe import load_recipe
-    from acoustic_kit.write_up import compare
+    from acoustic_kit.recipe.recipe import load_recipe
+    from acoustic_kit.recipe.write_up import compare
 
     say_what_runs(ctx, [name])
     recipe = load_recipe(name, _workspace_recipes(ctx))
@@ -205,7 +205,7 @@ def new(
     ] = False,
 ) -> None:
     """Write a commented recipe that runs to the workspace's `recipes/`."""
-    from acoustic_kit.recipe import new_recipe
+    from acoustic_kit.recipe.recipe import new_recipe
 
     path = new_recipe(name, workspace_of(ctx).recipes_path, torch=torch)
     say(f"Wrote {shown(path)}. Run it with `akit recipe run {name}`.")
@@ -235,7 +235,7 @@ def run(
     Builds the features that are missing, trains, predicts and stores the run. A stopped run goes on where it was.
     """
     from acoustic_kit.errors import UsageError
-    from acoustic_kit.recipe import match_recipes, read_assignments
+    from acoustic_kit.recipe.recipe import match_recipes, read_assignments
 
     if full and folds:
         raise UsageError("--full trains one model on all clips; it does not go with --folds.")
@@ -282,7 +282,7 @@ class _Asked(TypedDict):
 
 
 def _run_here(workspace: Workspace, runs: Sequence[Wanted], workers: int, asked: _Asked) -> None:
-    from acoustic_kit.runner import run_recipe
+    from acoustic_kit.runs.runner import run_recipe
 
     for recipe, settings, seed in runs:
         with progress() as bar:
@@ -330,7 +330,7 @@ def say_start(compute: str) -> None:
 
 def _events(bar: OnProgress, at_once: bool = False) -> RunEvents:
     """What a run's bars show; where folds are trained `at_once`, without a guess at the time."""
-    from acoustic_kit.job import RunEvents
+    from acoustic_kit.recipe.job import RunEvents
 
     began = time.monotonic()
     folds_to_do = 1
@@ -367,8 +367,8 @@ def _in_short(figures: Mapping[str, float]) -> str:
 
 
 def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
-    from acoustic_kit.guessing import what_to_try
-    from acoustic_kit.leaderboard import leaderboard
+    from acoustic_kit.runs.guessing import what_to_try
+    from acoustic_kit.runs.leaderboard import leaderboard
 
     if not trained:
         say(f"{run.name} is already there; --fresh runs it again.")

@@ -12,8 +12,8 @@ from acoustic_kit.cli.console import Json, duration, print_json, print_table, sa
 
 if TYPE_CHECKING:
     from acoustic_kit.errors import AkitError
-    from acoustic_kit.leaderboard import Placing, Standing
-    from acoustic_kit.runs import Run
+    from acoustic_kit.runs.leaderboard import Placing, Standing
+    from acoustic_kit.runs.run import Run
 
 commands = typer.Typer(no_args_is_help=True, help="The runs of this workspace.")
 
@@ -33,10 +33,10 @@ def list_(
 
     Runs ranked by their out-of-fold score, with its spread over folds; seeds of one setting are averaged in a row.
     """
-    from acoustic_kit.best_together import BestTogether
-    from acoustic_kit.leaderboard import by_setting, leaderboard, ranks
-    from acoustic_kit.metrics import validate_metric
-    from acoustic_kit.runs import list_runs
+    from acoustic_kit.ensemble.best_together import BestTogether
+    from acoustic_kit.metrics.scores import validate_metric
+    from acoustic_kit.runs.leaderboard import by_setting, leaderboard, ranks
+    from acoustic_kit.runs.run import list_runs
 
     workspace = workspace_of(ctx, with_runs=True)
     metric = metric or workspace.config.metric
@@ -156,7 +156,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """One run: what produced it, and how it scores."""
-    from acoustic_kit.runs import find_run, open_run
+    from acoustic_kit.runs.run import find_run, open_run
 
     found = open_run(find_run(workspace_of(ctx, with_runs=True).runs_path, run))
     record = found.record
@@ -198,9 +198,9 @@ def import_(
 
     A table has an id column and one probability column a class. Without --oof a run is blended only by name.
     """
-    from acoustic_kit import remote_runs
     from acoustic_kit.errors import UsageError
-    from acoustic_kit.imported import import_run
+    from acoustic_kit.runs import remote_runs
+    from acoustic_kit.runs.imported import import_run
 
     if files and len(files) > 1 and (oof or ids or name):
         raise UsageError("--oof, --ids and --name belong to one FILE; import one after another.")
@@ -222,8 +222,8 @@ def rm(
     run: Annotated[list[str], typer.Argument(help="Names of runs.")],
 ) -> None:
     """Delete runs: their models, predictions and records."""
-    from acoustic_kit import remote_runs
-    from acoustic_kit.runs import find_run, remove_leftovers, remove_run
+    from acoustic_kit.runs import remote_runs
+    from acoustic_kit.runs.run import find_run, remove_leftovers, remove_run
 
     workspace = workspace_of(ctx, with_runs=True)
     remote = remote_runs.of_workspace(workspace)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from acoustic_kit.cli.console import OnProgress
-    from acoustic_kit.tuning import TuneEvents, TuneResult
+    from acoustic_kit.runs.tuning import TuneEvents, TuneResult
 
 
 def register(_: typer.Typer) -> None:
@@ -43,8 +43,8 @@ def tune(
     One fold is kept out of the search and says what the best settings are worth. A stopped search goes on where it was;
     with more --trials, it goes further.
     """
-    from acoustic_kit.recipe import load_recipe, read_assignments
-    from acoustic_kit.tuning import tune_recipe
+    from acoustic_kit.recipe.recipe import load_recipe, read_assignments
+    from acoustic_kit.runs.tuning import tune_recipe
 
     workspace = workspace_of(ctx)
     say_what_runs(ctx, [name])
@@ -67,7 +67,7 @@ def tune(
 
 
 def _tune_events(bar: OnProgress) -> TuneEvents:
-    from acoustic_kit.tuning import TuneEvents
+    from acoustic_kit.runs.tuning import TuneEvents
 
     trials, best = (0, 1), ""
 

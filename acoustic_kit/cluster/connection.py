@@ -200,7 +200,7 @@ async def _knock(address: str, timeout: float) -> None:
 @cache
 def installed_versions() -> dict[str, str]:
     """What decides values here: the versions of akit, of Python and of the libraries that a run records."""
-    from acoustic_kit.held_run import RECORDED_PACKAGES
+    from acoustic_kit.runs.locked_run import RECORDED_PACKAGES
 
     packages = {package: metadata.version(package) for package in RECORDED_PACKAGES}
     return {"akit": __version__, "python": ".".join(platform.python_version_tuple()[:2]), **packages}

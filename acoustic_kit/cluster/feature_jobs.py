@@ -13,7 +13,7 @@ from typing import Any
 
 from acoustic_kit.cluster.connection import Cluster, Tell, WorkersDied, this_worker
 from acoustic_kit.errors import AkitError
-from acoustic_kit.features.build_job import Job, Stages, forget_opened_features
+from acoustic_kit.features.build.job import BlockJob, Stages, forget_opened_features
 
 MOST_DEADLY = 3  # clips of one block; workers that die on more do not die of the clips
 
@@ -22,13 +22,13 @@ _build_of_this_worker = ""
 
 @dataclass(frozen=True)
 class _Task:
-    job: Job
+    job: BlockJob
     build: str  # tells the builds apart that a worker serves one after another
     there: frozenset[Path]  # files that the client sees
 
 
 @dataclass
-class ClusterWorkers:
+class ClusterExecutor:
     """Runs jobs on a cluster. A job whose worker dies goes to another one, as often as the scheduler allows.
 
     After that its clips are tried one by one, and those on which workers die again are left out.
@@ -38,7 +38,7 @@ class ClusterWorkers:
     died_on: dict[str, str] = field(default_factory=dict)  # clip → how; none that went well the second time
     _build: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def run(self, jobs: Sequence[Job], in_this_process: bool = False) -> Generator[tuple[Job, Stages]]:
+    def run(self, jobs: Sequence[BlockJob], in_this_process: bool = False) -> Generator[tuple[BlockJob, Stages]]:
         """Each job as it finishes, without the clips that had to be left out. Close it when you leave it early.
 
         - `in_this_process`: they fill a machine, or a GPU, by themselves: they go to workers that have one, if any do
@@ -59,7 +59,7 @@ class ClusterWorkers:
                 raise _not_the_clips(suspect)
             yield job, outcome
 
-    def _outcomes(self, jobs: Sequence[Job], gpu: bool) -> Generator[tuple[Job, Any]]:
+    def _outcomes(self, jobs: Sequence[BlockJob], gpu: bool) -> Generator[tuple[BlockJob, Any]]:
         """Each job with what it took, or WorkersDied."""
         tasks = (_Task(job, self._build, _files_there(job)) for job in jobs)
         with closing(self.cluster.run(build_block, tasks, gpu=lambda _: gpu)) as outcomes:
@@ -68,7 +68,7 @@ class ClusterWorkers:
                     raise outcome
                 yield task.job, outcome
 
-    def _without_deadly(self, job: Job, gpu: bool) -> Job:
+    def _without_deadly(self, job: BlockJob, gpu: bool) -> BlockJob:
         """The job without the clips on which workers die."""
         deadly = []
         for clip in job.clips:  # one at a time, for the same reason
@@ -84,7 +84,7 @@ class ClusterWorkers:
         return job
 
 
-def _not_the_clips(job: Job) -> AkitError:
+def _not_the_clips(job: BlockJob) -> AkitError:
     first, last = job.clips[0][0], job.clips[-1][0]
     return AkitError(
         f"Workers die again and again on the clips {first} to {last}, and not for one of them: see the workers' own "
@@ -92,12 +92,12 @@ def _not_the_clips(job: Job) -> AkitError:
     )
 
 
-def _files_there(job: Job) -> frozenset[Path]:
+def _files_there(job: BlockJob) -> frozenset[Path]:
     """The files of a job that are to be decoded, and that this machine sees."""
     return frozenset(path for path in _files(job) if path.exists())
 
 
-def _files(job: Job) -> Iterator[Path]:
+def _files(job: BlockJob) -> Iterator[Path]:
     if job.parts[0][0].source is None:
         yield from (path for path in job.paths.values() if isinstance(path, Path))
 
@@ -128,7 +128,7 @@ def _begun(build: str) -> Iterator[None]:
         os._exit(errno.ENOMEM)  # as if the system had killed it: the clip is found, and the build goes on
 
 
-def _check_reach(job: Job, there: Collection[Path]) -> None:
+def _check_reach(job: BlockJob, there: Collection[Path]) -> None:
     """Raise AkitError where this worker does not see what the client sees."""
     if "://" not in job.store_url and not (Path(job.store_url) / job.parts[0][0].key).is_dir():
         raise AkitError(

@@ -11,30 +11,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acoustic_kit import remote_runs
-from acoustic_kit.atomic_write import replacing
 from acoustic_kit.cluster.connection import Cluster, Tell
-from acoustic_kit.compute import AUTO, Compute
+from acoustic_kit.cluster.feature_jobs import ClusterExecutor
+from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.held_run import HeldRun, holding
-from acoustic_kit.job import (
-    SILENT,
-    Job,
-    RunEvents,
-    fit_fold,
-    make_job,
-    stored_features,
-    wanted_folds,
-)
-from acoustic_kit.recipe import Recipe, Settings, load_recipe
-from acoustic_kit.recipe_file import RecipeFile
-from acoustic_kit.remote_runs import RemoteCheckpoints, push_fold
-from acoustic_kit.runner import store_fold
-from acoustic_kit.runs import Run, new_fold, open_run
-from acoustic_kit.workspace import Config, Workspace
+from acoustic_kit.files import replacing
+from acoustic_kit.recipe.job import SILENT, Job, RunEvents, fit_fold, make_job, stored_features, wanted_folds
+from acoustic_kit.recipe.recipe import Recipe, Settings, load_recipe
+from acoustic_kit.recipe.recipe_file import RecipeFile
+from acoustic_kit.runs import remote_runs
+from acoustic_kit.runs.locked_run import HeldRun, holding
+from acoustic_kit.runs.remote_runs import RemoteCheckpoints, push_fold
+from acoustic_kit.runs.run import Run, new_fold, open_run
+from acoustic_kit.runs.runner import store_fold
+from acoustic_kit.workspace.config import Config
+from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from acoustic_kit.job import Stored
+    from acoustic_kit.recipe.job import Stored
 
 Wanted = tuple[Recipe, Settings, int]  # a run that is asked for: recipe, settings, seed
 _OF_FILES = ("size", "mtime_ns")  # columns of the manifest that training has no use for
@@ -116,7 +110,7 @@ def _tasks(one: HeldRun, cluster: Cluster, compute: Compute, events: RunEvents) 
     if not one.todo:
         return []
     job, workspace = one.job, one.job.workspace
-    stored = stored_features(job, one.todo, 0, events, compute.device, cluster)
+    stored = stored_features(job, one.todo, 0, events, compute.device, ClusterExecutor(cluster))
     config = workspace.config.model_copy(update={"data": str(workspace.data_root), "store": workspace.store().url})
     manifest = io.BytesIO()
     job.manifest.drop(_OF_FILES, strict=False).write_parquet(manifest)

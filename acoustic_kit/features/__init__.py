@@ -6,7 +6,7 @@ soundfile are loaded when the first clip is computed.
 
 from acoustic_kit.features.ast import Ast
 from acoustic_kit.features.ast_input import AstInput
-from acoustic_kit.features.build import BuildReport, build_features, with_sources
+from acoustic_kit.features.build.build import BuildReport, build_features, with_sources
 from acoustic_kit.features.feature import Feature, Training
 from acoustic_kit.features.fingerprints import fingerprints, for_folds
 from acoustic_kit.features.logmel import LogMel

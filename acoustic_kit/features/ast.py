@@ -11,7 +11,7 @@ import numpy as np
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features.ast_input import AstInput
 from acoustic_kit.features.feature import Feature, StoredClip
-from acoustic_kit.weights import AST_NAME, CONFIG, TENSORS, Weights, ast_settings, find_weights, load_ast
+from acoustic_kit.features.weights import AST_NAME, CONFIG, TENSORS, Weights, ast_settings, find_weights, load_ast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

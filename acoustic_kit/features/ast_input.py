@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from acoustic_kit.datasets.sound_file import check_wave
+from acoustic_kit.dsp.kaldi import AUDIOSET_MEAN, AUDIOSET_STD, FRAME_LENGTH, N_FFT, SAMPLE_RATE
+from acoustic_kit.dsp.sound_file import check_wave
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features.feature import Feature, StoredClip
-from acoustic_kit.features.kaldi import FRAME_LENGTH, N_FFT, SAMPLE_RATE
 from acoustic_kit.features.wave import Wave
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class AstInput(Feature):
     wave: Wave = field(default_factory=_wave)
     n_mels: int = 128
     max_length: int = 1024
-    mean: float = -4.2677393
-    std: float = 4.5689974
+    mean: float = AUDIOSET_MEAN
+    std: float = AUDIOSET_STD
 
     def __post_init__(self) -> None:
         if self.wave.sample_rate != SAMPLE_RATE:
@@ -79,7 +79,7 @@ class AstInput(Feature):
             ``source`` is empty or not finite.
 
         """
-        from acoustic_kit.features import kaldi_kernels
+        from acoustic_kit.dsp import kaldi_kernels
 
         check_wave(source)
         wave = np.ascontiguousarray(source, np.float32)
@@ -110,4 +110,4 @@ class AstInput(Feature):
 def _layer(feature: AstInput, device: torch.device) -> KaldiFilterBank:
     from acoustic_kit.nn.kaldi import KaldiFilterBank
 
-    return KaldiFilterBank(feature).to(device)
+    return KaldiFilterBank(feature.n_mels, feature.max_length, feature.mean, feature.std).to(device)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, SupportsIndex
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, SupportsIndex
 
 import numpy as np
-
-from acoustic_kit.recipe_file import RecipeFile, file_in_loading
 
 if TYPE_CHECKING:
     import torch
 
-    from acoustic_kit.datasets.sound_file import Mono
+    from acoustic_kit.dsp.sound_file import Mono
     from acoustic_store import FeatureStore
 
 
@@ -50,6 +50,30 @@ class Training:
         return {"fold": self.fold, "clips": len(self.clips), "digest": self.digest}
 
 
+class DefiningFile(Protocol):
+    """A file of a user that defines feature families, such as a recipe's; picklable."""
+
+    @property
+    def module_name(self) -> str:
+        """The name of its module."""
+
+    def module(self) -> ModuleType:
+        """Return the module, loaded if this process has not done so."""
+
+
+_defining: list[DefiningFile] = []
+
+
+@contextmanager
+def defines_families(file: DefiningFile) -> Iterator[None]:
+    """Take the feature families that are defined in the `with` block for those of a file."""
+    _defining.append(file)
+    try:
+        yield
+    finally:
+        _defining.pop()
+
+
 @dataclass(frozen=True)
 class Feature:
     """One feature family with its parameters. Sub-classes are frozen dataclasses whose fields are the parameters.
@@ -66,11 +90,11 @@ class Feature:
     uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, which it fills (or a GPU) by itself
 
     has_device_form: ClassVar[bool] = False  # True: `compute_on` has torch compute it on a GPU
-    defined_in: ClassVar[RecipeFile | None] = None  # the recipe that defines the family; None for akit's own
+    defined_in: ClassVar[DefiningFile | None] = None  # the recipe that defines the family; None for akit's own
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.defined_in = None if cls.__module__.startswith("acoustic_kit.") else file_in_loading()
+        cls.defined_in = None if cls.__module__.startswith("acoustic_kit.") else (_defining[-1] if _defining else None)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         if self.defined_in is None:
@@ -151,7 +175,7 @@ class Feature:
         raise NotImplementedError
 
 
-def _restored(file: RecipeFile, module: str, name: str, state: dict[str, Any]) -> Feature:
+def _restored(file: DefiningFile, module: str, name: str, state: dict[str, Any]) -> Feature:
     """Return a pickled feature of a family that a recipe defines, or a module that the recipe imports."""
     loaded = file.module()
     family = attrgetter(name)(loaded if module == file.module_name else sys.modules[module])

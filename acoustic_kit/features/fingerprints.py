@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from acoustic_kit.datasets import file_digest
+from acoustic_kit.data import file_digest
+from acoustic_kit.data.folds import FULL, training_rows
 from acoustic_kit.features.feature import Feature, Training
-from acoustic_kit.fold import FULL, training_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

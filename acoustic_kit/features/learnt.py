@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.atomic_write import replacing
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.feature import Feature
+from acoustic_kit.files import replacing
 
 if TYPE_CHECKING:
     from acoustic_store import FeatureStore, StoredFeature

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from acoustic_kit.errors import UsageError
+from acoustic_kit.dsp.filterbanks import MelScale, mel_filters
+from acoustic_kit.dsp.mel_parameters import check_decibels, check_frames, check_mel
 from acoustic_kit.features.feature import Feature, StoredClip
-from acoustic_kit.features.filterbanks import MelScale, mel_filters
 from acoustic_kit.features.wave import Wave
 
 if TYPE_CHECKING:
@@ -57,10 +56,7 @@ class LogMel(Feature):
     def __post_init__(self) -> None:
         check_frames(self.n_fft, self.hop_length)
         check_mel(self.wave.sample_rate, self.n_mels, self.fmin, self._fmax, self.mel_scale, self.pad_mode)
-        if self.scale not in {"db", "power", "magnitude"}:
-            raise UsageError(f"scale is {self.scale!r}; it must be 'db', 'power' or 'magnitude'")
-        if self.top_db is not None and not 0 <= self.top_db < math.inf:
-            raise UsageError(f"top_db is {self.top_db}; it must be at least 0, or None to cut nothing off")
+        check_decibels(self.scale, self.top_db)
 
     @property
     def _fmax(self) -> float:
@@ -83,7 +79,7 @@ class LogMel(Feature):
             ``source`` is empty or not finite.
 
         """
-        from acoustic_kit.features import spectrum
+        from acoustic_kit.dsp import spectrum
 
         bank = mel_filters(self.wave.sample_rate, self.n_fft, self.n_mels, self.fmin, self._fmax, self.mel_scale)
         magnitude = self.scale == "magnitude"
@@ -116,23 +112,3 @@ def _layer(feature: LogMel, device: torch.device) -> MelSpectrogram:
         f.wave.sample_rate, f.n_fft, f.hop_length, f.n_mels, mel_scale=f.mel_scale, fmin=f.fmin, fmax=f.fmax,
         pad_mode=f.pad_mode, scale=f.scale, top_db=f.top_db,
     ).to(device)  # fmt: skip
-
-
-def check_frames(n_fft: int, hop_length: int) -> None:
-    """Raise ``UsageError`` unless ``n_fft`` is even and positive, and ``hop_length`` positive."""
-    if n_fft < 2 or n_fft % 2:
-        raise UsageError(f"n_fft is {n_fft}; it must be even and positive")
-    if hop_length < 1:
-        raise UsageError(f"hop_length is {hop_length}; it must be at least 1")
-
-
-def check_mel(sample_rate: int, n_mels: int, fmin: float, fmax: float, mel_scale: str, pad_mode: str) -> None:
-    """Raise ``UsageError`` unless these describe a mel spectrogram, as the parameters of ``LogMel`` do."""
-    if n_mels < 1:
-        raise UsageError(f"n_mels is {n_mels}; it must be at least 1")
-    if not 0 <= fmin < fmax <= sample_rate / 2:
-        raise UsageError(f"fmin is {fmin}, fmax {fmax}; they must be 0 ≤ fmin < fmax ≤ {sample_rate / 2} Hz")
-    if mel_scale not in {"slaney", "htk"}:
-        raise UsageError(f"mel_scale is {mel_scale!r}; it must be 'slaney' or 'htk'")
-    if pad_mode not in {"constant", "reflect"}:
-        raise UsageError(f"pad_mode is {pad_mode!r}; it must be 'constant' or 'reflect'")

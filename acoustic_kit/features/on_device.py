@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acoustic_kit.datasets.sound_file import check_wave
+from acoustic_kit.dsp.sound_file import check_wave
 
 if TYPE_CHECKING:
     from acoustic_kit.features.feature import Feature, StoredClip

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from acoustic_kit.dsp.filterbanks import MelScale, mel_filters
+from acoustic_kit.dsp.mel_parameters import check_frames, check_mel
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features.feature import Feature, StoredClip
-from acoustic_kit.features.filterbanks import MelScale, mel_filters
-from acoustic_kit.features.logmel import check_frames, check_mel
 from acoustic_kit.features.wave import Wave
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ class Pcen(Feature):
             ``source`` is empty or not finite.
 
         """
-        from acoustic_kit.features.pcen_kernels import BLOCK, Parameters, pcen
-        from acoustic_kit.features.spectrum import mel_spectrogram
+        from acoustic_kit.dsp.pcen_kernels import BLOCK, Parameters, pcen
+        from acoustic_kit.dsp.spectrum import mel_spectrogram
 
         c, outer = self._units
         parameters = Parameters(self._b, self.gain, self.bias / outer, self.power, self.eps / c)

@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from acoustic_kit.dsp.mel_parameters import check_frames
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features.feature import Feature
-from acoustic_kit.features.logmel import check_frames
 from acoustic_kit.features.wave import Wave
 
 
@@ -52,11 +52,11 @@ class Stats(Feature):
     def columns(self) -> list[str]:
         """The names of the numbers, in order, such as ``mfcc_03_std`` and ``centroid_median``."""
         if self.preset == "freesound":
-            from acoustic_kit.features.freesound_table import freesound_columns
+            from acoustic_kit.features.freesound2018.table import freesound_columns
 
             return freesound_columns()
-        from acoustic_kit.features.frame_features import basic_sizes
-        from acoustic_kit.features.statistics import STATISTICS
+        from acoustic_kit.dsp.frame_features import basic_sizes
+        from acoustic_kit.dsp.statistics import STATISTICS
 
         rows = []
         for family, size in basic_sizes(self.wave.sample_rate, self.n_fft).items():
@@ -83,11 +83,11 @@ class Stats(Feature):
 
         """
         if self.preset == "freesound":
-            from acoustic_kit.features.freesound_table import freesound_table
+            from acoustic_kit.features.freesound2018.table import freesound_table
 
             return freesound_table(source, self.wave.sample_rate)
-        from acoustic_kit.features.frame_features import basic_rows
-        from acoustic_kit.features.statistics import summarise
+        from acoustic_kit.dsp.frame_features import basic_rows
+        from acoustic_kit.dsp.statistics import summarise
 
         rows = basic_rows(source, self.wave.sample_rate, self.n_fft, self.hop_length)
         return np.concatenate([summarise(family) for family in rows.values()]).ravel()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from acoustic_kit.datasets.sound_file import MAX_RATE, MAX_SAMPLE, MIN_RATE, Mono, check_wave, mix, open_sound
+from acoustic_kit.dsp.sound_file import MAX_RATE, MAX_SAMPLE, MIN_RATE, Mono, check_wave, mix, open_sound
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features.feature import Decoding, Feature
 
@@ -241,7 +241,7 @@ def _frame_power(wave: np.ndarray, pad_mode: Literal["constant", "reflect"]) -> 
     Frames share the sums of their hops. Adding four hops by pairs is what numpy does inside a frame of librosa's, so
     the rounding is the same.
     """
-    from acoustic_kit.features.frame_energy import hop_energy
+    from acoustic_kit.dsp.frame_energy import hop_energy
 
     wave = np.ascontiguousarray(wave, np.float32)
     hops, before = len(wave) // HOP_LENGTH + 4, FRAME_LENGTH // 2

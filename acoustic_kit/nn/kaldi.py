@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from acoustic_kit.features import kaldi
-from acoustic_kit.features.ast_input import AstInput
+from acoustic_kit.dsp import kaldi
 from acoustic_kit.nn.exact import exact_products
 
 
@@ -13,17 +12,23 @@ class KaldiFilterBank(nn.Module):
 
     Parameters
     ----------
-    feature : the parameters; those of its wave are not looked at
+    n_mels, max_length, mean, std : as for ``AstInput``
 
     """
 
     window: Tensor
     filters: Tensor
 
-    def __init__(self, feature: AstInput | None = None) -> None:
+    def __init__(
+        self,
+        n_mels: int = 128,
+        max_length: int = 1024,
+        mean: float = kaldi.AUDIOSET_MEAN,
+        std: float = kaldi.AUDIOSET_STD,
+    ) -> None:
         super().__init__()
-        self.feature = feature or AstInput()
-        bank = kaldi.filters(self.feature.n_mels)
+        self.max_length, self.mean, self.std = max_length, mean, std
+        bank = kaldi.filters(n_mels)
         # The window's first value is 0: the sample that has none before it to be emphasised with plays no part.
         self.register_buffer("window", torch.tensor(kaldi.window()[1:]), persistent=False)
         self.register_buffer("filters", torch.tensor(bank.weights.T), persistent=False)
@@ -41,7 +46,7 @@ class KaldiFilterBank(nn.Module):
         float32 (batch, max_length, n_mels), time first, without unit; frames after a wave's end are -mean / (2 std)
 
         """
-        longest = kaldi.FRAME_LENGTH + (self.feature.max_length - 1) * kaldi.HOP_LENGTH
+        longest = kaldi.FRAME_LENGTH + (self.max_length - 1) * kaldi.HOP_LENGTH
         with exact_products(waves.device):
             waves = waves[:, :longest].float()
             waves = nn.functional.pad(waves, (0, max(0, kaldi.FRAME_LENGTH - waves.shape[1])))
@@ -51,8 +56,8 @@ class KaldiFilterBank(nn.Module):
                 last = (lengths.clamp(kaldi.FRAME_LENGTH, waves.shape[1]) - kaldi.FRAME_LENGTH) // kaldi.HOP_LENGTH
                 inside = torch.arange(frames, device=waves.device) <= last.to(waves.device)[:, None]
                 log_mel = torch.where(inside[:, :, None], log_mel, 0.0)
-            log_mel = nn.functional.pad(log_mel, (0, 0, 0, self.feature.max_length - frames))
-            return (log_mel - self.feature.mean) * (0.5 / self.feature.std)
+            log_mel = nn.functional.pad(log_mel, (0, 0, 0, self.max_length - frames))
+            return (log_mel - self.mean) * (0.5 / self.std)
 
     def _log_mel(self, waves: Tensor) -> Tensor:
         """Natural logarithm of the power in mel bands: float32 (batch, frames, n_mels)."""

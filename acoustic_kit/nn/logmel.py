@@ -7,9 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from acoustic_kit.features.filterbanks import MelScale, mel_filters
-from acoustic_kit.features.logmel import LogMel
-from acoustic_kit.features.wave import Wave
+from acoustic_kit.dsp.filterbanks import MelScale, mel_filters
+from acoustic_kit.dsp.mel_parameters import check_decibels, check_frames, check_mel
 from acoustic_kit.nn.exact import exact_products
 
 AMIN = 1e-10  # power below which decibels are cut off, as in librosa
@@ -53,10 +52,13 @@ class MelSpectrogram(nn.Module):
         precision: Literal["float32", "float64"] = "float32",
     ) -> None:
         super().__init__()
-        self.feature = LogMel(
-            Wave(sample_rate), n_fft, hop_length, n_mels, mel_scale, fmin, fmax, pad_mode, scale, top_db
-        )
-        bank = mel_filters(sample_rate, n_fft, n_mels, fmin, sample_rate / 2 if fmax is None else fmax, mel_scale)
+        fmax = sample_rate / 2 if fmax is None else fmax
+        check_frames(n_fft, hop_length)
+        check_mel(sample_rate, n_mels, fmin, fmax, mel_scale, pad_mode)
+        check_decibels(scale, top_db)
+        self.sample_rate, self.n_fft, self.hop_length, self.n_mels = sample_rate, n_fft, hop_length, n_mels
+        self.pad_mode, self.scale, self.top_db = pad_mode, scale, top_db
+        bank = mel_filters(sample_rate, n_fft, n_mels, fmin, fmax, mel_scale)
         window = torch.hann_window(n_fft, dtype=torch.float64).to(getattr(torch, precision))
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", torch.from_numpy(bank.weights.copy()), persistent=False)
@@ -76,33 +78,31 @@ class MelSpectrogram(nn.Module):
         wave with a length, the first 1 + length // hop_length frames are its own
 
         """
-        f = self.feature
         with exact_products(wave.device):
             waves = wave.to(self.window.dtype).reshape(-1, wave.shape[-1])
-            if whole := lengths is not None and f.pad_mode == "reflect":
-                waves = _reflected(waves, lengths, f.n_fft // 2)
+            if whole := lengths is not None and self.pad_mode == "reflect":
+                waves = _reflected(waves, lengths, self.n_fft // 2)
             spectrum = torch.stft(
                 waves,
-                f.n_fft,
-                f.hop_length,
+                self.n_fft,
+                self.hop_length,
                 window=self.window,
                 center=not whole,
-                pad_mode=f.pad_mode,
+                pad_mode=self.pad_mode,
                 return_complex=True,
             )
-            bins = spectrum.abs() if f.scale == "magnitude" else torch.view_as_real(spectrum).square().sum(dim=-1)
-            mel = (self.filters @ bins.float()).view(*wave.shape[:-1], f.n_mels, -1)
-            if f.scale != "db":
+            bins = spectrum.abs() if self.scale == "magnitude" else torch.view_as_real(spectrum).square().sum(dim=-1)
+            mel = (self.filters @ bins.float()).view(*wave.shape[:-1], self.n_mels, -1)
+            if self.scale != "db":
                 return mel
             if lengths is not None:  # what follows a wave's end is not to be its maximum
-                inside = torch.arange(mel.shape[-1], device=mel.device) <= (lengths // f.hop_length)[:, None]
+                inside = torch.arange(mel.shape[-1], device=mel.device) <= (lengths // self.hop_length)[:, None]
                 mel = torch.where(inside[:, None], mel, 0.0)
-            return _decibels(mel, f.top_db)
+            return _decibels(mel, self.top_db)
 
     def extra_repr(self) -> str:
         """What ``repr`` shows."""
-        f = self.feature
-        return f"sample_rate={f.wave.sample_rate}, n_fft={f.n_fft}, hop_length={f.hop_length}, n_mels={f.n_mels}"
+        return f"sample_rate={self.sample_rate}, n_fft={self.n_fft}, hop_length={self.hop_length}, n_mels={self.n_mels}"
 
 
 def _reflected(waves: Tensor, lengths: Tensor, n: int) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acoustic_kit.features.pcen_kernels import BLOCK, Parameters, pcen, pcen_gradient
+from acoustic_kit.dsp.pcen_kernels import BLOCK, Parameters, pcen, pcen_gradient
 
 CELLS_PER_THREAD = 100_000  # below this a thread costs more than it saves
 

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from acoustic_kit import remote_runs
-from acoustic_kit.compute import Compute
+from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Feature, feature_from_parameters
 from acoustic_kit.features.ast import LOCAL
 from acoustic_kit.features.learnt import with_learnt
-from acoustic_kit.fold import Task
+from acoustic_kit.features.weights import TENSORS, find_weights
 from acoustic_kit.prediction.saved_models import check_model, load_model
-from acoustic_kit.recipe import Recipe, Settings, load_recipe
-from acoustic_kit.recipe_catalog import recipe_folders
-from acoustic_kit.recipe_file import RecipeFile, source_digest
-from acoustic_kit.runs import RECORD_NAME, Run, RunRecord, find_run, open_run
-from acoustic_kit.sidecar import read_sidecar
-from acoustic_kit.weights import TENSORS, find_weights
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.catalog import recipe_folders
+from acoustic_kit.recipe.recipe import Recipe, Settings, load_recipe
+from acoustic_kit.recipe.recipe_file import RecipeFile, source_digest
+from acoustic_kit.runs import remote_runs
+from acoustic_kit.runs.run import RECORD_NAME, Run, RunRecord, find_run, open_run
+from acoustic_kit.submission.record import read_sidecar
+from acoustic_kit.task import Task
+from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from acoustic_kit.blending import Blend

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from acoustic_kit.csv_table import listed, quoted, repeated
-from acoustic_kit.datasets.audio_files import audio_files, is_audio
-from acoustic_kit.datasets.audio_index import fold
+from acoustic_kit.data.audio_files import audio_files, is_audio
+from acoustic_kit.data.audio_index import fold
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.regular_file import read_regular
+from acoustic_kit.files import read_regular
+from acoustic_kit.tables import listed, quoted, repeated
 
 if TYPE_CHECKING:
     import polars as pl

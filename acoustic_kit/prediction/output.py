@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from acoustic_kit.atomic_write import replacing
+from acoustic_kit.files import replacing
 from acoustic_kit.prediction.models import Predictor
 from acoustic_kit.prediction.predict import ClipPredictions
-from acoustic_kit.submission import Template, write_submission
+from acoustic_kit.submission.submission import Template, write_submission
 
 
 def write_predictions(

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from acoustic_kit.compute import Compute
+from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError
 from acoustic_kit.prediction.array_indices import check_indices
 from acoustic_kit.prediction.trusted_types import unknown_types

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from acoustic_kit import __version__
+from acoustic_kit.data.leaks import leak_warnings
 from acoustic_kit.errors import AkitError
-from acoustic_kit.leaderboard import Placing, Standing, by_setting, leaderboard, ranks
-from acoustic_kit.leaks import leak_warnings
 from acoustic_kit.report.content import Blended, Correlation, Report, Row, Training, Weight
 from acoustic_kit.report.evaluation import correlation
 from acoustic_kit.report.scoring import Scored, Scoring, TrainingClips
 from acoustic_kit.report.subjects import combination, evaluate, find_subjects, most_confident
 from acoustic_kit.report.training_logs import training_curves
-from acoustic_kit.runs import Run, list_runs
-from acoustic_kit.sidecar import Sidecar, list_sidecars
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.runs.leaderboard import Placing, Standing, by_setting, leaderboard, ranks
+from acoustic_kit.runs.run import Run, list_runs
+from acoustic_kit.submission.record import Sidecar, list_sidecars
+from acoustic_kit.workspace.workspace import Workspace
 
 TRAININGS = 6  # stages whose curves are shown, of the best runs; of named runs all
 CORRELATED = 20  # runs; more squares would be too small to read

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from acoustic_kit.atomic_write import write_atomically
+from acoustic_kit.files import write_atomically
 from acoustic_kit.report.build import build_report
 from acoustic_kit.report.content import Correlation, Report
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 PLOTTED = 10  # widths of the best row's interval that the plots of intervals show
 MARKS = {

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.fold import clip_groups, encode_labels
-from acoustic_kit.leaderboard import Standing
+from acoustic_kit.data.targets import clip_groups, encode_labels
 from acoustic_kit.report.evaluation import errors, is_wrong
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.runs.leaderboard import Standing
+from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     import polars as pl

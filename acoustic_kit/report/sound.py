@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from acoustic_kit.datasets.sound_file import check_wave, mix, open_sound
+from acoustic_kit.dsp.sound_file import check_wave, mix, open_sound
 from acoustic_kit.features.logmel import LogMel
 from acoustic_kit.features.wave import Wave, resample
-from acoustic_kit.picture import extremes
 from acoustic_kit.report.content import Sound
+from acoustic_kit.report.picture import extremes
 
 SAMPLE_RATE = 22050  # Hz
 SECONDS = 10.0  # the longest that a page holds of one clip

@@ -9,22 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from acoustic_kit.blending import Blend
-from acoustic_kit.datasets.audio_files import clip_place
+from acoustic_kit.dsp.clip_source import clip_place
 from acoustic_kit.errors import AkitError
-from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, score
+from acoustic_kit.metrics.scores import MULTI_LABEL_THRESHOLD, score
 from acoustic_kit.report.content import Evaluation, Mistake, Mistakes, Sound
-from acoustic_kit.report.evaluation import (
-    class_scores,
-    confusion,
-    is_wrong,
-    most_confident_mistakes,
-    reliability,
-)
+from acoustic_kit.report.evaluation import class_scores, confusion, is_wrong, most_confident_mistakes, reliability
 from acoustic_kit.report.scoring import Scored, TrainingClips
 from acoustic_kit.report.sound import clip_sound
-from acoustic_kit.runs import Run, find_run, open_run
-from acoustic_kit.sidecar import Sidecar
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.runs.run import Run, find_run, open_run
+from acoustic_kit.submission.record import Sidecar
+from acoustic_kit.workspace.workspace import Workspace
 
 MISTAKES = 12
 LABELS = 3  # predicted labels that are shown of a mistake

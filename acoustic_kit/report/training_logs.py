@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acoustic_kit.regular_file import read_regular
+from acoustic_kit.files import read_regular
 from acoustic_kit.report.content import Curve, Line, Training
 
 MOST_POINTS = 200  # of a line

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from scipy.special import betaincinv
 
-from acoustic_kit.fold import Clips
 from acoustic_kit.training.augment import Augment
 from acoustic_kit.training.clip_reader import ClipReader
 from acoustic_kit.training.draws import Draws, digests
+from acoustic_kit.training.fold import Clips
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (clips, classes), targets likewise → a scalar
 

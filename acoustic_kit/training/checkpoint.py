@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from acoustic_kit.atomic_write import replacing
 from acoustic_kit.errors import AkitError
+from acoustic_kit.files import replacing
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any] | None = None) -> None:

@@ -9,9 +9,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from acoustic_kit.fold import Clips, Task
+from acoustic_kit.task import Task
 from acoustic_kit.training.batches import Batches, Loader, Loss
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes
+from acoustic_kit.training.fold import Clips
 
 View = Callable[[torch.Tensor], torch.Tensor]  # x → x
 

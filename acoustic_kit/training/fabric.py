@@ -23,7 +23,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from acoustic_kit.compute import Compute, gpu_name
+from acoustic_kit.device import Compute, gpu_name
 from acoustic_kit.errors import AkitError
 
 PATIENCE = timedelta(days=30)  # of processes that wait for the first, which may build features for hours

@@ -15,10 +15,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError
-from acoustic_kit.fold import Fold
-from acoustic_kit.metrics import score, validate_metric
+from acoustic_kit.files import write_atomically
+from acoustic_kit.metrics.scores import score, validate_metric
 from acoustic_kit.training.allocator import keep_freed_memory
 from acoustic_kit.training.average import WeightAverage, recompute_statistics
 from acoustic_kit.training.batches import Batch, Batches, Loader, Loss
@@ -33,6 +32,7 @@ from acoustic_kit.training.compiled import compile_if_faster, uncompiled
 from acoustic_kit.training.draws import digest64
 from acoustic_kit.training.evaluation import accuracy, default_loss, logits_of, to_probabilities
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes, use_fused
+from acoustic_kit.training.fold import Fold
 from acoustic_kit.training.sam import Sam, frozen_statistics
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule
 from acoustic_kit.training.shared_norm import share_batch_norm

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from acoustic_kit.atomic_write import replacing, write_atomically
 from acoustic_kit.errors import AkitError
+from acoustic_kit.files import replacing, write_atomically
 
 WAITS = """
 import sys, time
 from pathlib import Path
-from acoustic_kit.atomic_write import replacing
+from acoustic_kit.files import replacing
 with replacing(Path(sys.argv[1])) as temporary:
     print(temporary, flush=True)
     time.sleep(600)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acoustic_kit.csv_table import Problem, Table, listed, parse_table, problems, quoted, read_table
 from acoustic_kit.errors import AkitError
+from acoustic_kit.tables import Problem, Table, listed, parse_table, problems, quoted, read_table
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\ufeff"), max_size=5)
 

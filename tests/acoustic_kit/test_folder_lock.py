@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from acoustic_kit.errors import AkitError
-from acoustic_kit.folder_lock import locked
+from acoustic_kit.files import locked
 from acoustic_store import FeatureStore, StoreError
 
 WAITS = """
 import sys
 from pathlib import Path
-from acoustic_kit.folder_lock import locked
+from acoustic_kit.files import locked
 with locked(Path(sys.argv[1])):
     print("in")
 """

@@ -8,12 +8,12 @@ import soundfile
 from typer.testing import CliRunner
 
 from acoustic_kit.cli import app
-from acoustic_kit.datasets import odd_clips
+from acoustic_kit.data import odd_clips
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features import LogMel, Pca, Stats, Wave, feature_from_parameters
 from acoustic_kit.prediction import predict_clips
-from acoustic_kit.runs import list_runs
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.runs.run import list_runs
+from acoustic_kit.workspace.workspace import Workspace
 
 RATE = 8000
 

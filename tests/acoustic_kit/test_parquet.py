@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from acoustic_kit.parquet import read_parquet
+from acoustic_kit.tables import read_parquet
 
 
 @pytest.mark.parametrize("name", ["a [1]", "a*", "what?", "~", "%41", "k=1"])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from acoustic_kit.atomic_write import write_atomically
 from acoustic_kit.errors import AkitError
+from acoustic_kit.files import write_atomically
 
 
 def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_the_shell_appends_to_keeps_what_it_had(name: str, tmp_path: Path) 
     log = tmp_path / "log"
     log.write_text("before\n")
     (tmp_path / "link").symlink_to("/dev/stdout")
-    write = f"from acoustic_kit.atomic_write import *; write_atomically(Path({name!r}), 'new\\n', follow=True)"
+    write = f"from acoustic_kit.files import *; write_atomically(Path({name!r}), 'new\\n', follow=True)"
     with log.open("a") as appended:
         subprocess.run([sys.executable, "-c", write], stdout=appended, cwd=tmp_path, check=True)
     assert log.read_text() == "before\nnew\n"

@@ -19,15 +19,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import acoustic_kit
-from acoustic_kit.compute import Compute
+from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import build_features
-from acoustic_kit.fold import Clips, Fold
-from acoustic_kit.metrics import score
-from acoustic_kit.recipe import Recipe, load_recipe
-from acoustic_kit.runner import run_recipe
+from acoustic_kit.metrics.scores import score
+from acoustic_kit.recipe.recipe import Recipe, load_recipe
+from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training import Progress, save_tensors
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.training.fold import Clips, Fold
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 DATA = {"esc50": 50, "us8k": 10, "speechcommands": 35, "audioset": 527}
 NAMES = [f"eat_{size}_{data}" for size in "sm" for data in DATA]

@@ -3,7 +3,7 @@
 import pytest
 
 from acoustic_kit.features import Feature
-from acoustic_kit.recipe import find_recipes, load_recipe, recipe_folders
+from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
 
 RECIPES = [name for name in find_recipes(recipe_folders()) if "encoding" in load_recipe(name).settings().model_dump()]
 

@@ -14,17 +14,19 @@ import torch
 from torch import nn
 
 import acoustic_kit
-from acoustic_kit.compute import Compute
-from acoustic_kit.ensemble import blend_runs
+from acoustic_kit.data.folds import FULL
+from acoustic_kit.device import Compute
+from acoustic_kit.ensemble.ensemble import blend_runs
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import LogMel, Pca, Stats, Wave, build_features, for_folds
 from acoustic_kit.features.wave import decode, resample, trim
-from acoustic_kit.fold import FULL, Clips, Fold
 from acoustic_kit.nn.same_padding import SameConv2d
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training import load_tensors
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.training.fold import Clips, Fold
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 RECIPE = load_recipe("freesound_mobilenet_pca")
 DEFAULTS = RECIPE.settings()

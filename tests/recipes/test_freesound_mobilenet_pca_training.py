@@ -11,9 +11,9 @@ from torch import nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 import acoustic_kit
-from acoustic_kit.fold import Fold
-from acoustic_kit.recipe import load_recipe
+from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.training import Batch, Phase, Progress
+from acoustic_kit.training.fold import Fold
 
 RECIPE = load_recipe("freesound_mobilenet_pca")
 STEPS = 133  # batches in an epoch

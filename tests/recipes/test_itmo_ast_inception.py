@@ -15,11 +15,12 @@ from torch import nn
 from transformers import ASTConfig, ASTForAudioClassification, ASTModel
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.job import SILENT, Job, RunEvents, fast_manifest, fit_fold, stored_features
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
+from acoustic_kit.recipe.job import SILENT, Job, RunEvents, fast_manifest, fit_fold, stored_features
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training import load_tensors
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 RECIPE = load_recipe("itmo_ast_inception")
 REFERENCES = {"finetune": "itmo_ast_inception", "frozen": "itmo_ast_inception_head"}
@@ -247,7 +248,7 @@ def test_listing_and_building_the_published_recipe_ask_for_no_weights(monkeypatc
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("weights were looked for")
 
-    monkeypatch.setattr("acoustic_kit.weights.find_weights", refuse)
+    monkeypatch.setattr("acoustic_kit.features.weights.find_weights", refuse)
     monkeypatch.setattr(RECIPE.module, "find_weights", refuse)
     assert RECIPE.features(RECIPE.settings())["input"].key.startswith("ast_input-")
     gone = ["weights=/a/folder/on/another/machine"]
@@ -369,7 +370,7 @@ def test_without_weights_it_stops_with_the_ways_to_get_them(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, ast: str
 ) -> None:
     monkeypatch.setattr("huggingface_hub.is_offline_mode", lambda: True)
-    monkeypatch.setattr("acoustic_kit.weights._in_cache", lambda *_: None)
+    monkeypatch.setattr("acoustic_kit.features.weights._in_cache", lambda *_: None)
     monkeypatch.setattr(RECIPE.module, "build_model", None)
     with pytest.raises(AkitError, match="No weights MIT/ast-finetuned-audioset-10-10-") as raised:
         run_recipe(workspace, RECIPE, RECIPE.settings([f"ast={ast}"]), folds=["1"])

@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import ASTConfig, ASTModel
 
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from acoustic_kit.recipe import find_recipes, load_recipe, recipe_folders
+from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["full size", "small form"])

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from acoustic_kit.compute import Compute
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.device import Compute
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 
 def test_reaches_88_percent_on_the_official_folds_of_esc10(esc10: Path, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from acoustic_kit.metrics import score
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.metrics.scores import score
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 RECIPE = load_recipe("tiny_resnet_transformer")
 

@@ -12,12 +12,13 @@ import polars as pl
 import pytest
 import torch
 
-from acoustic_kit.compute import Compute
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import open_run
+from acoustic_kit.device import Compute
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.run import open_run
+from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training import load_tensors
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 RECIPES = ["tiny_resnet_transformer", "logmel_cnn"]
 SMALL = {

@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from acoustic_kit.compute import Compute
+from acoustic_kit.device import Compute
 from acoustic_kit.features import build_features
-from acoustic_kit.fold import Clips, Fold
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.training.fold import Clips, Fold
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 # What makes learning by heart hard is off, and a low rate makes the pictures small, for two cores. After some 15 steps
 # the clips are known; the others are for the running statistics of batch normalisation.

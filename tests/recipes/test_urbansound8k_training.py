@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 import acoustic_kit
-from acoustic_kit.recipe import load_recipe
+from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.training import Phase, Progress
 
 SCORE = "0.8*accuracy+0.2*f1"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from acoustic_kit.recipe import find_recipes, load_recipe, recipe_folders
-from acoustic_kit.write_up import Compared, compare
+from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
+from acoustic_kit.recipe.write_up import Compared, compare
 
 BASELINES = {"stats_pca_linear", "logmel_cnn"}
 PUBLISHED = sorted(set(find_recipes(recipe_folders())) - BASELINES)

@@ -42,8 +42,8 @@ def start() -> Iterator[Start]:
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace of 600 short clips: ten blocks of a feature. Nothing is built. Copy it before you change it."""
-    from acoustic_kit.datasets import make_synthetic
-    from acoustic_kit.workspace import init_workspace
+    from acoustic_kit.data import make_synthetic
+    from acoustic_kit.workspace.init import init_workspace
 
     folder = tmp_path_factory.mktemp("many")
     make_synthetic(folder / "data", n_classes=3, clips_per_class=200, seconds=0.3, sample_rate=8000)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from acoustic_kit.cli import app
 from acoustic_kit.features import Wave
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 Start = Callable[..., subprocess.Popen[str]]
 PATIENCE = 60  # seconds

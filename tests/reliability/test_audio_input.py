@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from acoustic_kit.cli.app import app
 from acoustic_kit.features import Stats, Wave, build_features
-from acoustic_kit.workspace import CONFIG_NAME, Workspace, init_workspace
+from acoustic_kit.workspace.config import CONFIG_NAME
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 AKIT = [sys.executable, "-c", "from acoustic_kit.cli import main; main()"]
 RATE = 8000
@@ -151,7 +153,7 @@ import os, sys
 from pathlib import Path
 import acoustic_store
 import soundfile
-from acoustic_kit.datasets.scan import scan_audio
+from acoustic_kit.data.scan import scan_audio
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.wave import decode
 scan_audio([Path(sys.executable)])  # loads all that it needs, which an unprivileged process may not be allowed to

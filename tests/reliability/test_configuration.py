@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 
 from acoustic_kit.cli.app import app
 from acoustic_kit.errors import UsageError
-from acoustic_kit.recipe import Recipe, find_recipes, load_recipe, recipe_folders
-from acoustic_kit.workspace import CONFIG_NAME, Workspace
+from acoustic_kit.recipe.recipe import Recipe, find_recipes, load_recipe, recipe_folders
+from acoustic_kit.workspace.config import CONFIG_NAME
+from acoustic_kit.workspace.workspace import Workspace
 
 RECIPES = list(find_recipes(recipe_folders()))
 

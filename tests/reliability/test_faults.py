@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from acoustic_kit.cli import app
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 Tree = Callable[[Path], dict[str, object]]
 

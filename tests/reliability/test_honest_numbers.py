@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from acoustic_kit.compute import Compute
-from acoustic_kit.datasets import make_synthetic
-from acoustic_kit.recipe import Settings, find_recipes, load_recipe, recipe_folders
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import Run
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.data import make_synthetic
+from acoustic_kit.device import Compute
+from acoustic_kit.recipe.recipe import Settings, find_recipes, load_recipe, recipe_folders
+from acoustic_kit.runs.run import Run
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 CHEAP = {"stats_pca_linear"}
 RECIPES = [

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from acoustic_kit.cli import app
 from acoustic_kit.features import Wave
-from acoustic_kit.imported import import_run
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import list_runs
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.imported import import_run
+from acoustic_kit.runs.run import list_runs
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 Start = Callable[..., subprocess.Popen[str]]
 LIMIT = 10  # seconds; two are promised, on a machine that has nothing else to do
@@ -142,7 +142,7 @@ def test_an_interrupt_that_falls_into_a_compiled_function_is_one(
     def kernel(*_: object, **__: object) -> None:
         raise SystemError("CPUDispatcher returned a result with an exception set") from KeyboardInterrupt()
 
-    monkeypatch.setattr("acoustic_kit.runs.list_runs", kernel)
+    monkeypatch.setattr("acoustic_kit.runs.run.list_runs", kernel)
     result = CliRunner().invoke(app, ["-C", str(workspace.root), "runs", "list"])
     assert result.exit_code == 130
     assert "Stopped." in result.stderr

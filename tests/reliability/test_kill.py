@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 Start = Callable[..., subprocess.Popen[str]]
 Tree = Callable[[Path], dict[str, object]]

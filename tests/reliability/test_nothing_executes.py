@@ -18,10 +18,11 @@ from acoustic_kit.cli.app import app
 from acoustic_kit.errors import AkitError
 from acoustic_kit.nn.resnet import load_imagenet, resnet34
 from acoustic_kit.prediction import predict_clips
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training.checkpoint import load_state, load_tensors
-from acoustic_kit.workspace import CONFIG_NAME, Workspace
+from acoustic_kit.workspace.config import CONFIG_NAME
+from acoustic_kit.workspace.workspace import Workspace
 
 
 class Trap:

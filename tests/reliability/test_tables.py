@@ -11,10 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from acoustic_kit.cli.app import app
-from acoustic_kit.compute import Compute
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.device import Compute
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 
 def akit(*arguments: object) -> str:

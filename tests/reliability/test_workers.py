@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from acoustic_kit.features import Feature, Wave, build_features
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.workspace.workspace import Workspace
 from acoustic_store import FeatureStore
 
 # A feature that kills its process, as often as there are files in a folder, at the clip that `at` says.

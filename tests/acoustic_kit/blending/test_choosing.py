@@ -11,7 +11,7 @@ from acoustic_kit.blending import METHODS, choose
 from acoustic_kit.blending import nested as nesting
 from acoustic_kit.blending.combine import AVERAGED
 from acoustic_kit.errors import UsageError
-from acoustic_kit.metrics import score
+from acoustic_kit.metrics.scores import score
 
 FIXED = ("mean", "geometric", "rank")
 FITTED = ("greedy", "weights", "stack")

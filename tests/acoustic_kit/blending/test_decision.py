@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from acoustic_kit.blending import choose
-from acoustic_kit.metrics import score
+from acoustic_kit.metrics.scores import score
 
 
 def careful_runs(seed, offset, clips=400):

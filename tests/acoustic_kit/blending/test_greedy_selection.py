@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from acoustic_kit.blending import greedy
 from acoustic_kit.blending.greedy_selection import TIE, greedy_weights
-from acoustic_kit.metrics import score
+from acoustic_kit.metrics.scores import score
 
 METRICS = ["accuracy", "f1", "balanced_accuracy", "map3", "map", "0.8*accuracy+0.2*f1", "0.5*map3+0.5*f1"]
 SEVERAL = ["f1", "map", "0.5*map+0.5*f1"]

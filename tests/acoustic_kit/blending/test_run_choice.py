@@ -5,7 +5,7 @@ import pytest
 
 from acoustic_kit.blending import choose
 from acoustic_kit.blending.run_choice import RunChoice
-from acoustic_kit.metrics import score
+from acoustic_kit.metrics.scores import score
 
 
 def runs(multi, clips=1300, n=6, classes=4):

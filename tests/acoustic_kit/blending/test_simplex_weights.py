@@ -6,7 +6,7 @@ from scipy.optimize import check_grad
 
 from acoustic_kit.blending import weights
 from acoustic_kit.blending.simplex_weights import _stand_in
-from acoustic_kit.metrics import score
+from acoustic_kit.metrics.scores import score
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from acoustic_kit.blending import geometric, mean, stack, stacking
 from acoustic_kit.blending.stacking import _Objective, design
-from acoustic_kit.metrics import score
+from acoustic_kit.metrics.scores import score
 
 
 def confused(seed, runs=6, clips=600, swap=True):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from acoustic_kit.blending import METHODS
 from acoustic_kit.cli.app import app
 from acoustic_kit.cli.blend import BLEND_METHODS
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 
 def akit(workspace: Workspace, *arguments: object, code: int = 0) -> Result:

@@ -20,8 +20,8 @@ from typer.testing import CliRunner, Result
 
 from acoustic_kit.cli import app
 from acoustic_kit.cli.demo import STEPS
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 AKIT = [sys.executable, "-c", "from acoustic_kit.cli import main; main()"]
 

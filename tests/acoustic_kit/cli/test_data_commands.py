@@ -21,7 +21,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from acoustic_kit.cli import app
-from acoustic_kit.datasets.public_data import PUBLIC_DATA_SETS, Archive
+from acoustic_kit.data.public_data import PUBLIC_DATA_SETS, Archive
 
 
 def akit(*arguments: str | Path, code: int = 0) -> Result:
@@ -99,7 +99,7 @@ def test_an_interrupt_keeps_what_came(tmp_path: Path, url: str, monkeypatch: pyt
         archive.writestr("meta/esc50.csv", "filename\n")
         archive.writestr("audio/1.wav", bytes(20_000_000))
     code = (
-        "import acoustic_kit.datasets.public_data as p; from acoustic_kit.cli import main\n"
+        "import acoustic_kit.data.public_data as p; from acoustic_kit.cli import main\n"
         "from dataclasses import replace; all = p.PUBLIC_DATA_SETS\n"
         f"archive = p.Archive({url!r} + '/esc50.zip', 'esc50.zip', 1)\n"
         "all['esc50'] = replace(all['esc50'], archives=(archive,)); main()"
@@ -136,7 +136,7 @@ def test_extract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_start_up_loads_neither_pooch_nor_requests() -> None:
     code = (
-        "import sys, acoustic_kit, acoustic_kit.datasets.download, acoustic_kit.datasets.public_data\n"
+        "import sys, acoustic_kit, acoustic_kit.data.download, acoustic_kit.data.public_data\n"
         "from acoustic_kit.cli import app; app(['data', 'download', '--help'], standalone_mode=False)\n"
         "print([name for name in ('pooch', 'requests', 'polars') if name in sys.modules])"
     )

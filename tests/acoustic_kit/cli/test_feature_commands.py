@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from acoustic_kit.cli.app import app
 from acoustic_kit.cli.console import inline_picture
-from acoustic_kit.compute import Compute
+from acoustic_kit.device import Compute
 from acoustic_kit.features import LogMel, Pca, Stats, Wave
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 
 def akit(workspace: Workspace, *arguments: object, code: int = 0) -> Result:

@@ -14,11 +14,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from acoustic_kit.cli import app
-from acoustic_kit.ensemble import blend_runs
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import Run
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.ensemble.ensemble import blend_runs
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.run import Run
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 ISOLATED = """
 import sys

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from acoustic_kit.cli import app
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 SUM = "0.8*accuracy+0.2*f1"
 
@@ -60,7 +60,7 @@ def test_an_interrupted_search_says_how_to_go_on(workspace: Workspace, monkeypat
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("acoustic_kit.tuning.fit_fold", interrupted)
+    monkeypatch.setattr("acoustic_kit.runs.tuning.fit_fold", interrupted)
     command = ["-C", workspace.root, "recipe", "tune", "stats_pca_linear", "--trials", "2"]
     result = akit(*command, code=130)
     assert "The same command goes on where it was." in result.stderr

@@ -20,9 +20,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from acoustic_kit.cluster import Cluster, connect
-from acoustic_kit.datasets import make_synthetic
+from acoustic_kit.data import make_synthetic
 from acoustic_kit.features import Stats, build_features
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 from acoustic_store import FeatureStore
 
 PATIENCE = 60  # seconds

@@ -3,11 +3,11 @@
 from typer.testing import CliRunner
 
 from acoustic_kit.cli.app import app
-from acoustic_kit.cluster import Cluster
+from acoustic_kit.cluster import Cluster, ClusterExecutor
 from acoustic_kit.features import Stats, Wave, build_features
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 
 def test_features_are_those_of_a_local_build_though_a_worker_is_killed(
@@ -21,7 +21,12 @@ def test_features_are_those_of_a_local_build_though_a_worker_is_killed(
         progress.append((feature.name, done, total))
 
     reports = build_features(
-        copy.manifest, copy.data_root, copy.store(), [Stats()], cluster=cluster, on_progress=on_progress
+        copy.manifest,
+        copy.data_root,
+        copy.store(),
+        [Stats()],
+        executor=ClusterExecutor(cluster),
+        on_progress=on_progress,
     )
     assert files(copy.store()) == files(many.store())
     n = len(many.manifest)
@@ -38,7 +43,7 @@ def test_the_command_builds_on_the_cluster_what_is_new(
 ) -> None:
     # The workers opened the store for the clips of the first build, and then again for those of the second.
     half = copy.manifest.filter(copy.manifest["id"].is_in(copy.manifest["id"][::2].to_list()))
-    build_features(half, copy.data_root, copy.store(), [Stats()], cluster=cluster)
+    build_features(half, copy.data_root, copy.store(), [Stats()], executor=ClusterExecutor(cluster))
     result = CliRunner().invoke(app, ["-C", str(copy.root), "features", "build", "--cluster", two_workers.address])
     assert result.exit_code == 0, result.output
     assert f"Cluster {two_workers.address}: 2 workers, 1 with a GPU." in result.stderr

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from acoustic_kit.cluster import Cluster, connect
+from acoustic_kit.cluster import Cluster, ClusterExecutor, connect
 from acoustic_kit.cluster.feature_jobs import _Task as Task
 from acoustic_kit.cluster.feature_jobs import build_block
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import LogMel, Pca, Stats, Wave, build_features
-from acoustic_kit.features.build_job import Job
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.features.build.job import BlockJob
+from acoustic_kit.workspace.workspace import Workspace
 from acoustic_store import FeatureStore
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def test_what_a_worker_does_not_see_is_told(copy: Workspace, cluster: Cluster) -
             ("/nowhere/features.zarr", [], "does not see the feature store /nowhere/features.zarr.*s3://"),
             (copy.store().url, ["/nowhere/a.wav"], "does not see /nowhere/a.wav, which is there on this.*s3://"),
         ):
-            job = Job(((Wave(), block),), url, {"a": Path("/nowhere/a.wav")}, False)
+            job = BlockJob(((Wave(), block),), url, {"a": Path("/nowhere/a.wav")}, False)
             ((_, outcome),) = cluster.run(build_block, [Task(job, "", frozenset(map(Path, there)))])
             assert isinstance(outcome, AkitError)
             with pytest.raises(AkitError, match=told):
@@ -44,20 +44,34 @@ def test_a_build_survives_a_machine_and_stops_at_a_failure_if_asked(
             lost.wait()
 
     with connect(machines.address) as other:
-        build_features(copy.manifest, copy.data_root, copy.store(), [Stats()], cluster=other, on_progress=on_progress)
+        build_features(
+            copy.manifest,
+            copy.data_root,
+            copy.store(),
+            [Stats()],
+            executor=ClusterExecutor(other),
+            on_progress=on_progress,
+        )
     assert lost.poll() is not None
     assert files(copy.store()) == files(many.store())
     with pytest.raises(AkitError, match="bad: it cannot be decoded"):
-        build_features(copy.manifest, copy.data_root, copy.store(), [Wave(4000)], on_error="fail", cluster=cluster)
+        build_features(
+            copy.manifest,
+            copy.data_root,
+            copy.store(),
+            [Wave(4000)],
+            on_error="fail",
+            executor=ClusterExecutor(cluster),
+        )
 
 
 def test_what_needs_a_whole_machine_or_a_gpu_is_a_task_too(
     copy: Workspace, tmp_path: Path, cluster: Cluster, files
 ) -> None:
-    from acoustic_kit.wanted import of_all_folds
+    from acoustic_kit.runs.feature_usage import of_all_folds
 
     wanted = [*of_all_folds(copy, [Pca(Stats(), 5)]), LogMel(n_mels=16)]
-    build_features(copy.manifest, copy.data_root, copy.store(), wanted, cluster=cluster)
+    build_features(copy.manifest, copy.data_root, copy.store(), wanted, executor=ClusterExecutor(cluster))
     local = FeatureStore.open(tmp_path / "local.zarr", create=True)
     build_features(copy.manifest, copy.data_root, local, wanted)
     assert files(copy.store()) == files(local)
@@ -91,10 +105,10 @@ def test_a_clip_on_which_workers_die_is_left_out_and_tried_by_the_next_build(
     with connect(machines.address) as deadly:
         if all_of_them:
             with pytest.raises(AkitError, match=r"Workers die again and again .*memory"):
-                build_features(manifest, copy.data_root, copy.store(), [Stats()], cluster=deadly)
+                build_features(manifest, copy.data_root, copy.store(), [Stats()], executor=ClusterExecutor(deadly))
             return
-        reports = build_features(manifest, copy.data_root, copy.store(), [Stats()], cluster=deadly)
+        reports = build_features(manifest, copy.data_root, copy.store(), [Stats()], executor=ClusterExecutor(deadly))
     why = "3 workers died on it, one after another; the next build tries again"
     assert [report.failures for report in reports] == [{id: why}, {id: why}]
-    reports = build_features(manifest, copy.data_root, copy.store(), [Stats()], cluster=cluster)
+    reports = build_features(manifest, copy.data_root, copy.store(), [Stats()], executor=ClusterExecutor(cluster))
     assert [(report.built, report.failures) for report in reports] == [(1, {}), (1, {})]

@@ -10,14 +10,14 @@ import pytest
 
 from acoustic_kit.cluster import Cluster, connect
 from acoustic_kit.cluster.folds import run_on_cluster
-from acoustic_kit.compute import Compute
+from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.job import RunEvents
-from acoustic_kit.recipe import Recipe, Settings, load_recipe
-from acoustic_kit.remote_runs import pull
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import Run, open_run
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.job import RunEvents
+from acoustic_kit.recipe.recipe import Recipe, Settings, load_recipe
+from acoustic_kit.runs.remote_runs import pull
+from acoustic_kit.runs.run import Run, open_run
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 from acoustic_store.files import open_files
 
 CPU = Compute(device="cpu")

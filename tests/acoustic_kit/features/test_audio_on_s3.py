@@ -16,7 +16,8 @@ from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Stats, build_features, fingerprints
 from acoustic_kit.features.wave import decode
 from acoustic_kit.report.sound import clip_sound
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 from acoustic_store import FeatureStore, StoreError
 from acoustic_store.files import open_files
 from acoustic_store.object_files import ObjectFiles, client

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acoustic_kit.features import clip_parts, envelope, mean_spectrum
+from acoustic_kit.features.freesound2018 import clip_parts, envelope, mean_spectrum
 
 WAVES = st.builds(
     lambda n, seed: np.random.default_rng(seed).standard_normal(n).astype(np.float32),

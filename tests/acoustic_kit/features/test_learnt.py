@@ -8,7 +8,7 @@ import pytest
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import Pca, Stats, build_features, for_folds
 from acoustic_kit.features.learnt import LEARNT_NAME, save_learnt, with_learnt
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 
 def test_a_fit_comes_back_and_computes_the_same(workspace: Workspace, tmp_path: Path) -> None:

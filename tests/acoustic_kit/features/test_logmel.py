@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acoustic_kit.dsp import spectrum
+from acoustic_kit.dsp.spectrum import PadMode, power_blocks
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features import spectrum
 from acoustic_kit.features.logmel import LogMel
-from acoustic_kit.features.spectrum import PadMode, power_blocks
 from acoustic_kit.features.wave import Wave
 
 pytestmark = [

@@ -16,25 +16,15 @@ import pytest
 import soundfile
 import torch
 
-from acoustic_kit.compute import Compute
-from acoustic_kit.datasets import file_digest
+from acoustic_kit.data import file_digest
+from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError
-from acoustic_kit.features import (
-    Ast,
-    AstInput,
-    Feature,
-    LogMel,
-    Pcen,
-    Stats,
-    Wave,
-    build_features,
-    device_jobs,
-    on_device,
-)
-from acoustic_kit.features.build_job import LEFT_OUT, Job, Stages
-from acoustic_kit.features.device_jobs import DeviceJobs
+from acoustic_kit.features import Ast, AstInput, Feature, LogMel, Pcen, Stats, Wave, build_features, on_device
+from acoustic_kit.features.build import gpu as device_jobs
+from acoustic_kit.features.build.gpu import DeviceJobs
+from acoustic_kit.features.build.job import LEFT_OUT, BlockJob, Stages
+from acoustic_kit.features.build.worker import Workers
 from acoustic_kit.features.feature import StoredClip
-from acoustic_kit.features.workers import Workers
 from acoustic_store import FeatureStore
 
 RATE = 8000
@@ -287,7 +277,7 @@ def test_clips_on_which_workers_died_are_tried_again_by_the_next_build(
     data, store = tmp_path / "data", new_store(tmp_path / "features.zarr")
     manifest = make_clips(data, 70)
 
-    def run(self: Workers, jobs: Sequence[Job], in_this_process: bool) -> Iterator[tuple[Job, Stages]]:
+    def run(self: Workers, jobs: Sequence[BlockJob], in_this_process: bool) -> Iterator[tuple[BlockJob, Stages]]:
         for job in jobs:
             found = job.without("0007", "it died")
             yield found, found.run()

@@ -9,10 +9,10 @@ import pytest
 
 from acoustic_kit.errors import AkitError
 from acoustic_kit.prediction import predict_clips
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.wanted import rebuildable
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.feature_usage import rebuildable
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 PAGE = Path(__file__).parents[3] / "docs" / "features.md"
 

@@ -11,11 +11,11 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from acoustic_kit.data.folds import FULL, training_rows
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import LogMel, Pca, Training, build_features, for_folds, pca
 from acoustic_kit.features.pca import fit_pca, solver_for
-from acoustic_kit.fold import FULL, training_rows
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 
 def table(n: int, columns: int, seed: int = 0) -> np.ndarray:

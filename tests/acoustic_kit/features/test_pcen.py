@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acoustic_kit.dsp.filterbanks import mel_filters
+from acoustic_kit.dsp.pcen_kernels import BLOCK, Parameters, exp2, log2, pcen
+from acoustic_kit.dsp.spectrum import mel_spectrogram
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features.filterbanks import mel_filters
 from acoustic_kit.features.pcen import Pcen
-from acoustic_kit.features.pcen_kernels import BLOCK, Parameters, exp2, log2, pcen
-from acoustic_kit.features.spectrum import mel_spectrogram
 from acoustic_kit.features.wave import Wave
 
 pytestmark = pytest.mark.filterwarnings("ignore:Empty filters")

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acoustic_kit.dsp import spectrum
+from acoustic_kit.dsp.frame_features import basic_rows, basic_sizes
+from acoustic_kit.dsp.spectrum import power_blocks
+from acoustic_kit.dsp.statistics import STATISTICS, summarise
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features import spectrum
-from acoustic_kit.features.frame_features import basic_rows, basic_sizes
-from acoustic_kit.features.spectrum import power_blocks
-from acoustic_kit.features.statistics import STATISTICS, summarise
 from acoustic_kit.features.stats import Stats
 from acoustic_kit.features.wave import Wave
 

@@ -10,8 +10,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acoustic_kit.dsp.frame_energy import hop_energy
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features.frame_energy import hop_energy
 from acoustic_kit.features.wave import Sound, Wave, decode, fit_length, normalise_peak, resample, trim
 
 

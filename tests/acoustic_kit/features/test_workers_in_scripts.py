@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 BUILD = """
 import sys

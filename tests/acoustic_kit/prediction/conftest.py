@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import Run, list_runs
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.run import Run, list_runs
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 COMPONENTS = '''"""A recipe of the workspace's own, on principal components."""
 from sklearn.linear_model import LogisticRegression

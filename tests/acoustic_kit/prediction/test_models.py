@@ -16,10 +16,10 @@ from sklearn.preprocessing import FunctionTransformer
 
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.prediction import Member, open_predictor, predict_clips
-from acoustic_kit.recipe import load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import RECORD_NAME, Run, open_run
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.run import RECORD_NAME, Run, open_run
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 RunOf = Callable[[str], Run]
 
@@ -304,8 +304,8 @@ def test_recipes_build_their_networks_without_pretrained_weights(monkeypatch: py
 
     for name in ("torch.hub.load_state_dict_from_url", "torchvision.models._api.load_state_dict_from_url"):
         monkeypatch.setattr(name, refuse)
-    monkeypatch.setattr("acoustic_kit.weights._from_hub", refuse)
-    from acoustic_kit.recipe import find_recipes, recipe_folders
+    monkeypatch.setattr("acoustic_kit.features.weights._from_hub", refuse)
+    from acoustic_kit.recipe.recipe import find_recipes, recipe_folders
 
     for name in find_recipes(recipe_folders()):
         recipe = load_recipe(name)

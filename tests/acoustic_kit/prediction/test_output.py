@@ -11,7 +11,7 @@ import pytest
 from acoustic_kit.errors import AkitError
 from acoustic_kit.prediction import ClipPredictions
 from acoustic_kit.prediction.output import write_predictions
-from acoustic_kit.submission import read_template
+from acoustic_kit.submission.submission import read_template
 
 CLASSES = {"dog": 3, "sea waves": 1}
 PREDICTOR: Any = SimpleNamespace(classes=CLASSES, metric="f1", task="single", label_separator=",")

@@ -12,13 +12,14 @@ import pytest
 
 import acoustic_kit as akit
 from acoustic_kit.blending import Blend
-from acoustic_kit.ensemble import blend_runs
+from acoustic_kit.ensemble.ensemble import blend_runs
 from acoustic_kit.errors import AkitError
 from acoustic_kit.prediction import open_predictor, predict, predict_clips
-from acoustic_kit.recipe import Recipe, load_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import Run, list_runs
-from acoustic_kit.workspace import Workspace, init_workspace
+from acoustic_kit.recipe.recipe import Recipe, load_recipe
+from acoustic_kit.runs.run import Run, list_runs
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
 
 RunOf = Callable[[str], Run]
 RECIPES = ["stats_pca_linear", "components", "logmel_cnn"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from acoustic_kit.prediction import open_predictor, predict_clips
-from acoustic_kit.recipe import load_recipe, new_recipe
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.recipe.recipe import load_recipe, new_recipe
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 
 def test_the_templates_run_predicts(workspace: Workspace) -> None:

@@ -29,7 +29,7 @@ from sklearn.svm import SVC
 
 from acoustic_kit.errors import AkitError
 from acoustic_kit.prediction.saved_models import check_model, load_model
-from acoustic_kit.recipe import load_recipe
+from acoustic_kit.recipe.recipe import load_recipe
 
 RECIPE = '''"""A recipe."""
 import os
@@ -171,7 +171,7 @@ HOSTILE: dict[str, Callable[[str], Node]] = {
     "a reference": lambda _: node("CachedNode", "owner:halved"),
     "a builtin": lambda _: node("TypeNode", "builtins:eval"),
     "a function of the system": lambda _: function("os:system"),
-    "a function of this toolkit": lambda _: function("acoustic_kit.atomic_write:write_atomically"),
+    "a function of this toolkit": lambda _: function("acoustic_kit.files:write_atomically"),
     "a partial": lambda _: partial(function("owner:halved")),
     "a partial of the system": lambda _: partial(function("os:system")),
     "an operator": lambda _: operator("methodcaller", text("fit")),

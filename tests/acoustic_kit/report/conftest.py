@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 import soundfile
 
-from acoustic_kit.datasets.manifest import manifest_schema
-from acoustic_kit.runs import FoldRecord, Predictions, Run, RunRecord
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.data.manifest import manifest_schema
+from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.runs.run import FoldRecord, Run, RunRecord
+from acoustic_kit.workspace.workspace import Workspace
 
 RATE = 8000
 FOLDS = 3

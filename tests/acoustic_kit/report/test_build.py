@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from acoustic_kit.ensemble import blend_runs
+from acoustic_kit.ensemble.ensemble import blend_runs
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.metrics import score
+from acoustic_kit.metrics.scores import score
+from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.report import build_report
 from acoustic_kit.report.page import render
-from acoustic_kit.runs import Predictions
 
 
 def with_tests(competition: Any) -> None:

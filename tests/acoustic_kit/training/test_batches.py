@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 import torch
 
-from acoustic_kit.fold import Clips
 from acoustic_kit.training import batches as module_batches
 from acoustic_kit.training import clip_reader as module
 from acoustic_kit.training.augment import time_shift
 from acoustic_kit.training.batches import Batch, BatchDraws, Batches
+from acoustic_kit.training.fold import Clips
 from acoustic_store import FeatureStore
 
 CPU = torch.device("cpu")

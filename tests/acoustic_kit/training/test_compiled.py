@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from acoustic_kit.fold import Fold
 from acoustic_kit.training import Batches, Phase, constant, fit, loop
 from acoustic_kit.training import compiled as trial
 from acoustic_kit.training.compiled import compile_if_faster, uncompiled
+from acoustic_kit.training.fold import Fold
 
 
 @pytest.fixture(autouse=True)

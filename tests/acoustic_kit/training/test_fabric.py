@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from acoustic_kit.compute import Compute
+from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError
 from acoustic_kit.training.checkpoint import optimizer_tensors, restore_optimizer
 from acoustic_kit.training.fabric import describe, make_fabric, use_fused

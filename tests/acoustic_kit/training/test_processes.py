@@ -15,11 +15,11 @@ import polars as pl
 import pytest
 import torch
 
-from acoustic_kit.compute import Compute
-from acoustic_kit.recipe import find_recipes, load_recipe, recipe_folders
-from acoustic_kit.runner import run_recipe
-from acoustic_kit.runs import Run, list_runs
-from acoustic_kit.workspace import Workspace
+from acoustic_kit.device import Compute
+from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
+from acoustic_kit.runs.run import Run, list_runs
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 RECIPE = Path(__file__).with_name("shared_recipe.py")
 AKIT = [sys.executable, "-m", "acoustic_kit.cli"]

@@ -1,0 +1,155 @@
+"""Find the clips that a table names: by path, file name or stem, in any case, extension or Unicode form."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acoustic_kit.data.audio_files import audio_files, extension, is_audio, split_words
+from acoustic_kit.errors import AkitError
+
+if TYPE_CHECKING:
+    from acoustic_kit.data.label_tables import Table
+
+
+class AudioIndex:
+    """The clips of a folder, to be found by what a table calls them."""
+
+    def __init__(self, root: Path, paths: Sequence[str] | None = None) -> None:
+        self.paths = audio_files(root) if paths is None else list(paths)
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for path in self.paths:
+            name = path.rpartition("/")[2]
+            for key in {name, _stem(name)}:
+                self._by_name[key].append(path)
+
+    @cached_property
+    def _by_folded(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for name, paths in self._by_name.items():
+            found[fold(name)] += paths
+        return {name: list(dict.fromkeys(paths)) for name, paths in found.items()}
+
+    def find(self, name: str, split: str) -> list[str]:
+        """Return the clips that `name` may mean: a file name or the end of a path, with or without its extension.
+
+        If no name is equal, those equal but for case and Unicode form; then those with another extension. A clip in a
+        folder named for the other split (`audio_test/` for training clips) is none of them, and one in a folder named
+        for this split takes precedence.
+        """
+        other = {"train": "test", "test": "train"}[split]
+        for paths in self._candidates(name):
+            if name in paths:
+                return [name]
+            found = [path for path in paths if is_audio(path)] if len(paths) > 1 else paths
+            found = [path for path in found or paths if split_words(path) != {other}]
+            if found:
+                return [path for path in found if split in split_words(path)] or found
+        return []
+
+    def _candidates(self, name: str) -> Iterator[list[str]]:
+        last, folded = name.rpartition("/")[2], fold(name)
+        yield [path for path in self._by_name.get(last, []) if _ends_with(path, name)]
+        yield [path for path in self._by_folded.get(fold(last), []) if _ends_with(fold(path), folded)]
+        if is_audio(name):
+            stem = _stem(folded)
+            same_stem = self._by_folded.get(stem.rpartition("/")[2], [])
+            yield [path for path in same_stem if is_audio(path) and _ends_with(fold(path), stem)]
+
+    def find_all(
+        self, table: Path, names: Sequence[str], split: str, hint: str = "", *, may_lack: bool = False
+    ) -> list[str | None]:
+        """Return the clip of each name; None for a missing one if they may be missing.
+
+        Raises AkitError, which names `table`, for a clip that is missing and a name that may be two clips.
+        """
+        found = {name: self.find(name, split) for name in names}
+        for name, paths in found.items():
+            if len(paths) > 1:
+                raise AkitError(f"{table}: {name!r} may be {paths[0]} or {paths[1]}; keep one of them.{hint}")
+        missing = [name for name, paths in found.items() if not paths]
+        if missing and not may_lack:
+            require_files(table, {name: bool(paths) for name, paths in found.items()}, self._near(missing[0]) + hint)
+        return [found[name][0] if found[name] else None for name in names]
+
+    def _near(self, name: str) -> str:
+        """Return a sentence about the file that a missing name probably means; empty if there is none."""
+        if others := next((paths for paths in self._candidates(name) if paths), None):
+            return f" {others[0]} is not taken for {name}: its folder is called like the other split."
+        last = name.rpartition("/")[2]
+        padded = [known for known in self._by_name if known.lstrip("0") == last.lstrip("0")]  # by a spreadsheet
+        near = padded or difflib.get_close_matches(last, list(self._by_name), n=1, cutoff=0.8)
+        return f" The nearest to {name} is {self._by_name[near[0]][0]}." if near else ""
+
+
+def locate(
+    table: Table,
+    names: Sequence[str],
+    files: AudioIndex,
+    split: str,
+    *,
+    may_lack: bool,
+    kept: bool = False,
+    hint: str = "",
+) -> tuple[list[str | None], tuple[str, ...]]:
+    """Return the clip of each row of a table, None for one that may be missing and is, and notes about them.
+
+    `kept` only says of missing clips that they are not left out.
+
+    Raises AkitError for a clip that is missing; if training clips may be missing, for none that is on disk.
+    """
+    paths = files.find_all(table.path, names, split, hint, may_lack=may_lack)
+    if split == "train" and not any(paths):
+        files.find_all(table.path, names, split, hint)
+    notes = []
+    there = {name: path is not None for name, path in zip(names, paths, strict=True)}
+    if not all(there.values()):
+        notes.append(left_out_note(table.path, there, kept=kept and any(paths)))
+    pairs = zip(names, paths, strict=True)
+    respelled = [(name, path) for name, path in pairs if path is not None and not _ends_with(path, name)]
+    if respelled:
+        name, path = respelled[0]
+        notes.append(
+            f"{table.path.name}: {len(respelled)} of {len(names)} names are spelled unlike their files in case, "
+            f"extension or Unicode form ({name} is {path})"
+        )
+    return paths, tuple(notes)
+
+
+def require_files(table: Path, there: dict[str, bool], hint: str = "") -> None:
+    """Raise AkitError, with the count and the first three, where `there` is not true of all that `table` names."""
+    missing = [name for name, is_there in there.items() if not is_there]
+    if missing:
+        files = "a file that is" if len(missing) == 1 else f"{len(missing)} files that are"
+        raise AkitError(f"{table} names {files} missing: {first_three(missing)}.{hint}")
+
+
+def left_out_note(table: Path, there: dict[str, bool], *, kept: bool = False) -> str:
+    """Return the note about clips that a table names but that are not on disk."""
+    missing = [name for name, is_there in there.items() if not is_there]
+    fate = "kept, as clips that cannot be read, for the submission" if kept else "left out"
+    return f"{table.name}: {len(missing)} of {len(there)} clips are not on disk and {fate} ({first_three(missing)})"
+
+
+def first_three(names: Sequence[str]) -> str:
+    """Return `a, b, c, …`."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def fold(text: str) -> str:
+    """Return a name without case, in Unicode's composed form: what file systems that are not exact compare."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def _ends_with(path: str, name: str) -> bool:
+    return any(whole == name or whole.endswith(f"/{name}") for whole in (path, _stem(path)))
+
+
+def _stem(path: str) -> str:
+    """Return a path without the extension of its name."""
+    return path.removesuffix(extension(path))

@@ -1,0 +1,287 @@
+"""Downloading public data sets: archives that come in parts, are checked, and are unpacked whole or not at all.
+
+What has come of an archive lies in `<folder>.download/<archive>.part`, and the same command goes on there after a
+break, an interrupt or a kill. `<archive>.part.json` tells which version of the file it is a part of: the server is
+asked to go on only with that one (RFC 9110, `If-Range`). pooch checks and keeps the archives, requests fetches them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acoustic_kit import __version__
+from acoustic_kit.data.archives import OnProgress, in_use, new_folder, require_new, unpack
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.files import locked
+
+if TYPE_CHECKING:
+    import requests
+
+    from acoustic_kit.data.public_data import Archive, PublicDataSet
+
+TRIES = 5  # in one call, while each gets something
+PAUSE = 2.0  # seconds between them
+TIMEOUT = (15, 60)  # seconds, to connect and between two bytes
+_CHUNK = 1 << 16
+
+OnNote = Callable[[str], object]
+
+
+def download_data_set(
+    data_set: PublicDataSet,
+    folder: Path | None = None,
+    *,
+    keep_archives: bool = False,
+    on_progress: OnProgress = lambda what, done, total: None,
+    on_note: OnNote = lambda note: None,
+) -> Path:
+    """Download, check and unpack a data set, and return the folder that `akit init --data` reads.
+
+    Parameters
+    ----------
+    data_set : of `PUBLIC_DATA_SETS`
+    folder : to be made; by default the data set's own name, in the current folder
+    keep_archives : leave them in `<folder>.download`, which is removed otherwise
+    on_progress : called with what is done (downloading, checking, unpacking), and with bytes
+    on_note : called with what the user should know, a line each
+
+    Raises
+    ------
+    AkitError : no network, a server's error, other bytes than published, a disk that is full. What came stays, and the
+        same call goes on with it
+    UsageError : `folder` is there and not empty
+
+    """
+    folder = Path(data_set.folder) if folder is None else folder
+    require_new(folder)
+    downloads = folder.resolve().with_name(f"{folder.resolve().name}.download")
+    with _own(downloads):
+        archives = [(fetch(archive, downloads, on_progress, on_note), archive.into) for archive in data_set.archives]
+        with new_folder(folder) as draft:
+            for path, into in archives:
+                (draft / into).mkdir(exist_ok=True)
+                _unpack(path, draft / into, on_progress, on_note)
+            data_set.arrange(draft)
+        if not keep_archives:
+            shutil.rmtree(downloads)
+    return _root(folder, data_set)
+
+
+@contextmanager
+def _own(downloads: Path) -> Iterator[None]:
+    """The folder of the archives, for this process alone; one that is empty at the end is removed."""
+    with locked(downloads, in_use(downloads)):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                downloads.rmdir()
+
+
+def find_data_set(name: str) -> PublicDataSet:
+    """A public data set by its name. Raises UsageError for one that is unknown."""
+    from acoustic_kit.data.public_data import PUBLIC_DATA_SETS
+
+    if name not in PUBLIC_DATA_SETS:
+        raise UsageError(f"there is no data set {name!r} to download; there are {', '.join(PUBLIC_DATA_SETS)}.")
+    return PUBLIC_DATA_SETS[name]
+
+
+def fetch(archive: Archive, folder: Path, on_progress: OnProgress, on_note: OnNote) -> Path:
+    """The archive in `folder`, checked; downloaded where it is not there yet. Raises AkitError."""
+    import pooch
+
+    path = folder / archive.name
+    for stray in folder.glob("tmp*"):  # pooch's, of a process that was killed
+        stray.unlink()
+    pooch.get_logger().setLevel("ERROR")
+    downloader = _Downloader(archive, folder / f"{archive.name}.part", on_progress, on_note)
+    for is_last in (False, True):
+        downloader.resumed = False
+        try:
+            pooch.retrieve(archive.url, archive.checksum, archive.name, folder, downloader=downloader)
+            break
+        except ValueError:  # pooch found another checksum
+            downloader.forget()
+            if is_last or not downloader.resumed:
+                text = f"{archive.url} has other bytes than published: their checksum is not {archive.checksum}."
+                raise AkitError(f"{text}\nNone were kept. Try again later, or over another network.") from None
+            on_note(f"What had come of {archive.name} earlier was wrong; it is downloaded anew.")
+    downloader.forget()
+    if archive.checksum is None:
+        digest = pooch.file_hash(str(path))
+        on_note(f"{archive.name} could not be checked: akit knows no checksum of it. Its sha256 is {digest}.")
+    return path
+
+
+class _Downloader:
+    """What pooch calls to download. What comes goes into `part`, which stays until `forget`."""
+
+    def __init__(self, archive: Archive, part: Path, on_progress: OnProgress, on_note: OnNote) -> None:
+        self._archive, self._part, self._on_progress, self._on_note = archive, part, on_progress, on_note
+        self._state = part.with_name(f"{part.name}.json")
+        self.resumed = False
+
+    def __call__(self, url: str, output_file: str, _pooch: object) -> None:
+        """Download `url` to `output_file`. Raises AkitError."""
+        import requests
+
+        for tries_left in reversed(range(TRIES)):
+            before = self._have()
+            try:
+                self._fetch(url)
+                break
+            except requests.RequestException as error:
+                if tries_left == 0 or self._have() <= before:
+                    raise AkitError(self._broken(url, error)) from error
+                time.sleep(PAUSE)
+            except OSError as error:
+                text = f"{self._part} cannot be written: {error.strerror or error}. What has come stays."
+                raise AkitError(f"{text}\nMake room there, then run the same command again.") from error
+        Path(output_file).unlink()
+        try:  # a second name: while pooch checks it, a kill loses nothing
+            os.link(self._part, output_file)
+        except OSError:  # the file system has no such thing
+            self._part.replace(output_file)
+
+    def forget(self) -> None:
+        """Remove what has come."""
+        self._part.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)
+
+    def _have(self) -> int:
+        return self._part.stat().st_size if self._part.exists() else 0
+
+    def _fetch(self, url: str) -> None:
+        """Go on with the part, or begin. Raises requests.RequestException where that breaks off."""
+        validator, total = self._known()
+        start = self._have() if total is not None and self._have() <= total else 0
+        self.resumed |= start > 0
+        if start and start == total:
+            return
+        headers = {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {}) if start else {}
+        with _get(url, headers) as response:
+            if start and not _goes_on(response, start, total):
+                self._on_note(f"The server cannot go on in the middle of {self._archive.name}: it begins anew.")
+                self.resumed, start = False, 0
+            if response.status_code == 200:
+                self._begin(response)
+            elif not start:  # 206 or 416 for other bytes than those that were asked for
+                self.forget()
+                return self._fetch(url)
+            self._save(response, start)
+        return None
+
+    def _known(self) -> tuple[str | None, int | None]:
+        """What `If-Range` takes, and the size, of the file that the part is of; (None, None) where it is no part."""
+        try:
+            state = json.loads(self._state.read_text("utf-8"))
+            validator, total = state["validator"], state["total"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return None, None
+        return validator if isinstance(validator, str) else None, total if isinstance(total, int) else None
+
+    def _remember(self, validator: str | None, total: int | None) -> None:
+        self._state.write_text(json.dumps({"validator": validator, "total": total}), "utf-8")
+
+    def _begin(self, response: requests.Response) -> None:
+        """Put down which version of the file comes. Raises AkitError where it is not of the published size."""
+        total = _whole(response.headers.get("Content-Length")) or self._archive.size
+        if self._archive.size not in (None, total):
+            text = f"{self._archive.url} is {total:,} bytes long, not {self._archive.size:,} as published."
+            raise AkitError(f"{text} Nothing was downloaded. Try again later, or over another network.")
+        self.forget()
+        tag = response.headers.get("ETag", "")
+        self._remember(tag if tag.startswith('"') else response.headers.get("Last-Modified"), total)
+
+    def _save(self, response: requests.Response, start: int) -> None:
+        """Write the body behind the first `start` bytes."""
+        import requests
+
+        validator, total = self._known()
+        about = total or self._archive.megabytes * 1_000_000
+        done = start
+        with self._part.open("ab") as file:
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                done += len(chunk)
+                self._on_progress(f"downloading {self._archive.name}", done, max(done, about))
+        if total not in (None, done):
+            raise requests.ConnectionError(f"{done:,} of {total:,} bytes came")
+        self._remember(validator, done)
+
+    def _broken(self, url: str, error: Exception) -> str:
+        """What to say when the connection broke off, or there was none."""
+        have = self._have()
+        total = self._known()[1]
+        if not have:
+            return f"{url} cannot be reached: {_reason(error)}.\nIs there a network? Then run the same command again."
+        of = f" of {total:,}" if total else ""
+        rest = "goes on there" if total else "begins anew, since the server does not tell the size"
+        return f"The connection broke off after {have:,}{of} bytes of {self._archive.name}.\nThe same command {rest}."
+
+
+def _get(url: str, headers: dict[str, str]) -> requests.Response:
+    """The server's answer, its body still to come. Raises AkitError for one that is an error."""
+    import requests
+
+    if os.environ.get("HF_HUB_OFFLINE"):  # what --offline sets
+        raise AkitError(f"{url} is not here yet, and the network is switched off (--offline).")
+    own = {"Accept-Encoding": "identity", "User-Agent": f"akit/{__version__}"}
+    response = requests.get(url, headers=own | headers, stream=True, timeout=TIMEOUT)
+    status = response.status_code
+    if status == 200 or (status in (206, 416) and headers):
+        return response
+    response.close()
+    told = f"{url} answers {status} {response.reason}."
+    if status in (408, 429) or status >= 500:
+        raise AkitError(f"{told} The server is busy or broken.\nWhat has come stays; run the same command again later.")
+    raise AkitError(f"{told} The data set may have moved: a newer akit may know where.")
+
+
+def _goes_on(response: requests.Response, start: int, total: int | None) -> bool:
+    """Whether the answer is the rest of the file, from byte `start` on."""
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+    return response.status_code == 206 and found is not None and (int(found[1]), int(found[3])) == (start, total)
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and re.fullmatch(r"\d{1,18}", text) else None
+
+
+def _reason(error: Any) -> str:
+    """What is at the bottom of an error of requests: `Name or service not known`, not four lines of wrapping."""
+    while (inner := getattr(error, "reason", None) or next(iter(error.args), None)) and isinstance(inner, Exception):
+        error = inner
+    return str(error).rpartition(": ")[2].rstrip(".")
+
+
+def _unpack(path: Path, folder: Path, on_progress: OnProgress, on_note: OnNote) -> None:
+    left_out: list[str] = []
+    try:
+        unpack(path, folder, on_progress=on_progress, on_left_out=left_out.append)
+    except AkitError as error:
+        raise AkitError(f"{error}\nIf the archive is at fault, delete it and run the same command again.") from error
+    if left_out:
+        on_note(f"{path.name} is unpacked without its {len(left_out)} links and the like, the first {left_out[0]!r}.")
+
+
+def _root(folder: Path, data_set: PublicDataSet) -> Path:
+    """The data set's own folder: `folder`, or the one in it that has its layout."""
+    from acoustic_kit.data.layouts.detect import ADAPTERS
+
+    adapter = ADAPTERS[data_set.name]
+    for root in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
+        if adapter.found(root):
+            return root
+    raise AkitError(
+        f"{folder} is unpacked, but is no {data_set.title} that akit can read: it lacks {adapter.LOOKS_FOR}."
+    )

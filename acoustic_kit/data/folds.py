@@ -1,0 +1,140 @@
+"""Folds for data sets that have none of their own: stratified by label, groups whole."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from acoustic_kit.data.leaks import is_equal, shares_group
+from acoustic_kit.errors import AkitError, UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
+    """Draw folds 1 to `n_folds`: id → fold.
+
+    Stratified by label (the first of several). Clips of one group, and clips of equal content as far as enough differ,
+    lie in one fold; a clip without either is its own. If clips have several labels, a class may be too rare for all
+    folds. The result depends on the clips and the seed, not on the order of rows.
+
+    Parameters
+    ----------
+    clips : `id`, `label` (list of str, not empty), `group` (str or null), `content` (str, empty if unknown; may lack)
+
+    Raises
+    ------
+    UsageError : for fewer than two folds
+    AkitError : for a class with fewer clips, or groups, than folds; with several labels a clip, for fewer in all
+
+    """
+    import numpy as np
+    import polars as pl
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    clips = _with_units(clips, n_folds)
+    first = clips["label"].list.first()
+    # In a multi-label task a class may seldom come first: such clips are one stratum.
+    common = first.value_counts().filter(pl.col("count") >= n_folds).to_series(0)
+    strata = first.to_frame("label").select(pl.when(pl.col("label").is_in(common.implode())).then("label")).to_series()
+    codes, units = (series.rank("dense").fill_null(0).to_numpy() for series in (strata, clips["unit"]))
+    splitter = StratifiedKFold if clips["unit"].is_unique().all() else StratifiedGroupKFold
+    fold = np.zeros(len(clips), dtype=np.int64)
+    with warnings.catch_warnings():
+        # "groups are ignored" where each clip is its own; "least populated class" for the stratum of rare labels.
+        warnings.simplefilter("ignore", UserWarning)
+        splits = splitter(n_folds, shuffle=True, random_state=seed).split(codes, codes, units)
+        for number, (_, valid) in enumerate(splits, start=1):
+            fold[valid] = number
+    return dict(zip(clips["id"], fold.tolist(), strict=True))
+
+
+def _with_units(clips: pl.DataFrame, n_folds: int) -> pl.DataFrame:
+    """Return the clips in order of id with `unit`, the number of what is not divided: groups and equal files.
+
+    In a class that has enough clips, but too few files that differ, files are not kept together.
+    """
+    import polars as pl
+
+    if n_folds < 2:
+        raise UsageError(f"{n_folds} folds are asked for; there must be at least two.")
+    clips = clips.sort("id")
+    by_group = _number_units(clips.with_columns(content=pl.lit("")))
+    _require_enough(by_group, n_folds)
+    if "content" not in clips.columns:
+        return by_group
+    copied = _units_of_classes(_number_units(clips)).filter(pl.col("units") < n_folds)["label"]
+    rare = _units_of_classes(by_group).filter(pl.col("units") < n_folds)["label"]
+    divided = pl.col("label").list.eval(pl.element().is_in(copied.filter(~copied.is_in(rare.implode())).implode()))
+    return _number_units(clips.with_columns(content=pl.when(divided.list.any()).then(pl.lit("")).otherwise("content")))
+
+
+def _number_units(clips: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    from acoustic_kit.data.targets import clip_groups
+
+    return clips.with_columns(unit=pl.Series(clip_groups(clips)[0]))
+
+
+def _units_of_classes(clips: pl.DataFrame) -> pl.DataFrame:
+    """Return `label`, `clips` and `units` of each class, the rarest first."""
+    import polars as pl
+
+    counts = clips.explode("label").group_by("label").agg(clips=pl.len(), units=pl.col("unit").n_unique())
+    return counts.sort("units", "label")
+
+
+def _require_enough(clips: pl.DataFrame, n_folds: int) -> None:
+    import polars as pl
+
+    counts = _units_of_classes(clips).filter(pl.col("units") < n_folds)
+    if counts.is_empty():
+        return
+    if (clips["label"].list.len() > 1).any() and clips["unit"].n_unique() >= n_folds:
+        return  # Some of hundreds of classes are rare, as in what is on disk of AudioSet; the summary names them.
+    label, n_clips, n_units = counts.row(0)
+    few = f"groups ({n_units}, of {n_clips} clips)" if n_units < n_clips else f"clips ({n_clips})"
+    remedy = f"ask for --n-folds {n_units}" if n_units >= 2 else "add clips of it"
+    raise AkitError(f"the class {label!r} has too few {few} for {n_folds} folds; {remedy}, or leave the class out.")
+
+
+FULL = "full"  # the fold name of a model that is fitted on all training clips
+
+
+def training_rows(manifest: pl.DataFrame, fold: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows that a fold trains on, and those that it is validated on: none in the fold named `FULL`.
+
+    Clips of the split `extra` are trained on in every fold, except for those that `left_out_extra` names; clips of the
+    split `test` in none.
+    """
+    train, valid = _parts(manifest, fold)
+    return train.join(left_out_extra(manifest, fold), on="id", how="anti", maintain_order="left"), valid
+
+
+def left_out_extra(manifest: pl.DataFrame, fold: str) -> pl.DataFrame:
+    """Return the extra clips that a fold must not train on: equal to a held-out or test clip, or of its group."""
+    import polars as pl
+
+    extra = manifest.filter(pl.col("split") == "extra")
+    if not len(extra):
+        return extra
+    scored = pl.concat([_parts(manifest, fold)[1], manifest.filter(pl.col("split") == "test")])
+    return extra.filter(is_equal(extra, scored) | shares_group(extra, scored))
+
+
+def _parts(manifest: pl.DataFrame, fold: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The clips with labels outside a fold, extra ones included, and those in it."""
+    import polars as pl
+
+    trainable = manifest.filter(pl.col("split").is_in(["train", "extra"]))
+    if fold == FULL:
+        return trainable, trainable.clear()
+    held_out = trainable["fold"].cast(pl.String).eq_missing(pl.lit(fold))
+    return trainable.filter(~held_out), trainable.filter(held_out)
+
+
+def fold_names(manifest: pl.DataFrame) -> list[str]:
+    """The folds of a manifest, as the command line names them."""
+    return [str(fold) for fold in manifest["fold"].drop_nulls().unique().sort()]

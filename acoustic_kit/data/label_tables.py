@@ -1,0 +1,174 @@
+"""CSV and TSV files as they are found: any separator, BOM, line ends, and errors that name the line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from acoustic_kit import tables
+from acoustic_kit.errors import AkitError
+from acoustic_kit.tables import listed, quoted, repeated
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+_WHOLE = re.compile(r"([+-]?[0-9]+)(\.0*)?")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table of text. Errors name the file and the line that an editor shows."""
+
+    path: Path
+    cells: pl.DataFrame  # every column String, outer blanks removed, null where the cell is empty
+    lines: list[int]  # where each row begins in the file, counted from 1
+
+    @property
+    def columns(self) -> list[str]:
+        """The column names."""
+        return self.cells.columns
+
+    def at(self, row: int) -> str:
+        """Where a row, counted from 0, stands: the file and the line."""
+        return f"{self.path}, line {self.lines[row]}"
+
+    def fail(self, row: int, problem: str) -> NoReturn:
+        """Raise an AkitError about one row, counted from 0."""
+        raise AkitError(f"{self.at(row)}: {problem}")
+
+    def required_column(self, name: str) -> list[str | None]:
+        """A column, None where a cell is empty. Raises AkitError if it is missing."""
+        if name not in self.columns:
+            raise AkitError(f"{self.path} has no column {name!r}; it has {column_list(self.columns)}.")
+        return self.cells[name].to_list()
+
+    def required(self, name: str) -> list[str]:
+        """A column without gaps. Raises AkitError where it, or one of its cells, is missing."""
+        cells = self.required_column(name)
+        if None in cells:
+            gaps = f" (and in {n} more rows)" if (n := cells.count(None) - 1) else ""
+            self.fail(cells.index(None), f"the column {name!r} is empty{gaps}.")
+        return [cell for cell in cells if cell is not None]
+
+    def ids(self, name: str) -> list[str]:
+        """A column without gaps in which no two rows are equal, else AkitError."""
+        seen: dict[str, int] = {}
+        for row, cell in enumerate(self.required(name)):
+            if (first := seen.setdefault(cell, row)) != row:
+                self.fail(row, f"a second row with the {name} {cell!r}; the first is line {self.lines[first]}.")
+        return list(seen)
+
+    def whole_numbers(self, name: str) -> list[int]:
+        """A column of whole numbers of at most 15 digits, none missing, else AkitError. `2.0` is one, too."""
+        numbers = []
+        for row, cell in enumerate(self.required(name)):
+            if not (match := _WHOLE.fullmatch(cell)):
+                self.fail(row, f"{name} {quoted(cell)} is no whole number.")
+            if len(match[1]) > 15:
+                self.fail(row, f"{name} {quoted(cell)} has more than 15 digits.")
+            numbers.append(int(match[1]))
+        return numbers
+
+    def class_indices(self, name: str, index: str) -> dict[str, int]:
+        """Class name → own index from two columns, in order of the index; AkitError where they do not go together."""
+        index_of: dict[str, int] = {}
+        name_of: dict[int, str] = {}
+        pairs = zip(self.required(name), self.whole_numbers(index), strict=True)
+        for row, (label, number) in enumerate(pairs):
+            if index_of.setdefault(label, number) != number or name_of.setdefault(number, label) != label:
+                self.fail(row, f"{name} {label!r} has {index} {number}, but other rows pair them otherwise.")
+        return dict(sorted(index_of.items(), key=lambda pair: pair[1]))
+
+    def keep(self, rows: list[bool]) -> Table:
+        """The table with only those rows."""
+        return Table(
+            self.path, self.cells.filter(rows), [line for line, kept in zip(self.lines, rows, strict=True) if kept]
+        )
+
+    def where(self, wanted: dict[str, set[str]]) -> Table:
+        """The table with only the rows that have one of the values (in lower case) of each column.
+
+        Raises AkitError for a column that the table does not have, and if no row is left.
+        """
+        kept = [True] * len(self.lines)
+        for name, values in wanted.items():
+            cells = self.required_column(name)
+            kept = [keep and (cell or "").lower() in values for keep, cell in zip(kept, cells, strict=True)]
+            if not any(kept):
+                has = listed(sorted({cell for cell in cells if cell}))
+                raise AkitError(f"{self.path}: no row has {name}={' or '.join(sorted(values))}; {name} holds {has}.")
+        return self.keep(kept)
+
+    def own(self, without: set[str]) -> pl.DataFrame:
+        """The other columns, those of whole numbers, numbers or truth values converted."""
+        import polars as pl
+
+        return pl.DataFrame([_typed(column) for column in self.cells if column.name not in without])
+
+
+def column_list(names: Sequence[str]) -> str:
+    """Return a table's column names for a message: 20 of them at most, each cut at 40 characters."""
+    shown = ", ".join(name if len(name) <= 40 else f"{name[:39]}…" for name in names[:20])
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown
+
+
+def find_template(root: Path) -> Path | None:
+    """Return the competition's sample submission in `root`, if there is one: Kaggle's, Zindi's or DrivenData's."""
+    return first_file(root, ("sample_submission.csv", "SampleSubmission.csv", "submission_format.csv"))
+
+
+def first_file(root: Path, names: tuple[str, ...]) -> Path | None:
+    """Return the first of these files that `root` holds, in any case of letters: Zindi's are `Train.csv`."""
+    there = {path.name.lower(): path for path in sorted(root.iterdir(), reverse=True)}
+    paths = (root / name if (root / name).is_file() else there.get(name.lower()) for name in names)
+    return next((path for path in paths if path is not None and path.is_file()), None)
+
+
+def header_names(path: Path) -> set[str]:
+    """The column names of a comma-separated file, to tell layouts apart; empty where there is no such file."""
+    if not path.is_file():
+        return set()
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return {name.strip() for name in file.readline(10_000).split(",")}
+
+
+def read_table(path: Path) -> Table:
+    """Read a table with a header; the separator (comma, tab or semicolon) is the first that the header has.
+
+    Raises AkitError for text that is no UTF-8, a row longer or shorter than the header, and a table without rows.
+    """
+    import polars as pl
+
+    table = tables.read_table(path, separators=",\t;")
+    if not any(any(map(str.strip, row)) for row in table.rows):
+        raise AkitError(f"{path} has no rows below its header.")
+    header = [name.strip() or f"column_{position}" for position, name in enumerate(table.header)]
+    if twice := repeated(header):
+        raise AkitError(f"{path}: two columns have one name, {quoted(twice[0])}.")
+    filled = [i for i, row in enumerate(table.rows) if any(cell.strip() for cell in row)]
+    cells = [[cell.strip() or None for cell in table.rows[i]] for i in filled]
+    frame = pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String()), orient="row")
+    return Table(path, frame, [table.lines[i] for i in filled])
+
+
+def _typed(column: pl.Series) -> pl.Series:
+    """Whole numbers as int64 (only where each prints as it was written: not 007), numbers as float64, truth as bool."""
+    import polars as pl
+
+    known = column.drop_nulls()
+    if known.is_empty():
+        return column
+    if known.str.contains(r"^[+-]?\d{16,}(\.0*)?$").any():
+        return column  # numbers of so many digits are names: as float64 they would be others
+    whole = known.cast(pl.Int64, strict=False)
+    if whole.null_count() == 0 and (whole.cast(pl.String) == known).all():
+        return column.cast(pl.Int64)
+    if known.str.contains(r"^-?(0|[1-9]\d*)?(\.\d*)?([eE][-+]?\d+)?$").all():
+        numbers = column.cast(pl.Float64, strict=False)
+        return numbers if numbers.null_count() == column.null_count() else column
+    lower = known.str.to_lowercase()
+    return column.str.to_lowercase() == "true" if lower.is_in(["true", "false"]).all() else column

@@ -1,0 +1,184 @@
+"""Which column of a competition's table holds what, guessed from the usual names, the template and the cells."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from acoustic_kit.data.dataset import CsvOptions
+from acoustic_kit.data.label_tables import Table, column_list
+from acoustic_kit.errors import AkitError
+from acoustic_kit.tables import listed, quoted
+
+# fmt: off
+ID_NAMES = (
+    "id", "fname", "filename", "file_name", "slice_file_name", "file", "clip", "clip_id", "clip_name", "audio_id",
+    "recording_id", "ytid",
+)
+AUDIO_NAMES = (
+    "filename", "file_name", "fname", "slice_file_name", "file", "filepath", "file_path", "path", "audio_path",
+    "audio_file", "audio", "wav",
+)
+_LABEL_NAMES = (
+    "label", "labels", "tag", "tags", "class", "classes", "class_name", "category", "categories", "target",
+    "primary_label", "class_id", "classid",
+)
+_GROUP_NAMES = ("group", "group_id", "speaker", "speaker_id", "src_file", "fsid", "session", "session_id")
+FOLD_NAMES = ("fold", "folds", "kfold")
+SPLIT_NAMES = ("split", "subset", "set", "partition", "is_test", "is_train", "is_valid", "is_val")
+# fmt: on
+_SEPARATORS = (",", ";", "|")
+_TRAIN = frozenset({"train", "training", "tr", "trn"})
+_VALID = frozenset({"valid", "validation", "val"})
+_TEST = frozenset({"test", "testing", "tst", "holdout", "held-out", "hidden"})
+_DEV = frozenset({"dev", "devel", "development"})
+_EVAL = frozenset({"eval", "evaluation"})
+_TRUTH = {"1": True, "true": True, "yes": True, "1.0": True, "0": False, "false": False, "no": False, "0.0": False}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a table holds what."""
+
+    id: str
+    label: str
+    audio: str | None = None
+    group: str | None = None
+    fold: str | None = None
+    split: str | None = None
+
+    def used(self) -> set[str]:
+        """Return the names of all these columns."""
+        return {name for name in vars(self).values() if name}
+
+    def __str__(self) -> str:
+        """Say all of it: `id from 'fname', label from 'labels'`."""
+        return ", ".join(f"{what} from {quoted(name)}" for what, name in vars(self).items() if name)
+
+
+def guess_columns(train: Table, template: Table | None, options: CsvOptions) -> Columns:
+    """Return the columns of a training table. Raises AkitError that names the option to give."""
+    # The sample submission names the id and, where it holds labels, the label: `fname,label`.
+    id_hint = template.columns[:1] if template else []
+    label_hint = template.columns[1:] if template and len(template.columns) == 2 else []
+    id_name = choose(train, options.id_column, [*id_hint, *ID_NAMES])
+    if id_name is None:
+        raise AkitError(unknown_column(train, "id", "--id-column"))
+    label = choose(train, options.label_column, [*label_hint, *_LABEL_NAMES], but=(id_name,))
+    if label is None:
+        raise AkitError(unknown_column(train, "label", "--label-column"))
+    used = (id_name, label)
+    fold, split = choose(train, None, FOLD_NAMES, but=used), choose(train, None, SPLIT_NAMES, but=used)
+    if split and _are_folds(train, split):
+        fold, split = fold or split, None
+    elif split and not _says_splits(train, split):
+        split = None
+    return Columns(
+        id=id_name,
+        label=label,
+        audio=choose(train, options.audio_column, AUDIO_NAMES, but=used),
+        group=choose(train, options.group_column, _GROUP_NAMES, but=used),
+        fold=fold,
+        split=split,
+    )
+
+
+def choose(table: Table, given: str | None, names: Sequence[str], but: Sequence[str] = ()) -> str | None:
+    """Return the column that the user gave, else the first of the usual names that the table has, in any case."""
+    if given is not None:
+        table.required_column(given)
+        return given
+    by_lower = {name.lower(): name for name in reversed(table.columns) if name not in but}
+    return next((by_lower[name.lower()] for name in names if name.lower() in by_lower), None)
+
+
+def unknown_column(table: Table, what: str, option: str) -> str:
+    """Return the message about a column that cannot be guessed."""
+    return f"{table.path}: which column is the {what}? It has {column_list(table.columns)}. Say {option} NAME."
+
+
+def _are_folds(table: Table, name: str) -> bool:
+    """Whether a column of splits numbers them: three numbers at least, since 0 and 1 may be a mark."""
+    values = {cell for cell in table.required_column(name) if cell}
+    return len(values) > 2 and all(re.fullmatch(r"[0-9]{1,3}", value) for value in values)
+
+
+def _says_splits(table: Table, name: str) -> bool:
+    """Whether a column tells training from test clips; AkitError if only some of its words do."""
+    values = {cell.lower() for cell in table.required_column(name) if cell}
+    if name.lower().startswith("is_"):
+        return values <= _TRUTH.keys()
+    known = values & (_TRAIN | _VALID | _TEST | _DEV | _EVAL)
+    if values == {"0", "1"}:
+        raise AkitError(
+            f"{table.path}: does {name}=1 mark test clips, or a fold? Call the column is_test or fold, "
+            f"or read a part of the rows: --where {name}=0."
+        )
+    if known and (unknown := sorted(values - known)):
+        raise AkitError(
+            f"{table.path}: the column {name!r} holds {listed(sorted(known))}, which are splits, and "
+            f"{listed(unknown)}. Say which rows to read: --where {name}={min(known)}."
+        )
+    return bool(known)
+
+
+def read_splits(table: Table, name: str) -> list[str]:
+    """Return "train", "valid" or "test" for each row of a column of splits; AkitError for an empty cell."""
+    cells = [cell.lower() for cell in table.required(name)]
+    mark = name.lower().removeprefix("is_")
+    if mark != name.lower():
+        kind = {"test": "test", "train": "train"}.get(mark, "valid")
+        other = "test" if kind == "train" else "train"
+        return [kind if _TRUTH[cell] else other for cell in cells]
+    values = set(cells)
+    kinds = dict.fromkeys(_TRAIN, "train") | dict.fromkeys(_VALID, "valid") | dict.fromkeys(_TEST, "test")
+    kinds |= dict.fromkeys(_DEV, "valid" if values & _TRAIN else "train")
+    kinds |= dict.fromkeys(_EVAL, "valid" if values & _TEST else "test")
+    return [kinds[cell] for cell in cells]
+
+
+def guess_separator(cells: Sequence[str], names: Sequence[str]) -> str | None:
+    """Return the separator between several labels of a cell; None if each cell holds one label.
+
+    `names` are the template's columns after the id: if there are several, they are the classes, and decide. Otherwise
+    several labels recur in other combinations and half of them also alone, while a comma inside a name ("Bell, church";
+    "dog, big") makes names that no cell holds alone.
+    """
+    distinct = set(cells)
+    for separator in _SEPARATORS:
+        parts = {part.strip() for cell in distinct for part in cell.split(separator)}
+        if not any(separator in cell for cell in distinct) or "" in parts:
+            continue
+        if len(names) > 1 and (distinct <= set(names) or parts <= set(names)):
+            return None if distinct <= set(names) else separator
+        if len(parts) < len(distinct) and 2 * len(parts & distinct) >= len(parts):
+            return separator
+    return None
+
+
+def separator_note(table: Table, label: str, separator: str | None, *, given: bool) -> str:
+    """Return what was taken for several labels, or may have been; empty if no cell holds a separator."""
+    cells = table.required(label)
+    if separator:
+        return f"{table.path.name}: several labels a clip, separated by {separator!r} in {label!r}" + (
+            "" if given else ' (--label-separator "" if each cell is one label)'
+        )
+    if given:
+        return ""
+    counts = Counter({mark: sum(mark in cell for cell in cells) for mark in _SEPARATORS})
+    mark, n = counts.most_common(1)[0]
+    if not n:
+        return ""
+    example = next(cell for cell in cells if mark in cell)
+    return (
+        f"{table.path.name}: {n} labels hold {mark!r} and are taken for one label each, such as {quoted(example)} "
+        f"(--label-separator {mark!r} if they are several)"
+    )
+
+
+def split_labels(cell: str, separator: str | None) -> list[str]:
+    """Return the labels of a cell, each once."""
+    parts = cell.split(separator) if separator else [cell]
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))

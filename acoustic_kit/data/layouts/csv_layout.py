@@ -1,0 +1,319 @@
+"""What Kaggle hands out: `train.csv` (or `.tsv`), `sample_submission.csv` and/or `test.csv`, folders of audio.
+
+The columns are told by the field's usual names and by the sample submission, or given as options; so are another
+training table (`--train-csv`) and the folder of test clips (`--test-dir`). A clip's file is found by its id, or by the
+cell of an audio column, with or without extension, in any folder below the root.
+
+A column `split`, `subset`, … of training, validation and test clips is the official split: fold 1 are the training,
+fold 2 the validation clips; the labels of test clips become the truth. `eval.csv` (or `.tsv`) in place of `test.csv`
+may hold labels: they become the truth, too. If no table lists test clips, those of a folder called test are.
+
+Clips whose id column is `YTID` were cut from YouTube, where some are gone by the time they are fetched: those that are
+not on disk are left out and counted in a note. In every other table a missing file is an error, unless `skip_missing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from acoustic_kit.data.audio_files import audio_files, is_audio, safe_path, split_words
+from acoustic_kit.data.audio_index import AudioIndex, first_three, locate
+from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, join_splits, make_clips
+from acoustic_kit.data.label_tables import Table, find_template, first_file, read_table
+from acoustic_kit.data.layouts.csv_columns import (
+    AUDIO_NAMES,
+    ID_NAMES,
+    Columns,
+    choose,
+    guess_columns,
+    guess_separator,
+    read_splits,
+    separator_note,
+    split_labels,
+    unknown_column,
+)
+from acoustic_kit.errors import AkitError, UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LOOKS_FOR = "train.csv or train.tsv"
+
+_TRAIN = ("train.csv", "train.tsv")
+_EVAL = ("eval.csv", "eval.tsv")
+_TEST = ("test.csv", "test.tsv", *_EVAL)
+_AUDIO_HINT = " If another column names the audio file, say --audio-column; to leave such rows out, --skip-missing."
+
+
+def found(root: Path) -> bool:
+    """Return whether `root` has this layout."""
+    return first_file(root, _TRAIN) is not None
+
+
+def read(root: Path, options: CsvOptions) -> Dataset:
+    """Read the tables and find the files. Raises AkitError that names the file and line, or the option to give."""
+    whole = read_table(_train_path(root, options))
+    table = whole.where(options.wanted_values())
+    template = read_table(path) if (path := find_template(root)) else None
+    columns = guess_columns(table, template, options)
+    listed = _test_table(root, template, columns, options)
+    kinds = read_splits(table, columns.split) if columns.split else ["train"] * len(table.lines)
+    train, own_test = (table.keep([(kind == "test") == is_test for kind in kinds]) for is_test in (False, True))
+    if not train.lines:
+        raise AkitError(f"{table.path}: the column {columns.split!r} calls every clip a test clip.")
+    labels = _Labels.guess(train, columns, template, options)
+    folds = _folds(train, columns, [kind for kind in kinds if kind != "test"])
+    reader = _Reader(_Places.of(root, options), options)
+    clips = reader.read(train, columns, "train", labels.of(train), folds)
+    for part in _read_tests(reader, columns, labels, own_test, listed):
+        clips = join_splits(clips, part)
+    if not listed and not own_test.lines and (loose := reader.loose_test_clips(clips)) is not None:
+        clips = join_splits(clips, loose)
+    notes = (
+        f"{table.path.name}: {columns}",
+        f"--where keeps {len(table.lines)} of {len(whole.lines)} rows" if options.where else "",
+        separator_note(train, columns.label, labels.separator, given=options.label_separator is not None),
+        _split_note(table, columns, kinds),
+        _template_note(template, has_test="test" in clips["split"]),
+        *reader.notes,
+        reader.places.unused_note(set(clips["path"])),
+    )
+    return Dataset(
+        layout="csv",
+        root=root,
+        clips=clips,
+        classes=labels.classes,
+        task="multi" if labels.separator else "single",
+        official_folds=folds is not None,
+        template=template.path if template and "test" in clips["split"] else None,
+        label_separator=labels.separator,
+        notes=tuple(filter(None, notes)),
+    )
+
+
+def _read_tests(
+    reader: _Reader, columns: Columns, labels: _Labels, own_test: Table, listed: _Listed | None
+) -> Iterator[pl.DataFrame]:
+    """Yield the test clips: those listed for themselves, then those that the training table calls so besides."""
+    known = labels.of(own_test, may_lack=True)
+    truth = dict(zip(own_test.ids(columns.id), known, strict=True))
+    if listed:
+        ids = listed.table.ids(listed.columns.id)
+        known = labels.of(listed.table) if listed.has_labels else [truth.pop(id, []) for id in ids]
+        yield reader.read(listed.table, listed.columns, "test", known)
+    if truth:
+        rest = own_test.keep([id in truth for id in own_test.ids(columns.id)])
+        yield reader.read(rest, columns, "test", list(truth.values()))
+
+
+def _train_path(root: Path, options: CsvOptions) -> Path:
+    if options.train_csv is None:
+        if (path := first_file(root, _TRAIN)) is None:
+            raise AkitError(f"{root} lacks {LOOKS_FOR}; name another table with --train-csv.")
+        return path
+    path = next((path for path in (root / options.train_csv, Path(options.train_csv)) if path.is_file()), None)
+    if path is None:
+        raise UsageError(
+            f"--train-csv {options.train_csv}: there is no such file in {root}, nor in the current folder."
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What the cells of the label column say."""
+
+    column: str
+    separator: str | None
+    classes: dict[str, int]
+
+    @staticmethod
+    def guess(train: Table, columns: Columns, template: Table | None, options: CsvOptions) -> _Labels:
+        cells = train.required(columns.label)
+        separator = options.label_separator
+        if separator is None:
+            separator = guess_separator(cells, template.columns[1:] if template else [])
+        classes = class_order(name for cell in set(cells) for name in split_labels(cell, separator))
+        return _Labels(columns.label, separator or None, classes)
+
+    def of(self, table: Table, *, may_lack: bool = False) -> list[list[str]]:
+        """Return each row's labels; AkitError for a row that has none, or one that no training clip has."""
+        cells = table.required_column(self.column) if may_lack else table.required(self.column)
+        labels = [split_labels(cell or "", self.separator) for cell in cells]
+        for row, names in enumerate(labels):
+            if not names and not may_lack:
+                table.fail(row, f"the column {self.column!r} holds no label.")
+            if unknown := [name for name in names if name not in self.classes]:
+                table.fail(row, f"no training clip has the label {unknown[0]!r}.")
+        return labels
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the clips of each split are looked for."""
+
+    all: AudioIndex
+    train: AudioIndex
+    test: AudioIndex
+    test_dir: str | None  # relative to the root, with / at its end
+
+    @staticmethod
+    def of(root: Path, options: CsvOptions) -> _Places:
+        files = AudioIndex(root)
+        if not files.paths:
+            raise AkitError(f"no audio file lies in {root} or below.")
+        if options.test_dir is None:
+            return _Places(files, files, files, None)
+        folder = test_folder(root, options.test_dir)
+        test = [path for path in files.paths if path.startswith(folder)]
+        rest = [path for path in files.paths if not path.startswith(folder)]
+        return _Places(files, AudioIndex(root, rest), AudioIndex(root, test), folder)
+
+    def test_clips(self, used: Container[str]) -> list[str]:
+        """The clips of the test folder, or of folders called so, that no table names."""
+        if self.test_dir is not None:
+            return [path for path in self.test.paths if path not in used]
+        return [path for path in self.all.paths if path not in used and split_words(path) == {"test"}]
+
+    def unused_note(self, used: Container[str]) -> str:
+        unused = [path for path in self.all.paths if path not in used and is_audio(path)]
+        return f"{len(unused)} audio files are in no table and left out ({first_three(unused)})" if unused else ""
+
+
+def test_folder(root: Path, name: str) -> str:
+    """Return the folder of `--test-dir` relative to the root, with / at its end. Raises UsageError if it is none."""
+    path = (root / name).resolve()
+    if not path.is_dir() or not path.is_relative_to(root.resolve()) or path == root.resolve():
+        raise UsageError(f"--test-dir {name}: there is no such folder in {root}.")
+    if not any(map(is_audio, audio_files(path))):
+        raise UsageError(f"--test-dir {name}: {path} holds no audio file.")
+    return f"{path.relative_to(root.resolve()).as_posix()}/"
+
+
+class _Reader:
+    """Reads tables into clips, and collects notes."""
+
+    def __init__(self, places: _Places, options: CsvOptions) -> None:
+        self.places, self.options = places, options
+        self.notes: list[str] = []
+
+    def read(
+        self, table: Table, columns: Columns, split: str, labels: list[list[str]], folds: list[int] | None = None
+    ) -> pl.DataFrame:
+        """Return the clips of one table: those on disk, if some may be missing, else all or AkitError.
+
+        A test clip that is missing stays, as one that cannot be read, so that the submission is whole.
+        """
+        import polars as pl
+
+        files = self.places.train if split == "train" else self.places.test
+        names = _file_names(table, columns, files, split)
+        may_lack, kept = self.options.skip_missing, split == "test"
+        if columns.id.lower() == "ytid":
+            may_lack, kept = True, False
+        paths, notes = locate(table, names, files, split, may_lack=may_lack, kept=kept, hint=_AUDIO_HINT)
+        self.notes += notes
+        if kept and any(paths):
+            paths = [path or name for path, name in zip(paths, names, strict=True)]
+        clips = make_clips(
+            {
+                "id": table.ids(columns.id),
+                "path": paths,
+                "label": labels,
+                "fold": folds,
+                "group": table.cells[columns.group] if columns.group else None,
+                "split": [split] * len(labels),
+            },
+            table.own(without=columns.used()),
+        )
+        return clips.filter(pl.col("path").is_not_null())
+
+    def loose_test_clips(self, clips: pl.DataFrame) -> pl.DataFrame | None:
+        """Return the test clips if no table lists any: the id is the file's name, with its extension if others have."""
+        if not (paths := self.places.test_clips(set(clips["path"]))):
+            return None
+        with_extension = all(map(is_audio, clips["id"]))
+        names = [PurePosixPath(path).name if with_extension else PurePosixPath(path).stem for path in paths]
+        if len(set(names)) < len(names):
+            names = paths
+        folder = PurePosixPath(paths[0]).parent
+        self.notes.append(f"no table lists test clips: those in {folder}/ are taken ({len(paths)} clips)")
+        columns = {"id": names, "path": paths, "label": [[] for _ in paths], "split": ["test"] * len(paths)}
+        return make_clips(columns)
+
+
+def _folds(table: Table, columns: Columns, kinds: list[str]) -> list[int] | None:
+    """Return each row's official fold: of the column of folds, else 1 and 2 for training and validation clips."""
+    if columns.fold:
+        return table.whole_numbers(columns.fold)
+    if len(set(kinds)) == 2:
+        return [1 if kind == "train" else 2 for kind in kinds]
+    return None
+
+
+def _template_note(template: Table | None, *, has_test: bool) -> str:
+    if template is None:
+        return ""
+    what = "its test clips and the form of submissions" if has_test else "no test clip is on disk, so it is not used"
+    return f"{template.path.name}: {what}"
+
+
+def _split_note(table: Table, columns: Columns, kinds: list[str]) -> str:
+    if not columns.split:
+        return ""
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("train", "valid", "test") if kind in kinds)
+    folds = "; fold 1 is train, fold 2 valid, so --folds 2 is the official protocol; --unofficial draws folds over both"
+    return f"{table.path.name}: {columns.split!r} is the official split ({counts})" + (
+        folds if {"train", "valid"} <= set(kinds) and not columns.fold else ""
+    )
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The table of test clips."""
+
+    table: Table
+    columns: Columns
+    has_labels: bool = False
+
+
+def _test_table(root: Path, template: Table | None, columns: Columns, options: CsvOptions) -> _Listed | None:
+    """Return the table of test clips. The template's ids and order win; `test.csv` adds what it has."""
+    test = read_table(path) if (path := first_file(root, _TEST)) else None
+    if test is None:
+        if template is None:
+            return None
+        name = template.columns[0]
+        # Its other columns hold placeholders, no labels.
+        return _Listed(replace(template, cells=template.cells.select(name)), Columns(name, columns.label))
+    hints = [*([options.id_column] if options.id_column else []), *(template.columns[:1] if template else [])]
+    id_name = choose(test, None, [*hints, columns.id, *ID_NAMES])
+    if id_name is None:
+        raise AkitError(unknown_column(test, "id", "--id-column"))
+    own = Columns(
+        id=id_name,
+        label=columns.label,
+        audio=choose(test, None, [*([columns.audio] if columns.audio else []), *AUDIO_NAMES], but=(id_name,)),
+        group=columns.group if columns.group in test.columns else None,
+    )
+    has_labels = test.path.name.lower() in _EVAL and columns.label in test.columns
+    if template is not None:
+        test.ids(id_name)
+        ids = template.cells.select(template.cells.to_series(0).alias(id_name))
+        cells = ids.join(test.cells, on=id_name, how="left", maintain_order="left")
+        test = Table(template.path, cells, template.lines)
+    return _Listed(test, own, has_labels)
+
+
+def _file_names(table: Table, columns: Columns, files: AudioIndex, split: str) -> list[str]:
+    """Return what each row calls its file: the cell of the audio column, or the id if that column names no file."""
+    ids = table.ids(columns.id)
+    if columns.audio:
+        cells = table.cells[columns.audio].fill_null(table.cells[columns.id]).to_list()
+        names = [safe_path(cell, table.at(row)) for row, cell in enumerate(cells)]
+        if any(files.find(name, split) for name in names) or not any(files.find(id, split) for id in ids):
+            return names
+    return [safe_path(id, table.at(row)) for row, id in enumerate(ids)]

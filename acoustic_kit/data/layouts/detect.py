@@ -1,0 +1,200 @@
+"""The layouts that akit knows: which one a folder has, and reading it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from acoustic_kit.data.audio_files import audio_files, is_audio, is_junk
+from acoustic_kit.data.dataset import CsvOptions, Dataset
+from acoustic_kit.data.layouts import (
+    audioset,
+    csv_layout,
+    esc50,
+    folder,
+    fsdkaggle2018,
+    itmo2025,
+    speechcommands,
+    urbansound8k,
+)
+from acoustic_kit.data.layouts.contradictions import NamingTable, folder_contradictions, tables_naming_clips
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.tables import listed
+
+# In the order in which they are tried: what is told by its own files first.
+ADAPTERS: dict[str, ModuleType] = {
+    "esc50": esc50,
+    "urbansound8k": urbansound8k,
+    "fsdkaggle2018": fsdkaggle2018,
+    "speechcommands": speechcommands,
+    "audioset": audioset,
+    "itmo2025": itmo2025,
+    "csv": csv_layout,
+    "folder": folder,
+}
+LAYOUTS = tuple(ADAPTERS)
+_OF_COLUMNS = {"id_column", "label_column", "audio_column", "group_column", "label_separator", "train_csv"}
+
+
+def detect_layout(root: Path) -> str:
+    """Return the layout of the data set in `root`, from what lies on disk.
+
+    Raises AkitError if there is no such folder, if it is empty, and if no layout fits: the message lists what each
+    layout looks for.
+    """
+    _require_folder(root)
+    for name, adapter in ADAPTERS.items():
+        if adapter.found(root):
+            return name
+    looked_for = "; ".join(f"{name}: {adapter.LOOKS_FOR}" for name, adapter in ADAPTERS.items())
+    tables = tables_naming_clips(root, audio_files(root))
+    hint = "".join(f"\n{table.path} names {table.named} clips: say --train-csv {table.path}." for table in tables[:1])
+    raise AkitError(f"{root} has no layout that akit knows. It looked for {looked_for}.{hint}")
+
+
+def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOptions()) -> Dataset:  # noqa: B008
+    """Read what lies in `root`; no audio is opened.
+
+    Parameters
+    ----------
+    root : the data set's folder; with "auto" also the folder around it
+    layout : one of `LAYOUTS`, or "auto"
+    options : what guesses are not enough for
+
+    Raises
+    ------
+    AkitError : for bad input: a file that a table names but that is missing, two rows with one id, a training clip
+        without a label, a path that leaves `root`, no audio at all; with "auto", for a folder a class that is
+        contradicted by folders called like splits or folds, or by tables that name the clips
+    UsageError : for an unknown layout, and for `options` with a layout that has no use for them
+
+    """
+    _require_folder(root)
+    options.wanted_values()
+    finder = options.group_finder()
+    note = ""
+    if layout == "auto":
+        layout = "csv" if options.train_csv is not None else detect_layout(root)
+        if layout == "folder":
+            if inner := _inner_data_set(root):
+                note = f"the data set lies in {inner.name}/ of {root}"
+                root, layout = inner, detect_layout(inner)
+            else:
+                notes = _check_folders(root, options)
+                note = "; ".join(notes)
+    if layout not in ADAPTERS:
+        raise UsageError(f"unknown layout {layout!r}; akit knows {', '.join(LAYOUTS)} and auto.")
+    _refuse_unused(root, layout, options)
+    dataset: Dataset = ADAPTERS[layout].read(root, options)
+    if layout != "csv":
+        dataset = _only_wanted(dataset, options)
+    if finder is not None:
+        dataset = _with_groups(dataset, finder)
+    return replace(dataset, notes=(note, *dataset.notes)) if note else dataset
+
+
+def _require_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise AkitError(f"the data folder {root} does not exist, or is no folder.")
+    if not any(root.iterdir()):
+        raise AkitError(f"the data folder {root} is empty.")
+
+
+def _refuse_unused(root: Path, layout: str, options: CsvOptions) -> None:
+    unused = options.given() & (_OF_COLUMNS if layout == "folder" else _OF_COLUMNS | {"test_dir"})
+    if unused and layout != "csv":
+        flag = f"--{min(unused).replace('_', '-')}"
+        hint = " For groups of clips in folders, say --group-pattern." if "group_column" in unused else ""
+        raise UsageError(f"{flag} is for the layout csv, but {root} is read as {layout}; try --layout csv.{hint}")
+
+
+def _inner_data_set(root: Path) -> Path | None:
+    """Return the only sub-folder with audio, if it has a layout of its own: what unpacking leaves."""
+    tops = {path.partition("/")[0] for path in audio_files(root) if is_audio(path)}
+    inner = root / min(tops)
+    is_known = len(tops) == 1 and inner.is_dir() and any(ADAPTERS[name].found(inner) for name in LAYOUTS[:-1])
+    return inner if is_known else None
+
+
+def _check_folders(root: Path, options: CsvOptions) -> list[str]:
+    """Raise AkitError if one folder a class is not what lies in `root`; else return notes."""
+    paths = [path for path in audio_files(root) if "/" in path and is_audio(path)]
+    splits = folder.official_splits(root, paths, options)
+    training = [path for path in paths if not folder.is_below(path, splits.get("test"))] or paths
+    above = folder.shared_folder(training)
+    names = sorted({path.removeprefix(above).split("/")[0] for path in training} - {folder.BACKGROUND})
+    seen = "" if "valid" in splits else folder_contradictions(names)
+    tables = tables_naming_clips(root, paths)
+    if "test" in splits:
+        tables = [table for table in tables if not _is_template(table)]
+    against = [table for table in tables if table.contradicts]
+    if seen or against:
+        _stop(root, names, seen, tables)
+    return [
+        f"{table.path} names the clips, too, as their folders do; --train-csv {table.path} reads it" for table in tables
+    ]
+
+
+def _is_template(table: NamingTable) -> bool:
+    return Path(table.path).stem.lower().replace("_", "") == "samplesubmission"
+
+
+def _stop(root: Path, names: list[str], seen: str, tables: list[NamingTable]) -> NoReturn:
+    """Raise the AkitError that says what was seen and which options would read it."""
+    inner = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_junk(path.name)]
+    known = {path: next((name for name in LAYOUTS[:-1] if ADAPTERS[name].found(path)), None) for path in inner}
+    ways = [f"--data {path} (layout {layout})" for path, layout in known.items() if layout]
+    columns = [table for table in tables if not _is_template(table) and not table.path.endswith(".txt")]
+    columns.sort(key=lambda table: ("test" in table.path.lower(), -table.named))
+    ways += [f"--train-csv {table.path}" for table in columns[:3]]
+    tests = [name for name in names if "test" in name.lower()]
+    ways += [f"--test-dir {name} (its clips are the test set)" for name in tests[:1]]
+    ways += [f"--data {root / names[0]} for one of them", "--train-csv FILE that names each clip"] if not ways else []
+    ways.append("--layout folder if the folders are classes all the same")
+    said = [seen] if seen else []
+    said += [f"{table.path} names {table.named} clips" for table in tables[:4]]
+    raise AkitError(
+        f"{root} is no data set of one folder a class: {'; '.join(said)}.\nSay how to read it: {', or '.join(ways)}."
+    )
+
+
+def _only_wanted(dataset: Dataset, options: CsvOptions) -> Dataset:
+    """Return the data set with, of its labelled clips, only those that `--where` wants."""
+    import polars as pl
+
+    clips, wanted = dataset.clips, options.wanted_values()
+    for name, values in wanted.items():
+        if name not in clips.columns:
+            raise AkitError(f"{dataset.root} has no column {name!r}; it has {', '.join(clips.columns)}.")
+        column = clips[name] if name == "label" else clips[name].cast(pl.String).reshape((-1, 1)).arr.to_list()
+        text = column.list.eval(pl.element().str.to_lowercase())
+        is_wanted = text.list.eval(pl.element().is_in(list(values))).list.any()
+        kept = clips.filter(is_wanted | (clips["label"].list.len() == 0))
+        if "train" not in kept["split"]:
+            has = listed(sorted(text.explode().drop_nulls().unique()))
+            raise AkitError(f"{dataset.root}: no training clip has {name}={' or '.join(values)}; {name} holds {has}.")
+        clips = kept
+    if not wanted:
+        return dataset
+    there = set(clips["label"].explode().drop_nulls())
+    classes = {name: index for name, index in dataset.classes.items() if name in there}
+    note = f"--where keeps {len(clips)} of {len(dataset.clips)} clips"
+    return replace(dataset, clips=clips, classes=classes, notes=(*dataset.notes, note))
+
+
+def _with_groups(dataset: Dataset, finder: re.Pattern[str]) -> Dataset:
+    """Return the data set with the groups that a pattern finds in the paths of clips."""
+    import polars as pl
+
+    found = [finder.search(path) for path in dataset.clips["path"]]
+    groups = [(match[1] if finder.groups else match[0]) if match else None for match in found]
+    if not any(groups):
+        raise AkitError(f"--group-pattern {finder.pattern!r} matches no path, such as {dataset.clips['path'][0]}.")
+    clips = dataset.clips.with_columns(group=pl.Series(groups, dtype=pl.String))
+    train = clips.filter(pl.col("split") == "train")["group"]
+    rest = f"; {n} training clips have none" if (n := train.null_count()) else ""
+    note = f"{train.drop_nulls().n_unique()} groups of training clips from --group-pattern{rest}"
+    return replace(dataset, clips=clips, notes=(*dataset.notes, note))

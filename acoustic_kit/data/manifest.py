@@ -1,0 +1,205 @@
+"""The manifest: one row a clip, with its label, fold and split, and what its audio file is like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from acoustic_kit.data.audio_files import safe_path
+from acoustic_kit.data.dataset import Dataset
+from acoustic_kit.data.folds import make_folds
+from acoustic_kit.data.scan import scan_audio
+from acoustic_kit.data.schema import clip_schema, manifest_schema
+from acoustic_kit.dsp.sound_file import Mono
+from acoustic_kit.errors import AkitError, UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def make_manifest(
+    dataset: Dataset,
+    *,
+    test_folds: Sequence[int] = (),
+    n_folds: int = 5,
+    fold_seed: int = 0,
+    unofficial: bool = False,
+    n_folds_given: bool = False,
+    extra: Dataset | None = None,
+    mono: Mono = "mean",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Give every training clip a fold, keep test folds aside, add extra clips, and look at every file once.
+
+    Parameters
+    ----------
+    test_folds : folds whose clips become the test set
+    n_folds, fold_seed : for folds that akit makes
+    unofficial : make folds although the data set has its own
+    n_folds_given : the user asked for `n_folds` or `fold_seed`
+    extra : another data set whose labelled clips become `split` "extra", with ids `extra/<id>` and absolute paths
+    mono : what several channels become, before levels are measured
+    on_progress : called with the files looked at and the files in all
+
+    Returns
+    -------
+    manifest : DataFrame, columns of `manifest_schema`, then the data set's own
+    truth : DataFrame (`id`, `label`), the labels of test clips where they are known; the manifest does not hold them
+
+    Raises
+    ------
+    UsageError : for folds that make no sense: others than the official ones without `unofficial`, test folds that do
+        not exist, leave fewer than two, or stand beside the data set's own test clips
+    AkitError : for a single class, a class with fewer clips (or groups) than folds, a class that only `extra` has, and
+        a data set of which no file can be read as audio
+
+    """
+    import polars as pl
+
+    if len(dataset.classes) < 2:
+        raise AkitError(f"{dataset.root} has the one class {next(iter(dataset.classes))!r}: nothing to tell apart.")
+
+    def with_folds(content: pl.Series | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+        clips = _assign_folds(dataset, n_folds, fold_seed, content, unofficial=unofficial, n_folds_given=n_folds_given)
+        return without_test_labels(dataset, _hold_out(dataset, clips, test_folds), extra)
+
+    clips, truth = with_folds()
+    scanned = scan_audio([dataset.root / path for path in clips["path"]], on_progress, mono)
+    if scanned["problem"].null_count() == 0:
+        path, problem = clips["path"][0], scanned["problem"][0]
+        raise AkitError(f"none of the {len(clips)} files in {dataset.root} can be read; {path}: {problem}.")
+    content = scanned["content"].head(len(dataset.clips))
+    if content.filter(content != "").is_duplicated().any():
+        clips, truth = with_folds(content)  # folds that akit makes keep equal clips together
+    common = list(clip_schema())
+    manifest = pl.concat([clips.select(common), scanned, clips.drop(common)], how="horizontal")
+    check_manifest(manifest, dataset.classes)
+    return manifest, truth
+
+
+def without_test_labels(
+    dataset: Dataset, clips: pl.DataFrame, extra: Dataset | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return clips without what tells the label of test clips, with the extra clips, and those labels.
+
+    Raises AkitError for extra clips that do not fit the data set.
+    """
+    import polars as pl
+
+    is_test = pl.col("split") == "test"
+    truth = clips.filter(is_test & (pl.col("label").list.len() > 0)).select("id", "label")
+    clips = clips.with_columns(
+        label=pl.when(is_test).then(pl.lit([], dtype=pl.List(pl.String))).otherwise("label"),
+        fold=pl.when(pl.col("split") == "train").then("fold"),
+        **{name: pl.when(~is_test).then(name) for name in _label_columns(clips)},
+    )
+    if extra is not None:
+        clips = pl.concat([clips, _extra_clips(dataset, extra)], how="diagonal")
+    return clips, truth
+
+
+def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
+    """Raise AkitError, which says what and where, unless all that `manifest_schema` promises holds."""
+    import polars as pl
+
+    if not len(manifest):
+        raise AkitError("the manifest has no clips.")
+    for name, dtype in manifest_schema().items():
+        if (found := manifest.schema.get(name)) != dtype:
+            raise AkitError(f"the manifest's column {name!r} should be {dtype} and is {found or 'missing'}.")
+    is_train, n_labels = pl.col("split") == "train", pl.col("label").list.len()
+    known = pl.col("label").list.set_difference(pl.lit(list(classes), dtype=pl.List(pl.String))).list.len() == 0
+    unreadable = pl.col("problem").is_not_null()
+    rules = {
+        "has no id": pl.col("id").str.len_bytes() > 0,
+        "has the id of another clip": pl.col("id").is_unique(),
+        "has no path, or one that leaves the data root": pl.col("path").map_elements(_is_safe, return_dtype=pl.Boolean)
+        | (pl.col("split") == "extra"),
+        "has a split other than train, test and extra": pl.col("split").is_in(["train", "test", "extra"]),
+        "has a fold though it is no training clip, or none though it is one": is_train == pl.col("fold").is_not_null(),
+        "is a test clip with a label, or another without": (pl.col("split") == "test") == (n_labels == 0),
+        "has a label that is no class": known,
+        "has neither a length nor a problem": unreadable == pl.col("duration").is_null(),
+    }
+    for rule, holds in rules.items():
+        broken = manifest.filter(~holds.fill_null(False))
+        if len(broken):
+            raise AkitError(f"the manifest is damaged: {len(broken)} clips, first {broken['id'][0]!r}: {rule}.")
+
+
+def _is_safe(path: str) -> bool:
+    try:
+        return path != "" and safe_path(path, "") != ""
+    except AkitError:
+        return False
+
+
+def _assign_folds(
+    dataset: Dataset, n_folds: int, seed: int, content: pl.Series | None, *, unofficial: bool, n_folds_given: bool
+) -> pl.DataFrame:
+    """The clips with a fold for each training clip: the official one, or one that is drawn."""
+    import polars as pl
+
+    if dataset.official_folds and not unofficial:
+        if n_folds_given:
+            raise UsageError(
+                "this data set has official folds. Other folds flatter: clips of one recording fall on both sides "
+                "(UrbanSound8K: 98 % against 84 %).\nLeave out --n-folds and --fold-seed, or insist with --unofficial."
+            )
+        return dataset.clips
+    clips = dataset.clips if content is None else dataset.clips.with_columns(content=content)
+    folds = make_folds(clips.filter(pl.col("split") == "train"), n_folds, seed)
+    return dataset.clips.with_columns(fold=pl.col("id").replace_strict(folds, default=None, return_dtype=pl.Int64))
+
+
+def _hold_out(dataset: Dataset, clips: pl.DataFrame, test_folds: Sequence[int]) -> pl.DataFrame:
+    """The clips, those of the test folds with `split` "test"."""
+    import polars as pl
+
+    folds = set(clips["fold"].drop_nulls())
+    listed = ", ".join(map(str, sorted(folds)))
+    if test_folds and "test" in clips["split"]:
+        raise UsageError(f"{dataset.root} has test clips of its own, so no test folds can be kept aside.")
+    if unknown := sorted(set(test_folds) - folds):
+        raise UsageError(f"there is no fold {unknown[0]}; the folds are {listed}.")
+    if (remain := len(folds - set(test_folds))) < 2:
+        raise UsageError(f"{remain} of the folds {listed} would be left to train and validate on; two are the least.")
+    return clips.with_columns(
+        split=pl.when(pl.col("fold").is_in(list(test_folds))).then(pl.lit("test")).otherwise("split")
+    )
+
+
+def _label_columns(clips: pl.DataFrame) -> list[str]:
+    """The data set's own columns that say the label in other words: each of their values goes with one label.
+
+    Columns in which most values occur once (a title, a time) go with one label by chance, and are not meant.
+    """
+    import polars as pl
+
+    labelled = clips.filter(pl.col("label").list.len() > 0).with_columns(pl.col("label").list.join("\0"))
+    return [
+        name
+        for name in clips.columns
+        if name not in clip_schema()
+        and 1 < (values := labelled[name].n_unique()) < len(labelled) / 2
+        and labelled.select(name, "label").n_unique() == values
+    ]
+
+
+def _extra_clips(dataset: Dataset, extra: Dataset) -> pl.DataFrame:
+    """The labelled clips of another data set, as extra clips of this one; its own columns and folds are left out."""
+    import polars as pl
+
+    clips = extra.clips.filter(pl.col("label").list.len() > 0).select(list(clip_schema()))
+    labels = clips["label"].explode().unique().sort()
+    if unknown := [label for label in labels if label not in dataset.classes]:
+        raise AkitError(f"{extra.root} has labels that are no class of {dataset.root}: {', '.join(unknown[:3])}.")
+    if dataset.task == "single" and (clips["label"].list.len() > 1).any():
+        raise AkitError(f"{extra.root} has clips with several labels; {dataset.root} has one a clip.")
+    root = extra.root.resolve().as_posix()
+    return clips.with_columns(
+        id="extra/" + pl.col("id"),
+        path=f"{root}/" + pl.col("path"),
+        fold=pl.lit(None, dtype=pl.Int64),
+        split=pl.lit("extra"),
+    )

@@ -1,0 +1,1 @@
+"""Signal processing and audio files: arrays in, arrays out."""

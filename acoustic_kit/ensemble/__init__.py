@@ -1,0 +1,1 @@
+"""Which runs are blended, and the way from a blend to a submission."""

@@ -1,0 +1,189 @@
+"""The way from a blend to a submission: written in the competition's form, checked, recorded, and made again."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from acoustic_kit import __version__
+from acoustic_kit.blending import Blend
+from acoustic_kit.ensemble.candidates import Candidate
+from acoustic_kit.ensemble.competition import check, submission_template
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.files import file_sha256
+from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.runs.run import open_run
+from acoustic_kit.submission.record import (
+    BestRun,
+    Member,
+    NameTakenError,
+    Scores,
+    Sidecar,
+    checked_name,
+    read_sidecar,
+    refuse_other,
+    what_became_of,
+)
+from acoustic_kit.submission.submission import errors, write_submission
+from acoustic_kit.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from acoustic_kit.ensemble.result import BlendResult
+
+
+def write_blend(workspace: Workspace, result: BlendResult, *, overwrite: bool) -> BlendResult:
+    """Write the submission and its sidecar, which keeps what was noted of the same submission before."""
+    test = workspace.clip_ids("test")
+    if not test:
+        return replace(result, no_submission="the data set has no test clips")
+    tests = _test_predictions(workspace, result.members)
+    lacking = [name for name, found in tests.items() if found is None or not set(test) <= set(found.ids)]
+    if lacking:
+        return replace(result, no_submission=f"{', '.join(lacking)} did not predict all {len(test)} test clips")
+    blend = result.blend.of_members()
+    path = workspace.output_folder(workspace.submissions_path.name) / f"{result.name}.csv"
+    found = [predictions for predictions in tests.values() if predictions is not None]
+
+    def accept(written: Path) -> None:
+        if not overwrite:
+            refuse_other(path, file_sha256(written))
+
+    try:
+        _write(workspace, path, blend, found, test, result.metric, accept)
+    except NameTakenError as error:
+        return replace(result, no_submission=str(error))
+    record = _sidecar(workspace, result, blend, path)
+    record.model_copy(update=what_became_of(path, record.sha256)).write(path.with_suffix(".json"))
+    return replace(result, submission=path)
+
+
+def _test_predictions(workspace: Workspace, members: Sequence[Candidate]) -> dict[str, Predictions | None]:
+    return {one.name: one.predictions("test", list(workspace.config.classes)) for one in members}
+
+
+def _write(
+    workspace: Workspace,
+    path: Path,
+    blend: Blend,
+    tests: Sequence[Predictions],
+    ids: Sequence[str],
+    metric: str,
+    accept: Callable[[Path], None],
+) -> None:
+    """Write the members' test predictions, blended, in the competition's form, checked as the competition would.
+
+    `accept` is given the file before it takes its place.
+    """
+    config = workspace.config
+
+    def check_written(written: Path) -> None:  # what was there before is lost only to what was checked
+        if problems := errors(check(workspace, written, metric)):
+            raise AkitError(f"The submission does not fit the competition's template: {problems[0]}.")
+        accept(written)
+
+    write_submission(
+        path,
+        submission_template(workspace, metric),
+        ids,
+        blend.predict(np.stack([found.aligned(ids) for found in tests])),
+        classes=config.classes,
+        metric=metric,
+        task=config.task,
+        label_separator=config.label_separator or ",",
+        check=check_written,
+    )
+
+
+def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path) -> Sidecar:
+    """How a submission was made: enough to see where it came from and to make it again."""
+    scores = None
+    if result.scored:
+        best, value = result.blend.single_best
+        assert result.mean_of_all is not None
+        scores = Scores(
+            out_of_fold=result.blend.score,
+            nested=_finite(result.blend.nested_score),
+            interval=[_finite(bound) for bound in result.blend.interval],
+            best_run=BestRun(name=result.candidates[best].name, score=value),
+            mean_of_all=result.mean_of_all,
+            scored_on=result.scored_on,
+        )
+    template = workspace.template_path
+    return Sidecar(
+        submission=path.name,
+        sha256=file_sha256(path),
+        metric=result.metric,
+        method=result.method,
+        by=result.by,
+        seed=result.seed,
+        runs=[
+            Member(
+                name=one.run.name,
+                fold=one.fold,
+                recipe=one.run.record.recipe,
+                weight=float(weight),
+                optimistic=one.run.optimistic,
+                test_sha256=file_sha256(one.folder / "test.parquet"),
+            )
+            for one, weight in zip(result.members, blend.weights, strict=True)
+        ],
+        candidates=[one.name for one in result.candidates],
+        blend=blend.to_dict(),
+        scores=scores,
+        template=workspace.config.template,
+        template_sha256=file_sha256(template) if template else None,
+        akit=__version__,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwrite: bool = False) -> Path:
+    """Make the submission again that a sidecar describes, from the runs that it names; the CSV.
+
+    `name` is that of the new file; by default the one it had, in this workspace. Nothing is chosen or fitted anew. What
+    this workspace has noted of the submission stays; another one of this name is replaced only with `overwrite`.
+
+    Raises NameTakenError for such a one, UsageError for a run that is not there, and AkitError where a run's
+    predictions or the template are no longer those that were blended.
+    """
+    record = read_sidecar(path)
+    missing = [m.name for m in record.runs if not (workspace.runs_path / m.name).is_dir()]
+    if missing:
+        raise UsageError(f"{path.name} blends runs that are not in this workspace: {', '.join(missing)}.")
+    members = [Candidate(open_run(workspace.runs_path / m.name), m.fold) for m in record.runs]
+    changed = [
+        one.name
+        for one, member in zip(members, record.runs, strict=True)
+        if not (one.folder / "test.parquet").is_file() or file_sha256(one.folder / "test.parquet") != member.test_sha256
+    ]
+    if changed:
+        raise AkitError(f"The test predictions of {', '.join(changed)} are not those that {path.name} blended.")
+    if workspace.template_path and file_sha256(workspace.template_path) != record.template_sha256:
+        raise AkitError(f"{workspace.template_path} is not the template that {path.name} was written for.")
+    test = workspace.clip_ids("test")
+    tests = [found for found in _test_predictions(workspace, members).values() if found is not None]
+    submissions = workspace.output_folder(workspace.submissions_path.name)
+    target = submissions / f"{checked_name(name or record.submission)}.csv"
+
+    def accept(written: Path) -> None:
+        if file_sha256(written) != record.sha256:
+            raise AkitError(
+                f"{target} would differ from what was submitted, though its inputs do not: another akit or machine."
+            )
+        if not overwrite:
+            refuse_other(target, record.sha256)
+
+    _write(workspace, target, Blend.from_dict(record.blend), tests, test, record.metric, accept)
+    noted = what_became_of(target, record.sha256)
+    record.model_copy(update={"submission": target.name, **noted}).write(target.with_suffix(".json"))
+    return target
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

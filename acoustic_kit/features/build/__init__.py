@@ -1,0 +1,1 @@
+"""Building features into the store."""

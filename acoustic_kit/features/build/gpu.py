@@ -1,0 +1,119 @@
+"""Blocks that torch computes on a GPU, in this process, while worker processes decode what comes next."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any, Self, TypeVar
+
+from acoustic_kit.features.build.job import BlockJob, Stages, forget_opened_features
+
+MIN_ROUND = 2  # blocks: for each round the index of the source is read anew
+SHARE = 8  # a round is at least this part of all before it, so that indexes are not read more often than they grow
+
+T = TypeVar("T")
+
+
+def overlapped(jobs: Sequence[BlockJob]) -> Generator[tuple[BlockJob, Stages]]:
+    """Run jobs: while the device computes one, a thread reads the next, and another writes the one before."""
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        ahead = reader.submit(_timed, jobs[0].read)
+        behind: Future[tuple[BlockJob, Stages]] | None = None
+        for number, job in enumerate(jobs, 1):
+            sources, read = ahead.result()
+            if number < len(jobs):
+                ahead = reader.submit(_timed, jobs[number].read)
+            rows, computed = _timed(job.compute, sources)
+            if behind is not None:
+                yield behind.result()
+            behind = writer.submit(_written, job, rows, read, computed)
+        if behind is not None:
+            yield behind.result()
+
+
+def _timed(work: Callable[..., T], *inputs: Any) -> tuple[T, float]:
+    began = time.perf_counter()
+    return work(*inputs), time.perf_counter() - began
+
+
+def _written(job: BlockJob, rows: Sequence[Any], read: float, computed: float) -> tuple[BlockJob, Stages]:
+    _, wrote = _timed(job.write, rows)
+    return job, Stages(read, computed, wrote)
+
+
+@dataclass
+class DeviceJobs:
+    """Jobs for a device, which begin, in rounds, once all clips that they are computed from are in the store.
+
+    Parameters
+    ----------
+    waiting : the jobs of each feature, in order
+    unbuilt : by the key of a feature: the clips that are still to be built of it
+
+    """
+
+    waiting: Sequence[deque[BlockJob]]
+    unbuilt: Mapping[str, set[str]]
+    _free: list[BlockJob] = field(default_factory=list)
+    _begun: int = 0
+    _rounds: deque[Future[None]] = field(default_factory=deque)
+    _found: SimpleQueue[tuple[BlockJob, Stages] | None] = field(default_factory=SimpleQueue)  # None ends a round
+    _left: bool = False
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End after the blocks under way; they are committed whole, or not at all."""
+        self._left = True
+        self._pool.shutdown(cancel_futures=True)
+        forget_opened_features()
+
+    def built(self, job: BlockJob) -> None:
+        """A job is finished, of these or of others: its clips need not be waited for any more."""
+        for feature, block in job.parts:
+            self.unbuilt[feature.key].difference_update(id for id, _ in block.clips)
+
+    def begin(self, ready: Callable[[BlockJob], BlockJob], rest: bool = False) -> None:
+        """Begin the jobs whose sources are there, if they are enough for a round, or the `rest`.
+
+        `ready` gives each the last touch.
+        """
+        for line in self.waiting:
+            while line and not self._waits(line[0]):
+                self._free.append(line.popleft())
+        if len(self._free) >= (1 if rest else max(MIN_ROUND, self._begun // SHARE)):
+            self._rounds.append(self._pool.submit(self._round, [ready(job) for job in self._free]))
+            self._begun += len(self._free)
+            self._free.clear()
+
+    def _waits(self, job: BlockJob) -> bool:
+        source = job.feature.source
+        assert source is not None
+        unbuilt = self.unbuilt.get(source.key, set())
+        return bool(unbuilt) and not unbuilt.isdisjoint(id for id, _ in job.clips)
+
+    def finished(self, wait: bool = False) -> Iterator[tuple[BlockJob, Stages]]:
+        """The jobs that are done; `wait` for all that have begun. Raises what a job raised."""
+        while self._rounds and (wait or not self._found.empty()):
+            if (one := self._found.get()) is not None:
+                yield one
+            else:
+                self._rounds.popleft().result()
+
+    def _round(self, jobs: Sequence[BlockJob]) -> None:
+        forget_opened_features()  # which had fewer clips
+        try:
+            with closing(overlapped(jobs)) as found:
+                for one in found:
+                    self._found.put(one)
+                    if self._left:
+                        return
+        finally:
+            self._found.put(None)

@@ -1,0 +1,221 @@
+"""One block of clips, of one feature or several, on its way from the files to the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache, partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from acoustic_kit.device import Compute
+from acoustic_kit.errors import AkitError
+from acoustic_kit.features.feature import Feature
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from acoustic_store import Block, StoredFeature
+
+SILENCED = "+silence"  # ends the fingerprint of a clip that could not be decoded and was made silent on request
+LEFT_OUT = "+left out"  # likewise of one on which worker processes died, so that the next build tries it again
+N_REQUESTS = 16  # to object storage at a time
+NOTHING: Mapping[str, Future[Any]] = MappingProxyType({})
+SILENT_RATE = 44100  # Hz; a clip that is made silent is one second long
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Seconds of work, summed over processes: reading (decoding, for waves), computing, writing."""
+
+    read: float = 0.0
+    compute: float = 0.0
+    write: float = 0.0
+
+    def __add__(self, other: Stages) -> Stages:
+        return Stages(self.read + other.read, self.compute + other.compute, self.write + other.write)
+
+
+@dataclass(frozen=True)
+class BlockJob:
+    """The same clips of one feature, or of several that are computed from the same decoded files."""
+
+    parts: tuple[tuple[Feature, Block], ...]
+    store_url: str
+    paths: Mapping[str, Path | str]  # of its clips' files; URLs where they lie on S3
+    stop_on_failure: bool
+    left_out: Mapping[str, str] = field(default_factory=dict)  # clips that are not to be computed, and why
+    device: str = "cpu"  # what `gpu` knows, for features that have a form for it
+
+    @property
+    def feature(self) -> Feature:
+        """The first feature, or the only one."""
+        return self.parts[0][0]
+
+    @property
+    def clips(self) -> tuple[tuple[str, str], ...]:
+        """Id and fingerprint of each clip."""
+        return self.parts[0][1].clips
+
+    def without(self, id: str, reason: str) -> BlockJob:
+        """The job with a failure in place of one clip."""
+        return replace(self.tried_again({id}), left_out={**self.left_out, id: reason})
+
+    def tried_again(self, ids: Collection[str]) -> BlockJob:
+        """The job whose clips of these ids the next build computes anew, as processes died on their sources."""
+
+        def marked(block: Block) -> Block:
+            return replace(block, clips=tuple((i, f + LEFT_OUT if i in ids else f) for i, f in block.clips))
+
+        return replace(self, parts=tuple((feature, marked(block)) for feature, block in self.parts))
+
+    def run(self, on_clip: Callable[[int], None] = lambda _: None) -> Stages:
+        """Compute and commit the blocks. Each source is read once. `on_clip` hears the number of each as it begins."""
+        read = compute = write = 0.0
+        clock = time.perf_counter
+        with ExitStack() as stack:
+            fetched = stack.enter_context(self._fetching())
+            writers = [stack.enter_context(block.open()) for _, block in self.parts]
+            size = self.feature.batch_size if self._gpu is None else len(self.clips)
+            for start in range(0, len(self.clips), size):
+                clips = self.clips[start : start + size]
+                began = clock()
+                sources = []
+                for number, clip in enumerate(clips, start):
+                    on_clip(number)
+                    sources.append(self._source(*clip, fetched))
+                read += clock() - began
+                for (feature, _), writer in zip(self.parts, writers, strict=True):
+                    began = clock()
+                    rows = self._rows(feature, clips, sources)
+                    computed = clock()
+                    for row in rows:
+                        writer.add(row)
+                    compute, write = compute + computed - began, write + clock() - computed
+            began = clock()
+        return Stages(read, compute, write + clock() - began)
+
+    def try_clip(self, clip: tuple[str, str]) -> None:
+        """Compute one clip and keep nothing: to find the clip on which processes die."""
+        source = self._source(*clip)
+        for feature, _ in self.parts:
+            self._rows(feature, [clip], [source])
+
+    def read(self) -> list[Any]:
+        """The sources of a feature's clips, or failures; `compute` and `write` take it from there, as `run` does."""
+        with self._fetching() as fetched:
+            return [self._source(*clip, fetched) for clip in self.clips]
+
+    def compute(self, sources: Sequence[Any]) -> list[Any]:
+        """The feature of all its clips, or failures."""
+        return self._rows(self.feature, self.clips, sources)
+
+    def write(self, rows: Sequence[Any]) -> None:
+        """Commit the block of the feature."""
+        self.parts[0][1].write(rows)
+
+    @cached_property
+    def _gpu(self) -> str | None:
+        """Where torch is to compute the feature; None is the CPU, without torch."""
+        return Compute(self.device).gpu() if self.feature.has_device_form else None
+
+    @contextmanager
+    def _fetching(self) -> Iterator[Mapping[str, Future[Any]]]:
+        """What comes from object storage, by clip, many at a time: each answer takes long, however small it is."""
+        from acoustic_kit.dsp.sound_file import fetch
+
+        source = self.feature.source
+        if "://" not in (self.store_url if source else str(self.paths[self.clips[0][0]])):
+            yield NOTHING
+            return
+        if source is not None:
+            _stored(self.store_url, source.key)  # opened once, not by each thread
+        read = partial(self._stored_source, source.key) if source else lambda id: fetch(self.paths[id])
+        wanted = [id for id, f in self.clips if id not in self.left_out and not f.endswith(SILENCED)]
+        pool = ThreadPoolExecutor(N_REQUESTS)
+        try:
+            yield {id: pool.submit(read, id) for id in wanted}
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _stored_source(self, key: str, id: str) -> Any:
+        """What the source feature has of a clip: its array, for a GPU as it is stored, or a Failure."""
+        stored = _stored(self.store_url, key)
+        if id not in stored:
+            return stored.failures[id]
+        return stored.read(id) if self._gpu is None else stored.stored(id)
+
+    def _source(self, id: str, fingerprint: str, fetched: Mapping[str, Future[Any]] = NOTHING) -> Any:
+        """The decoded file as each feature wants it, or the source feature's array; or a Failure."""
+        from acoustic_kit.features.wave import Sound, decode_as
+
+        if id in self.left_out:
+            return self._guarded(id, partial(_leave_out, self.left_out[id]))
+        source = self.feature.source
+        if source is not None:
+            return fetched[id].result() if id in fetched else self._stored_source(source.key, id)
+        decodings = {feature.decoding for feature, _ in self.parts}
+        if fingerprint.endswith(SILENCED):
+            return dict.fromkeys(decodings, Sound(np.zeros(SILENT_RATE, np.float32), SILENT_RATE))
+        return self._guarded(
+            id, lambda: decode_as(fetched[id].result() if id in fetched else self.paths[id], decodings)
+        )
+
+    def _rows(self, feature: Feature, clips: Sequence[tuple[str, str]], sources: Sequence[Any]) -> list:
+        """The feature of each clip, or a Failure."""
+        from acoustic_store import Failure
+
+        compute: Callable[[list[Any]], list[Any]] = feature.compute_batch
+        if (device := self._gpu) is not None:
+            import torch
+
+            compute = partial(feature.compute_on, torch.device(device))
+        rows = list(sources)
+        good = [i for i, source in enumerate(sources) if not isinstance(source, Failure)]
+        inputs = [sources[i] if feature.source else sources[i][feature.decoding] for i in good]
+        try:
+            computed = compute(inputs) if good else []
+        except AkitError:  # of one of them: each by itself
+            computed = [
+                row
+                for i, one in zip(good, inputs, strict=True)
+                for row in self._alone(clips[i][0], partial(compute, [one]))
+            ]
+        for i, row in zip(good, computed, strict=True):
+            rows[i] = row
+        return rows
+
+    def _alone(self, id: str, compute: Callable[[], list[Any]]) -> list[Any]:
+        found = self._guarded(id, compute)
+        return found if isinstance(found, list) else [found]
+
+    def _guarded(self, id: str, work: Callable[[], Any]) -> Any:
+        """What `work` gives; a Failure where it cannot, unless the build is to stop."""
+        from acoustic_store import Failure
+
+        try:
+            return work()
+        except AkitError as error:
+            if self.stop_on_failure:
+                raise AkitError(f"{id}: {error}") from error
+            return Failure(str(error))
+
+
+def _leave_out(reason: str) -> None:
+    raise AkitError(reason)
+
+
+@lru_cache(maxsize=4)
+def _stored(store_url: str, key: str) -> StoredFeature:
+    """The finished source of the feature under construction, opened once a process."""
+    from acoustic_store import FeatureStore
+
+    return FeatureStore.open(store_url)[key]
+
+
+forget_opened_features = _stored.cache_clear

@@ -1,0 +1,244 @@
+"""Worker processes: each computes one block at a time, and one that dies costs neither the build nor the block."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from types import ModuleType
+from typing import Any
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.features.build.job import BlockJob, Stages, forget_opened_features
+from acoustic_kit.features.feature import Feature
+
+DEATHS_IN_A_ROW = 10  # without a block between them: then it is not for this clip or that
+
+
+@dataclass
+class Workers:
+    """Up to `n` processes that run jobs, started as jobs come; without any, jobs run in this process.
+
+    The clip on which a process died is tried once more, by a new process; one on which that dies too is left out.
+    """
+
+    n: int
+    died_on: dict[str, str] = field(default_factory=dict)  # clip → how the process ended that was computing it
+    _idle: list[_Worker] = field(default_factory=list)
+    _busy: dict[Any, _Worker] = field(default_factory=dict)
+    _deaths: Counter[tuple[str, str]] = field(default_factory=Counter)  # of feature and clip
+    _in_a_row: int = 0
+
+    def run(self, jobs: Sequence[BlockJob], in_this_process: bool = False) -> Generator[tuple[BlockJob, Stages]]:
+        """Each job as it finishes, without the clips that had to be left out. Close it when you leave it early."""
+        if not self.n or in_this_process:
+            yield from ((job, job.run()) for job in jobs)
+            return
+        waiting = deque(jobs)
+        try:
+            while waiting or self._busy:
+                while waiting and len(self._busy) < self.n:
+                    job = waiting.popleft()
+                    worker = self._worker(with_main=_is_of_main(job))
+                    self._busy[worker.give(job)] = worker
+                for connection in wait(list(self._busy)):
+                    worker = self._busy.pop(connection)
+                    try:
+                        stages = worker.result()
+                    except EOFError:
+                        waiting.append(self._after_death(worker))
+                        continue
+                    self._idle.append(worker)
+                    self._in_a_row = 0
+                    yield worker.job, stages
+        except BaseException:
+            self.stop()
+            raise
+
+    def _worker(self, *, with_main: bool) -> _Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.with_main or not with_main:
+                return worker
+            worker.end(kill=True)
+        return _Worker(with_main)
+
+    def _after_death(self, worker: _Worker) -> BlockJob:
+        """What is to be done again."""
+        how, clip, job = worker.end(), worker.clip, worker.job
+        self._in_a_row += 1
+        if self._in_a_row == DEATHS_IN_A_ROW:
+            raise AkitError(
+                f"{DEATHS_IN_A_ROW} worker processes died one after another; the last {how}"
+                + (f" on the clip {clip}" if clip else "")
+                + ". What was built is kept: call it again with fewer --workers."
+            )
+        if clip is None:
+            return job
+        self.died_on[clip] = how
+        place = (job.parts[0][0].key, clip)
+        self._deaths[place] += 1
+        if self._deaths[place] < 2:
+            return job
+        return job.without(clip, f"the process that computed it {how}, twice; the next build tries again")
+
+    def stop(self) -> None:
+        """End all processes at once: blocks are committed whole, so nothing is lost."""
+        for worker in (*self._idle, *self._busy.values()):
+            worker.end(kill=True)
+        self._idle.clear()
+        self._busy.clear()
+
+
+@contextmanager
+def workers(n: int) -> Iterator[Workers]:
+    """Worker processes, which end with the `with` block."""
+    forget_opened_features()  # of an earlier build in this process
+    found = Workers(n)
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+class _Worker:
+    """A process, spawned, as a fork after a Zarr read can deadlock; and the job that it was given.
+
+    `with_main`: it executes the calling script first, as a feature is defined there. Else scripts need no guard.
+    """
+
+    job: BlockJob
+
+    def __init__(self, with_main: bool) -> None:
+        self.with_main = with_main
+        context = multiprocessing.get_context("spawn")
+        self._jobs, jobs = context.Pipe()
+        self._clips, clips = context.Pipe(duplex=False)
+        self._process = context.Process(target=_serve, args=(jobs, clips), daemon=True)
+        # Ctrl-C in a terminal goes to all processes; this one is told to end by its parent, without a traceback. The
+        # tracker, which the first process starts, would unblock the signal.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with nullcontext() if with_main else _without_main():
+                self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        jobs.close()  # so that these pipes end with the process
+        clips.close()
+
+    def give(self, job: BlockJob) -> Connection:
+        """Begin a job; what comes back is ready when it is finished, or the process is dead."""
+        self.job = job
+        with suppress(BrokenPipeError):  # dead already, which `result` finds out
+            self._jobs.send(job)
+        return self._jobs
+
+    def result(self) -> Stages:
+        """What the finished job took. Raises what it raised, and EOFError where the process died."""
+        try:
+            found = self._jobs.recv()
+        except ConnectionResetError:
+            raise EOFError from None
+        while self._clips.poll():
+            self._clips.recv_bytes()
+        if isinstance(found, Stages):
+            return found
+        raise found
+
+    @property
+    def clip(self) -> str | None:
+        """The clip that a dead process was at."""
+        last = None
+        with suppress(EOFError, OSError):
+            while self._clips.poll():
+                last = int(self._clips.recv_bytes())
+        return None if last is None else self.job.clips[last][0]
+
+    def end(self, kill: bool = False) -> str:
+        """Make sure that the process is gone; how it ended."""
+        if kill:
+            self._process.kill()
+        self._process.join()
+        code = self._process.exitcode or 0
+        if code == errno.ENOMEM:
+            return "ran out of memory"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        name = signal.Signals(-code).name
+        return f"was killed ({name}), perhaps for want of memory" if name == "SIGKILL" else f"crashed ({name})"
+
+
+def _is_of_main(job: BlockJob) -> bool:
+    """Return whether a feature of a job is defined in the calling script."""
+    for feature, _ in job.parts:
+        link: Feature | None = feature
+        while link is not None:
+            if type(link).__module__ == "__main__":
+                return True
+            link = link.source
+    return False
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the calling script from a new process, which would execute it once more, up to the same call."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _serve(jobs: Connection, clips: Connection) -> None:
+    """The work of a process, until its parent is gone or ends it."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        while True:
+            try:
+                job = jobs.recv()
+            except (EOFError, OSError):
+                return
+            except Exception as error:  # of a class that cannot be imported here
+                why = f"{type(error).__name__}: {error}"
+                outcome: Any = AkitError(
+                    f"A worker process cannot load the feature ({why}). Define it in the recipe's own file, or "
+                    "compute with --workers 0."
+                )
+            else:
+                outcome = _outcome(job, clips)
+            try:
+                jobs.send(outcome)
+            except (pickle.PicklingError, TypeError, AttributeError):  # an exception that cannot travel
+                jobs.send(RuntimeError(repr(outcome)))
+    except (EOFError, OSError):
+        return
+
+
+def _outcome(job: BlockJob, clips: Connection) -> Any:
+    try:
+        return job.run(lambda number: clips.send_bytes(b"%d" % number))
+    except MemoryError:
+        os._exit(errno.ENOMEM)  # as if the system had killed it: the clip is named, and the build goes on
+    except Exception as error:
+        error.add_note(traceback.format_exc())  # for --debug: a traceback does not come through the pipe
+        return error
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""The summary table of a Freesound 2018 solution."""

@@ -1,0 +1,82 @@
+"""Changes of a wave that keep its label: level, sign, time shifts, gaps (EAT, Gazneli et al. 2022, arXiv:2204.11479).
+
+Each is an `Op`: it changes all waves that it is given, float32 (clips, n), each by its own random numbers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from acoustic_kit.recipe.end_to_end_audio.chance import Op
+from acoustic_kit.recipe.end_to_end_audio.clip_noise import normal_noise
+from acoustic_kit.training.draws import Draws
+
+
+def gain(low: float = 0.5, high: float = 1.3) -> Op:
+    """Times a factor between `low` and `high`."""
+    return lambda x, draws: x * between(draws, "gain", low, high)
+
+
+def flip_sign() -> Op:
+    """Times -1."""
+    return lambda x, _: -x
+
+
+def shift(most: int) -> Op:
+    """Later or earlier by up to `most` samples, in steps of two, with zeros where nothing is known.
+
+    And by a fraction of a sample in addition: from -0.5 to 0.5 in hundredths, around the ends, as a ramp of the phases.
+    """
+
+    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+        n = x.shape[1]
+        delay = 2 * (draws.uniform("shift") * (most + 1)).floor().long() - most  # (clips, 1)
+        source = torch.arange(n, device=x.device) - delay
+        moved = x.gather(1, source.clamp(0, n - 1)).masked_fill_((source < 0) | (source >= n), 0)
+        fraction = (100 * (draws.uniform("shift by a part") - 0.5)).round() / 100
+        phase = -2 * math.pi * fraction * torch.fft.rfftfreq(n, device=x.device)
+        shifted: torch.Tensor = torch.fft.irfft(torch.fft.rfft(moved) * torch.polar(torch.ones_like(phase), phase), n)
+        return shifted
+
+    return apply
+
+
+def rotate() -> Op:
+    """Later by any number of samples; what leaves at the end enters at the start."""
+
+    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+        n = x.shape[1]
+        delay = (draws.uniform64("rotate") * n).astype(int)
+        source = torch.arange(n, device=x.device) - torch.from_numpy(delay).to(x.device, non_blocking=True)
+        return x.gather(1, source.add_(n).remainder_(n))
+
+    return apply
+
+
+def mask(length: int, level: float = 1e-6) -> Op:
+    """Some consecutive samples, anywhere, become normal noise of the standard deviation `level`."""
+
+    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+        first = (draws.uniform("mask") * (x.shape[1] - length + 1)).floor().long()
+        places = first + torch.arange(length, device=x.device)
+        return x.scatter(1, places, level * normal_noise(draws, "mask", length))
+
+    return apply
+
+
+def segment_gain(length: int, low: float = 0.5, high: float = 1.3) -> Op:
+    """Some consecutive samples times a factor; they begin among the first `length`, as in the original."""
+
+    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+        first = (draws.uniform("segment") * length).floor().long()
+        places = first + torch.arange(length, device=x.device)
+        return x.scatter(1, places, x.gather(1, places) * between(draws, "segment gain", low, high))
+
+    return apply
+
+
+def between(draws: Draws, purpose: str, low: float, high: float) -> torch.Tensor:
+    """A number between two for each clip: float32 (clips, 1)."""
+    return low + (high - low) * draws.uniform(purpose)

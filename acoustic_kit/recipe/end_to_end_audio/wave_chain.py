@@ -1,0 +1,151 @@
+"""All augmentations of waves of EAT, as they follow one another, with a switch for each.
+
+A. Gazneli et al., "End-to-End Audio Strikes Back", 2022, arXiv:2204.11479; probabilities and ranges as in its code,
+github.com/Alibaba-MIIL/AudioClassfication @ 6277e5e, and names too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.features import Wave
+from acoustic_kit.recipe.end_to_end_audio.chance import Op, in_random_order, one_of
+from acoustic_kit.recipe.end_to_end_audio.wave_augment import flip_sign, gain, mask, rotate, segment_gain, shift
+from acoustic_kit.recipe.end_to_end_audio.wave_mix import MIXES, union_targets
+from acoustic_kit.recipe.end_to_end_audio.wave_noise import (
+    COLOURS,
+    background_noise,
+    coloured_noise,
+    even_noise,
+    hum,
+    phase_noise,
+    white_noise,
+)
+from acoustic_kit.recipe.end_to_end_audio.wave_resample import change_speed
+from acoustic_kit.recipe.recipe import Settings
+from acoustic_kit.training.augment import Augment
+from acoustic_kit.training.batches import Batch, BatchAugment, BatchDraws, Loss
+from acoustic_kit.training.draws import Draws
+
+SPECTROGRAMS = {  # window and hop, by sample rate; one is drawn whenever one is needed
+    8000: ((128, 32), (256, 64), (512, 128)),
+    16000: ((256, 64), (512, 128), (1024, 256)),
+    22050: ((512, 128), (1024, 256), (2048, 1024)),
+}
+SPEEDS = (Fraction(4, 5), Fraction(9, 10), Fraction(11, 10), Fraction(6, 5))
+
+
+class WaveAugmentations(Settings):
+    """Which there are, and how probable: the published ones."""
+
+    amp: float = Field(0.5, ge=0, le=1, description="probability of a level times 0.5 to 1.3")
+    neg: float = Field(0.5, ge=0, le=1, description="probability of the other sign")
+    tshift: float = Field(0.5, ge=0, le=1, description="probability of a shift by up to 0.1 s either way")
+    tmask: float = Field(0.5, ge=0, le=1, description="probability of 0.1 s of near silence")
+    ampsegment: float = Field(0.5, ge=0, le=1, description="probability of 0.1 s near the start at another level")
+    cycshift: float = Field(0.5, ge=0, le=1, description="probability of a circular shift")
+    noise: float = Field(0.5, ge=0, le=1, description="probability of noise of one kind, of those that are on")
+    awgn: bool = Field(True, description="white noise, 30 dB below the sound")
+    apgn: bool = Field(True, description="pink noise, 30 dB")
+    argn: bool = Field(True, description="red noise, 30 dB")
+    abgn: bool = Field(True, description="blue noise, 30 dB")
+    avgn: bool = Field(True, description="violet noise, 30 dB")
+    aun: bool = Field(True, description="uniform noise, 30 dB")
+    phn: bool = Field(True, description="noise in the phases of a spectrogram")
+    sine: bool = Field(True, description="a hum below about 55 Hz, 30 to 35 dB")
+    resample: float = Field(0.5, ge=0, le=1, description="probability that a batch is 0.8 to 1.2 times as long")
+    mix: float = Field(
+        1.0, ge=0, le=1, description="probability that a batch is mixed, in one way of those that are on"
+    )
+    mixup: bool = Field(True, description="sums of two clips")
+    timemix: bool = Field(True, description="the start or the end of another clip")
+    freqmix: bool = Field(True, description="the low or the high frequencies of another clip")
+    phmix: bool = Field(True, description="phases between those of two clips")
+
+
+def label_preserving(a: WaveAugmentations, sample_rate: int) -> list[Augment]:
+    """The changes of a wave in random order, each with its probability; then noise of one kind."""
+    tenth = int(0.1 * sample_rate)
+    signal = {
+        "amp": gain(0.5, 1.3),
+        "neg": flip_sign(),
+        "tshift": shift(tenth),
+        "tmask": mask(tenth),
+        "ampsegment": segment_gain(tenth, 0.5, 1.3),
+        "cycshift": rotate(),
+    }
+    noise = {
+        "awgn": white_noise(30),
+        "apgn": coloured_noise(COLOURS["pink"], 30),
+        "argn": coloured_noise(COLOURS["red"], 30),
+        "abgn": coloured_noise(COLOURS["blue"], 30),
+        "avgn": coloured_noise(COLOURS["violet"], 30),
+        "aun": even_noise(30),
+        "phn": phase_noise(SPECTROGRAMS[sample_rate]),
+        "sine": hum(sample_rate, 30, 35),
+    }
+    return [
+        in_random_order("signal", signal, {name: getattr(a, name) for name in signal}),
+        one_of("noise", {name: op for name, op in noise.items() if getattr(a, name)}, a.noise),
+    ]
+
+
+def background(folder: str, sample_rate: int, p: float = 0.5) -> Augment:
+    """With probability `p`, a recording of a folder at 20 to 25 dB: of Speech Commands' `_background_noise_`.
+
+    Those with `noise` in their names are artificial, and left out. The files are read when they are first needed.
+    """
+
+    @cache
+    def read() -> Op:
+        paths = sorted(path for path in Path(folder).glob("*.wav") if "noise" not in path.name)
+        if not paths:
+            raise AkitError(f"{folder} has no recording (*.wav) to add; those called noise do not count.")
+        return background_noise([torch.from_numpy(Wave(sample_rate, None).compute(path)) for path in paths], 20, 25)
+
+    def op(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+        return read()(x, draws)
+
+    return one_of("background", {"background": op}, p)
+
+
+def resampled_and_mixed(
+    a: WaveAugmentations, sample_rate: int, after: int, targets: Literal["union", "shares"], loss: Loss
+) -> BatchAugment:
+    """A batch at another speed, half of the time; after some epochs, mixed with itself in another order.
+
+    Parameters
+    ----------
+    a : which there are
+    sample_rate : Hz, one of those of SPECTROGRAMS
+    after : epochs that mix nothing
+    targets : of a mixed clip: the labels of both (see `union_targets`), or the shares that both have in it
+    loss : of mixed batches
+
+    """
+    mixes = [mix for name, mix in MIXES.items() if getattr(a, name)]
+
+    def apply(batch: Batch, draws: BatchDraws) -> Batch:
+        x = batch.x.flatten(1)
+        resampled, speed, mixed, kind, size = draws.batch.uniform64("resampled and mixed", 5)[0]
+        if resampled < a.resample:
+            x = change_speed(x, speed, SPEEDS)
+        if draws.epoch <= after or mixed >= a.mix or not mixes:
+            return replace(batch, inputs=(x.reshape(batch.x.shape),))
+        order = draws.batch.uniform64("partner", len(batch))[0].argsort()
+        partner = torch.from_numpy(order).to(x.device, non_blocking=True)
+        window, hop = SPECTROGRAMS[sample_rate][int(size * 3)]
+        x, share = mixes[int(kind * len(mixes))](x, partner, draws.clips, window, hop)
+        own, other = batch.targets, batch.targets[partner]
+        wanted = union_targets(own, other, share) if targets == "union" else torch.lerp(other, own, share)
+        return Batch((x.reshape(batch.x.shape),), wanted, loss)
+
+    return apply

@@ -1,0 +1,305 @@
+"""A job: a recipe, its settings and a manifest; its features, and how one of its folds is trained and predicted.
+
+The runner stores what comes of a job as a run; tuning only looks at the scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from acoustic_kit.data.folds import FULL, fold_names, left_out_extra, training_rows
+from acoustic_kit.data.leaks import bias_of_fold
+from acoustic_kit.device import AUTO, Compute
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features import BuildReport, Feature, build_features, fingerprints, for_folds
+from acoustic_kit.features.build.executor import Executor
+from acoustic_kit.features.store_users import note_user
+from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.recipe.recipe import Fast, Recipe, Settings
+from acoustic_kit.task import Task
+from acoustic_kit.training.fold import Clips, Fold
+from acoustic_kit.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from acoustic_store import StoredFeature
+
+    Stored = Mapping[str, StoredFeature]  # by the recipe's name for the feature
+
+
+@dataclass(frozen=True)
+class RunEvents:
+    """What a caller may want to hear while a recipe runs."""
+
+    on_start: Callable[[str], None] = lambda _: None  # on what networks will be trained: `cpu, float32`
+    on_build: Callable[[Feature, int, int], None] = lambda *_: None  # feature, clips done, clips to do
+    on_built: Callable[[Sequence[BuildReport]], None] = lambda _: None
+    on_fold: Callable[[int, int], None] = lambda *_: None  # folds done, folds to do
+    on_epoch: Callable[[str, str, int, int, Mapping[str, float]], None] = lambda *_: None
+    """Fold, stage, epochs done, epochs in all, and the epoch's figures by name."""
+
+
+# Columns of the manifest that say where a file lies and what it is like; `content` stands for it in a run's name.
+_OF_FILES = ("path", "duration", "sample_rate", "channels", "peak", "rms", "size", "mtime_ns", "content", "problem")
+SILENT = RunEvents()  # nobody listens
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that decides a run's result."""
+
+    workspace: Workspace
+    recipe: Recipe
+    settings: Settings
+    manifest: pl.DataFrame  # the workspace's, or a part of it
+    seed: int = 0
+    fast: bool = False
+    full: bool = False
+
+    @cached_property
+    def features(self) -> dict[str, Feature]:
+        """What the recipe reads, by its own names."""
+        features, mono = self.recipe.features(self.settings), self.workspace.config.mono
+        return {name: feature.with_mono(mono) for name, feature in features.items()}
+
+    @property
+    def folds(self) -> list[str]:
+        """The folds that there are to train, by name."""
+        return [FULL] if self.full else fold_names(self.manifest)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The workspace's classes, in order."""
+        return tuple(self.workspace.config.classes)
+
+    @property
+    def task(self) -> Task:
+        """One label a clip, or several."""
+        return self.workspace.config.task
+
+    @cached_property
+    def name(self) -> str:
+        """`<recipe>-<8 hex>` of all that decides the result: not of folds trained, device or place."""
+        return f"{self.recipe.name}-{_hash({**self._decides, 'seed': self.seed})}"
+
+    @cached_property
+    def setting(self) -> str:
+        """What all seeds of one setting have in common: 8 hex of all that decides the result but the seed."""
+        return _hash(self._decides)
+
+    @cached_property
+    def _decides(self) -> dict[str, Any]:
+        import polars as pl
+
+        content = list(fingerprints(self.manifest, self.workspace.data_root).values())
+        left_out = {fold: left_out_extra(self.manifest, fold)["id"].to_list() for fold in self.folds}
+        rows = self.manifest.drop(_OF_FILES, strict=False).with_columns(content=pl.Series(content, dtype=pl.String))
+        rows = rows.select(sorted(rows.columns))
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "recipe": self.recipe.source,
+            "helpers": self.recipe.helpers,
+            "manifest": hashlib.sha256(rows.sort("id").write_json().encode()).hexdigest(),
+            "classes": self.classes,
+            "metric": self.workspace.config.metric,
+            "features": {alias: feature.key for alias, feature in self.features.items()},
+            "fast": self.fast,
+            "full": self.full,
+            **({"left_out": left_out} if any(left_out.values()) else {}),  # runs of before trained on them
+        }
+
+    def clips(self, rows: pl.DataFrame, stored: Stored, compute: Compute = AUTO) -> Clips:
+        """Rows of the manifest with the recipe's features."""
+        return Clips(rows, self.classes, self.task, stored, compute)
+
+
+def make_job(
+    workspace: Workspace, recipe: Recipe, settings: Settings, seed: int = 0, *, fast: bool = False, full: bool = False
+) -> Job:
+    """Return the job of a recipe on a workspace's clips: on some of them in its small form.
+
+    All seeds of a recipe whose result depends on none make one job.
+
+    Raises AkitError for what the recipe needs and cannot have, see `Needs`.
+    """
+    recipe.needs(settings).check(workspace.manifest.columns, full=full)
+    manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
+    return Job(workspace, recipe, settings, manifest, seed if recipe.is_seeded else 0, fast, full)
+
+
+def _hash(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def fit_fold(
+    job: Job, name: str, stored: Stored, folder: Path, compute: Compute = AUTO, events: RunEvents = SILENT
+) -> tuple[Fold, Any]:
+    """Train the model of one fold on the clips whose features could be computed.
+
+    - `name`: of the fold, or `FULL`
+    - `folder`: for checkpoints, from which the same call goes on
+
+    Returns the fold, as the recipe saw it, and its model. Raises AkitError where too few clips can be read.
+    """
+    train, valid = training_rows(job.manifest, name)
+    usable = _readable(train, stored)
+    if usable["label"].explode().n_unique() < 2:
+        raise AkitError(
+            f"Fold {name} has no training clips of two classes. `akit features info NAME` lists what failed."
+        )
+    optimistic = [f"{x} was fitted on validation clips too" for x, f in job.features.items() if f.sees_validation]
+    optimistic += bias_of_fold(usable, valid)
+    left_out = len(left_out_extra(job.manifest, name))
+    notes = [f"fold {name}: not trained on {left_out} extra clips that are equal to held-out clips or share a group"]
+    fold = Fold(
+        name,
+        job.clips(usable, stored, compute),
+        job.clips(_readable(valid, stored), stored, compute) if len(valid) else None,
+        fold_seed(job.seed, name),
+        job.workspace.config.metric,
+        folder,
+        partial(events.on_epoch, name),
+        optimistic if len(valid) else [],
+        notes if left_out else [],
+    )
+    return fold, job.recipe.train(fold, job.settings)
+
+
+def predict_rows(job: Job, fold: Fold, model: Any, rows: pl.DataFrame, stored: Stored) -> tuple[Predictions, list[str]]:
+    """A fold model's predictions of rows of the manifest; class frequencies where features could not be computed.
+
+    Returns them with the ids of those clips. Raises AkitError for a recipe that breaks its contract.
+    """
+    usable = _readable(rows, stored)
+    probabilities = np.tile(class_frequencies(fold), (len(rows), 1))
+    held = rows["id"].is_in(usable["id"].to_list()).to_numpy()
+    probabilities[held] = checked_predictions(job.recipe, job.settings, model, job.clips(usable, stored, fold.compute))
+    return Predictions(tuple(rows["id"]), probabilities), sorted(set(rows["id"]) - set(usable["id"]))
+
+
+def _readable(rows: pl.DataFrame, stored: Stored) -> pl.DataFrame:
+    """The rows of clips that every feature could be computed for."""
+    held = [all(id in feature for feature in stored.values()) for id in rows["id"]]
+    return rows.filter(np.array(held, dtype=bool))
+
+
+def checked_predictions(recipe: Recipe, settings: Settings, model: Any, clips: Clips) -> np.ndarray:
+    """A recipe's predictions of clips that have features: float64 (clips, classes), rows that sum to one do so exactly.
+
+    Raises AkitError where the recipe breaks its contract.
+    """
+    n_classes = len(clips.classes)
+    if not len(clips):
+        return np.empty((0, n_classes))
+    name = recipe.name
+    found = recipe.predict(model, clips, settings).astype(np.float64)
+    if found.shape != (len(clips), n_classes):
+        raise AkitError(f"{name}: predict gave shape {found.shape} for {len(clips)} clips and {n_classes} classes.")
+    if not np.isfinite(found).all() or (found < 0).any() or (found > 1 + 1e-3).any():
+        raise AkitError(f"{name}: predict gave values that are not between 0 and 1.")
+    found = np.minimum(found, 1)
+    if clips.task == "single":
+        total = found.sum(axis=1, keepdims=True)
+        if not np.allclose(total, 1, atol=1e-3):
+            raise AkitError(
+                f"{name}: predict must give rows that sum to one; they sum to {total.min():.3g}–{total.max():.3g}."
+            )
+        found = found / total
+    return found
+
+
+def class_frequencies(fold: Fold) -> np.ndarray:
+    """The share of the training clips that have each class: float64 (classes,)."""
+    labels = fold.train.labels
+    return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=fold.n_classes) / len(labels)
+
+
+def stored_features(
+    job: Job,
+    folds: Sequence[str],
+    workers: int,
+    events: RunEvents,
+    device: str = "auto",
+    executor: Executor | None = None,
+) -> dict[str, Stored]:
+    """The recipe's features as each fold reads them, built where the store lacks them, on the device of the run."""
+    workspace, store = job.workspace, job.workspace.store()
+    note_user(workspace.store_place, workspace.root)
+    of_fold = for_folds(list(job.features.values()), job.manifest, workspace.data_root, folds)
+    wanted = [feature for features in of_fold.values() for feature in features]
+    reports = build_features(
+        job.manifest,
+        workspace.data_root,
+        store,
+        wanted,
+        workers=workers,
+        on_progress=events.on_build,
+        device=device,
+        executor=executor,
+    )
+    events.on_built(reports)
+    workspace.remember_features([job.recipe.name] if job.recipe.named else [])
+    return _opened(job, of_fold)
+
+
+def open_features(job: Job, folds: Sequence[str]) -> dict[str, Stored]:
+    """The recipe's features as each fold reads them, which are built."""
+    return _opened(job, for_folds(list(job.features.values()), job.manifest, job.workspace.data_root, folds))
+
+
+def _opened(job: Job, of_fold: Mapping[str, Sequence[Feature]]) -> dict[str, Stored]:
+    store = job.workspace.store()
+    opened = {feature.key: store[feature.key] for features in of_fold.values() for feature in features}
+    return {
+        fold: dict(zip(job.features, (opened[feature.key] for feature in features), strict=True))
+        for fold, features in of_fold.items()
+    }
+
+
+def trained_on(recipe: Recipe, compute: Compute) -> str | None:
+    """On what the recipe's networks will be trained, None where it has none. AkitError where that is not to be had."""
+    if not recipe.has_network:
+        return None
+    from acoustic_kit.training.fabric import describe
+
+    return describe(compute)
+
+
+def being_trained(name: str) -> str:
+    """What to say where another process holds the folder of a run or a study."""
+    return f"{name} is being trained by another process; wait until it has finished."
+
+
+def fold_seed(seed: int, fold: str) -> int:
+    """A seed for one fold of one run, 31 bits."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{fold}".encode()).digest()[:4], "little") >> 1
+
+
+def wanted_folds(folds: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """The folds that were asked for, in that order, each once; all where None. Raises UsageError for an unknown one."""
+    unknown = sorted(set(folds or ()) - set(known))
+    if unknown:
+        raise UsageError(f"There is no fold {', '.join(unknown)} to train: the folds are {', '.join(known)}.")
+    return list(dict.fromkeys(known if folds is None else folds))
+
+
+def fast_manifest(manifest: pl.DataFrame, fast: Fast) -> pl.DataFrame:
+    """Return the clips of a recipe's small form: the first of each class in each of the first folds, all test clips."""
+    import polars as pl
+
+    if fast.folds is not None:
+        first = manifest["fold"].drop_nulls().unique().sort().head(fast.folds).to_list()
+        manifest = manifest.filter(pl.col("fold").is_null() | pl.col("fold").is_in(first))
+    if fast.clips_per_class is None:
+        return manifest
+    first_of_class = pl.int_range(pl.len()).over("split", "fold", "label") < fast.clips_per_class
+    return manifest.filter((pl.col("split") == "test") | first_of_class)

@@ -1,0 +1,92 @@
+"""Predictions of clips: what runs store, import and blend."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.files import file_sha256, replacing
+from acoustic_kit.tables import read_parquet
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+ROUNDING = 1e-6  # by which a probability may lie outside of 0 to 1
+
+
+def recovery_hint(path: Path) -> str:
+    """What to do about a damaged file of a run, so that no more is made again than has to be."""
+    if path.parent.parent.name == "folds":
+        return f"Delete {path.parent} and run the recipe again: that trains only this fold anew."
+    return "Delete it and run the recipe again, which makes only that anew; or import it again, if it was imported."
+
+
+def predicted_ids(path: Path) -> set[str]:
+    """The ids in a file of predictions. Raises AkitError where it cannot be read."""
+    return set(_read_columns(path, ["id"])["id"].to_list())
+
+
+def _read_columns(path: Path, columns: Sequence[str], digest: str | None = None) -> pl.DataFrame:
+    try:
+        found = read_parquet(path, columns)
+        if digest is not None and file_sha256(path) != digest:
+            raise OSError("its digest is not that in the run's record")
+    except OSError as error:
+        raise AkitError(f"{path} cannot be read as predictions: {error}.\n{recovery_hint(path)}") from error
+    return found
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Class probabilities of clips: `probabilities` is float64 (clips, classes), row i belongs to `ids[i]`."""
+
+    ids: tuple[str, ...]
+    probabilities: np.ndarray
+
+    def aligned(self, ids: Sequence[str]) -> np.ndarray:
+        """The probabilities of these clips, in this order. Raises KeyError for a clip that was not predicted."""
+        if self.ids == tuple(ids):
+            return self.probabilities
+        row = {id: i for i, id in enumerate(self.ids)}
+        return self.probabilities[[row[id] for id in ids]]
+
+    def found(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Which of these clips were predicted, bool (ids,), and the probabilities of those, in this order."""
+        if self.ids == tuple(ids):
+            return np.ones(len(self.ids), dtype=bool), self.probabilities
+        row = {id: i for i, id in enumerate(self.ids)}
+        at = np.array([row.get(id, -1) for id in ids], dtype=np.int64)
+        return at >= 0, self.probabilities[at[at >= 0]]
+
+    def write(self, path: Path, classes: Sequence[str]) -> str:
+        """Write as parquet: `id`, then one column a class. Return the file's SHA-256."""
+        import polars as pl
+
+        columns = {name: self.probabilities[:, i] for i, name in enumerate(classes)}
+        frame = pl.DataFrame({"id": list(self.ids), **columns}, schema_overrides={"id": pl.String})
+        content = io.BytesIO()  # polars itself would report a full disk as a damaged file
+        frame.write_parquet(content)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
+        return hashlib.sha256(content.getbuffer()).hexdigest()
+
+    @staticmethod
+    def read(path: Path, classes: Sequence[str], digest: str | None = None) -> Predictions:
+        """Read what `write` wrote, in this class order.
+
+        Raises AkitError if the file is missing, does not fit, is not the one of this `digest` (None: is not recorded),
+        or holds a value that is no probability.
+        """
+        frame = _read_columns(path, ["id", *classes], digest)
+        probabilities = frame.select(classes).to_numpy(order="c").astype(np.float64, copy=False)
+        if not ((probabilities >= -ROUNDING) & (probabilities <= 1 + ROUNDING)).all():  # nor is NaN
+            raise AkitError(f"{path} holds values that are no probabilities (0 to 1). {recovery_hint(path)}")
+        return Predictions(tuple(frame["id"].to_list()), probabilities)

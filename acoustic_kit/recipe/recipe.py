@@ -1,0 +1,363 @@
+"""Recipes: one file a solution, with its settings, features, training and prediction.
+
+A recipe is a Python file that defines ``Settings`` (a sub-class of `Settings`), ``features(s)``, ``train(fold, s)``
+and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``, which gives the bare network and
+loads no pretrained weights: that is for ``train``. Where it has to look up the shape of such weights, ``backbone(s)``
+gives that shape, a run keeps it, and ``build_model(s, n_classes, backbone)`` takes it. ``needs(s)`` gives the `Needs`
+that are checked before features are built. ``FAST`` is the recipe's small form, for ``--fast``; ``search(trial)`` gives
+the settings that a trial of ``akit recipe tune`` tries; ``SEEDED = False`` says that its result depends on no seed. Its
+docstring's first line is its title; the lines that begin with ``Source:``, ``Published:`` and ``Differs:`` say where it
+comes from.
+``WRITE_UP`` has what stood there of each setting, beside which ``akit recipe show`` sets the defaults.
+
+A solution that was published with several settings is several recipes in one file: ``VARIANTS`` maps each one's name to
+its own defaults, and the file's name is no recipe's. ``Published NAME:`` speaks of one variant only. Settings may
+hold settings: ``augment.mixup`` names one of them, wherever settings are named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeGuard, get_origin
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features import Feature, own_features
+from acoustic_kit.files import read_regular
+from acoustic_kit.recipe.catalog import documentation, find_recipes, first_line, labeled, recipe_folders
+from acoustic_kit.recipe.needs import Needs
+from acoustic_kit.recipe.recipe_file import RecipeFile, names_line
+from acoustic_kit.training.fold import Clips, Fold
+
+if TYPE_CHECKING:
+    import optuna
+    from pydantic.fields import FieldInfo
+
+
+class Settings(BaseModel):
+    """A recipe's settings: frozen, typed, the published values as defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Fast:
+    """A recipe's own small form, which walks the same code in a minute: fewer clips and folds, other settings.
+
+    All test clips are predicted, so that a small run too can become a submission.
+    """
+
+    clips_per_class: int | None = None  # in each fold
+    folds: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A loaded recipe file."""
+
+    name: str
+    path: Path
+    source: str  # the text of the file
+    module: ModuleType
+    named: bool  # found by name, not by path
+    variant: Mapping[str, Any] = field(default_factory=dict)  # its own defaults, where the file holds several recipes
+    file: RecipeFile | None = None  # what the module was loaded from
+
+    @property
+    def helpers(self) -> dict[str, str]:
+        """The modules beside the file that it imports → the SHA-256 of their text."""
+        return {} if self.file is None else self.file.helper_digests
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether another seed gives another run, as it does unless the file says `SEEDED = False`."""
+        return bool(getattr(self.module, "SEEDED", True))
+
+    @property
+    def own_features(self) -> dict[str, type[Feature]]:
+        """The feature families that the file defines, by their names."""
+        return own_features(self.module)
+
+    def _calling(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.file is None else names_line(self.file)
+
+    @property
+    def title(self) -> str:
+        """The first line of the documentation."""
+        return first_line(self.module.__doc__ or "")
+
+    @property
+    def doc(self) -> str:
+        """The documentation: what the solution is, its source, its published score, what differs.
+
+        That of a variant leaves out what was published of the others.
+        """
+        return documentation(self.module.__doc__ or "", self.name, getattr(self.module, "VARIANTS", {}))
+
+    def note(self, name: str) -> str:
+        """A labelled line of the documentation (`Source`, `Published`, `Differs`), or an empty string."""
+        return labeled(self.doc, name, self.name)
+
+    @property
+    def settings_class(self) -> type[Settings]:
+        """The recipe's typed settings."""
+        settings: type[Settings] = self.module.Settings
+        return settings
+
+    @cached_property
+    def fields(self) -> dict[str, FieldInfo]:
+        """All settings by name; those of settings inside settings as `augment.mixup`."""
+        return _fields(self.settings_class)
+
+    @cached_property
+    def fast(self) -> Fast:
+        """The recipe's small form."""
+        return getattr(self.module, "FAST", Fast())
+
+    def settings(self, assignments: Sequence[str] = (), fast: bool = False) -> Settings:
+        """Return the defaults, then the variant's, then the small form's if `fast`, then `key=value` assignments.
+
+        Raises UsageError for an unknown key (with the nearest known one), a value of the wrong type, or `fast` if the
+        recipe has no small form.
+        """
+        if fast and not hasattr(self.module, "FAST"):
+            raise UsageError(f"{self.name} has no small form for --fast: define FAST in {self.path}, or omit --fast.")
+        values, known = dict(self.fast.settings) if fast else {}, self.fields
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            if not equals:
+                raise UsageError(f"--set {assignment}: write it as key=value.")
+            if key not in known:
+                near = [name for name in known if name.endswith(f".{key}")] or difflib.get_close_matches(
+                    key, known, n=1
+                )
+                hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(known) or 'none'}."
+                raise UsageError(f"{self.name} has no setting {key!r}. {hint}")
+            values[key] = _split(text) if get_origin(known[key].annotation) in (tuple, list) else text
+        return self._settings(values)
+
+    def _settings(self, values: Mapping[str, Any]) -> Settings:
+        """The defaults with other values, by name."""
+        try:
+            return self.settings_class(**_nested({**self.variant, **values}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            at = ".".join(map(str, first["loc"]))
+            setting = next((name for name in self.fields if f"{at}.".startswith(f"{name}.")), at)
+            if not setting:  # two settings that do not go together
+                raise UsageError(f"{self.name}: {first['msg'].removeprefix('Value error, ')}.") from error
+            raise UsageError(f"{self.name}, setting {setting}: {first['msg']} (got {first['input']!r}).") from error
+
+    def search(self, trial: optuna.Trial) -> list[str]:
+        """The settings that one trial tries, as `key=value` assignments.
+
+        Raises UsageError for a recipe that has no search space, AkitError for one that gives no dictionary.
+        """
+        if not hasattr(self.module, "search"):
+            raise UsageError(
+                f"{self.name} has no search space. Define it in {self.path}:\n"
+                'def search(trial): return {"lr": trial.suggest_float("lr", 1e-4, 1e-2, log=True)}'
+            )
+        with self._calling():
+            found = self.module.search(trial)
+        if not isinstance(found, Mapping):
+            raise AkitError(f"{self.name}: search must return a dictionary of settings, not {type(found).__name__}.")
+        return [f"{key}={_joined(value)}" for key, value in found.items()]
+
+    def features(self, settings: Settings) -> dict[str, Feature]:
+        """Return the features that the recipe reads, by its own names for them.
+
+        Raises AkitError for what is no feature, and for a family without a name and a version, or with one of akit's.
+        """
+        with self._calling():
+            found = dict(self.module.features(settings))
+        _ = self.own_features
+        for alias, feature in found.items():
+            if not isinstance(feature, Feature) or not (hasattr(feature, "name") and hasattr(feature, "version")):
+                raise AkitError(
+                    f"{self.path}: features gives a {type(feature).__name__} for {alias!r}, which is no feature with a "
+                    "name and a version: name: ClassVar[str] = …; version: ClassVar[int] = 1."
+                )
+        return found
+
+    def needs(self, settings: Settings) -> Needs:
+        """What the recipe needs beside its features."""
+        with self._calling():
+            found: Needs = self.module.needs(settings) if hasattr(self.module, "needs") else Needs()
+        return found
+
+    @property
+    def has_network(self) -> bool:
+        """It trains with torch."""
+        return hasattr(self.module, "build_model")
+
+    def build_model(self, n_classes: int, **settings: Any) -> Any:
+        """The bare model of a torch recipe, untrained."""
+        with self._calling():
+            return self.module.build_model(self._settings(settings), n_classes)
+
+    def backbone(self, settings: Settings) -> dict[str, Any] | None:
+        """What `build_model` looks up outside the settings, as JSON: a run keeps it, so that its model builds anywhere.
+
+        None for recipes that look nothing up, which therefore define no `backbone(s)`.
+        """
+        with self._calling():
+            return self.module.backbone(settings) if hasattr(self.module, "backbone") else None
+
+    def rebuild_model(self, settings: Settings, n_classes: int, backbone: dict[str, Any] | None) -> Any:
+        """The bare model that a run trained, from what the run keeps: without pretrained weights, without a network."""
+        given = (settings, n_classes) if backbone is None else (settings, n_classes, backbone)
+        with self._calling():
+            return self.module.build_model(*given)
+
+    def train(self, fold: Fold, settings: Settings) -> Any:
+        """Fit the model of one fold."""
+        with self._calling():
+            return self.module.train(fold, settings)
+
+    def predict(self, model: Any, clips: Clips, settings: Settings) -> np.ndarray:
+        """Class probabilities of clips: float (clips, classes)."""
+        with self._calling():
+            return np.asarray(self.module.predict(model, clips, settings))
+
+
+def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None, *, called: str = "") -> Recipe:
+    """Load a recipe by name, from the folders of `recipe_folders`, or by the path of its file. This runs the file.
+
+    By its path, a file of several recipes has the defaults of its `Settings`, and its name is `called`, or the file's.
+
+    Raises
+    ------
+    UsageError : there is no such recipe
+    AkitError : the file fails to load or lacks a part of the contract
+
+    """
+    path = Path(name_or_path)
+    named = path.suffix != ".py"
+    if named:
+        known = find_recipes(recipe_folders(workspace_recipes))
+        if str(name_or_path) not in known:
+            near = difflib.get_close_matches(str(name_or_path), known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else "`akit recipe list` shows what there is."
+            raise UsageError(f"There is no recipe {str(name_or_path)!r}. {hint}")
+        path = known[str(name_or_path)]
+    elif not path.is_file():
+        raise UsageError(f"There is no recipe file {path}.")
+    called = re.sub(r"[^\w.-]+", "_", called or path.stem)  # it becomes part of the names of runs
+    file = RecipeFile.read(path.resolve(), called)
+    module = file.load()
+    missing = [part for part in ("Settings", "features", "train", "predict") if not hasattr(module, part)]
+    if missing:
+        raise AkitError(
+            f"{path} is not a recipe: it lacks {', '.join(missing)}. `akit recipe new` writes one that runs."
+        )
+    required = [name for name, field in module.Settings.model_fields.items() if field.is_required()]
+    if required:
+        raise AkitError(f"{path}: every setting needs a default: {', '.join(required)}.")
+    variants = getattr(module, "VARIANTS", {}) if named else {}
+    name = str(name_or_path) if variants else called
+    return Recipe(name, file.path, file.source, module, named, variants.get(name, {}), file)
+
+
+def match_recipes(names: Sequence[str], workspace_recipes: Path | None = None) -> list[Recipe]:
+    """The recipes of these names, patterns (`resnet34_*`) or paths, each once. Raises as `load_recipe` does."""
+    known = find_recipes(recipe_folders(workspace_recipes))
+    wanted = (match for name in names for match in (fnmatch.filter(known, name) or [name]))
+    return [load_recipe(name, workspace_recipes) for name in dict.fromkeys(wanted)]
+
+
+def new_recipe(name: str, folder: Path, *, torch: bool = False) -> Path:
+    """Write a recipe template to `folder/name.py`: for scikit-learn, or for a network if `torch`.
+
+    Raises UsageError for a name that is taken or no Python name.
+    """
+    if not name.isidentifier() or name.startswith("_"):
+        raise UsageError(f"{name!r} cannot name a recipe: use letters, digits and underscores, like my_idea.")
+    taken = find_recipes(recipe_folders(folder))
+    if name in taken:
+        raise UsageError(f"There is a recipe {name} already: {taken[name]}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.py"
+    template = "recipe_template_torch.txt" if torch else "recipe_template.txt"
+    path.write_text((Path(__file__).parent / template).read_text("utf-8"), "utf-8")
+    return path
+
+
+def read_assignments(assignments: Sequence[str]) -> list[str]:
+    """`key=value` assignments, where `@FILE` stands for those in a file: one a line; empty lines and `#` are skipped.
+
+    Raises UsageError for a file that is not there or a line that is no assignment.
+    """
+    found: list[str] = []
+    for assignment in assignments:
+        if not assignment.startswith("@"):
+            found.append(assignment)
+            continue
+        path = Path(assignment[1:])
+        try:
+            lines = read_regular(path).decode().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise UsageError(f"--set {assignment}: {path} cannot be read: {reason}.") from error
+        for number, line in enumerate(map(str.strip, lines), start=1):
+            if line and not line.startswith("#"):
+                if not line.partition("=")[1]:
+                    raise UsageError(f"{path}, line {number}: {line[:40]!r}: write it as key=value.")
+                found.append(line)
+    return found
+
+
+def flat_settings(settings: BaseModel) -> dict[str, Any]:
+    """All settings by name, as JSON has them; those of settings inside settings as `augment.mixup`."""
+    found: dict[str, Any] = {}
+    for name, value in settings.model_dump(mode="json").items():
+        inner = getattr(settings, name)
+        found |= (
+            {f"{name}.{k}": v for k, v in flat_settings(inner).items()} if _has_fields(type(inner)) else {name: value}
+        )
+    return found
+
+
+def _fields(settings: type[BaseModel]) -> dict[str, FieldInfo]:
+    found: dict[str, FieldInfo] = {}
+    for name, info in settings.model_fields.items():
+        inner = info.annotation
+        found |= {f"{name}.{k}": v for k, v in _fields(inner).items()} if _has_fields(inner) else {name: info}
+    return found
+
+
+def _has_fields(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"augment.mixup": 0}` as `{"augment": {"mixup": 0}}`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        *outer, last = name.split(".")
+        part = found
+        for key in outer:
+            part = part.setdefault(key, {})
+        part[last] = value
+    return found
+
+
+def _split(text: str) -> list[str]:
+    """A list setting's value: `1,2,3` or `[1, 2, 3]`."""
+    return [part.strip() for part in text.strip("[]() ").split(",") if part.strip()]
+
+
+def _joined(value: Any) -> str:
+    """A setting's value as `--set` reads it."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple | range) else str(value)

@@ -1,0 +1,164 @@
+"""The leaderboard: runs ranked by their out-of-fold score, with its spread over folds and its bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from acoustic_kit.data.targets import clip_groups, encode_labels, label_digest
+from acoustic_kit.errors import AkitError
+from acoustic_kit.metrics.bootstrap import draw_weights, interval, resampled_scores
+from acoustic_kit.metrics.scores import score
+from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.runs.run import Run, trained_on_other_labels
+from acoustic_kit.task import Task
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run's place on the leaderboard."""
+
+    run: Run
+    score: float | None  # over all out-of-fold predictions there are
+    fold_scores: dict[str, float]  # of the folds that are done
+    known: np.ndarray  # bool (training clips,): which have an out-of-fold prediction
+    whole_folds: tuple[str, ...]  # of which all clips have one
+    other_labels: bool = False  # trained on other labels than the manifest has now
+    draws: np.ndarray | None = None  # (resamples,), the scores of bootstrap draws, where they were asked for
+
+    @property
+    def complete(self) -> bool:
+        """Whether every training clip has an out-of-fold prediction."""
+        return bool(self.known.all())
+
+    @property
+    def coverage(self) -> str:
+        """How many of the training clips it predicted: `39/320 clips`."""
+        return f"{self.known.sum()}/{len(self.known)} clips"
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of the score over folds; None for fewer than two."""
+        return float(np.std(list(self.fold_scores.values()), ddof=1)) if len(self.fold_scores) > 1 else None
+
+
+@dataclass(frozen=True)
+class Placing:
+    """A row of the leaderboard: the seeds of one setting, as far as the same folds of them are done."""
+
+    standings: tuple[Standing, ...]  # best first
+
+    @property
+    def score(self) -> float | None:
+        """The mean over seeds of the score over all out-of-fold predictions."""
+        scores = [standing.score for standing in self.standings if standing.score is not None]
+        return float(np.mean(scores)) if scores else None
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over folds of the mean over seeds; None for fewer than two folds."""
+        by_fold = [list(standing.fold_scores.values()) for standing in self.standings]
+        return float(np.std(np.mean(by_fold, axis=0), ddof=1)) if len(by_fold[0]) > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % bootstrap interval of the mean over seeds; None where it was not asked for."""
+        draws = [standing.draws for standing in self.standings if standing.draws is not None]
+        return interval(np.mean(draws, axis=0)) if draws else None
+
+
+def by_setting(standings: Sequence[Standing]) -> list[Placing]:
+    """The rows of a leaderboard with the seeds of one setting in one row, best first.
+
+    Runs that lack folds stand apart from those that do not: a mean over both would compare different clips.
+    """
+    groups: dict[tuple[object, ...], list[Standing]] = {}
+    for standing in standings:
+        record = standing.run.record
+        key = (record.recipe, record.setting or standing.run.name, standing.complete, *standing.fold_scores)
+        groups.setdefault(key, []).append(standing)
+    return sorted((Placing(tuple(group)) for group in groups.values()), key=_first_to_last)
+
+
+def ranks(placings: Sequence[Placing]) -> list[int | None]:
+    """The rank of each row of `by_setting`: None for one whose score is not of the same clips as the first row's."""
+    found: list[int | None] = []
+    for placing in placings:
+        alike = placing.score is not None and np.array_equal(placing.standings[0].known, placings[0].standings[0].known)
+        found.append(1 + sum(rank is not None for rank in found) if alike else None)
+    return found
+
+
+def _first_to_last(one: Standing | Placing) -> tuple[object, ...]:
+    """By coverage, then by score: those of all training clips, those of most, those without a score."""
+    first = one.standings[0] if isinstance(one, Placing) else one
+    unknown = one.score is None
+    return unknown, -int(first.known.sum()), -(one.score or 0.0), first.run.name
+
+
+def leaderboard(
+    runs: Sequence[Run],
+    manifest: pl.DataFrame,
+    classes: Sequence[str],
+    task: Task,
+    metric: str,
+    *,
+    resample: bool = False,
+    on_scored: Callable[[Standing, np.ndarray, np.ndarray], None] = lambda *_: None,
+    on_unreadable: Callable[[str, AkitError], None] | None = None,
+) -> list[Standing]:
+    """The runs, best score first: first those that predicted most training clips, last those without a score.
+
+    A run is scored on those of its out-of-fold predictions whose clips the manifest has as training clips. `resample`
+    scores bootstrap draws too, of whole groups where the manifest names any. `on_scored` hears of each run with a score
+    which training clips it predicted, bool (clips,), and their probabilities. `on_unreadable` hears the name of a run
+    whose files are damaged, and which; without, that is raised.
+    """
+    train = manifest.filter(manifest["split"] == "train")
+    targets = encode_labels(train["label"].to_list(), tuple(classes), task)
+    ids, folds, groups = train["id"].to_list(), train["fold"].to_numpy(), clip_groups(train)[0]
+    labels = label_digest(manifest)
+    weights: dict[bytes, np.ndarray] = {}  # runs that predicted the same clips share their draws
+    standings = []
+    for run in runs:
+        try:
+            oof = _out_of_fold(run, classes)
+        except AkitError as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(run.name, error)
+            continue
+        if not run.done and not run.record.imported:  # in its first fold, or stopped there
+            continue
+        others = trained_on_other_labels(run, labels)
+        known, probabilities = oof.found(ids) if oof else (np.zeros(len(ids), dtype=bool), None)
+        if probabilities is None or not known.any():
+            standings.append(Standing(run, None, {}, known, (), others))
+            continue
+        key, draws = known.tobytes(), None
+        if resample and key not in weights:
+            weights[key] = draw_weights(np.unique(groups[known], return_inverse=True)[1], metric, len(classes))
+        if resample:
+            draws = resampled_scores(metric, targets[known], probabilities, weights[key])
+        by_fold = _by_fold(metric, targets[known], probabilities, folds[known])
+        total = score(metric, targets[known], probabilities)
+        whole = tuple(str(fold) for fold in np.unique(folds) if known[folds == fold].all())
+        standings.append(Standing(run, total, by_fold, known, whole, others, draws))
+        on_scored(standings[-1], known, probabilities)
+    return sorted(standings, key=_first_to_last)
+
+
+def _out_of_fold(run: Run, classes: Sequence[str]) -> Predictions | None:
+    """Raises AkitError where they, or the records of its folds, cannot be read."""
+    _ = run.done  # read here: who gets the standing looks at them
+    return run.predictions("oof", classes) if set(run.record.classes) == set(classes) else None
+
+
+def _by_fold(metric: str, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray) -> dict[str, float]:
+    return {str(f): score(metric, targets[folds == f], probabilities[folds == f]) for f in np.unique(folds)}

@@ -1,0 +1,308 @@
+"""Runs: one recipe trained on one manifest, as a folder of settings, models, predictions and metrics."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.files import locked, read_regular, write_atomically
+from acoustic_kit.recipe.predictions import Predictions, recovery_hint
+
+if TYPE_CHECKING:
+    pass
+
+RECORD_NAME, FOLD_RECORD_NAME = "run.json", "fold.json"
+
+RUN_NAME = r"^\w[\w.-]*$"  # that of its folder, too
+REMOVED = ".removed-"  # begins the name of a run's folder while it is deleted
+
+FoldName = Annotated[str, Field(pattern=r"^[\w-]+$")]  # that of a folder: a run from elsewhere must not leave its own
+
+
+class FoldRecord(BaseModel):
+    """How one fold went; `folds/<name>/fold.json`, written before the folder is renamed into place."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float  # wall time of training and prediction
+    trained_on: int  # clips
+    without_features: list[str]  # clips predicted with the class frequencies, as they could not be read
+    frequencies: list[FiniteFloat] = []  # those: the share of the training clips that have each class
+    n_parameters: int | None = None  # that training moves; None for a model that torch does not know
+    device: str = "cpu"
+    gpu: str | None = None  # what it calls itself
+    precision: str = "float64"
+    processes: int = 1  # that trained it together
+    optimistic: list[str] = []  # why the score of this fold flatters, a line each
+    warnings: list[str] = []  # why the model may be worth nothing, a line each
+    notes: list[str] = []  # what else to know of it, such as weights that were not to be had
+    files: dict[str, str] = {}  # `oof.parquet` and `test.parquet` → their sha256; empty in older runs
+
+    @property
+    def compute(self) -> str:
+        """On what it was trained: `cuda (NVIDIA H200), bf16-mixed, 4 processes`."""
+        gpu, processes = self.gpu and f" ({self.gpu})", f", {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.device}{gpu or ''}, {self.precision}{processes}"
+
+
+class RunRecord(BaseModel):
+    """What produced a run; `run.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(pattern=RUN_NAME)
+    setting: str = ""  # 8 hex, alike for the seeds of one setting; empty in runs of before there was any
+    recipe: str
+    title: str
+    settings: dict[str, Any]
+    changed: dict[str, Any]  # those settings that are not the recipe's defaults, or its small form's
+    seed: int
+    fast: bool
+    full: bool
+    note: str
+    task: str
+    classes: list[str]
+    features: dict[str, str]  # the recipe's name for it → the key in the feature store
+    parameters: dict[str, dict[str, Any]] = {}  # the recipe's name for a feature → all that it is computed with
+    backbone: dict[str, Any] | None = None  # what `build_model` looks up elsewhere, see `Recipe.backbone`
+    recipe_sha256: str = ""  # of the recipe's text; `recipe.py` is a copy
+    helpers: dict[str, str] | None = None  # modules beside the recipe that it imports → the sha256 of their text
+    class_indices: list[int] = []  # the data set's own, in the order of `classes`
+    metric: str = ""  # the workspace's
+    label_separator: str | None = None  # likewise
+    labels: str = ""  # `label_digest` of the manifest; empty in older and in imported runs
+    folds: list[FoldName]  # that the manifest has, or ["full"]
+    asked: list[
+        FoldName
+    ] = []  # the folds that were asked for, as by --folds; empty: all, as in runs of earlier versions
+    combined: list[str] = Field(default_factory=list)  # the folds whose predictions are in `oof` and `test`
+    combined_from: dict[
+        str, str
+    ] = {}  # those folds → the sha256 of their records, which tells one training from another
+    files: dict[str, str] = {}  # `oof.parquet` and `test.parquet` → their sha256; empty in older runs
+    metrics: dict[str, float] = Field(default_factory=dict)  # over the out-of-fold predictions
+    imported: dict[str, str] = Field(default_factory=dict)  # files that came from elsewhere → their sha256
+    versions: dict[str, str]
+    akit: str
+    created: str  # ISO 8601
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and its record."""
+
+    path: Path
+    record: RunRecord
+
+    @property
+    def name(self) -> str:
+        """`<recipe>-<8 hex>`, unless its folder was renamed: that is what people and blends know it by."""
+        return self.path.absolute().name
+
+    @cached_property
+    def done(self) -> dict[str, FoldRecord]:
+        """The folds that are trained and predicted, in the manifest's order, and how each went."""
+        paths = {fold: self.path / "folds" / fold / FOLD_RECORD_NAME for fold in self.record.folds}
+        return {fold: _fold_record(path) for fold, path in paths.items() if path.exists()}
+
+    @property
+    def missing_folds(self) -> list[str]:
+        """The folds that are still to be trained."""
+        return [fold for fold in self.record.folds if fold not in self.done]
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether all folds are done that were asked for: those of a protocol that holds out some folds only."""
+        return not set(self.record.asked or self.record.folds) - set(self.done)
+
+    @property
+    def finished(self) -> bool:
+        """All folds are done."""
+        return not self.missing_folds
+
+    @property
+    def seconds(self) -> float:
+        """The wall time of all folds."""
+        return sum(fold.seconds for fold in self.done.values())
+
+    @property
+    def n_parameters(self) -> int | None:
+        """How many parameters one fold's model has; None where that is not known."""
+        return next((fold.n_parameters for fold in self.done.values()), None)
+
+    @property
+    def compute(self) -> list[str]:
+        """On what the folds were trained: `cuda (NVIDIA H200), bf16-mixed, 4 processes`."""
+        return sorted({fold.compute for fold in self.done.values()})
+
+    @property
+    def optimistic(self) -> list[str]:
+        """Why the out-of-fold score flatters: choices that looked at the fold that they are scored on."""
+        return sorted({why for fold in self.done.values() for why in fold.optimistic})
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the run may be worth nothing, such as predictions at chance."""
+        return sorted({why for fold in self.done.values() for why in fold.warnings})
+
+    @property
+    def notes(self) -> list[str]:
+        """What training found worth telling."""
+        return sorted({note for fold in self.done.values() for note in fold.notes})
+
+    @cached_property
+    def oof(self) -> Predictions | None:
+        """Out-of-fold predictions of the training clips, as far as folds are done; None for a run on all clips."""
+        return self.predictions("oof", self.record.classes)
+
+    @cached_property
+    def test(self) -> Predictions | None:
+        """Predictions of the test clips, averaged over the fold models; None where there are no test clips."""
+        return self.predictions("test", self.record.classes)
+
+    def predictions(
+        self, part: Literal["oof", "test"], classes: Sequence[str], fold: str | None = None
+    ) -> Predictions | None:
+        """Return the predictions of the run, or of one fold's model; None if there are none.
+
+        Raises AkitError if they are damaged.
+
+        - `classes`: the run's own classes, in the order that is wanted
+        """
+        folder = self.path if fold is None else self.path / "folds" / fold
+        files, path = self.record.files if fold is None else self.done[fold].files, folder / f"{part}.parquet"
+        return Predictions.read(path, classes, files.get(path.name)) if path.exists() else None
+
+    def with_record(self, **changes: Any) -> Run:
+        """The run with a changed record, which is written."""
+        record = self.record.model_copy(update=changes)
+        write_atomically(self.path / RECORD_NAME, record.model_dump_json(indent=2) + "\n")
+        return Run(self.path, record)
+
+
+@contextmanager
+def new_fold(run: Path, name: str) -> Iterator[Path]:
+    """An empty folder, which becomes that of a run's fold, whole, at the end of the `with` block."""
+    temporary = run / f".fold-{name}.{secrets.token_hex(8)}.tmp"
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        final = run / "folds" / name
+        final.parent.mkdir(exist_ok=True)
+        shutil.rmtree(final, ignore_errors=True)  # a fold that lost its record, or another one's
+        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def open_run(path: Path) -> Run:
+    """Open a run's folder. Raises AkitError where its record is missing or damaged."""
+    try:
+        run = Run(path, RunRecord.model_validate_json(read_regular(path / RECORD_NAME)))
+        _ = run.done
+    except (OSError, ValidationError) as error:
+        raise AkitError(
+            f"The run {path.name} cannot be read ({_reason(error)}; its {RECORD_NAME} is damaged, or another "
+            f"version's).\nDelete {path / RECORD_NAME} and run the recipe again with the same settings, which keeps "
+            f"its folds; or delete the whole run: `akit runs rm {path.name}`."
+        ) from error
+    return run
+
+
+def _fold_record(path: Path) -> FoldRecord:
+    try:
+        return FoldRecord.model_validate_json(read_regular(path))
+    except (OSError, ValidationError) as error:
+        raise AkitError(f"{path} cannot be read ({_reason(error)}). {recovery_hint(path)}") from error
+
+
+def _reason(error: OSError | ValidationError) -> str:
+    return error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror or str(error)
+
+
+def list_runs(runs_path: Path, on_unreadable: Callable[[str, AkitError], None] = lambda *_: None) -> list[Run]:
+    """Return all runs of a workspace, by name, without those that cannot be read, and without copies of others.
+
+    `on_unreadable` is called with the name of each that is left out, and why.
+    """
+    runs: dict[str, Run] = {}  # by the name in the record, which a copy shares
+    for name in _names(runs_path):
+        try:
+            if not re.fullmatch(RUN_NAME, name):
+                raise AkitError(
+                    f"The folder {name!r} is left out: the name of a run has letters, digits, _, - and dots."
+                )
+            run = open_run(runs_path / name)
+        except AkitError as error:
+            on_unreadable(name, error)
+            continue
+        other = runs.get(run.record.name)
+        original = run if other is None or run.name == run.record.name else other
+        if other is not None:
+            copy = other if original is run else run
+            on_unreadable(copy.name, AkitError(f"The run {copy.name} is a copy of {original.name}, and left out."))
+        runs[run.record.name] = original
+    return sorted(runs.values(), key=lambda run: run.name)
+
+
+def find_run(runs_path: Path, name: str, *, whole: bool = True) -> Path:
+    """Return the folder of the run of this name, or of the only one whose name begins or ends so.
+
+    - `whole`: only runs that have a record, as all have but those whose deletion was cut short
+
+    Raises UsageError if there is none, or several.
+    """
+    names = _names(runs_path) if whole else _folders(runs_path)
+    matches = [n for n in names if n == name] or [n for n in names if n.startswith(name) or n.endswith(name)]
+    if len(matches) > 1 and name:
+        originals = {run.name for run in list_runs(runs_path)}
+        matches = [n for n in matches if n in originals] or matches
+    if len(matches) != 1 or not name:
+        what = f"Several runs match {name!r}: {', '.join(matches[:5])}" if matches else f"There is no run {name!r}"
+        raise UsageError(f"{what}. `akit runs list` shows their names.")
+    return runs_path / matches[0]
+
+
+def _names(runs_path: Path) -> list[str]:
+    """Return the names of the runs. A folder without a record (a run that never began) is none."""
+    return [name for name in _folders(runs_path) if (runs_path / name / RECORD_NAME).is_file()]
+
+
+def _folders(runs_path: Path) -> list[str]:
+    try:
+        names = sorted(path.name for path in runs_path.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    return [name for name in names if not name.startswith(".")]
+
+
+def remove_run(path: Path) -> None:
+    """Delete a run's folder, and what is left of others whose deletion was cut short.
+
+    The folder is renamed first, so that a deletion that is cut short leaves no half of a run.
+    Raises AkitError if a process trains the run.
+    """
+    with locked(path, f"{path.name} is being trained by another process: stop that first."):
+        path.rename(path.with_name(f"{REMOVED}{path.name}-{secrets.token_hex(4)}"))
+    remove_leftovers(path.parent)
+
+
+def remove_leftovers(runs_path: Path) -> None:
+    """Delete what is left of runs whose deletion was cut short."""
+    for folder in runs_path.glob(f"{REMOVED}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def trained_on_other_labels(run: Run, digest: str) -> bool:
+    """Whether a run was made when the manifest had another `label_digest`; False if its record does not say."""
+    return run.record.labels not in ("", digest)

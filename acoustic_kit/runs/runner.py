@@ -1,0 +1,206 @@
+"""The runner: one recipe over the folds of a manifest. It owns folds, files and the averaging of predictions."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from acoustic_kit.data.folds import training_rows
+from acoustic_kit.data.targets import clip_targets
+from acoustic_kit.device import AUTO, Compute, gpu_name
+from acoustic_kit.errors import UsageError
+from acoustic_kit.features.learnt import save_learnt
+from acoustic_kit.files import replacing, write_atomically
+from acoustic_kit.recipe.job import (
+    SILENT,
+    Job,
+    RunEvents,
+    class_frequencies,
+    fit_fold,
+    make_job,
+    open_features,
+    predict_rows,
+    stored_features,
+    trained_on,
+    wanted_folds,
+)
+from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.recipe.recipe import Recipe, Settings
+from acoustic_kit.runs.guessing import find_guessing
+from acoustic_kit.runs.locked_run import holding
+from acoustic_kit.runs.run import FOLD_RECORD_NAME, FoldRecord, Run, new_fold, open_run
+from acoustic_kit.training.fold import Fold
+from acoustic_kit.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from acoustic_kit.recipe.job import Stored
+
+
+def run_recipe(
+    workspace: Workspace,
+    recipe: Recipe,
+    settings: Settings | None = None,
+    *,
+    folds: Sequence[str] | None = None,
+    full: bool = False,
+    fast: bool = False,
+    seed: int = 0,
+    note: str = "",
+    fresh: bool = False,
+    workers: int = 0,
+    compute: Compute = AUTO,
+    events: RunEvents = SILENT,
+) -> tuple[Run, bool]:
+    """Build the features a recipe needs, train its folds, predict out-of-fold and test clips, and store the run.
+
+    A fold that is done is not done again, so a stopped run goes on where it was. Test predictions are the mean over
+    the fold models. A clip whose features could not be computed is predicted with the training labels' frequencies.
+
+    Parameters
+    ----------
+    folds : the folds to train, by name; None for all (of the recipe's small form, where `fast`)
+    full : fit one model on all training clips instead: test predictions, no out-of-fold ones
+    fast : the recipe's small form; pass its settings too (`recipe.settings(fast=True)`)
+    fresh : discard the run if it exists
+    compute : device, precision and number of processes, for recipes that train with torch
+
+    Returns the run, and whether anything was trained.
+
+    Raises UsageError for a fold that does not exist or several processes for what is no network, AkitError for a recipe
+    that breaks its contract, or a device that is not there.
+
+    """
+    if compute.devices > 1 and not recipe.has_network:
+        raise UsageError(f"{recipe.name} trains no network: it takes no --devices {compute.devices}.")
+    where = trained_on(recipe, compute)  # told before there is a run
+    job = make_job(workspace, recipe, settings or recipe.settings(fast=fast), seed, fast=fast, full=full)
+    wanted = wanted_folds(folds, job.folds)
+    with _processes(compute) as tell:
+        if not compute.is_first:
+            return _train_along(job, compute, tell)
+        with holding(job, wanted, note, fresh=fresh) as one:
+            todo = one.todo
+            if todo and where:
+                events.on_start(where)
+            stored = stored_features(job, todo, workers, events, compute.device) if todo else {}
+            tell(todo)
+            if todo:
+                events.on_fold(0, len(todo))
+            for done, fold in enumerate(todo, 1):
+                _train_fold(one.run, job, stored[fold], fold, compute, events)
+                one.settle()
+                events.on_fold(done, len(todo))
+            run = one.settle()  # what a killed run left, too
+            tell("done")
+            return run, bool(todo)
+
+
+Tell = Callable[[Any], Any]  # what the first process says → what all of them hear, when all have come so far
+
+
+@contextmanager
+def _processes(compute: Compute) -> Iterator[Tell]:
+    """How the processes of a run speak to each other; where one fails in here, all end."""
+    if compute.devices == 1:
+        yield lambda said: said
+        return
+    from acoustic_kit.training.fabric import ending_together, make_fabric
+
+    with ending_together():
+        yield lambda said: make_fabric(compute).broadcast(said)  # the first call starts the others
+
+
+def _train_along(job: Job, compute: Compute, tell: Tell) -> tuple[Run, bool]:
+    """What the other processes do while the first trains a run: they train with it, and write nothing."""
+    todo = tell(None)  # waits until features are built
+    run = open_run(job.workspace.runs_path / job.name)
+    stored = open_features(job, todo)
+    for fold in todo:
+        trained, model = fit_fold(job, fold, stored[fold], run.path / "checkpoints" / fold, compute)
+        _fold_predictions(job, trained, model, stored[fold])
+    tell(None)
+    return open_run(run.path), bool(todo)
+
+
+def _train_fold(run: Run, job: Job, stored: Stored, name: str, compute: Compute, events: RunEvents) -> None:
+    """Train one fold and commit its model, predictions and record by renaming a finished folder into place."""
+    began = time.monotonic()
+    fold, model = fit_fold(job, name, stored, run.path / "checkpoints" / name, compute, events)
+    with new_fold(run.path, name) as folder:
+        store_fold(folder, job, fold, model, stored, began)
+
+
+def store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, began: float) -> None:
+    """Write a fold's model, predictions, logs and, last, its record."""
+    _save_model(model, folder)
+    save_learnt(folder, job.features, stored, job.workspace.store())
+    without: list[str] = []
+    warnings: list[str] = []
+    files: dict[str, str] = {}
+    for part, (predictions, lacking) in _fold_predictions(job, fold, model, stored).items():
+        files[f"{part}.parquet"] = predictions.write(folder / f"{part}.parquet", job.classes)
+        without += lacking
+        targets = None if part == "test" else clip_targets(job.manifest, predictions.ids, job.classes, job.task)
+        if found := find_guessing(fold.metric, targets, predictions.probabilities):
+            warnings.append(f"fold {fold.name}, {part}: {found}")
+    for log in fold.folder.glob("*/log.jsonl"):
+        shutil.copyfile(log, folder / f"{log.parent.name}.jsonl")
+    record = FoldRecord(
+        seconds=time.monotonic() - began,
+        trained_on=len(fold.train),
+        without_features=without,
+        frequencies=class_frequencies(fold).tolist(),
+        n_parameters=sum(p.numel() for p in model.parameters()) if _is_torch(model) else None,
+        optimistic=fold.optimistic,
+        warnings=warnings,
+        notes=fold.notes,
+        files=files,
+        **(_used(fold.compute) if _is_torch(model) else {}),
+    )
+    write_atomically(folder / FOLD_RECORD_NAME, record.model_dump_json(indent=2) + "\n")
+
+
+def _fold_predictions(job: Job, fold: Fold, model: Any, stored: Stored) -> dict[str, tuple[Predictions, list[str]]]:
+    """A fold model's predictions, of `oof` and `test` clips where there are any, and the ids that lack features."""
+    import polars as pl
+
+    _, valid = training_rows(job.manifest, fold.name)
+    rows = {"oof": valid, "test": job.manifest.filter(pl.col("split") == "test")}
+    return {part: predict_rows(job, fold, model, of_part, stored) for part, of_part in rows.items() if len(of_part)}
+
+
+def _save_model(model: Any, folder: Path) -> None:
+    """Store a torch model's weights with safetensors, a scikit-learn model with skops: neither runs code when read."""
+    if _is_torch(model):
+        from acoustic_kit.training import save_tensors
+
+        save_tensors(folder / "model.safetensors", model.state_dict())
+    else:
+        import skops.io
+
+        with replacing(folder / "model.skops") as temporary:
+            skops.io.dump(model, temporary)
+
+
+def _is_torch(model: Any) -> bool:
+    torch = sys.modules.get("torch")  # a model of torch's cannot be there without it
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def _used(compute: Compute) -> dict[str, Any]:
+    """What a network was trained on, as its fold's record has it."""
+    from acoustic_kit.training.fabric import make_fabric
+
+    fabric = make_fabric(compute)
+    return {
+        "device": fabric.device.type,
+        "gpu": gpu_name(str(fabric.device)) if fabric.device.type == "cuda" else None,
+        "precision": str(fabric.strategy.precision.precision),
+        "processes": fabric.world_size,
+    }

@@ -1,0 +1,360 @@
+"""Tuning: Optuna over a recipe's own search space, nested, so that the score reported is not the one that was tuned.
+
+One fold is kept out: no trial trains or validates on it. The best settings are scored on it at the end. All state is in
+`tuning/<recipe>-<8 hex>/` of the workspace, from which the same call goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from acoustic_kit.data.folds import fold_names, training_rows
+from acoustic_kit.device import AUTO, Compute
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.files import locked, write_atomically
+from acoustic_kit.metrics.scores import score
+from acoustic_kit.recipe.job import (
+    Job,
+    RunEvents,
+    being_trained,
+    fast_manifest,
+    fit_fold,
+    fold_seed,
+    predict_rows,
+    stored_features,
+    trained_on,
+    wanted_folds,
+)
+from acoustic_kit.recipe.recipe import Recipe
+from acoustic_kit.workspace.workspace import Workspace
+from acoustic_store import DamagedError
+
+if TYPE_CHECKING:
+    import optuna
+    import polars as pl
+
+FAILURES_IN_A_ROW = 10  # then something else than the settings is wrong
+KILLS = 2  # of one trial's process, after which it counts as failed: it may need more memory than there is
+
+
+@dataclass(frozen=True)
+class TuneEvents(RunEvents):
+    """What a caller may want to hear while a recipe is tuned; `on_fold` counts the folds of each trial."""
+
+    on_trial: Callable[[int, int, float | None], None] = lambda *_: None  # trials done, trials to do, best score
+    on_failure: Callable[[int, str], None] = lambda *_: None  # number of the trial, why it failed
+
+
+SILENT = TuneEvents()  # nobody listens
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial that is over."""
+
+    number: int
+    state: Literal["done", "pruned", "failed"]
+    score: float | None  # mean over the folds that were trained; None where it failed
+    folds: int  # that were trained
+    settings: tuple[str, ...]  # `key=value`
+    reason: str  # why it failed, or empty
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """A study that has all its trials, and what its best settings are worth."""
+
+    folder: Path
+    metric: str
+    trials: tuple[TrialRecord, ...]  # best first
+    searched: tuple[str, ...]  # the folds whose scores chose
+    kept_out: str  # the fold that no trial saw
+    kept_out_score: float
+    optimistic: tuple[str, ...]  # why even that flatters
+
+    @property
+    def best(self) -> TrialRecord:
+        """The best trial of those that trained all folds."""
+        return self.trials[0]
+
+    @property
+    def settings_path(self) -> Path:
+        """The best settings, for `akit recipe run NAME --set @FILE`."""
+        return self.folder / "best.txt"
+
+
+def tune_recipe(
+    workspace: Workspace,
+    recipe: Recipe,
+    assignments: Sequence[str] = (),
+    *,
+    n_trials: int = 50,
+    folds: Sequence[str] | None = None,
+    fast: bool = False,
+    seed: int = 0,
+    workers: int = 0,
+    compute: Compute = AUTO,
+    events: TuneEvents = SILENT,
+) -> TuneResult:
+    """Search the recipe's `search(trial)` until there are `n_trials` trials, then score the best on the kept-out fold.
+
+    Trials are drawn by a multivariate TPE. After five trials, one below the median of the others is pruned, from its
+    second fold on. A trial is a function of the seed and the trials before it, so a study that was stopped ends as one
+    that was not.
+
+    Parameters
+    ----------
+    assignments : `key=value` for settings that are not searched
+    n_trials : in all, with those of earlier calls
+    folds : the last of these is kept out, the others score the trials; None for all. Clips of folds that are not named
+        are trained on
+    fast : the recipe's small form, with at least three folds
+
+    Raises
+    ------
+    UsageError : no `search` in the recipe, a setting that is both searched and assigned, fewer than three folds
+    AkitError : ten failures in a row, no trial that was completed, another process at the same study
+
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    tuning = _Tuning(workspace, recipe, tuple(assignments), n_trials, folds, fast, seed, workers, compute, events)
+    tuning.check_search()
+    recipe.needs(recipe.settings(assignments, fast=fast)).check(workspace.manifest.columns, full=False)
+    if where := trained_on(recipe, compute):
+        events.on_start(where)
+    with locked(tuning.folder, being_trained(tuning.folder.name)):
+        try:
+            tuning.run_trials()
+            return tuning.conclude()
+        except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError) as error:
+            reason = str(error.__cause__ or error).partition("\n")[0]
+            raise AkitError(
+                f"{tuning.study_path} cannot be used ({reason}). Is the disk full? If it is damaged, delete it: that "
+                "begins the study anew."
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Tuning:
+    workspace: Workspace
+    recipe: Recipe
+    assignments: tuple[str, ...]
+    n_trials: int
+    asked_folds: Sequence[str] | None
+    fast: bool
+    seed: int
+    workers: int
+    compute: Compute
+    events: TuneEvents
+
+    @cached_property
+    def manifest(self) -> pl.DataFrame:
+        """All clips that may be trained on or scored."""
+        manifest, fast = self.workspace.manifest, self.recipe.fast
+        if self.fast:
+            manifest = fast_manifest(manifest, replace(fast, folds=fast.folds and max(3, fast.folds)))
+        return manifest.filter(manifest["split"] != "test")
+
+    @cached_property
+    def folds(self) -> list[str]:
+        """The folds that are scored; the last is kept out of the search."""
+        folds = wanted_folds(self.asked_folds, fold_names(self.manifest))
+        if len(folds) < 3:
+            raise UsageError(
+                "Tuning needs three folds: two or more that choose, and one kept out that says what the choice is "
+                f"worth. Here there are: {', '.join(folds)}."
+            )
+        return folds
+
+    @property
+    def kept_out(self) -> str:
+        return self.folds[-1]
+
+    @cached_property
+    def search_manifest(self) -> pl.DataFrame:
+        """What the trials see: all but the clips of the kept-out fold."""
+        import polars as pl
+
+        return self.manifest.filter(pl.col("fold").cast(pl.String).ne_missing(pl.lit(self.kept_out)))
+
+    @cached_property
+    def folder(self) -> Path:
+        """`<recipe>-<8 hex>` of all that decides how the search goes."""
+        parts = f"{self._job((), self.manifest).name} {self.folds} {self.workspace.config.metric}"
+        return self.workspace.tuning_path / f"{self.recipe.name}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
+
+    @property
+    def study_path(self) -> Path:
+        return self.folder / "study.db"
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """Optuna's study, in a SQLite file, which a kill leaves whole."""
+        import optuna
+
+        # A connection of its own making: a path in a URL would have to be free of some characters.
+        connect = partial(sqlite3.connect, self.study_path, check_same_thread=False)
+        return optuna.create_study(
+            storage=optuna.storages.RDBStorage("sqlite:///study.db", {"creator": connect}),
+            study_name="tuning",
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.PercentilePruner(50, n_startup_trials=5, n_warmup_steps=2),
+        )
+
+    def check_search(self) -> None:
+        """Raise, before any work, what is wrong with the search space."""
+        import optuna
+
+        probe = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
+        searched = self.recipe.search(probe)
+        both = {text.partition("=")[0] for text in searched} & {text.partition("=")[0] for text in self.assignments}
+        if both:
+            raise UsageError(f"--set {sorted(both)[0]}: the search decides this setting. Leave out --set for it.")
+        self._job(searched, self.search_manifest)
+
+    def run_trials(self) -> None:
+        """Run the trials that are missing, and those again that were stopped or killed."""
+        from optuna.trial import TrialState
+
+        for stopped in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.study.tell(stopped.number, state=TrialState.FAIL)  # the lock is ours: its process is gone
+        failures = 0
+        while (done := len(self._over())) < self.n_trials:
+            self._tell_progress(done)
+            reason = self._run_trial(done)
+            failures = failures + 1 if reason else 0
+            if failures == FAILURES_IN_A_ROW:
+                raise AkitError(f"{failures} trials in a row failed, the last one so: {reason}")
+        self._tell_progress(done)
+
+    def _tell_progress(self, done: int) -> None:
+        best = self._best()
+        self.events.on_trial(done, max(done, self.n_trials), best.score if best else None)
+
+    def _run_trial(self, done: int) -> str:
+        """Run one trial; returns why it failed, or an empty string."""
+        import optuna
+        from optuna.trial import TrialState
+
+        killed = self._killed()
+        # A seed of its own: a resumed study goes on with the draws of one that was not stopped, and repeats none.
+        draw = fold_seed(self.seed, f"trial {done}")
+        self.study.sampler = optuna.samplers.TPESampler(multivariate=True, seed=draw)
+        trial = self.study.ask()
+        try:
+            searched = self.recipe.search(trial)
+            trial.set_user_attr("settings", searched)
+            if killed >= KILLS:
+                raise AkitError(f"its process was killed {killed} times, perhaps for want of memory")
+            self._score_trial(trial, searched)
+        except KeyboardInterrupt:
+            trial.set_user_attr("stopped", True)
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
+        except (UsageError, OSError, DamagedError):  # other settings would not mend it
+            raise
+        except Exception as error:  # of a recipe with settings that nobody tried
+            reason = str(error) if isinstance(error, AkitError) else f"{type(error).__name__}: {error}"
+            trial.set_user_attr("reason", reason)
+            self.study.tell(trial, state=TrialState.FAIL)
+            self.events.on_failure(trial.number, reason)
+        rmtree(self.folder / "checkpoints", ignore_errors=True)
+        return str(trial.user_attrs.get("reason", ""))
+
+    def _score_trial(self, trial: optuna.Trial, searched: Sequence[str]) -> None:
+        from optuna.trial import TrialState
+
+        job, folds = self._job(searched, self.search_manifest), self.folds[:-1]
+        scores: list[float] = []
+        for done, (found, _) in enumerate(self._fold_scores(job, folds), start=1):
+            scores.append(found)
+            trial.report(float(np.mean(scores)), done)
+            if done < len(folds) and trial.should_prune():
+                self.study.tell(trial, state=TrialState.PRUNED)
+                return
+        self.study.tell(trial, float(np.mean(scores)))
+
+    def _fold_scores(self, job: Job, folds: Sequence[str]) -> Iterator[tuple[float, list[str]]]:
+        """Train the folds one after another: the score of each on its validation clips, and why it flatters."""
+        stored = stored_features(job, folds, self.workers, self.events, self.compute.device)
+        for number, name in enumerate(folds):
+            self.events.on_fold(number, len(folds))
+            folder = self.folder / "checkpoints" / job.name / name
+            fold, model = fit_fold(job, name, stored[name], folder, self.compute, self.events)
+            _, valid = training_rows(job.manifest, name)
+            predictions, _ = predict_rows(job, fold, model, valid, stored[name])
+            targets = job.clips(valid, {}).labels
+            yield score(self.workspace.config.metric, targets, predictions.probabilities), fold.optimistic
+        self.events.on_fold(len(folds), len(folds))
+
+    def conclude(self) -> TuneResult:
+        """Score the best settings on the kept-out fold, and write them down."""
+        best = self._best()
+        if best is None:
+            raise AkitError(f"None of the {len(self._over())} trials was completed, so there are no best settings.")
+        known = self.study.user_attrs.get("kept_out", {})
+        if known.get("settings") != list(best.settings):
+            job = self._job(best.settings, self.manifest)
+            ((found, optimistic),) = self._fold_scores(job, [self.kept_out])
+            known = {"settings": list(best.settings), "score": found, "optimistic": optimistic}
+            self.study.set_user_attr("kept_out", known)
+            rmtree(self.folder / "checkpoints", ignore_errors=True)
+        ranked = sorted(self._over(), key=lambda t: (t.state != "done", -(t.score or 0), t.number))
+        metric, kept_out = self.workspace.config.metric, self.kept_out
+        searched, worth = tuple(self.folds[:-1]), known["score"]
+        result = TuneResult(self.folder, metric, tuple(ranked), searched, kept_out, worth, tuple(known["optimistic"]))
+        lines = [
+            f"# {self.recipe.name}, the best of {len(ranked)} trials.",
+            f"# {metric}: {best.score:.4f} on folds {', '.join(searched)}, which chose it; "
+            f"{worth:.4f} on fold {kept_out}, which no trial saw.",
+            *self.assignments,
+            *best.settings,
+        ]
+        write_atomically(result.settings_path, "\n".join(lines) + "\n")
+        return result
+
+    def _job(self, searched: Sequence[str], manifest: pl.DataFrame) -> Job:
+        settings = self.recipe.settings([*self.assignments, *searched], fast=self.fast)
+        return Job(self.workspace, self.recipe, settings, manifest, self.seed, self.fast)
+
+    def _best(self) -> TrialRecord | None:
+        completed = [trial for trial in self._over() if trial.state == "done"]
+        return max(completed, key=lambda trial: (trial.score, -trial.number), default=None)
+
+    def _killed(self) -> int:
+        """How often in a row, up to now, the process died in a trial."""
+        killed = 0
+        for trial in reversed(self.study.get_trials(deepcopy=False)):
+            if "reason" in trial.user_attrs or trial.state.name != "FAIL":
+                break
+            killed += "stopped" not in trial.user_attrs
+        return killed
+
+    def _over(self) -> list[TrialRecord]:
+        """The trials that ran to their end: not those that were stopped or killed, which are run again."""
+        states: dict[str, Literal["done", "pruned", "failed"]] = {"COMPLETE": "done", "PRUNED": "pruned"}
+        return [
+            TrialRecord(
+                number=trial.number,
+                state=states.get(trial.state.name, "failed"),
+                score=trial.value if trial.state.name in states else None,
+                folds=len(trial.intermediate_values),
+                settings=tuple(trial.user_attrs.get("settings", ())),
+                reason=trial.user_attrs.get("reason", ""),
+            )
+            for trial in self.study.get_trials(deepcopy=False)
+            if trial.state.name in states or "reason" in trial.user_attrs
+        ]

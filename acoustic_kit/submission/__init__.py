@@ -1,0 +1,1 @@
+"""Submissions: the template, writing, checking, scoring, records and Kaggle. Knows no workspace."""

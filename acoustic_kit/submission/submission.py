@@ -1,0 +1,301 @@
+"""What the competition accepts: read its template, write a submission, check it, score it.
+
+A submission is a CSV whose first column is the id. It holds one label column (class names, or the data set's own class
+indices; several labels of a cell go best first) or one probability column a class. The template
+(``sample_submission.csv``) decides which, and the order of rows and columns. Everything is joined by id, never by
+position. Files are untrusted: whatever is in them gives a message, never a traceback.
+
+``classes``, everywhere here: class name → the data set's own index, in the class order of the workspace.
+"""
+
+import math
+import re
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.files import replacing
+from acoustic_kit.metrics.scores import (
+    MULTI_LABEL_THRESHOLD,
+    fitting_metrics,
+    needs_probabilities,
+    score,
+    score_ranked,
+    terms,
+    top_k,
+    validate_metric,
+)
+from acoustic_kit.submission.template import (
+    SEPARATORS,
+    Template,
+    class_positions,
+    default_template,
+    id_problems,
+    read_template,
+    refuse,
+    template_of,
+)
+from acoustic_kit.tables import Problem, Table, listed, parse_table, problems, quoted, read_table, repeated
+
+__all__ = [
+    "Problem",
+    "Template",
+    "check_submission",
+    "default_template",
+    "errors",
+    "read_template",
+    "require_writable",
+    "score_submission",
+    "write_submission",
+]
+
+SUM_TOLERANCE = 0.01  # rows rounded to three decimals still sum to one
+
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+def require_writable(
+    template: Template, classes: dict[str, int], *, metric: str, task: str = "single", label_separator: str = ","
+) -> None:
+    """Raise AkitError if some predictions could not be written in the template's form. Parameters as below."""
+    names = template.printed(classes)
+    if template.form != "probabilities" and (task == "multi" or _labels_a_cell(metric) > 1):
+        template.require_joinable(names, _between(task, label_separator))
+
+
+def write_submission(
+    path: Path,
+    template: Template,
+    ids: Sequence[str],
+    probabilities: np.ndarray,
+    *,
+    classes: dict[str, int],
+    metric: str,
+    task: str = "single",
+    label_separator: str = ",",
+    check: Callable[[Path], None] = lambda _: None,
+    follow: bool = False,
+) -> None:
+    """Write predictions in the template's form, at once or not at all.
+
+    - ``ids``: of the predicted clips; all of the template's, in any order; others are left out
+    - ``probabilities``: float (clips, classes), finite, rows in the order of ``ids``
+
+    A label cell holds the most probable class, the best three separated by a space where ``map3`` counts. With
+    ``task="multi"`` it holds the classes of at least 0.5 (the best one where there is none), best first.
+    Probabilities are written with nine digits. `check` is given the file before it takes its place. `follow` is that of
+    `replacing`.
+
+    Raises AkitError for ids without prediction, labels that the cell's separator would tear apart, and a file that
+    cannot be written; ValueError for arrays that do not fit; UsageError for a metric that does not fit the task.
+    """
+    validate_metric(metric, task)
+    probabilities = np.asarray(probabilities)
+    if probabilities.shape != (len(ids), len(classes)) or not np.isfinite(probabilities).all():
+        raise ValueError(f"probabilities must be finite ({len(ids)}, {len(classes)}); they are {probabilities.shape}")
+    position = {clip_id: row for row, clip_id in enumerate(ids)}
+    if len(position) < len(ids):
+        raise ValueError("an id is predicted twice")
+    missing = [clip_id for clip_id in template.ids if clip_id not in position]
+    if missing:
+        raise AkitError(f"{len(missing)} of {len(template.ids)} ids have no prediction: {listed(missing)}")
+    chosen = probabilities[[position[clip_id] for clip_id in template.ids]]
+    if template.form == "probabilities":
+        order = class_positions("the template", template.columns[1:], classes)
+        cells = [[repr(p) for p in row] for row in chosen[:, order].astype(np.float64).tolist()]  # no two become equal
+    else:
+        require_writable(template, classes, metric=metric, task=task, label_separator=label_separator)
+        ranked = _ranked_labels(template.printed(classes), chosen, metric, task)
+        cells = [[template.join(labels, _between(task, label_separator))] for labels in ranked]
+    rows = [template.columns, *((clip_id, *row) for clip_id, row in zip(template.ids, cells, strict=True))]
+    lines = (template.separator.join(_csv_cell(cell, template.separator) for cell in row) for row in rows)
+    with replacing(path, follow=follow) as temporary:
+        temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="")
+        check(temporary)
+
+
+def check_submission(
+    path: Path,
+    template: Template,
+    *,
+    classes: dict[str, int],
+    metric: str,
+    task: str = "single",
+    label_separator: str = ",",
+) -> list[Problem]:
+    """Everything for which the competition could refuse a submission, or score it as zero; an empty list if nothing.
+
+    Rows in another order are a harmless problem, as Kaggle joins them by id. Where the header differs from the
+    template's, the rows are not looked at. Parameters as in ``write_submission``.
+
+    Raises UsageError for a metric that does not fit the task; never for what is in the file.
+    """
+    validate_metric(metric, task)
+    table = parse_table(path, template.separator)
+    if isinstance(table, Problem):
+        return [table]
+    if table.header != list(template.columns):
+        return [_header_problem(table.header, template.columns)]
+    found = id_problems(table, template.ids)
+    if template.form == "probabilities":
+        return found + _probability_problems(table, task)
+    known = set(template.printed(classes))
+    most = _labels_a_cell(metric) if task == "single" else len(known)
+    return found + _label_problems(table, _split_cells(table, template, known, task, label_separator), known, most)
+
+
+def errors(found: Sequence[Problem]) -> list[Problem]:
+    """Return the problems for which a submission is refused, without the warnings."""
+    return [problem for problem in found if not problem.harmless]
+
+
+def score_submission(
+    path: Path,
+    truth: dict[str, list[str]],
+    classes: dict[str, int],
+    task: str = "single",
+    label_separator: str = ",",
+    metric: str | None = None,
+) -> dict[str, float]:
+    """All metrics that fit what a submission holds, over the clips of ``truth`` (id → its labels), joined by id.
+
+    Labels: ``accuracy``, ``balanced_accuracy``, ``f1`` and ``map3`` (only ``f1`` with ``task="multi"``);
+    probabilities: also ``map``. ``metric`` is one more, such as a weighted sum. Rows whose id is not in ``truth`` are
+    left out.
+
+    Raises AkitError for a file that cannot be read, an id that is missing or there twice, a label that is unknown, a
+    probability that is no number, and truth that does not fit the classes or the task.
+    """
+    table = read_table(path, SEPARATORS)
+    template = template_of(path, table, classes)
+    row_of = {clip_id: row for row, clip_id in enumerate(template.ids)}
+    missing = [clip_id for clip_id in truth if clip_id not in row_of]
+    if missing or not truth:
+        raise AkitError(f"{path} lacks {len(missing)} of the {len(truth)} clips to score: {listed(missing)}")
+    targets = _targets(truth, classes, task)
+    kept = [row_of[clip_id] for clip_id in truth]
+    table = Table(table.header, [table.rows[i] for i in kept], [table.lines[i] for i in kept])
+    names = template.printed(classes)
+    fitting = list(dict.fromkeys((*fitting_metrics(task), *([metric] if metric else []))))
+    if template.form == "probabilities":
+        refuse(path, problems({"not a finite number": _not_numbers(table)}))
+        order = np.argsort(class_positions(str(path), template.columns[1:], classes))
+        probabilities = np.array([row[1:] for row in table.rows], dtype=np.float64)[:, order]
+        return {metric: score(metric, targets, probabilities) for metric in fitting}
+    cells = _split_cells(table, template, set(names), task, label_separator)
+    refuse(path, _label_problems(table, cells, set(names), len(names)))
+    ranked = _ranked(cells, names)
+    return {metric: score_ranked(metric, targets, ranked) for metric in fitting if not needs_probabilities(metric)}
+
+
+def _labels_a_cell(metric: str) -> int:
+    return 3 if any(name == "map3" for _, name in terms(metric)) else 1
+
+
+def _between(task: str, label_separator: str) -> str:
+    """What separates the labels of a cell if the template does not show it."""
+    return " " if task == "single" else label_separator
+
+
+def _ranked_labels(names: list[str], probabilities: np.ndarray, metric: str, task: str) -> list[list[str]]:
+    """The labels of each cell, best first."""
+    most = _labels_a_cell(metric) if task == "single" else len(names)
+    ranked = top_k(probabilities, most).tolist()
+    if task == "multi":
+        above = (probabilities >= MULTI_LABEL_THRESHOLD).sum(axis=1).tolist()
+        ranked = [row[: max(1, n)] for row, n in zip(ranked, above, strict=True)]
+    return [[names[c] for c in row] for row in ranked]
+
+
+def _split_cells(
+    table: Table, template: Template, known: Container[str], task: str, label_separator: str
+) -> list[list[str]]:
+    """The labels of each row."""
+    between = _between(task, label_separator)
+    return [template.split(row[1], known, between) for row in table.rows]
+
+
+def _ranked(cells: list[list[str]], names: list[str]) -> np.ndarray:
+    """Labels as int (rows, k) class positions, -1 for none."""
+    position = {name: c for c, name in enumerate(names)}
+    ranked = np.full((len(cells), max(map(len, cells))), -1)
+    for row, labels in enumerate(cells):
+        ranked[row, : len(labels)] = [position[label] for label in labels]
+    return ranked
+
+
+def _targets(truth: dict[str, list[str]], classes: dict[str, int], task: str) -> np.ndarray:
+    """True labels as ``metrics`` takes them."""
+    position = {name: c for c, name in enumerate(classes)}
+    targets = np.zeros((len(truth), len(classes)), dtype=bool)
+    for row, (clip_id, labels) in enumerate(truth.items()):
+        unknown = [label for label in labels if label not in position]
+        if unknown or (task == "single" and len(labels) != 1):
+            raise AkitError(f"the truth of {quoted(clip_id)} is {labels}: not {task}-label, or not among the classes")
+        targets[row, [position[label] for label in labels]] = True
+    return targets.argmax(axis=1) if task == "single" else targets
+
+
+def _header_problem(header: list[str], columns: Sequence[str]) -> Problem:
+    missing, extra = [c for c in columns if c not in header], [c for c in header if c not in columns]
+    if twice := repeated(header):
+        return Problem(f"more than one column of a name: {listed(twice)}", (1,))
+    if not missing and not extra:
+        return Problem("the columns are in another order than the template's", (1,))
+    parts = [f"{what}: {listed(names)}" for what, names in (("missing", missing), ("not expected", extra)) if names]
+    return Problem(f"the columns are not the template's; {'; '.join(parts)}", (1,))
+
+
+def _label_problems(table: Table, cells: list[list[str]], known: Container[str], most: int) -> list[Problem]:
+    empty, unknown, many, repeated = [], [], [], []
+    for row, line, labels in zip(table.rows, table.lines, cells, strict=True):
+        offender = (line, quoted(row[1]))
+        if not row[1].strip():
+            empty.append(offender)
+        elif any(label not in known for label in labels):
+            unknown.append(offender)
+        elif len(labels) > most:
+            many.append(offender)
+        elif len(set(labels)) < len(labels):
+            repeated.append(offender)
+    more = f"more than {most} label{'s' if most > 1 else ''}"
+    return problems({"no label": empty, "unknown label": unknown, more: many, "a label twice": repeated})
+
+
+def _not_numbers(table: Table) -> list[tuple[int, str]]:
+    """Rows with a probability that is no finite number, with the first such cell."""
+    found = []
+    for row, line in zip(table.rows, table.lines, strict=True):
+        for column, cell in zip(table.header[1:], row[1:], strict=True):
+            if not _NUMBER.fullmatch(cell) or math.isinf(float(cell)):
+                found.append((line, f"{quoted(cell)} in column {quoted(column)}"))
+                break
+    return found
+
+
+def _probability_problems(table: Table, task: str) -> list[Problem]:
+    not_numbers = _not_numbers(table)
+    skipped = {line for line, _ in not_numbers}
+    outside, sums = [], []
+    for row, line in zip(table.rows, table.lines, strict=True):
+        if line in skipped:
+            continue
+        values = [float(cell) for cell in row[1:]]
+        if min(values) < 0 or max(values) > 1:
+            outside.append((line, quoted(row[0])))
+        elif task == "single" and abs(sum(values) - 1) > SUM_TOLERANCE:
+            sums.append((line, f"{quoted(row[0])} with {sum(values):.4g}"))
+    return problems(
+        {
+            "a probability that is not a finite number": not_numbers,
+            "a probability outside 0 … 1": outside,
+            "probabilities that do not sum to one": sums,
+        }
+    )
+
+
+def _csv_cell(text: str, separator: str) -> str:
+    """Quoted where needed; ``csv.writer`` leaves a lone carriage return bare before Python 3.13."""
+    return '"' + text.replace('"', '""') + '"' if re.search(f'[{separator}"\r\n]', text) else text

@@ -1,0 +1,170 @@
+"""Tables from outside: CSV files as text, with the line of each row, and Parquet files whose content is not trusted.
+
+The standard library's ``csv`` reads CSV files: it knows where a row begins in the file, and it does not guess types.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.files import open_regular, read_regular, replacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+
+SHOWN = 5  # offenders that a message lists
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a file."""
+
+    message: str
+    rows: tuple[int, ...] = ()  # line numbers in the file, the header is line 1; the first five
+    harmless: bool = False  # only a warning: the file is taken all the same
+
+    def __str__(self) -> str:
+        """The message, with the lines where there are any."""
+        return f"{self.message} (line {', '.join(map(str, self.rows))})" if self.rows else self.message
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a CSV file; all rows are as wide as the header."""
+
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]  # (rows,) the line of the file on which each row begins
+    separator: str = ","
+
+
+def parse_table(path: Path, separators: str = ",") -> Table | Problem:
+    """A CSV file in UTF-8 (with or without BOM, any line ends), blank lines left out; the Problem where it is none.
+
+    Of several possible separators it is the first that stands in the first line.
+    """
+    try:
+        text = read_regular(path).decode("utf-8-sig")
+    except OSError as error:
+        return Problem(f"cannot read the file: {error.strerror}")
+    except UnicodeDecodeError as error:
+        return Problem("not UTF-8 text; save it as CSV in UTF-8", (error.object.count(b"\n", 0, error.start) + 1,))
+    header = text.partition("\n")[0]
+    separator = next((candidate for candidate in separators if candidate in header), separators[0])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows, lines, line = [], [], 1
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        return Problem(f"not readable as CSV: {error}", (line,))
+    if not rows:
+        return Problem("the file is empty")
+    width = len(rows[0])
+    uneven = [(at, f"with {len(row)}") for row, at in zip(rows, lines, strict=True) if len(row) != width]
+    if uneven:
+        return problems({f"not {width} cells, as the header has": uneven})[0]
+    return Table(rows[0], rows[1:], lines[1:], separator)
+
+
+def read_table(path: Path, separators: str = ",") -> Table:
+    """As ``parse_table``; raises AkitError with the Problem."""
+    table = parse_table(path, separators)
+    if isinstance(table, Problem):
+        raise AkitError(f"{path}: {table}")
+    return table
+
+
+def problems(findings: Mapping[str, Sequence[tuple[int, str]]]) -> list[Problem]:
+    """One Problem for each kind that was found at all, from its (line, offender) pairs."""
+    return [
+        Problem(
+            f"{what}: {len(found)} row{'s' if len(found) > 1 else ''}, the first {found[0][1]}",
+            tuple(line for line, _ in found[:SHOWN]),
+        )
+        for what, found in findings.items()
+        if found
+    ]
+
+
+def repeated(names: Sequence[str]) -> list[str]:
+    """Return the names that occur more than once, each once, in order."""
+    return [name for name, n in Counter(names).items() if n > 1]
+
+
+def quoted(text: str) -> str:
+    """Untrusted text for a message: in quotes, on one line, 40 characters at most."""
+    return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few of untrusted names for a message; ``none`` where there are none."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(quoted, names[:SHOWN])) + more if names else "none"
+
+
+_stderr_lock = threading.Lock()
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read a Parquet file, all of its columns or those that are named.
+
+    polars itself takes a path with `[`, `*` or `?` for a pattern, and panics on some damaged files.
+
+    Raises
+    ------
+    OSError : the file is missing, is no regular file, or is damaged; the message does not name it
+
+    """
+    import polars as pl
+
+    try:
+        with open_regular(path) as file, _silent_panics():
+            return pl.read_parquet(file, columns=None if columns is None else list(columns))
+    except OSError as error:
+        raise OSError(error.strerror or str(error)) from error
+    except pl.exceptions.PanicException as error:
+        raise OSError("damaged: its content is not valid Parquet") from error
+    except pl.exceptions.PolarsError as error:
+        raise OSError(str(error).partition("\n")[0]) from error
+
+
+@contextmanager
+def _silent_panics() -> Iterator[None]:
+    """Discard what is written to stderr: a panic of polars writes two backtraces before it becomes an exception."""
+    with _stderr_lock:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # closed
+            yield
+            return
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(null, 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            os.close(null)
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    """Write a table, see `replacing`."""
+    content = io.BytesIO()  # polars itself would report a full disk as a damaged file
+    frame.write_parquet(content)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getbuffer())

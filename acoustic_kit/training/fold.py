@@ -1,0 +1,87 @@
+"""What a recipe trains on: clips with their features and labels, cut into one fold's training and validation part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from acoustic_kit.data.targets import encode_labels
+from acoustic_kit.device import AUTO, Compute
+from acoustic_kit.task import Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+
+    from acoustic_store import StoredFeature
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Some clips of the manifest, with the features that the recipe asked for."""
+
+    rows: pl.DataFrame  # their rows of the manifest
+    classes: tuple[str, ...]
+    task: Task
+    features: Mapping[str, StoredFeature]  # by the recipe's own name for them
+    compute: Compute = AUTO  # where networks look at them
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def ids(self) -> list[str]:
+        """The clips' ids, in the order of everything else."""
+        return self.rows["id"].to_list()
+
+    def __getitem__(self, feature: str) -> np.ndarray:
+        """A feature of one shape a clip, as one array: float32 (clips, *shape)."""
+        return self.features[feature].stack(self.ids)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The classes: int64 (clips,), positions in `classes`; for several labels a clip, bool (clips, classes)."""
+        return encode_labels(self.rows["label"].to_list(), self.classes, self.task)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold's training and validation clips; `valid` is None when a model is fitted on all training clips."""
+
+    name: str
+    train: Clips
+    valid: Clips | None
+    seed: int  # differs by fold and by the run's seed
+    metric: str  # the workspace's
+    folder: Path  # for checkpoints: kept until the fold is done
+    on_epoch: Callable[[str, int, int, Mapping[str, float]], None]  # stage, epochs done, epochs in all, figures
+    optimistic: list[str] = field(default_factory=list)  # why the score flatters, a line each; training adds to it
+    notes: list[str] = field(default_factory=list)  # what a reader of the run should know, likewise
+
+    @property
+    def compute(self) -> Compute:
+        """On what networks are trained."""
+        return self.train.compute
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes of the data set, also where this fold lacks some."""
+        return len(self.train.classes)
+
+
+def class_probabilities(model: Any, x: np.ndarray, n_classes: int) -> np.ndarray:
+    """A scikit-learn classifier's `predict_proba(x)`, with zero for the classes it never saw: (clips, n_classes)."""
+    found, classes = model.predict_proba(x), model.classes_
+    if isinstance(found, list):  # forests give (clips, 2) for each of several labels, or (clips, 1) where all agree
+        present = [c[-1] == 1 for c in classes]
+        return np.stack(
+            [p[:, -1] if there else np.zeros(len(x)) for p, there in zip(found, present, strict=True)], axis=1
+        )
+    probabilities = np.zeros((len(x), n_classes))
+    probabilities[:, classes] = found
+    return probabilities

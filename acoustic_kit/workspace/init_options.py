@@ -1,0 +1,48 @@
+"""How `akit init` read a data set, so that it can be read so again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from acoustic_kit.data.dataset import CsvOptions
+from acoustic_kit.errors import AkitError
+from acoustic_kit.files import read_regular, write_atomically
+
+INIT_NAME = "init.json"
+
+
+class InitOptions(BaseModel):
+    """How `akit init` read the data set, so that it can be read so again; `init.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    test_folds: list[int] = []
+    unofficial: bool = False
+    extra: str | None = None  # absolute
+    options: dict[str, Any] = {}  # of `CsvOptions`, those that are not the defaults
+
+    def write(self, root: Path) -> None:
+        """Write it into a workspace."""
+        write_atomically(root / INIT_NAME, self.model_dump_json(indent=2) + "\n")
+
+
+def given_options(options: CsvOptions, data: Path) -> dict[str, Any]:
+    """Return the fields of `options` that are not the defaults; a table outside of `data` by its absolute path."""
+    if options.train_csv is not None and not (data / options.train_csv).is_file():
+        options = replace(options, train_csv=str(Path(options.train_csv).resolve()))
+    return {name: value for name, value in asdict(options).items() if name in options.given()}
+
+
+def read_init_options(root: Path) -> InitOptions | None:
+    """Return how a workspace was made; None if it was made before that was kept. Raises AkitError."""
+    path = root / INIT_NAME
+    if not path.exists():
+        return None
+    try:
+        return InitOptions.model_validate_json(read_regular(path))
+    except (OSError, ValidationError) as error:
+        raise AkitError(f"{path} cannot be read. Delete it: the data set is then read without options.") from error

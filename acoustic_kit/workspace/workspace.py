@@ -1,0 +1,181 @@
+"""A workspace: one competition's folder, with its `akit.toml`, manifest, features, runs and submissions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from acoustic_kit.errors import AkitError
+from acoustic_kit.files import locked, write_atomically
+from acoustic_kit.tables import read_parquet
+from acoustic_kit.workspace.config import CONFIG_NAME, Config, read_config, with_features
+from acoustic_kit.workspace.ownership import require_own
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from acoustic_store import FeatureStore
+
+_MEND_MANIFEST = (
+    "\nUndo what was changed, or make a workspace in a new folder with `akit init` as this one was made, and copy its "
+    "manifest.parquet here: runs and features stay good."
+)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The files of one competition. `root` holds `akit.toml`; every other path is derived from it."""
+
+    root: Path
+    config: Config
+
+    @staticmethod
+    def find(start: Path) -> Workspace:
+        """The workspace that `start` lies in: the nearest folder upwards that holds an `akit.toml`.
+
+        Raises AkitError where there is none, where it is another user's, or where its `akit.toml` is not valid.
+        """
+        if (found := Workspace.around(start)) is None:
+            raise AkitError(
+                f"{start.resolve()} is not in a workspace. "
+                "Make one with `akit init DIR --data FOLDER`, or name it: -C DIR."
+            )
+        return found
+
+    @staticmethod
+    def around(start: Path) -> Workspace | None:
+        """As `find`; None where `start` lies in no workspace."""
+        start = start.resolve()
+        for folder in (start, *start.parents):
+            if (folder / CONFIG_NAME).is_file():
+                return Workspace.at(folder)
+        return None
+
+    @staticmethod
+    def at(root: Path) -> Workspace:
+        """Return the workspace in exactly this folder. Raises AkitError as `find` does."""
+        require_own(root, CONFIG_NAME)
+        return Workspace(root, read_config(root / CONFIG_NAME))
+
+    @property
+    def data_root(self) -> Path | str:
+        """The folder, or the s3://bucket/path, that clip paths are relative to."""
+        place = self.config.data
+        return place if "://" in place else _real(self.root / place)
+
+    @property
+    def manifest_path(self) -> Path:
+        """One row a clip."""
+        return self.root / "manifest.parquet"
+
+    @property
+    def truth_path(self) -> Path:
+        """The labels of test clips that were kept aside; only `akit score` opens it."""
+        return self.root / "truth.parquet"
+
+    @property
+    def runs_path(self) -> Path:
+        """One folder a run; where they lie on S3, a working copy, see `remote_runs`."""
+        place = self.config.runs
+        return self.root / ("runs" if "://" in place else place)
+
+    @property
+    def tuning_path(self) -> Path:
+        """One folder a study of `akit recipe tune`."""
+        return self.root / "tuning"
+
+    @property
+    def submissions_path(self) -> Path:
+        """The submissions, each a CSV with a JSON that says how it was made."""
+        return self.root / "submissions"
+
+    @property
+    def recipes_path(self) -> Path:
+        """The workspace's own recipes."""
+        return self.root / "recipes"
+
+    @property
+    def template_path(self) -> Path | None:
+        """The competition's sample submission, where it has one."""
+        return _real(self.root / self.config.template) if self.config.template else None
+
+    @cached_property
+    def manifest(self) -> pl.DataFrame:
+        """The manifest, checked. Raises AkitError where it is missing or damaged."""
+        from acoustic_kit.data import check_manifest
+
+        try:
+            manifest = read_parquet(self.manifest_path)
+            check_manifest(manifest, self.config.classes)
+        except OSError as error:
+            raise AkitError(f"{self.manifest_path} cannot be read ({error}).{_MEND_MANIFEST}") from error
+        except AkitError as error:
+            raise AkitError(f"{self.manifest_path}: {error}{_MEND_MANIFEST}") from error
+        if self.config.task == "single" and (manifest["label"].list.len() > 1).any():
+            raise AkitError(f"{self.root / CONFIG_NAME}: task is single, but the manifest has clips of several labels.")
+        return manifest
+
+    def clip_ids(self, split: Literal["train", "test"]) -> list[str]:
+        """The ids of the clips of a split, in the manifest's order."""
+        return self.manifest.filter(self.manifest["split"] == split)["id"].to_list()
+
+    @property
+    def store_place(self) -> Path | str:
+        """The folder, or the s3://bucket/path, of the feature store."""
+        place = self.config.store
+        return place if "://" in place else _real(self.root / place)
+
+    def store(self) -> FeatureStore:
+        """The feature store, made where it is missing."""
+        from acoustic_store import FeatureStore
+
+        return FeatureStore.open(self.store_place, create=True)
+
+    def built_store(self) -> FeatureStore | None:
+        """The feature store as it is, None where nothing has been built yet."""
+        from acoustic_store import FeatureStore, StoreError
+
+        try:
+            return FeatureStore.open(self.store_place)
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+
+    def output_folder(self, name: str) -> Path:
+        """A folder of this workspace to write into. Raises AkitError where it is a link that leads out of it."""
+        folder = self.root / name
+        if not _real(folder).is_relative_to(_real(self.root)):
+            raise AkitError(
+                f"{folder} is a link to {_real(folder)}, outside of the workspace. Put a folder in its place."
+            )
+        return folder
+
+    def remember_features(self, names: Sequence[str]) -> None:
+        """Add names to `features` in `akit.toml`; all else, comments too, stays as the user left it."""
+        if set(names) <= set(self.config.features):
+            return
+        path = self.root / CONFIG_NAME
+        with locked(self.root):  # others may add theirs at the same time
+            config = read_config(path)  # as it is now, hours later
+            new = [name for name in dict.fromkeys(names) if name not in config.features]
+            write_atomically(path, with_features(path.read_bytes().decode("utf-8-sig"), new), follow=True)
+
+    def add_classes(self, classes: Mapping[str, int]) -> None:
+        """Add classes, each with the data set's own index, behind the others in `akit.toml`."""
+        import tomlkit
+
+        path = self.root / CONFIG_NAME
+        document = tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
+        document["classes"].update(classes)
+        if classes:
+            write_atomically(path, tomlkit.dumps(document), follow=True)
+
+
+def _real(path: Path) -> Path:
+    """Return a path without links; unlike `Path.resolve`, also where links lead in a circle."""
+    return Path(os.path.realpath(path))
