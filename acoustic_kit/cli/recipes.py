@@ -82,10 +82,10 @@ def say_what_runs(ctx: typer.Context, names: list[str]) -> None:
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """What recipes there are."""
     from acoustic_kit.errors import AkitError
-    from acoustic_kit.recipe.catalog import Summary, find_recipes, recipe_folders, summarize
+    from acoustic_kit.recipe.catalog import RecipeSummary, find_recipes, recipe_folders, summarize
 
     own = _workspace_recipes(ctx)
-    found: dict[str, Summary] = {}
+    found: dict[str, RecipeSummary] = {}
     for name, path in find_recipes(recipe_folders(own)).items():
         try:
             found[name] = summarize(name, path)

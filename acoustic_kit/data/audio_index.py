@@ -14,7 +14,7 @@ from acoustic_kit.data.audio_files import audio_files, extension, is_audio, spli
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
-    from acoustic_kit.data.label_tables import Table
+    from acoustic_kit.data.label_tables import LabelTable
 
 
 class AudioIndex:
@@ -88,7 +88,7 @@ class AudioIndex:
 
 
 def locate(
-    table: Table,
+    table: LabelTable,
     names: Sequence[str],
     files: AudioIndex,
     split: str,

@@ -20,7 +20,7 @@ _WHOLE = re.compile(r"([+-]?[0-9]+)(\.0*)?")
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class LabelTable:
     """A table of text. Errors name the file and the line that an editor shows."""
 
     path: Path
@@ -83,13 +83,13 @@ class Table:
                 self.fail(row, f"{name} {label!r} has {index} {number}, but other rows pair them otherwise.")
         return dict(sorted(index_of.items(), key=lambda pair: pair[1]))
 
-    def keep(self, rows: list[bool]) -> Table:
+    def keep(self, rows: list[bool]) -> LabelTable:
         """The table with only those rows."""
-        return Table(
+        return LabelTable(
             self.path, self.cells.filter(rows), [line for line, kept in zip(self.lines, rows, strict=True) if kept]
         )
 
-    def where(self, wanted: dict[str, set[str]]) -> Table:
+    def where(self, wanted: dict[str, set[str]]) -> LabelTable:
         """The table with only the rows that have one of the values (in lower case) of each column.
 
         Raises AkitError for a column that the table does not have, and if no row is left.
@@ -136,7 +136,7 @@ def header_names(path: Path) -> set[str]:
         return {name.strip() for name in file.readline(10_000).split(",")}
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> LabelTable:
     """Read a table with a header; the separator (comma, tab or semicolon) is the first that the header has.
 
     Raises AkitError for text that is no UTF-8, a row longer or shorter than the header, and a table without rows.
@@ -152,7 +152,7 @@ def read_table(path: Path) -> Table:
     filled = [i for i, row in enumerate(table.rows) if any(cell.strip() for cell in row)]
     cells = [[cell.strip() or None for cell in table.rows[i]] for i in filled]
     frame = pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String()), orient="row")
-    return Table(path, frame, [table.lines[i] for i in filled])
+    return LabelTable(path, frame, [table.lines[i] for i in filled])
 
 
 def _typed(column: pl.Series) -> pl.Series:

@@ -17,8 +17,7 @@ from acoustic_kit.dsp.frame_kernels import (
     write_slopes,
     write_time_domain,
 )
-from acoustic_kit.dsp.spectrum import apply_filters, frame_count, power_blocks, power_to_db
-from acoustic_kit.prediction.predict import BLOCK
+from acoustic_kit.dsp.spectrum import BLOCK, apply_filters, frame_count, power_blocks, power_to_db
 
 N_MELS = 128
 N_MFCC = 20

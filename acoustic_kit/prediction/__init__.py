@@ -5,13 +5,13 @@ features' parameters and the shape of a pretrained backbone. Run folders may com
 executed unless it is a recipe that is installed here too, or the user trusts it.
 """
 
-from acoustic_kit.prediction.models import Member, Predictor, open_predictor
+from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import clips_at, clips_of_template, read_columns
 from acoustic_kit.prediction.predict import ClipPredictions, predict_clips
 
 __all__ = [
     "ClipPredictions",
-    "Member",
+    "MemberModel",
     "Predictor",
     "clips_at",
     "clips_of_template",

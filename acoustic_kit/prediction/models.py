@@ -36,7 +36,7 @@ HUB_NAME = r"\w[\w.-]*/\w[\w.-]*"  # no path that could lead out of the run's fo
 
 
 @dataclass(frozen=True)
-class Member:
+class MemberModel:
     """A run that predicts, with its fold models, or some of them."""
 
     run: Run
@@ -69,7 +69,7 @@ class Predictor:
     """A run, or a blend of runs."""
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[MemberModel, ...]
     classes: dict[str, int]  # class name → the data set's own index
     task: Task
     metric: str  # that a submission is written for
@@ -175,7 +175,7 @@ def _open_blend(path: Path, workspace: Workspace | None, opener: _Opener) -> Pre
     return _predictor(path.stem, members, sidecar.metric, blend)
 
 
-def _predictor(name: str, members: list[Member], metric: str, blend: Blend | None) -> Predictor:
+def _predictor(name: str, members: list[MemberModel], metric: str, blend: Blend | None) -> Predictor:
     record = members[0].run.record
     for other in (member.run.record for member in members[1:]):
         if (other.classes, other.task) != (record.classes, record.task):
@@ -194,7 +194,7 @@ class _Opener:
     weights: Path | None
     on_note: OnNote
 
-    def member(self, run: Run, fold: str | None = None) -> Member:
+    def member(self, run: Run, fold: str | None = None) -> MemberModel:
         """A run, or one fold's model of it, ready to predict."""
         record = run.record
         if self.workspace is not None and run.path.parent == self.workspace.runs_path:
@@ -221,7 +221,7 @@ class _Opener:
             raise AkitError(f"The settings in {run.path / RECORD_NAME} do not fit the recipe: {reason}.") from error
         for name in folds:
             check_model(run.path / "folds" / name, recipe.module, trusted=self.trust)
-        return Member(run, tuple(folds), recipe, settings, self._features(record, recipe), self.trust)
+        return MemberModel(run, tuple(folds), recipe, settings, self._features(record, recipe), self.trust)
 
     def _recipe(self, run: Run) -> Recipe:
         """The installed recipe with the recorded digest, else the run's copy of it, if that is trusted."""

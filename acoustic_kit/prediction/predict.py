@@ -13,7 +13,7 @@ import numpy as np
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import Feature, build_features, with_sources
-from acoustic_kit.prediction.models import Member, Predictor, open_predictor
+from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import clips_at, read_columns, rows_of
 from acoustic_kit.recipe.job import checked_predictions
 from acoustic_kit.training.fold import Clips
@@ -127,7 +127,11 @@ class _Job:
             self.errors.update({id: reason for id, reason in report.failures.items() if id not in self.errors})
 
     def _mean(
-        self, member: Member, features: Mapping[str, Mapping[str, Feature]], rows: pl.DataFrame, store: FeatureStore
+        self,
+        member: MemberModel,
+        features: Mapping[str, Mapping[str, Feature]],
+        rows: pl.DataFrame,
+        store: FeatureStore,
     ) -> np.ndarray:
         """The mean over a run's fold models, one of which is in memory at a time: float64 (clips, classes)."""
         total = np.zeros((len(rows), len(self.predictor.classes)))

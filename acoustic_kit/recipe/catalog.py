@@ -13,7 +13,7 @@ from acoustic_kit.recipe.recipe_file import variants_in
 
 
 @dataclass(frozen=True)
-class Summary:
+class RecipeSummary:
     """What a recipe's file says of it."""
 
     title: str
@@ -42,14 +42,16 @@ def find_recipes(folders: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def summarize(name: str, path: Path) -> Summary:
+def summarize(name: str, path: Path) -> RecipeSummary:
     """Read a recipe's documentation and features from its file. Raises AkitError for a file that is not Python."""
     try:
         module = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError) as error:
         raise AkitError(f"{path}, line {getattr(error, 'lineno', None) or 1}: {error}") from error
     doc = documentation(ast.get_docstring(module) or "", name, variants_in(path))
-    return Summary(first_line(doc), labeled(doc, "Published", name), labeled(doc, "Source", name), _features(module))
+    return RecipeSummary(
+        first_line(doc), labeled(doc, "Published", name), labeled(doc, "Source", name), _features(module)
+    )
 
 
 def documentation(doc: str, name: str, variants: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from acoustic_kit import __version__
 from acoustic_kit.data.leaks import leak_warnings
 from acoustic_kit.errors import AkitError
-from acoustic_kit.report.content import Blended, Correlation, Report, Row, Training, Weight
+from acoustic_kit.report.content import Blended, Correlation, Report, Row, TrainingCurves, Weight
 from acoustic_kit.report.evaluation import correlation
 from acoustic_kit.report.scoring import Scored, Scoring, TrainingClips
 from acoustic_kit.report.subjects import combination, evaluate, find_subjects, most_confident
@@ -159,11 +159,11 @@ def _blended(name: str, sidecar: Sidecar, scored: dict[str, Scored]) -> Blended:
     )
 
 
-def _trainings(standings: Sequence[Standing], named: Sequence[Run]) -> tuple[Training, ...]:
+def _trainings(standings: Sequence[Standing], named: Sequence[Run]) -> tuple[TrainingCurves, ...]:
     """The learning curves of named runs, else of the best runs that have any."""
     if named:
         return tuple(training for run in named for training in training_curves(run.path))
-    found: list[Training] = []
+    found: list[TrainingCurves] = []
     for standing in standings:
         if len(found) < TRAININGS:
             found += training_curves(standing.run.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
-from acoustic_kit.report.content import Blended, Confusion, Correlation, Curve, Reliability, Row, Sound
+from acoustic_kit.report.content import AudioPreview, Blended, Confusion, Correlation, Curve, Reliability, Row
 from acoustic_kit.report.svg import circle, label, line, num, percent, polyline, rect, shortened, svg, text, ticks
 
 NUMBERS_UP_TO = 14  # classes; the cells of larger matrices are too small for a number
@@ -172,7 +172,7 @@ def interval_plot(row: Row, low: float, high: float) -> Markup:
     return svg(width, 18, says, parts, "spark")
 
 
-def waveform(sound: Sound) -> Markup:
+def waveform(sound: AudioPreview) -> Markup:
     """The wave between its lowest and highest samples."""
     low, high = sound.peaks
     n, height = len(low), 60

@@ -42,7 +42,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingCurves:
     """The learning curves of one stage of a run."""
 
     run: str
@@ -139,7 +139,7 @@ class Blended:
 
 
 @dataclass(frozen=True)
-class Sound:
+class AudioPreview:
     """A clip to hear and to see."""
 
     audio: str  # data URI, FLAC
@@ -162,7 +162,7 @@ class Mistake:
     probability: float  # that the prediction gives to what is wrong
     wrong_runs: int  # that err on this clip too
     scored_runs: int
-    sound: Sound | None
+    sound: AudioPreview | None
     silent_because: str  # why there is no sound
 
 
@@ -194,7 +194,7 @@ class Report:
     blends: tuple[Blended, ...]  # the newest first
     evaluations: tuple[Evaluation, ...]
     mistakes: Mistakes | None  # of the first that is evaluated
-    trainings: tuple[Training, ...]
+    trainings: tuple[TrainingCurves, ...]
     correlation: Correlation | None
     akit: str
     created: str  # when

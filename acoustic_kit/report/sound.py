@@ -11,7 +11,7 @@ import numpy as np
 from acoustic_kit.dsp.sound_file import check_wave, mix, open_sound
 from acoustic_kit.features.logmel import LogMel
 from acoustic_kit.features.wave import Wave, resample
-from acoustic_kit.report.content import Sound
+from acoustic_kit.report.content import AudioPreview
 from acoustic_kit.report.picture import extremes
 
 SAMPLE_RATE = 22050  # Hz
@@ -21,14 +21,14 @@ COLUMNS = 320  # of the pictures
 N_MELS = 96
 
 
-def clip_sound(path: Path | str) -> Sound:
+def clip_sound(path: Path | str) -> AudioPreview:
     """The beginning of a clip, also of one on S3. Raises AkitError, with the reason alone, where it cannot be read."""
     wave, cut = _beginning(path)
     flac = _flac(wave)
     if len(flac) > MOST_BYTES:
         wave, cut = wave[: len(wave) * MOST_BYTES // len(flac)], True
         flac = _flac(wave)
-    return Sound(
+    return AudioPreview(
         audio=_data_uri("audio/flac", flac),
         seconds=len(wave) / SAMPLE_RATE,
         cut=cut,

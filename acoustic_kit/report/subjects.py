@@ -12,7 +12,7 @@ from acoustic_kit.blending import Blend
 from acoustic_kit.dsp.clip_source import clip_place
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics.scores import MULTI_LABEL_THRESHOLD, score
-from acoustic_kit.report.content import Evaluation, Mistake, Mistakes, Sound
+from acoustic_kit.report.content import AudioPreview, Evaluation, Mistake, Mistakes
 from acoustic_kit.report.evaluation import class_scores, confusion, is_wrong, most_confident_mistakes, reliability
 from acoustic_kit.report.scoring import Scored, TrainingClips
 from acoustic_kit.report.sound import clip_sound
@@ -158,7 +158,7 @@ def _predicted(probabilities: np.ndarray, classes: Sequence[str], *, several: bo
     return tuple((classes[c], float(probabilities[c])) for c in order[:n])
 
 
-def _sound(workspace: Workspace, path: str) -> tuple[Sound | None, str]:
+def _sound(workspace: Workspace, path: str) -> tuple[AudioPreview | None, str]:
     try:
         return clip_sound(clip_place(workspace.data_root, path)), ""
     except AkitError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from acoustic_kit.files import read_regular
-from acoustic_kit.report.content import Curve, Line, Training
+from acoustic_kit.report.content import Curve, Line, TrainingCurves
 
 MOST_POINTS = 200  # of a line
 OTHER_FIGURES = {"epoch", "phase", "lr", "seconds", "train_seconds"}
@@ -19,7 +19,7 @@ MOST_BYTES = 20_000_000  # of a log; nothing that akit writes is as long
 Log = Mapping[int, Mapping[str, float]]  # epoch → figures
 
 
-def training_curves(run: Path) -> list[Training]:
+def training_curves(run: Path) -> list[TrainingCurves]:
     """The curves of each stage of a run; folds are thin lines, their mean is bold. Logs that are damaged are left out.
 
     Figures of one name share a chart, such as `train_loss` and `valid_loss`.
@@ -28,7 +28,7 @@ def training_curves(run: Path) -> list[Training]:
     for path in sorted(run.glob("folds/*/*.jsonl")):
         if log := _read(path):
             stages.setdefault(path.stem, []).append(log)
-    return [Training(run.name, stage, len(logs), tuple(_curves(logs))) for stage, logs in stages.items()]
+    return [TrainingCurves(run.name, stage, len(logs), tuple(_curves(logs))) for stage, logs in stages.items()]
 
 
 def _read(path: Path) -> Log:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from acoustic_kit.data.audio_files import audio_files, is_audio
 from acoustic_kit.data.audio_index import left_out_note
 from acoustic_kit.data.dataset import CsvOptions, Dataset, make_clips
-from acoustic_kit.data.label_tables import Table, read_table
+from acoustic_kit.data.label_tables import LabelTable, read_table
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _find_files(root: Path) -> dict[str, list[str]]:
     return dict(files)
 
 
-def _read_segments(path: Path) -> Table:
+def _read_segments(path: Path) -> LabelTable:
     """The rows below the comments, as a table with the columns YTID, start, end (both in seconds) and labels."""
     import polars as pl
 
@@ -107,10 +107,10 @@ def _read_segments(path: Path) -> Table:
         except (csv.Error, UnicodeDecodeError) as error:
             raise AkitError(f"{path}, line {reader.line_num}: {error}.") from error
     schema = dict.fromkeys(("YTID", "start", "end", "labels"), pl.String())
-    return Table(path, pl.DataFrame(rows, schema=schema, orient="row"), lines)
+    return LabelTable(path, pl.DataFrame(rows, schema=schema, orient="row"), lines)
 
 
-def _read_clips(table: Table, names: dict[str, str], files: dict[str, list[str]]) -> pl.DataFrame:
+def _read_clips(table: LabelTable, names: dict[str, str], files: dict[str, list[str]]) -> pl.DataFrame:
     """The clips of one segments file, all of which are on disk."""
     import polars as pl
 

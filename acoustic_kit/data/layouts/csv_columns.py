@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acoustic_kit.data.dataset import CsvOptions
-from acoustic_kit.data.label_tables import Table, column_list
+from acoustic_kit.data.label_tables import LabelTable, column_list
 from acoustic_kit.errors import AkitError
 from acoustic_kit.tables import listed, quoted
 
@@ -58,7 +58,7 @@ class Columns:
         return ", ".join(f"{what} from {quoted(name)}" for what, name in vars(self).items() if name)
 
 
-def guess_columns(train: Table, template: Table | None, options: CsvOptions) -> Columns:
+def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOptions) -> Columns:
     """Return the columns of a training table. Raises AkitError that names the option to give."""
     # The sample submission names the id and, where it holds labels, the label: `fname,label`.
     id_hint = template.columns[:1] if template else []
@@ -85,7 +85,7 @@ def guess_columns(train: Table, template: Table | None, options: CsvOptions) -> 
     )
 
 
-def choose(table: Table, given: str | None, names: Sequence[str], but: Sequence[str] = ()) -> str | None:
+def choose(table: LabelTable, given: str | None, names: Sequence[str], but: Sequence[str] = ()) -> str | None:
     """Return the column that the user gave, else the first of the usual names that the table has, in any case."""
     if given is not None:
         table.required_column(given)
@@ -94,18 +94,18 @@ def choose(table: Table, given: str | None, names: Sequence[str], but: Sequence[
     return next((by_lower[name.lower()] for name in names if name.lower() in by_lower), None)
 
 
-def unknown_column(table: Table, what: str, option: str) -> str:
+def unknown_column(table: LabelTable, what: str, option: str) -> str:
     """Return the message about a column that cannot be guessed."""
     return f"{table.path}: which column is the {what}? It has {column_list(table.columns)}. Say {option} NAME."
 
 
-def _are_folds(table: Table, name: str) -> bool:
+def _are_folds(table: LabelTable, name: str) -> bool:
     """Whether a column of splits numbers them: three numbers at least, since 0 and 1 may be a mark."""
     values = {cell for cell in table.required_column(name) if cell}
     return len(values) > 2 and all(re.fullmatch(r"[0-9]{1,3}", value) for value in values)
 
 
-def _says_splits(table: Table, name: str) -> bool:
+def _says_splits(table: LabelTable, name: str) -> bool:
     """Whether a column tells training from test clips; AkitError if only some of its words do."""
     values = {cell.lower() for cell in table.required_column(name) if cell}
     if name.lower().startswith("is_"):
@@ -124,7 +124,7 @@ def _says_splits(table: Table, name: str) -> bool:
     return bool(known)
 
 
-def read_splits(table: Table, name: str) -> list[str]:
+def read_splits(table: LabelTable, name: str) -> list[str]:
     """Return "train", "valid" or "test" for each row of a column of splits; AkitError for an empty cell."""
     cells = [cell.lower() for cell in table.required(name)]
     mark = name.lower().removeprefix("is_")
@@ -158,7 +158,7 @@ def guess_separator(cells: Sequence[str], names: Sequence[str]) -> str | None:
     return None
 
 
-def separator_note(table: Table, label: str, separator: str | None, *, given: bool) -> str:
+def separator_note(table: LabelTable, label: str, separator: str | None, *, given: bool) -> str:
     """Return what was taken for several labels, or may have been; empty if no cell holds a separator."""
     cells = table.required(label)
     if separator:

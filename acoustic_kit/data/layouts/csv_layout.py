@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from acoustic_kit.data.audio_files import audio_files, is_audio, safe_path, split_words
 from acoustic_kit.data.audio_index import AudioIndex, first_three, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, join_splits, make_clips
-from acoustic_kit.data.label_tables import Table, find_template, first_file, read_table
+from acoustic_kit.data.label_tables import LabelTable, find_template, first_file, read_table
 from acoustic_kit.data.layouts.csv_columns import (
     AUDIO_NAMES,
     ID_NAMES,
@@ -95,7 +95,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
 
 
 def _read_tests(
-    reader: _Reader, columns: Columns, labels: _Labels, own_test: Table, listed: _Listed | None
+    reader: _Reader, columns: Columns, labels: _Labels, own_test: LabelTable, listed: _Listed | None
 ) -> Iterator[pl.DataFrame]:
     """Yield the test clips: those listed for themselves, then those that the training table calls so besides."""
     known = labels.of(own_test, may_lack=True)
@@ -131,7 +131,7 @@ class _Labels:
     classes: dict[str, int]
 
     @staticmethod
-    def guess(train: Table, columns: Columns, template: Table | None, options: CsvOptions) -> _Labels:
+    def guess(train: LabelTable, columns: Columns, template: LabelTable | None, options: CsvOptions) -> _Labels:
         cells = train.required(columns.label)
         separator = options.label_separator
         if separator is None:
@@ -139,7 +139,7 @@ class _Labels:
         classes = class_order(name for cell in set(cells) for name in split_labels(cell, separator))
         return _Labels(columns.label, separator or None, classes)
 
-    def of(self, table: Table, *, may_lack: bool = False) -> list[list[str]]:
+    def of(self, table: LabelTable, *, may_lack: bool = False) -> list[list[str]]:
         """Return each row's labels; AkitError for a row that has none, or one that no training clip has."""
         cells = table.required_column(self.column) if may_lack else table.required(self.column)
         labels = [split_labels(cell or "", self.separator) for cell in cells]
@@ -201,7 +201,7 @@ class _Reader:
         self.notes: list[str] = []
 
     def read(
-        self, table: Table, columns: Columns, split: str, labels: list[list[str]], folds: list[int] | None = None
+        self, table: LabelTable, columns: Columns, split: str, labels: list[list[str]], folds: list[int] | None = None
     ) -> pl.DataFrame:
         """Return the clips of one table: those on disk, if some may be missing, else all or AkitError.
 
@@ -245,7 +245,7 @@ class _Reader:
         return make_clips(columns)
 
 
-def _folds(table: Table, columns: Columns, kinds: list[str]) -> list[int] | None:
+def _folds(table: LabelTable, columns: Columns, kinds: list[str]) -> list[int] | None:
     """Return each row's official fold: of the column of folds, else 1 and 2 for training and validation clips."""
     if columns.fold:
         return table.whole_numbers(columns.fold)
@@ -254,14 +254,14 @@ def _folds(table: Table, columns: Columns, kinds: list[str]) -> list[int] | None
     return None
 
 
-def _template_note(template: Table | None, *, has_test: bool) -> str:
+def _template_note(template: LabelTable | None, *, has_test: bool) -> str:
     if template is None:
         return ""
     what = "its test clips and the form of submissions" if has_test else "no test clip is on disk, so it is not used"
     return f"{template.path.name}: {what}"
 
 
-def _split_note(table: Table, columns: Columns, kinds: list[str]) -> str:
+def _split_note(table: LabelTable, columns: Columns, kinds: list[str]) -> str:
     if not columns.split:
         return ""
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("train", "valid", "test") if kind in kinds)
@@ -275,12 +275,12 @@ def _split_note(table: Table, columns: Columns, kinds: list[str]) -> str:
 class _Listed:
     """The table of test clips."""
 
-    table: Table
+    table: LabelTable
     columns: Columns
     has_labels: bool = False
 
 
-def _test_table(root: Path, template: Table | None, columns: Columns, options: CsvOptions) -> _Listed | None:
+def _test_table(root: Path, template: LabelTable | None, columns: Columns, options: CsvOptions) -> _Listed | None:
     """Return the table of test clips. The template's ids and order win; `test.csv` adds what it has."""
     test = read_table(path) if (path := first_file(root, _TEST)) else None
     if test is None:
@@ -304,11 +304,11 @@ def _test_table(root: Path, template: Table | None, columns: Columns, options: C
         test.ids(id_name)
         ids = template.cells.select(template.cells.to_series(0).alias(id_name))
         cells = ids.join(test.cells, on=id_name, how="left", maintain_order="left")
-        test = Table(template.path, cells, template.lines)
+        test = LabelTable(template.path, cells, template.lines)
     return _Listed(test, own, has_labels)
 
 
-def _file_names(table: Table, columns: Columns, files: AudioIndex, split: str) -> list[str]:
+def _file_names(table: LabelTable, columns: Columns, files: AudioIndex, split: str) -> list[str]:
     """Return what each row calls its file: the cell of the audio column, or the id if that column names no file."""
     ids = table.ids(columns.id)
     if columns.audio:

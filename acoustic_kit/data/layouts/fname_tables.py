@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from acoustic_kit.data.audio_files import safe_path
 from acoustic_kit.data.audio_index import AudioIndex, locate
 from acoustic_kit.data.dataset import join_splits, make_clips
-from acoustic_kit.data.label_tables import Table, find_template, read_table
+from acoustic_kit.data.label_tables import LabelTable, find_template, read_table
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def read_fname_tables(
 
 
 def _paths(
-    files: AudioIndex, table: Table, ids: list[str], folder: str, may_lack: Collection[str]
+    files: AudioIndex, table: LabelTable, ids: list[str], folder: str, may_lack: Collection[str]
 ) -> tuple[list[str], tuple[str, ...]]:
     """Return the path of each row's clip, and notes."""
     names = [f"{folder}/{safe_path(name, table.at(row))}" for row, name in enumerate(ids)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from acoustic_kit.data.audio_files import safe_path
 from acoustic_kit.data.audio_index import AudioIndex, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, join_splits, make_clips
-from acoustic_kit.data.label_tables import Table, find_template, first_file, read_table
+from acoustic_kit.data.label_tables import LabelTable, find_template, first_file, read_table
 from acoustic_kit.errors import AkitError
 
 LOOKS_FOR = "metadata/UrbanSound8K.csv (or metadata/kaggle_train.csv) and audio/; UrbanSound8K.csv and fold1/"
@@ -53,7 +53,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     return _read_official(root, read_table(path), options)
 
 
-def _read_official(root: Path, table: Table, options: CsvOptions) -> Dataset:
+def _read_official(root: Path, table: LabelTable, options: CsvOptions) -> Dataset:
     folders = [f"fold{fold}" for fold in table.whole_numbers("fold")]
     table, paths, notes = _locate(root, table, folders, "train", options)
     columns = {
@@ -123,8 +123,8 @@ def _read_competition(root: Path, options: CsvOptions) -> Dataset:
 
 
 def _locate(
-    root: Path, table: Table, folders: list[str], split: str, options: CsvOptions
-) -> tuple[Table, list[str], tuple[str, ...]]:
+    root: Path, table: LabelTable, folders: list[str], split: str, options: CsvOptions
+) -> tuple[LabelTable, list[str], tuple[str, ...]]:
     """Return the rows whose clip is on disk, or all, the paths of their clips, and notes."""
     above = "audio/" if (root / "audio").is_dir() else ""
     names = [
@@ -135,7 +135,7 @@ def _locate(
     return table.keep([path is not None for path in paths]), [path for path in paths if path], notes
 
 
-def _class_names(table: Table) -> list[str]:
+def _class_names(table: LabelTable) -> list[str]:
     numbers = table.whole_numbers("classID")
     for row, number in enumerate(numbers):
         if not 0 <= number < len(CLASSES):

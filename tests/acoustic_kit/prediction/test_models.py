@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.preprocessing import FunctionTransformer
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.prediction import Member, open_predictor, predict_clips
+from acoustic_kit.prediction import MemberModel, open_predictor, predict_clips
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.run import RECORD_NAME, Run, open_run
 from acoustic_kit.runs.runner import run_recipe
@@ -31,7 +31,7 @@ def change(run: Run, **changes: Any) -> Path:
     return run.path
 
 
-def member(path: Path, **options: Any) -> Member:
+def member(path: Path, **options: Any) -> MemberModel:
     (only,) = open_predictor(path, **options).members
     return only
 
