@@ -10,7 +10,7 @@ all, the most that it loses, and how far its nested estimate is from the truth o
 
 Goals: greedy in under 5 s on two cores, memory below three times the input; `auto` no worse than the mean of all in
 85 % of the halves and never by more than 0.01, its nested estimate within 0.01 of the truth on average.
-Usage: blend.py [speed|story [data sets] …], by default both, with six data sets each.
+Usage: blend.py [speed|story [data sets [part of a case's name]]], by default both, with six data sets each.
 """
 
 import os
@@ -24,20 +24,29 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 
-from acoustic_kit.blending import Blend, choose, greedy, mean
+from acoustic_kit.blending import Blend, choose, greedy
 from acoustic_kit.blending.combine import averaged_predictions
 from acoustic_kit.data.synthetic_predictions import CLIPS_PER_CLASS, make_predictions
 from acoustic_kit.metrics.scores import score
 
 RUNS, CLIPS, CLASSES, PICKS, ROUNDS = 100, 10_000, 41, 50, 3
 DATA_SETS = 6
-CASES = {  # name: how many families, fold models of each, and times as many clips and recordings; task
-    "96 runs": (12, 8, 1.0, "single"),
-    "20 runs": (5, 4, 1.0, "single"),
-    "5 runs": (5, 1, 1.0, "single"),
-    "20 runs, 600 clips": (5, 4, 0.36, "single"),  # 300 fit
-    "20 runs, 20,000 clips": (5, 4, 12.1, "single"),  # 10,000 fit
-    "20 runs, several labels": (5, 4, 1.0, "multi"),
+
+
+def scaled(times: float) -> tuple[int, ...]:
+    return tuple(max(2, round(times * n)) for n in CLIPS_PER_CLASS)
+
+
+CASES = {  # name: families, fold models of each, clips of each class, recordings, task; half of the recordings fit
+    "96 runs": (12, 8, CLIPS_PER_CLASS, 250, "single"),
+    "20 runs": (5, 4, CLIPS_PER_CLASS, 250, "single"),
+    "5 runs": (5, 1, CLIPS_PER_CLASS, 250, "single"),
+    "20 runs, several labels": (5, 4, CLIPS_PER_CLASS, 250, "multi"),
+    "20 runs, 600 clips": (5, 4, scaled(0.36), 90, "single"),
+    "20 runs, 600 recordings": (5, 4, (60,) * 10, 600, "single"),  # a clip each, as without groups
+    "20 runs, 300 recordings": (5, 4, (30,) * 10, 300, "single"),
+    "20 runs, 20 classes": (5, 4, (80,) * 20, 160, "single"),  # of eight recordings
+    "20 runs, 20,000 clips": (5, 4, scaled(12.1), 3025, "single"),
 }
 METHODS = ("mean", "stack", "weights", "greedy")
 
@@ -98,10 +107,9 @@ def halves(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def predictions(case: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probabilities (runs, clips, classes), targets and recordings."""
-    families, folds, times, task = CASES[case]
-    clips = tuple(max(2, round(times * n)) for n in CLIPS_PER_CLASS)
+    families, folds, clips, n_recordings, task = CASES[case]
     p, targets, recordings = make_predictions(
-        seed, families=families, folds=folds, clips_per_class=clips, recordings=round(250 * times)
+        seed, families=families, folds=folds, clips_per_class=clips, recordings=n_recordings
     )
     if task == "single":
         return p, targets, recordings
@@ -116,17 +124,15 @@ def predictions(case: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def held_out(blend: Blend, new: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """The score of a blend by `auto` on other clips, and of each method that it averages."""
-    runs, parts = list(new[list(blend.members)]), dict.fromkeys(METHODS, mean(new))
-    if blend.method == "auto":  # else the mean, as there are few groups
-        parts = averaged_predictions(runs, blend.parameters, blend.task)
+    parts = averaged_predictions(list(new[list(blend.members)]), blend.parameters, blend.task)
     found = {name: score("f1", targets, parts[name]) for name in METHODS}
     return found | {"auto": score("f1", targets, blend.predict(new)), "nested": blend.nested_score}
 
 
-def story(data_sets: int) -> None:
+def story(data_sets: int, part: str) -> None:
     print(f"\nmacro-F1 of {2 * data_sets} held-out halves; auto against the mean of all\n")
     print(f"{'':26}", *(f"{name:>8}" for name in (*METHODS, "auto", "nested")), "  no worse  worst  seconds")
-    for case in CASES:
+    for case in (name for name in CASES if part in name):
         rows, took = [], []
         for seed in range(data_sets):
             p, targets, recordings = predictions(case, seed)
@@ -146,7 +152,7 @@ def main() -> None:
     if "story" not in arguments:
         speed()
     if "speed" not in arguments:
-        story(next((int(a) for a in arguments if a.isdigit()), DATA_SETS))
+        story(int(arguments[1]) if len(arguments) > 1 else DATA_SETS, arguments[2] if len(arguments) > 2 else "")
 
 
 if __name__ == "__main__":

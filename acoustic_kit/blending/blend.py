@@ -166,6 +166,10 @@ def _parameters(document: dict[str, Any], n_members: int) -> dict[str, np.ndarra
         shares = found[name] = _numbers(held, name, 1)
         if len(shares) != n_members or (shares < 0).any() or not math.isclose(shares.sum(), 1, abs_tol=1e-6):
             raise ValueError(f"{name} are no shares")
+    if method == "auto" and "margin" in held:
+        margin = found["margin"] = _numbers(held, "margin", 0)
+        if margin < 0:
+            raise ValueError(f"margin is {margin}, below 0")
     return found
 
 

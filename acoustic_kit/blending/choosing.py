@@ -17,7 +17,6 @@ from acoustic_kit.metrics.bootstrap import score_and_gain_intervals
 from acoustic_kit.metrics.scores import score, terms, validate_metric
 
 DECISIONS = ("argmax", "tuned")
-FEWEST_GROUPS = 50  # on 45 recordings `auto` was as often worse than the mean as better
 
 
 def choose(
@@ -40,7 +39,8 @@ def choose(
     - ``groups``: (clips,), clips of one recording or speaker share a value; None where every clip is its own
     - ``metric``: see ``metrics.METRICS``; also a weighted sum
     - ``method``: a name in ``METHODS``; ``auto`` is the geometric mean of the predictions of ``mean``, ``stack``,
-      ``weights`` and ``greedy``; the mean alone if there are fewer than 50 groups (clips) to fit on
+      ``weights`` and ``greedy``, as far as it departs from the mean by more than a margin, which is wide if there are
+      few clips or groups to fit on (`margin_of`)
     - ``top``: how many runs to take (all where it exceeds their number); None takes all. Of equal runs the earlier
     - ``seed``: of the nested folds, the bags of ``greedy`` and the bootstrap
     - ``diverse``: the ``top`` runs are those whose mean has the smallest Brier score, not the best ones
@@ -68,8 +68,7 @@ def choose(
     codes = group_codes(groups, len(every[0]))
     first = np.unique(first_of_equal(every))
     progress = _Progress(on_progress)
-    taken = "mean" if method == "auto" and codes.max() + 1 < FEWEST_GROUPS else method
-    fitter = Fitter([every[run] for run in first], targets, codes, metric, taken, top, diverse, seed, progress.advance)
+    fitter = Fitter([every[run] for run in first], targets, codes, metric, method, top, diverse, seed, progress.advance)
     tune = decision == "tuned" and targets.ndim == 2
     blend = _Chooser(fitter, asked=method, tune=tune, progress=progress).blend()
     return _among(blend, first, len(every))

@@ -10,7 +10,7 @@ from acoustic_kit.blending.methods import geometric_of, mean_of, rank_of
 
 FIXED = {"mean": mean_of, "geometric": geometric_of, "rank": rank_of}
 WEIGHTED = ("weights", "greedy")  # weighted means of probabilities
-AVERAGED = ("mean", "stack", *WEIGHTED)  # `auto` is the geometric mean of their predictions
+AVERAGED = ("mean", "stack", *WEIGHTED)  # `auto` is the geometric mean of their predictions, beyond a margin
 METHOD_NAMES = ("auto", *FIXED, *WEIGHTED, "stack")
 Parameters = Mapping[str, np.ndarray]
 
@@ -23,8 +23,8 @@ def combine(
     - ``method``: one of ``METHOD_NAMES``, or ``stack_mean``, which records of earlier versions hold
     - ``weights``: (runs,), each run's share
     - ``parameters``: of a stack ``bias`` (classes,) and ``coefficients``, (runs, classes, classes) or, if each class
-      has only one coefficient of its own, (runs, classes); of ``auto`` these and the shares of two weighted means,
-      ``weights`` and ``greedy`` (runs,)
+      has only one coefficient of its own, (runs, classes); of ``auto`` these, the shares of two weighted means,
+      ``weights`` and ``greedy`` (runs,), and ``margin`` (), which records of earlier versions lack
     """
     if method in FIXED:
         return FIXED[method](runs, task)
@@ -34,7 +34,27 @@ def combine(
         return _stacked(runs, parameters, task)
     if method == "stack_mean":
         return geometric_of([_stacked(runs, parameters, task), mean_of(runs)], task)
-    return geometric_of(list(averaged_predictions(runs, parameters, task).values()), task)
+    return averaged(averaged_predictions(runs, parameters, task), float(parameters.get("margin", 0)), task)
+
+
+def averaged(predictions: Mapping[str, np.ndarray], margin: float, task: str) -> np.ndarray:
+    """Return the geometric mean of predictions, as far as it departs from one of them, ``mean``, beyond a margin.
+
+    Of a single label, a class departs by what the geometric mean adds to its log-probability, less what it adds to that
+    of the label that ``mean`` gives; of several labels, by what it adds to its log-odds. Departures are moved towards
+    zero by the margin, and smaller ones are zero (soft thresholding). So another label has to be more probable by the
+    factor exp(margin) than the label that ``mean`` gives.
+
+    - ``predictions``: (clips, classes) each
+    - ``margin``: >= 0; 0 returns the geometric mean, infinity ``mean``
+    """
+    if not margin:
+        return geometric_of(list(predictions.values()), task)
+    mean = log_odds(predictions["mean"], task)
+    departure = sum(log_odds(one, task) for one in predictions.values()) / len(predictions) - mean
+    if task == "single":
+        departure -= np.take_along_axis(departure, mean.argmax(axis=1)[:, None], axis=1)
+    return from_log_odds(mean + np.sign(departure) * np.maximum(abs(departure) - margin, 0), task)
 
 
 def averaged_predictions(runs: Sequence[np.ndarray], parameters: Parameters, task: str) -> dict[str, np.ndarray]:
@@ -98,5 +118,7 @@ class Fit:
 
     def ordered(self, places: np.ndarray) -> "Fit":
         """Return the same fit of its runs in another order, or of some of them."""
-        parameters = {name: values if name == "bias" else values[places] for name, values in self.parameters.items()}
+        parameters = {
+            name: values if name in ("bias", "margin") else values[places] for name, values in self.parameters.items()
+        }
         return Fit(self.method, self.task, self.weights[places], parameters)

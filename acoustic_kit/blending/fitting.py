@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from acoustic_kit.blending.arrays import task_of
-from acoustic_kit.blending.combine import AVERAGED, FIXED, Fit, averaged_predictions, combine
+from acoustic_kit.blending.combine import AVERAGED, FIXED, Fit, averaged, averaged_predictions, combine
 from acoustic_kit.blending.greedy_selection import greedy_weights
 from acoustic_kit.blending.run_choice import RunChoice
 from acoustic_kit.blending.simplex_weights import simplex_weights
@@ -31,7 +31,7 @@ class Chosen:
         if fit.method != "auto":
             return {fit.method: combine(fit.method, found, fit.weights, fit.parameters, fit.task)}
         parts = averaged_predictions(found, fit.parameters, fit.task)
-        return {"auto": combine("geometric", list(parts.values()), fit.weights, {}, fit.task), **parts}
+        return {"auto": averaged(parts, float(fit.parameters["margin"]), fit.task), **parts}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,8 @@ class Fitter:
         fits = {name: self._fit_one(name, runs, clips) for name in AVERAGED if name not in FIXED}
         shares = {name: fits[name].weights for name in ("weights", "greedy")}
         share = np.mean([equal, *(fit.weights for fit in fits.values())], axis=0)
-        return Fit("auto", task, share, {**fits["stack"].parameters, **shares})
+        margin = margin_of(fits["stack"].parameters["coefficients"], self.groups[clips], task)
+        return Fit("auto", task, share, {**fits["stack"].parameters, **shares, "margin": np.array(margin)})
 
     def _fit_one(self, method: str, runs: Sequence[np.ndarray], clips: np.ndarray) -> Fit:
         if method == "stack":
@@ -95,3 +96,19 @@ class Fitter:
             fit = Fit(method, task_of(self.targets), found)
         self.on_fit()
         return fit
+
+
+def margin_of(coefficients: np.ndarray, groups: np.ndarray, task: str) -> float:
+    """Return the log-odds by which ``auto`` has to prefer another label than the mean's: coefficients per clip.
+
+    A fit of k coefficients to n clips overstates its log-likelihood by k / n per clip (Akaike 1974): by less than that,
+    a label is preferred for what is noise. k are the coefficients of a run in the stack, which runs share as they are
+    alike: one for each pair of classes. What they say of a whole class is learnt from its recordings: classes per
+    group, if that is more. Of several labels each is its own question, with the coefficients of one label.
+
+    - ``coefficients``: of a stack, (runs, classes, classes) or (runs, classes)
+    - ``groups``: int (clips,), of the clips that it was fitted to
+    """
+    n_classes = coefficients.shape[1]
+    questions = n_classes if task == "multi" else 1
+    return float(max(coefficients[0].size / len(groups), n_classes / len(np.unique(groups))) / questions)

@@ -135,8 +135,9 @@ def _print_scores(result: BlendResult) -> None:
         typer.echo(f"Scores are of {result.scored_on}: what all of these runs predicted.")
     if blend.considered:
         typer.echo(f"auto averages {', '.join(f'{name} {value:.4f}' for name, value in blend.considered.items())}.")
-    elif blend.asked == "auto" and len(blend.members) > 1:
-        typer.echo("auto is the mean here: fewer than 50 recordings (clips, if none are named) cannot tell more.")
+    if "margin" in blend.parameters:
+        odds = math.exp(min(float(blend.parameters["margin"]), math.log(100)))
+        typer.echo(f"With so many clips and classes it departs from the mean for odds above {odds:.2f}.")
     if blend.decision_gain is not None:
         taken = "not taken" if blend.decision is None else "taken"
         typer.echo(f"Tuned thresholds: {blend.decision_gain:+.4f} nested, {taken}.")

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from acoustic_kit import blending
 from acoustic_kit.blending import Blend, choose, mean, plain_blend
 from acoustic_kit.errors import AkitError, UsageError
 
@@ -48,6 +49,19 @@ def test_records_of_earlier_versions_are_read(data, decision):
     document = {**stacked.to_dict(), "method": "stack_mean", "asked": "auto", "decision": decision}
     product = np.sqrt(np.clip(stacked.predict(p), 1e-7, 1) * mean(p)) * (decision or 1.0)
     assert np.allclose(Blend.from_dict(document).predict(p), product / product.sum(axis=1, keepdims=True), atol=1e-6)
+
+
+def test_auto_of_an_earlier_version_has_no_margin(data):
+    p, targets = data
+    document = choose(p, targets, method="auto").to_dict()
+    fits = [blending.METHODS[name](p, targets).predict(p) for name in ("stack", "weights", "greedy")]
+    assert document["parameters"]["margin"] == 16 / 120
+    for margin in (-0.1, float("nan"), [0.1], "wide"):
+        damaged = {**document, "parameters": {**document["parameters"], "margin": margin}}
+        with pytest.raises(AkitError, match="no blend that akit can read"):
+            Blend.from_dict(damaged)
+    del document["parameters"]["margin"]
+    assert np.allclose(Blend.from_dict(document).predict(p), blending.geometric([mean(p), *fits]))
 
 
 def test_a_plain_blend_knows_no_score(data):

@@ -9,7 +9,8 @@ from scipy.special import expit
 from acoustic_kit import blending
 from acoustic_kit.blending import METHODS, choose
 from acoustic_kit.blending import nested as nesting
-from acoustic_kit.blending.combine import AVERAGED
+from acoustic_kit.blending.combine import AVERAGED, averaged
+from acoustic_kit.blending.fitting import margin_of
 from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics.scores import score
 
@@ -81,16 +82,61 @@ def test_scores_are_those_of_the_precision_that_is_given(method):
     assert np.array_equal(choose(list(p), targets).predict(list(p)), choose(p, targets).predict(p))
 
 
-def test_auto_is_the_geometric_mean_of_four_methods_or_of_few_groups_the_mean():
+def test_auto_is_the_geometric_mean_of_four_methods_beyond_a_margin():
     p, targets = runs_of_skill(3, [1.0, 2.0, 1.5], clips=120)
     groups = np.arange(120) // 2
     blend = choose(p, targets, groups)
+    assert blend.parameters["margin"] == 5 * 5 / 120  # confusions per clip
     fits = [METHODS[name](p, targets, groups).predict(p) for name in ("stack", "weights", "greedy")]
-    product = np.prod(np.clip([blending.mean(p), *fits], 1e-7, 1), axis=0) ** 0.25
+    mean = blending.mean(p)
+    logs = np.log(np.clip([mean, *fits], 1e-7, 1))
+    label, rows = mean.argmax(axis=1), np.arange(120)
+    departure = logs.mean(axis=0) - logs[0]
+    departure -= departure[rows, label][:, None]
+    small = abs(departure) <= 25 / 120
+    kept = np.where(small, 0, departure - np.sign(departure) * 25 / 120)
+    product = np.exp(logs[0] + kept)
+    assert small.mean() > 0.1
     assert np.allclose(blend.predict(p), product / product.sum(axis=1, keepdims=True))
-    few = choose(p, targets, np.arange(120) // 3)
-    assert (few.method, few.asked) == ("mean", "auto")
-    assert np.array_equal(few.predict(p), choose(p, targets, method="mean").predict(p))
+
+
+def test_auto_is_the_mean_if_there_is_little_to_fit_on():
+    p, targets = runs_of_skill(3, [1.0, 2.0, 1.5, 0.5], clips=1000, classes=12)
+    labels = blending.mean(p).argmax(axis=1)
+    moved = []
+    for clips, groups in ((1000, None), (200, None), (50, None), (1000, np.arange(1000) % 3)):
+        blend = choose(p[:, :clips], targets[:clips], groups)
+        moved.append((blend.predict(p).argmax(axis=1) != labels).mean())
+    assert moved[0] > 0.05
+    assert moved[0] > moved[1] > 0
+    assert moved[2:] == [0, 0]
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_a_margin_leads_from_the_geometric_mean_to_the_mean(task):
+    parts = dict(zip(AVERAGED, np.random.default_rng(0).dirichlet(np.ones(4), size=(4, 30)), strict=True))
+    geometric = blending.geometric(list(parts.values()), task)
+    assert np.array_equal(averaged(parts, 0, task), geometric)
+    assert np.allclose(averaged(parts, 1e-12, task), geometric)
+    assert np.allclose(averaged(parts, 50, task), parts["mean"])
+    away = [abs(averaged(parts, margin, task) - parts["mean"]).sum() for margin in (0.1, 0.3, 1, 3)]
+    assert away == sorted(away, reverse=True)
+    own = parts["mean"].argmax(axis=1) if task == "single" else parts["mean"] >= 0.5
+    other = geometric.argmax(axis=1) if task == "single" else geometric >= 0.5
+    moved = averaged(parts, 0.3, task)
+    moved = moved.argmax(axis=1) if task == "single" else moved >= 0.5
+    assert ((moved == own) | (moved == other)).all()
+    assert 0 < (moved != own).sum() < (other != own).sum()
+
+
+def test_the_margin_narrows_with_clips_groups_and_fewer_coefficients():
+    clips, recordings = np.arange(500), np.arange(500) // 25
+    matrix, diagonal = np.zeros((3, 10, 10)), np.zeros((3, 10))
+    assert margin_of(matrix, clips, "single") == 100 / 500  # confusions per clip
+    assert margin_of(matrix, recordings, "single") == 10 / 20  # classes per recording
+    assert margin_of(diagonal, clips, "single") == 10 / 500
+    assert margin_of(matrix, clips, "multi") == 10 / 500  # of one label
+    assert margin_of(matrix, recordings, "multi") == 1 / 20
 
 
 def test_the_same_seed_gives_the_same_estimate():
