@@ -1,17 +1,35 @@
-"""The errors that a user can act on.
+"""Errors that a user can act on, by kind.
 
 The command line prints their message, one or two lines that say what is wrong, where, and what to do next,
-and ends with their exit code. Every other exception is a defect of akit and shows its traceback.
+and exits with their code. The feature store knows nothing of akit: its `acoustic_store.StoreError`, an OSError exported
+as `acoustic_kit.StoreError`, passes through akit unchanged and is printed in the same way. Every other exception is a
+defect of akit and shows its traceback.
 """
 
 
 class AkitError(Exception):
-    """Something failed in a way the user can mend; exit code 1."""
+    """A failure that the user can fix; exit code 1. Raised itself if no sub-class fits: a file, a device, weights."""
 
     exit_code = 1
 
 
+class DataError(AkitError):
+    """Clips, label tables, a manifest, an archive or a download is missing, damaged or inconsistent."""
+
+
+class RecipeError(AkitError):
+    """A recipe cannot be found or loaded, or does not keep its contract."""
+
+
+class RunError(AkitError):
+    """A run, its models or its predictions are missing, damaged, or do not fit the request."""
+
+
+class SubmissionError(AkitError):
+    """A submission, its record or its template is invalid, or Kaggle refuses it."""
+
+
 class UsageError(AkitError):
-    """What was asked for makes no sense; exit code 2."""
+    """Options or arguments are invalid or contradict each other; exit code 2."""
 
     exit_code = 2
