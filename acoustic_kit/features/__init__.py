@@ -14,6 +14,7 @@ from acoustic_kit.features.pca import Pca
 from acoustic_kit.features.pcen import Pcen
 from acoustic_kit.features.registry import FEATURES, feature_from_parameters, feature_from_text, own_features
 from acoustic_kit.features.stats import Stats
+from acoustic_kit.features.stored import open_feature
 from acoustic_kit.features.wave import Wave
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "feature_from_text",
     "fingerprints",
     "for_folds",
+    "open_feature",
     "own_features",
     "with_sources",
 ]
