@@ -185,9 +185,11 @@ def _others(fabric: Fabric) -> list[subprocess.Popen[bytes]]:
     return others
 
 
-def _lost_another(error: BaseException) -> bool:
-    """Whether Gloo or NCCL say that another process does not answer."""
-    return isinstance(error, RuntimeError) and re.search("gloo|nccl|connection", str(error), re.IGNORECASE) is not None
+def _lost_another(error: BaseException | None) -> bool:
+    """Return whether Gloo or NCCL say that another process does not answer: also below a recipe's line."""
+    while error is not None and not isinstance(error, RuntimeError):
+        error = error.__cause__
+    return error is not None and re.search("gloo|nccl|connection", str(error), re.IGNORECASE) is not None
 
 
 def _first_that_failed(others: Sequence[subprocess.Popen[bytes]]) -> tuple[int, int] | None:

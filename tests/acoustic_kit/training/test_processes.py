@@ -16,9 +16,12 @@ import pytest
 import torch
 
 from acoustic_kit.device import Compute
+from acoustic_kit.errors import AkitError
 from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
+from acoustic_kit.recipe.recipe_file import RecipeFile, names_line
 from acoustic_kit.runs.run import Run, list_runs
 from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.training import fabric
 from acoustic_kit.workspace.workspace import Workspace
 
 RECIPE = Path(__file__).with_name("shared_recipe.py")
@@ -218,6 +221,14 @@ def test_a_process_that_is_killed_ends_the_others(workspace: Workspace, start: S
     assert code in {1, -signal.SIGKILL}  # Fabric's own watch may be faster
     assert "Traceback" not in err
     assert code != 1 or "Process 2 of 2 was ended by signal 9" in err
+
+
+def test_that_another_process_was_lost_is_seen_below_a_recipes_line(tmp_path: Path) -> None:
+    file = RecipeFile(tmp_path / "r.py", "r", "")
+    with pytest.raises(AkitError) as caught, names_line(file, always=True):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:538] Connection reset by peer")
+    assert fabric._lost_another(caught.value)
+    assert not fabric._lost_another(AkitError("connection"))
 
 
 @pytest.mark.slow
