@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from acoustic_kit.data.leaks import is_equal, shares_group
 from acoustic_kit.errors import AkitError, UsageError
@@ -103,36 +103,31 @@ def _require_enough(clips: pl.DataFrame, n_folds: int) -> None:
 FULL = "full"  # the fold name of a model that is fitted on all training clips
 
 
-def training_rows(manifest: pl.DataFrame, fold: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the rows that a fold trains on, and those that it is validated on: none in the fold named `FULL`.
+class FoldRows(NamedTuple):
+    """The rows of a manifest that one fold uses."""
 
-    Clips of the split `extra` are trained on in every fold, except for those that `left_out_extra` names; clips of the
-    split `test` in none.
+    train: pl.DataFrame
+    valid: pl.DataFrame  # none in the fold named `FULL`
+    left_out: pl.DataFrame  # extra clips that are equal to a held-out or test clip, or of its group
+
+
+def training_rows(manifest: pl.DataFrame, fold: str) -> FoldRows:
+    """Return the rows that a fold trains on, those that it is validated on, and those that it must leave out.
+
+    Clips of the split `extra` are trained on in every fold, except for those that are left out; clips of the split
+    `test` in none.
     """
-    train, valid = _parts(manifest, fold)
-    return train.join(left_out_extra(manifest, fold), on="id", how="anti", maintain_order="left"), valid
-
-
-def left_out_extra(manifest: pl.DataFrame, fold: str) -> pl.DataFrame:
-    """Return the extra clips that a fold must not train on: equal to a held-out or test clip, or of its group."""
-    import polars as pl
-
-    extra = manifest.filter(pl.col("split") == "extra")
-    if not len(extra):
-        return extra
-    scored = pl.concat([_parts(manifest, fold)[1], manifest.filter(pl.col("split") == "test")])
-    return extra.filter(is_equal(extra, scored) | shares_group(extra, scored))
-
-
-def _parts(manifest: pl.DataFrame, fold: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The clips with labels outside a fold, extra ones included, and those in it."""
     import polars as pl
 
     trainable = manifest.filter(pl.col("split").is_in(["train", "extra"]))
-    if fold == FULL:
-        return trainable, trainable.clear()
-    held_out = trainable["fold"].cast(pl.String).eq_missing(pl.lit(fold))
-    return trainable.filter(~held_out), trainable.filter(held_out)
+    held_out = pl.lit(False) if fold == FULL else pl.col("fold").cast(pl.String).eq_missing(pl.lit(fold))
+    train, valid = trainable.filter(~held_out), trainable.filter(held_out)
+    extra = train.filter(pl.col("split") == "extra")
+    if not len(extra):
+        return FoldRows(train, valid, extra)
+    scored = pl.concat([valid, manifest.filter(pl.col("split") == "test")])
+    left_out = extra.filter(is_equal(extra, scored) | shares_group(extra, scored))
+    return FoldRows(train.join(left_out, on="id", how="anti", maintain_order="left"), valid, left_out)
 
 
 def fold_names(manifest: pl.DataFrame) -> list[str]:

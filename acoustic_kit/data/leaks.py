@@ -95,7 +95,7 @@ def _copies(train: pl.DataFrame) -> Iterator[str]:
 
 
 def _extra(clips: dict[str, pl.DataFrame]) -> Iterator[str]:
-    """Extra clips that folds leave out, see `fold.training_rows`."""
+    """Extra clips that folds leave out, see `folds.training_rows`."""
     import polars as pl
 
     extra, others = clips["extra"], pl.concat([clips["train"], clips["test"]])

@@ -44,8 +44,8 @@ def for_folds(
     digests = fingerprints(manifest, data_root)
 
     def training(fold: str) -> Training:
-        rows, _ = training_rows(manifest, fold)
-        return Training("all" if fold == FULL else fold, tuple((id, digests[id]) for id in rows["id"]))
+        ids = training_rows(manifest, fold).train["id"]
+        return Training("all" if fold == FULL else fold, tuple((id, digests[id]) for id in ids))
 
     everything = training(FULL)
     return {fold: [f.for_fold(t, everything) for f in features] for fold in folds for t in [training(fold)]}

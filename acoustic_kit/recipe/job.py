@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acoustic_kit.data.folds import FULL, fold_names, left_out_extra, training_rows
+from acoustic_kit.data.folds import FULL, FoldRows, fold_names, training_rows
 from acoustic_kit.data.leaks import bias_of_fold
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import AkitError, UsageError
@@ -101,7 +101,7 @@ class Job:
         import polars as pl
 
         content = list(fingerprints(self.manifest, self.workspace.data_root).values())
-        left_out = {fold: left_out_extra(self.manifest, fold)["id"].to_list() for fold in self.folds}
+        left_out = {fold: self.rows(fold).left_out["id"].to_list() for fold in self.folds}
         rows = self.manifest.drop(_OF_FILES, strict=False).with_columns(content=pl.Series(content, dtype=pl.String))
         rows = rows.select(sorted(rows.columns))
         return {
@@ -116,6 +116,16 @@ class Job:
             "full": self.full,
             **({"left_out": left_out} if any(left_out.values()) else {}),  # runs of before trained on them
         }
+
+    def rows(self, fold: str) -> FoldRows:
+        """Return the rows of the manifest that a fold uses."""
+        if fold not in self._rows:
+            self._rows[fold] = training_rows(self.manifest, fold)
+        return self._rows[fold]
+
+    @cached_property
+    def _rows(self) -> dict[str, FoldRows]:
+        return {}
 
     def clips(self, rows: pl.DataFrame, stored: Stored, compute: Compute = AUTO) -> Clips:
         """Rows of the manifest with the recipe's features."""
@@ -150,7 +160,7 @@ def fit_fold(
 
     Returns the fold, as the recipe saw it, and its model. Raises AkitError where too few clips can be read.
     """
-    train, valid = training_rows(job.manifest, name)
+    train, valid, left_out = job.rows(name)
     usable = _readable(train, stored)
     if usable["label"].explode().n_unique() < 2:
         raise AkitError(
@@ -158,8 +168,9 @@ def fit_fold(
         )
     optimistic = [f"{x} was fitted on validation clips too" for x, f in job.features.items() if f.sees_validation]
     optimistic += bias_of_fold(usable, valid)
-    left_out = len(left_out_extra(job.manifest, name))
-    notes = [f"fold {name}: not trained on {left_out} extra clips that are equal to held-out clips or share a group"]
+    notes = [
+        f"fold {name}: not trained on {len(left_out)} extra clips that are equal to held-out clips or share a group"
+    ]
     fold = Fold(
         name,
         job.clips(usable, stored, compute),
@@ -169,7 +180,7 @@ def fit_fold(
         folder,
         partial(events.on_epoch, name),
         optimistic if len(valid) else [],
-        notes if left_out else [],
+        notes if len(left_out) else [],
     )
     return fold, job.recipe.train(fold, job.settings)
 

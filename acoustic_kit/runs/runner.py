@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from acoustic_kit.data.folds import training_rows
 from acoustic_kit.data.targets import clip_targets
 from acoustic_kit.device import AUTO, Compute, gpu_name
 from acoustic_kit.errors import UsageError
@@ -170,8 +169,7 @@ def _fold_predictions(job: Job, fold: Fold, model: Any, stored: Stored) -> dict[
     """A fold model's predictions, of `oof` and `test` clips where there are any, and the ids that lack features."""
     import polars as pl
 
-    _, valid = training_rows(job.manifest, fold.name)
-    rows = {"oof": valid, "test": job.manifest.filter(pl.col("split") == "test")}
+    rows = {"oof": job.rows(fold.name).valid, "test": job.manifest.filter(pl.col("split") == "test")}
     return {part: predict_rows(job, fold, model, of_part, stored) for part, of_part in rows.items() if len(of_part)}
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from acoustic_kit.data.folds import fold_names, training_rows
+from acoustic_kit.data.folds import fold_names
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.files import locked, write_atomically
@@ -294,7 +294,7 @@ class _Tuning:
             self.events.on_fold(number, len(folds))
             folder = self.folder / "checkpoints" / job.name / name
             fold, model = fit_fold(job, name, stored[name], folder, self.compute, self.events)
-            _, valid = training_rows(job.manifest, name)
+            valid = job.rows(name).valid
             predictions, _ = predict_rows(job, fold, model, valid, stored[name])
             targets = job.clips(valid, {}).labels
             yield score(self.workspace.config.metric, targets, predictions.probabilities), fold.optimistic

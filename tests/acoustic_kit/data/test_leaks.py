@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from acoustic_kit.data.folds import FULL, left_out_extra, training_rows
+from acoustic_kit.data.folds import FULL, training_rows
 from acoustic_kit.data.leaks import bias_of_fold, leak_warnings
 from acoustic_kit.data.manifest import manifest_schema
 from acoustic_kit.data.targets import clip_groups
@@ -40,15 +40,15 @@ def test_a_clean_manifest_has_no_warnings_and_leaves_nothing_out() -> None:
     )
     assert leak_warnings(rows) == []
     for fold in ("1", "2", FULL):
-        assert len(left_out_extra(rows, fold)) == 0
+        assert len(training_rows(rows, fold).left_out) == 0
         assert {"x1", "x2"} <= set(training_rows(rows, fold)[0]["id"])
 
 
 @pytest.mark.parametrize(("group", "content"), [(None, "c1"), ("g1", "c9"), ("g1", "c1")])
 def test_an_extra_clip_of_a_validation_clip_is_left_out_where_that_is_held_out(group: str, content: str) -> None:
     rows = manifest(*CLEAN, ("x", "extra", None, group, content))
-    assert left_out_extra(rows, "1")["id"].to_list() == ["x"]
-    train, valid = training_rows(rows, "1")
+    train, valid, left_out = training_rows(rows, "1")
+    assert left_out["id"].to_list() == ["x"]
     assert train["id"].to_list() == ["t2", "t3"]
     assert bias_of_fold(train, valid) == []
     assert training_rows(rows, "2")[0]["id"].to_list() == ["t1", "x"]
@@ -67,7 +67,7 @@ def test_an_extra_clip_of_a_test_clip_is_left_out_everywhere(group: str, content
 
 def test_folds_that_divide_groups_or_files_make_scores_optimistic() -> None:
     rows = manifest(*CLEAN, ("t4", "train", 1, "g2", "c4"), ("t5", "train", 1, None, "c3"))
-    biased = bias_of_fold(*training_rows(rows, "1"))
+    biased = bias_of_fold(*training_rows(rows, "1")[:2])
     assert [line.partition(" ")[0] for line in biased] == ["1", "1"]
     groups, files = leak_warnings(rows)
     assert "t2 and t4 of group g2 are in folds 2 and 1" in groups
@@ -88,7 +88,7 @@ def test_test_clips_that_share_groups_or_bytes_with_training_clips_are_told() ->
 def test_copies_within_a_fold_are_told() -> None:
     (warning,) = leak_warnings(manifest(*CLEAN, ("t4", "train", 2, None, "c2")))
     assert warning.startswith("2 training clips are copies of 1 file")
-    assert bias_of_fold(*training_rows(manifest(*CLEAN, ("t4", "train", 2, None, "c2")), "2")) == []
+    assert bias_of_fold(*training_rows(manifest(*CLEAN, ("t4", "train", 2, None, "c2")), "2")[:2]) == []
 
 
 @pytest.mark.parametrize(

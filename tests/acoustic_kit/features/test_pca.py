@@ -97,7 +97,7 @@ def test_each_fold_has_a_pca_that_never_saw_its_validation_clips(workspace: Work
     features = built_for(workspace, Pca(n_components=4), folds)
     assert features["1"].key != features["2"].key
     for fold, feature in features.items():
-        train, _ = training_rows(workspace.manifest, fold)
+        train = training_rows(workspace.manifest, fold).train
         rows = store[feature.table.key].stack(sorted(train["id"]))
         fit = fit_pca(rows, 4)
         stored = store[feature.key]
