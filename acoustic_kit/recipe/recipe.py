@@ -2,7 +2,8 @@
 
 A recipe is a Python file that defines ``Settings`` (a sub-class of `Settings`), ``features(s)``, ``train(fold, s)``
 and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``, which gives the bare network and
-loads no pretrained weights: that is for ``train``. Where it has to look up the shape of such weights, ``backbone(s)``
+loads no pretrained weights: that is for ``train``. A torch recipe may define ``batches(s)`` instead of ``predict``: it
+then predicts by one forward pass over these batches. Where it has to look up the shape of such weights, ``backbone(s)``
 gives that shape, a run keeps it, and ``build_model(s, n_classes, backbone)`` takes it. ``needs(s)`` gives the `Needs`
 that are checked before features are built. ``FAST`` is the recipe's small form, for ``--fast``; ``search(trial)`` gives
 the settings that a trial of ``akit recipe tune`` tries; ``SEEDED = False`` says that its result depends on no seed. Its
@@ -222,14 +223,27 @@ class Recipe:
             return self.module.build_model(*given)
 
     def train(self, fold: Fold, settings: Settings) -> Any:
-        """Fit the model of one fold."""
+        """Fit the model of one fold. The global generators of numpy and torch are seeded with the fold's seed first."""
+        np.random.seed(fold.seed)  # for estimators without a random_state
+        if self.has_network:
+            import torch
+
+            torch.manual_seed(fold.seed)
         with self._calling():
             return self.module.train(fold, settings)
 
     def predict(self, model: Any, clips: Clips, settings: Settings) -> np.ndarray:
-        """Class probabilities of clips: float (clips, classes)."""
+        """Return the class probabilities of clips: float (clips, classes).
+
+        A recipe without `predict` predicts by `acoustic_kit.training.forward` over its `batches(s)`.
+        """
         with self._calling():
-            return np.asarray(self.module.predict(model, clips, settings))
+            if hasattr(self.module, "predict"):
+                return np.asarray(self.module.predict(model, clips, settings))
+            batches = self.module.batches(settings)
+        from acoustic_kit.training import forward
+
+        return forward(model, clips, batches)
 
 
 def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None, *, called: str = "") -> Recipe:
@@ -257,8 +271,7 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
     called = re.sub(r"[^\w.-]+", "_", called or path.stem)  # it becomes part of the names of runs
     file = RecipeFile.read(path.resolve(), called)
     module = file.load()
-    missing = [part for part in ("Settings", "features", "train", "predict") if not hasattr(module, part)]
-    if missing:
+    if missing := _missing_parts(module):
         raise AkitError(
             f"{path} is not a recipe: it lacks {', '.join(missing)}. `akit recipe new` writes one that runs."
         )
@@ -268,6 +281,12 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
     variants = getattr(module, "VARIANTS", {}) if named else {}
     name = str(name_or_path) if variants else called
     return Recipe(name, file.path, file.source, module, named, variants.get(name, {}), file)
+
+
+def _missing_parts(module: ModuleType) -> list[str]:
+    """Return the parts of the contract that a recipe lacks."""
+    predicts = "batches" if hasattr(module, "build_model") and hasattr(module, "batches") else "predict"
+    return [part for part in ("Settings", "features", "train", predicts) if not hasattr(module, part)]
 
 
 def match_recipes(names: Sequence[str], workspace_recipes: Path | None = None) -> list[Recipe]:

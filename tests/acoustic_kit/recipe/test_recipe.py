@@ -1,6 +1,7 @@
 """Recipes: found by name, their settings checked, their contract held."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -273,3 +274,36 @@ def test_settings_that_do_not_go_together_say_why(tmp_path: Path) -> None:
     path.write_text(text.replace('    name: str = "x"', rule))
     with pytest.raises(UsageError, match=r"^odd: too long at such a rate\.$"):
         load_recipe(path).settings(["epochs=6", "rate=2"])
+
+
+# What the runner does for every recipe
+
+NETWORK = MINIMAL.replace("def predict(model, clips, s): return None\n", "").replace(
+    "def train(fold, s): return None",
+    """import numpy as np, torch
+def build_model(s, n_classes): return None
+def batches(s): return ("batches", s.epochs)
+def train(fold, s): return np.random.rand(), torch.rand(1).item()""",
+)
+
+
+def test_torch_and_numpy_are_seeded_before_training(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    recipe = load_recipe(tmp_path / "net.py")
+    first, again, other = (recipe.train(SimpleNamespace(seed=seed), recipe.settings()) for seed in (1, 1, 2))
+    assert first == again
+    assert first[0] != other[0]
+    assert first[1] != other[1]
+
+
+def test_a_recipe_without_predict_predicts_over_its_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acoustic_kit.training.forward", lambda *given: given)
+    (tmp_path / "net.py").write_text(NETWORK)
+    recipe = load_recipe(tmp_path / "net.py")
+    assert recipe.predict("model", "clips", recipe.settings()) == ("model", "clips", ("batches", 3))
+
+
+def test_without_batches_predict_is_required(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NETWORK.replace("def batches", "def other"))
+    with pytest.raises(AkitError, match="lacks predict"):
+        load_recipe(tmp_path / "net.py")

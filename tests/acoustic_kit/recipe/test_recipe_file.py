@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_an_error_in_a_recipe_names_its_file_and_line(tmp_path: Path, part: str)
     settings = recipe.settings()
     calls = {
         "features": lambda: recipe.features(settings),
-        "train": lambda: recipe.train(None, settings),  # type: ignore[arg-type]
+        "train": lambda: recipe.train(SimpleNamespace(seed=0), settings),  # type: ignore[arg-type]
         "predict": lambda: recipe.predict(None, None, settings),  # type: ignore[arg-type]
         "build_model": lambda: recipe.build_model(2),
         "search": lambda: recipe.search(None),  # type: ignore[arg-type]
@@ -93,7 +94,7 @@ def test_an_error_in_a_helper_names_the_helper(tmp_path: Path) -> None:
     )
     recipe = load_recipe(path)
     with pytest.raises(AkitError, match=r"_akit_four\.py, line 2: KeyError: 'no'"):
-        recipe.train(None, recipe.settings())  # type: ignore[arg-type]
+        recipe.train(SimpleNamespace(seed=0), recipe.settings())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -103,14 +104,14 @@ def test_errors_that_akit_knows_are_left_alone(tmp_path: Path, call: str) -> Non
     header = "import acoustic_kit.errors\nfrom acoustic_kit.tables import read_parquet\nfrom pathlib import Path\n"
     recipe = load_recipe(write(tmp_path, f"{header}{BODY}\ndef train(fold, s): {call}\n"))
     with pytest.raises((OSError, MemoryError, AkitError)) as raised:
-        recipe.train(None, recipe.settings())  # type: ignore[arg-type]
+        recipe.train(SimpleNamespace(seed=0), recipe.settings())  # type: ignore[arg-type]
     assert "mine.py" not in str(raised.value)
 
 
 def test_a_file_that_a_recipe_lacks_is_told_with_the_line(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, BODY + "def train(fold, s): return np.load('nothing.npy')\n"))
     with pytest.raises(AkitError, match=r"mine\.py, line \d+: FileNotFoundError: .*nothing\.npy"):
-        recipe.train(None, recipe.settings())  # type: ignore[arg-type]
+        recipe.train(SimpleNamespace(seed=0), recipe.settings())  # type: ignore[arg-type]
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
