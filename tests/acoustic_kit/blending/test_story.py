@@ -49,7 +49,7 @@ def test_auto_on_one_half():
     blend = choose(p[:, a], targets[a], recordings[a])
     true = score("f1", targets[b], blend.predict(p[:, b]))
     assert true >= score("f1", targets[b], mean(p[:, b]))
-    assert blend.score - true > 0.02  # the naive score flatters
+    assert blend.score - true > 0.015  # the naive score is optimistic
     assert blend.gain > 0
 
 
