@@ -18,6 +18,7 @@ _EXPORTS = {
     "DataError": "acoustic_kit.errors",
     "Fast": "acoustic_kit.recipe.recipe",
     "Feature": "acoustic_kit.features",
+    "FitResult": "acoustic_kit.training.fold",
     "Fold": "acoustic_kit.training.fold",
     "LogMel": "acoustic_kit.features",
     "Needs": "acoustic_kit.recipe.needs",

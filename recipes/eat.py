@@ -295,7 +295,7 @@ def adamw(parameters: list[nn.Parameter], s: Settings) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=s.max_lr, betas=(0.95, 0.99), eps=s.eps, weight_decay=s.weight_decay)
 
 
-def train(fold: akit.Fold, s: Settings) -> nn.Module:
+def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
     multi = fold.train.task == "multi"
     if multi and (s.loss != "bce" or s.mix_loss != "bce"):
@@ -303,7 +303,7 @@ def train(fold: akit.Fold, s: Settings) -> nn.Module:
     net = build_model(s, fold.n_classes)
     if s.pretrained is not None:
         start_from(net, Path(s.pretrained))
-        fold.notes.append(f"started from the weights of {s.pretrained}")
+    notes = [] if s.pretrained is None else [f"started from the weights of {s.pretrained}"]
     n = min(s.batch_size, len(fold.train))  # clips a step
     by_clip = {"label_smooth": smoothed_cross_entropy, "cross_entropy": cross_entropy, "bce": binary_cross_entropy}
     beta1 = one_cycle(0.85, warm_up=0.1, start=0.95 / 0.85, final=0.95 / 0.85)
@@ -319,7 +319,7 @@ def train(fold: akit.Fold, s: Settings) -> nn.Module:
         clip_norm=s.clip_norm,
         ema=None if s.ema is None else s.ema ** (n / len(fold.train)),
         micro_batch=s.micro_batch,
-    )
+    ).after(notes=notes)
 
 
 def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:

@@ -239,7 +239,7 @@ def weigh(batch: Batch, _: BatchDraws, weights: torch.Tensor) -> Batch:
     return replace(batch, loss=loss)
 
 
-def run_stage(fold: akit.Fold, s: Settings, stage: str, net: nn.Module, training: Batches) -> nn.Module:
+def run_stage(fold: akit.Fold, s: Settings, stage: str, net: nn.Module, training: Batches) -> akit.FitResult:
     n_pca = 0 if stage == "mel" else s.n_pca
     return akit.fit(
         fold,
@@ -254,34 +254,36 @@ def run_stage(fold: akit.Fold, s: Settings, stage: str, net: nn.Module, training
     )
 
 
-def start_from_imagenet(fold: akit.Fold, s: Settings, net: MelPcaNet) -> None:
-    """Give the backbone ImageNet's weights, or tell the record why it starts from random ones."""
+def start_from_imagenet(s: Settings, net: MelPcaNet) -> list[str]:
+    """Load ImageNet's weights into the backbone. Return a note with the reason if it starts from random weights."""
     try:
         if not s.pretrained:
             raise akit.AkitError("pretrained=false")
         load_imagenet(net.backbone, MobileNet_V2_Weights.IMAGENET1K_V1)
     except akit.AkitError as error:
-        fold.notes.append(f"MobileNetV2 started from random weights: {str(error).splitlines()[0]}")
+        return [f"MobileNetV2 started from random weights: {str(error).splitlines()[0]}"]
+    return []
 
 
-def train(fold: akit.Fold, s: Settings) -> nn.Module:
+def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
     mel, net = MelPcaNet(s, fold.n_classes, 0), MelPcaNet(s, fold.n_classes, s.n_pca)
     mel.open_eyes()
-    start_from_imagenet(fold, s, mel)
+    notes = start_from_imagenet(s, mel)
     lengths = range(min(s.lengths), max(s.lengths)) or s.lengths[0]
-    run_stage(fold, s, "mel", mel, batches(s, 0, lengths, s.mixup_mel))
+    first = run_stage(fold, s, "mel", mel, batches(s, 0, lengths, s.mixup_mel)).after(notes=notes)
     if not s.n_pca:
-        return mel
+        return first
+    notes = []
     if (n_found := fold.train["pca"].shape[1]) < s.n_pca:
-        fold.notes.append(f"{n_found} principal components, not {s.n_pca}: there are no more clips to find them in")
+        notes.append(f"{n_found} principal components, not {s.n_pca}: there are no more clips to find them in")
     training = batches(s, s.n_pca, lengths, s.mixup_pca)
     if s.balanced:
         counts = np.bincount(fold.train.labels, minlength=fold.n_classes)
         weights = torch.from_numpy(len(fold.train) / (np.count_nonzero(counts) * np.maximum(counts, 1)))
         training = replace(training, batch_augment=partial(weigh, weights=weights))
     net.carry_over(mel)
-    return run_stage(fold, s, "mel_pca", net, training)
+    return run_stage(fold, s, "mel_pca", net, training).after(first, notes=notes)
 
 
 def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:

@@ -251,17 +251,18 @@ def loss_of(fold: akit.Fold) -> Loss:
     return lambda logits, targets: loss(logits, nn.functional.pad(targets, (0, logits.shape[1] - targets.shape[1])))
 
 
-def train(fold: akit.Fold, s: Settings) -> nn.Module:
+def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     pretrained = s.ast == "finetune" and s.weights != TINY
     weights = wanted_weights(s) if pretrained else None
     torch.manual_seed(fold.seed)
     net = build_model(s, fold.n_classes)
+    notes = []
     if weights is not None:
         net.ast.load_state_dict(load_ast(weights).state_dict())
-        fold.notes.append(f"the AST started from {weights.describe()}")
+        notes.append(f"the AST started from {weights.describe()}")
     elif s.ast != "frozen":
         size = "small AST" if s.weights == TINY else "AST"
-        fold.notes.append(f"the {size} started from random weights: compare the score with no published one")
+        notes.append(f"the {size} started from random weights: compare the score with no published one")
     return akit.fit(
         fold,
         "head" if s.ast == "frozen" else "whole",
@@ -271,7 +272,7 @@ def train(fold: akit.Fold, s: Settings) -> nn.Module:
         optimizer=partial(torch.optim.Adam, lr=s.lr),
         loss=loss_of(fold),
         micro_batch=s.micro_batch,
-    )
+    ).after(notes=notes)
 
 
 def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:

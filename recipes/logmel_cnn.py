@@ -103,7 +103,7 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
     return LogMelCnn(s, n_classes).to(memory_format=torch.channels_last)  # a third faster on CPUs
 
 
-def train(fold: akit.Fold, s: Settings) -> nn.Module:
+def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
     return akit.fit(
         fold,

@@ -168,7 +168,7 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
     )
 
 
-def train(fold: akit.Fold, s: Settings) -> nn.Module:
+def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
     return akit.fit(
         fold,

@@ -121,7 +121,7 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
     return nn.Sequential(OrderedDict(front_end=front_end, backbone=CbamResnet34(), head=head))
 
 
-def train(fold: akit.Fold, s: Settings) -> nn.Module:
+def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
     net = build_model(s, fold.n_classes)
     if s.pretrained:

@@ -185,7 +185,7 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
     return FilmCrnn(s, n_classes)
 
 
-def train(fold: akit.Fold, s: Settings) -> nn.Module:
+def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
     net = build_model(s, fold.n_classes)
     if s.pretrained:

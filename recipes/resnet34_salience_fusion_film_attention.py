@@ -189,7 +189,7 @@ def phase(s: Settings) -> Phase:
     return Phase(s.epochs, step(rate), beta1=step(lambda progress: 0.95 - 0.1 * rise(progress)))
 
 
-def train(fold: akit.Fold, s: Settings) -> nn.Module:
+def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
     net = build_model(s, fold.n_classes)
     if s.pretrained:

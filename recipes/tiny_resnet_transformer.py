@@ -146,7 +146,7 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
     return TinyNet(s, n_classes)
 
 
-def train(fold: akit.Fold, s: Settings) -> nn.Module:
+def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
     rates: dict[str, Callable] = {"constant": constant, "cosine": cosine}
     return akit.fit(

@@ -201,10 +201,10 @@ def train_fold(task: FoldTask, tell: Tell) -> dict[str, bytes] | None:
             if remote is not None:
                 remote.push()
 
-        fold, model = fit_fold(job, task.fold, stored, checkpoints, task.compute, RunEvents(on_epoch=on_epoch))
+        fold, result = fit_fold(job, task.fold, stored, checkpoints, task.compute, RunEvents(on_epoch=on_epoch))
         folder = Path(scratch, "fold")
         folder.mkdir()
-        store_fold(folder, job, fold, model, stored, began)
+        store_fold(folder, job, fold, result, stored, began)
         if remote is None:
             return {path.name: path.read_bytes() for path in folder.iterdir()}
         push_fold(folder, task.config.runs, task.run, task.fold)

@@ -25,7 +25,7 @@ from acoustic_kit.features.store_users import note_user
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.recipe.recipe import Fast, Recipe, Settings
 from acoustic_kit.task import Task
-from acoustic_kit.training.fold import Clips, Fold
+from acoustic_kit.training.fold import Clips, FitResult, Fold
 from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -152,13 +152,14 @@ def _hash(parts: Mapping[str, Any]) -> str:
 
 def fit_fold(
     job: Job, name: str, stored: Stored, folder: Path, compute: Compute = AUTO, events: RunEvents = SILENT
-) -> tuple[Fold, Any]:
+) -> tuple[Fold, FitResult]:
     """Train the model of one fold on the clips whose features could be computed.
 
     - `name`: of the fold, or `FULL`
     - `folder`: for checkpoints, from which the same call goes on
 
-    Returns the fold, as the recipe saw it, and its model. Raises AkitError where too few clips can be read.
+    Returns the fold that the recipe trained on, and its model with all warnings and notes. Raises AkitError if too few
+    clips can be read.
     """
     train, valid, left_out = job.rows(name)
     usable = _readable(train, stored)
@@ -166,8 +167,8 @@ def fit_fold(
         raise AkitError(
             f"Fold {name} has no training clips of two classes. `akit features info NAME` lists what failed."
         )
-    optimistic = [f"{x} was fitted on validation clips too" for x, f in job.features.items() if f.sees_validation]
-    optimistic += bias_of_fold(usable, valid)
+    bias_warnings = [f"{x} was fitted on validation clips too" for x, f in job.features.items() if f.sees_validation]
+    bias_warnings += bias_of_fold(usable, valid)
     notes = [
         f"fold {name}: not trained on {len(left_out)} extra clips that are equal to held-out clips or share a group"
     ]
@@ -179,10 +180,9 @@ def fit_fold(
         job.workspace.config.metric,
         folder,
         partial(events.on_epoch, name),
-        optimistic if len(valid) else [],
-        notes if len(left_out) else [],
     )
-    return fold, job.recipe.train(fold, job.settings)
+    found = FitResult(None, tuple(bias_warnings) if len(valid) else (), tuple(notes) if len(left_out) else ())
+    return fold, job.recipe.train(fold, job.settings).after(found)
 
 
 def predict_rows(job: Job, fold: Fold, model: Any, rows: pl.DataFrame, stored: Stored) -> tuple[Predictions, list[str]]:

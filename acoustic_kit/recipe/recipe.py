@@ -38,7 +38,7 @@ from acoustic_kit.files import read_regular
 from acoustic_kit.recipe.catalog import documentation, find_recipes, first_line, labeled, recipe_folders
 from acoustic_kit.recipe.needs import Needs
 from acoustic_kit.recipe.recipe_file import RecipeFile, names_line
-from acoustic_kit.training.fold import Clips, Fold
+from acoustic_kit.training.fold import Clips, FitResult, Fold
 
 if TYPE_CHECKING:
     import optuna
@@ -222,15 +222,18 @@ class Recipe:
         with self._calling():
             return self.module.build_model(*given)
 
-    def train(self, fold: Fold, settings: Settings) -> Any:
-        """Fit the model of one fold. The global generators of numpy and torch are seeded with the fold's seed first."""
+    def train(self, fold: Fold, settings: Settings) -> FitResult:
+        """Fit the model of one fold. The recipe's `train` returns a `FitResult`, or a bare model.
+
+        The global generators of numpy and torch are seeded with the fold's seed first.
+        """
         np.random.seed(fold.seed)  # for estimators without a random_state
         if self.has_network:
             import torch
 
             torch.manual_seed(fold.seed)
         with self._calling():
-            return self.module.train(fold, settings)
+            return FitResult.of(self.module.train(fold, settings))
 
     def predict(self, model: Any, clips: Clips, settings: Settings) -> np.ndarray:
         """Return the class probabilities of clips: float (clips, classes).

@@ -32,7 +32,7 @@ from acoustic_kit.recipe.recipe import Recipe, Settings
 from acoustic_kit.runs.guessing import find_guessing
 from acoustic_kit.runs.locked_run import holding
 from acoustic_kit.runs.run import FOLD_RECORD_NAME, FoldRecord, Run, new_fold, open_run
-from acoustic_kit.training.fold import Fold
+from acoustic_kit.training.fold import FitResult, Fold
 from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ def _train_along(job: Job, compute: Compute, tell: Tell) -> tuple[Run, bool]:
     run = open_run(job.workspace.runs_path / job.name)
     stored = open_features(job, todo)
     for fold in todo:
-        trained, model = fit_fold(job, fold, stored[fold], run.path / "checkpoints" / fold, compute)
-        _fold_predictions(job, trained, model, stored[fold])
+        trained, result = fit_fold(job, fold, stored[fold], run.path / "checkpoints" / fold, compute)
+        _fold_predictions(job, trained, result.model, stored[fold])
     tell(None)
     return open_run(run.path), bool(todo)
 
@@ -130,13 +130,14 @@ def _train_along(job: Job, compute: Compute, tell: Tell) -> tuple[Run, bool]:
 def _train_fold(run: Run, job: Job, stored: Stored, name: str, compute: Compute, events: RunEvents) -> None:
     """Train one fold and commit its model, predictions and record by renaming a finished folder into place."""
     began = time.monotonic()
-    fold, model = fit_fold(job, name, stored, run.path / "checkpoints" / name, compute, events)
+    fold, result = fit_fold(job, name, stored, run.path / "checkpoints" / name, compute, events)
     with new_fold(run.path, name) as folder:
-        store_fold(folder, job, fold, model, stored, began)
+        store_fold(folder, job, fold, result, stored, began)
 
 
-def store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, began: float) -> None:
+def store_fold(folder: Path, job: Job, fold: Fold, result: FitResult, stored: Stored, began: float) -> None:
     """Write a fold's model, predictions, logs and, last, its record."""
+    model = result.model
     _save_model(model, folder)
     save_learnt(folder, job.features, stored, job.workspace.store())
     without: list[str] = []
@@ -156,9 +157,9 @@ def store_fold(folder: Path, job: Job, fold: Fold, model: Any, stored: Stored, b
         without_features=without,
         frequencies=class_frequencies(fold).tolist(),
         n_parameters=sum(p.numel() for p in model.parameters()) if _is_torch(model) else None,
-        optimistic=fold.optimistic,
+        optimistic=list(result.bias_warnings),
         warnings=warnings,
-        notes=fold.notes,
+        notes=list(result.notes),
         files=files,
         **(_used(fold.compute) if _is_torch(model) else {}),
     )

@@ -287,17 +287,17 @@ class _Tuning:
                 return
         self.study.tell(trial, float(np.mean(scores)))
 
-    def _fold_scores(self, job: Job, folds: Sequence[str]) -> Iterator[tuple[float, list[str]]]:
+    def _fold_scores(self, job: Job, folds: Sequence[str]) -> Iterator[tuple[float, Sequence[str]]]:
         """Train the folds one after another: the score of each on its validation clips, and why it flatters."""
         stored = stored_features(job, folds, self.workers, self.events, self.compute.device)
         for number, name in enumerate(folds):
             self.events.on_fold(number, len(folds))
             folder = self.folder / "checkpoints" / job.name / name
-            fold, model = fit_fold(job, name, stored[name], folder, self.compute, self.events)
+            fold, result = fit_fold(job, name, stored[name], folder, self.compute, self.events)
             valid = job.rows(name).valid
-            predictions, _ = predict_rows(job, fold, model, valid, stored[name])
+            predictions, _ = predict_rows(job, fold, result.model, valid, stored[name])
             targets = job.clips(valid, {}).labels
-            yield score(self.workspace.config.metric, targets, predictions.probabilities), fold.optimistic
+            yield score(self.workspace.config.metric, targets, predictions.probabilities), result.bias_warnings
         self.events.on_fold(len(folds), len(folds))
 
     def conclude(self) -> TuneResult:

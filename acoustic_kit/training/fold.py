@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +60,6 @@ class Fold:
     metric: str  # the workspace's
     folder: Path  # for checkpoints: kept until the fold is done
     on_epoch: Callable[[str, int, int, Mapping[str, float]], None]  # stage, epochs done, epochs in all, figures
-    optimistic: list[str] = field(default_factory=list)  # why the score flatters, a line each; training adds to it
-    notes: list[str] = field(default_factory=list)  # what a reader of the run should know, likewise
 
     @property
     def compute(self) -> Compute:
@@ -72,6 +70,37 @@ class Fold:
     def n_classes(self) -> int:
         """The number of classes of the data set, also where this fold lacks some."""
         return len(self.train.classes)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A model fitted on one fold, and what the record of the fold says about the fit.
+
+    Parameters
+    ----------
+    model : a torch module, or a scikit-learn estimator
+    bias_warnings : reasons why the score of this fold is biased upward
+    notes : what a reader of the run should know, such as the weights that training started from
+
+    """
+
+    model: Any
+    bias_warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(result: Any) -> FitResult:
+        """Return a `FitResult` as it is, and a bare model as one without warnings and notes."""
+        return result if isinstance(result, FitResult) else FitResult(result)
+
+    def after(self, earlier: FitResult | None = None, *, notes: Iterable[str] = ()) -> FitResult:
+        """Return this result with the warnings and notes of an earlier stage, then further notes, before its own."""
+        before = earlier or FitResult(None)
+        return replace(
+            self,
+            bias_warnings=before.bias_warnings + self.bias_warnings,
+            notes=(*before.notes, *notes, *self.notes),
+        )
 
 
 def class_probabilities(model: Any, x: np.ndarray, n_classes: int) -> np.ndarray:

@@ -32,7 +32,7 @@ from acoustic_kit.training.compiled import compile_if_faster, uncompiled
 from acoustic_kit.training.draws import digest64
 from acoustic_kit.training.evaluation import accuracy, default_loss, logits_of, to_probabilities
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes, use_fused
-from acoustic_kit.training.fold import Fold
+from acoustic_kit.training.fold import FitResult, Fold
 from acoustic_kit.training.sam import Sam, frozen_statistics
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule
 from acoustic_kit.training.shared_norm import share_batch_norm
@@ -85,7 +85,7 @@ def fit(
     sam: float | None = None,
     sam_statistics: Literal["both", "first"] = "both",
     valid_batches: Sequence[Batches] = (),
-) -> nn.Module:
+) -> FitResult:
     """Train a network on one fold; the same call goes on where it was stopped, and returns at once when it is finished.
 
     After each epoch all state is on disk. On a CPU a resumed training ends with the same weights, bit for bit, as one
@@ -114,22 +114,25 @@ def fit(
     Where several processes train (`fold.compute`), each does this call with its share of every batch. Together they
     take the steps that one process would take, but for rounding and for dropout, of which each draws its own.
 
-    Returns the network in evaluation mode, on the device that the run uses.
+    Returns the network in evaluation mode, on the device that the run uses, with the reasons why the score of the fold
+    is biased upward: the fold decided which epoch is kept, how long training took, or its rate.
 
     """
     training = _Training(
         fold, stage, net, batches, phases, optimizer, loss or default_loss(fold.train.task), keep, clip_norm, ema,
         micro_batch, sam, sam_statistics, valid_batches,
     )  # fmt: skip
+    bias_warnings = []
     if keep != "last":
         if fold.valid is None:
             raise AkitError(f"keep={keep!r} needs a validation fold; with --full, use --set checkpoint=last.")
-        fold.optimistic.append(f"{stage}: kept the epoch that was best on the fold it is scored on")
+        bias_warnings.append(f"{stage}: kept the epoch that was best on the fold it is scored on")
     if any(phase.looks_at_validation for phase in phases):
         if fold.valid is None:
             raise AkitError("This schedule looks at a validation fold, which --full leaves out.")
-        fold.optimistic.append(f"{stage}: its rate or its end was decided by the fold it is scored on")
-    return training.run()
+        bias_warnings.append(f"{stage}: its rate or its end was decided by the fold it is scored on")
+    net = training.run()
+    return FitResult(net, tuple(bias_warnings), tuple(training.notes))
 
 
 @dataclass
@@ -151,6 +154,7 @@ class _Training:
     sam_statistics: Literal["both", "first"]
     valid_batches: Sequence[Batches]
     state: _State = field(default_factory=_State)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.fabric = make_fabric(self.fold.compute)
@@ -200,7 +204,7 @@ class _Training:
         self.net.train()
         found = compile_if_faster(self.bare, lambda: self._gradients(batch), epochs_left * len(train))
         if found is not None:
-            self.fold.notes.append(f"{self.stage}: {found}")
+            self.notes.append(f"{self.stage}: {found}")
 
     def _kept(self, phase: int) -> dict[str, torch.Tensor]:
         """The weights that the first process stored, read by all."""

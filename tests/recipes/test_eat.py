@@ -140,11 +140,14 @@ def fit_call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 
     def call(*assignments: str, clips: int = 1600, task: str = "single") -> dict[str, Any]:
         recipe, seen = load_recipe("eat_s_esc50"), {}
-        monkeypatch.setattr(acoustic_kit, "fit", lambda _fold, _stage, net, **rest: seen.update(rest, net=net))
+
+        def fake_fit(_fold: object, _stage: str, net: nn.Module, **rest: Any) -> acoustic_kit.FitResult:
+            seen.update(rest, net=net)
+            return acoustic_kit.FitResult(net)
+
+        monkeypatch.setattr(acoustic_kit, "fit", fake_fit)
         train = type("Train", (), {"task": task, "__len__": lambda _: clips})()
-        recipe.train(
-            SimpleNamespace(seed=1, n_classes=50, train=train, notes=[]), recipe.settings([*TINY, *assignments])
-        )
+        recipe.train(SimpleNamespace(seed=1, n_classes=50, train=train), recipe.settings([*TINY, *assignments]))
         return seen
 
     return call
@@ -248,14 +251,14 @@ def test_several_labels_are_drawn_by_rarity_and_scored_by_map(workspace: Workspa
     weights = recipe.module.balanced(clips)
     count = clips.labels.sum(axis=0)
     np.testing.assert_allclose(weights, [sum(1 / count[row]) for row in clips.labels])
-    net = recipe.train(fold, s)
-    found = recipe.predict(net, fold.valid, s)
+    result = recipe.train(fold, s)
+    found = recipe.predict(result.model, fold.valid, s)
     assert found.shape == (len(fold.valid), 3)
     assert ((found > 0) & (found < 1)).all()
     log = [json.loads(line) for line in (tmp_path / "eat" / "log.jsonl").read_text().splitlines()]
     best = max(entry["valid_map"] for entry in log)
     assert score("map", fold.valid.labels, found) == pytest.approx(best)
-    assert "best on the fold it is scored on" in fold.optimistic[0]
+    assert "best on the fold it is scored on" in result.bias_warnings[0]
 
 
 def test_a_switch_changes_the_training_and_the_seed_alone_does_not(workspace: Workspace, tmp_path: Path) -> None:
@@ -263,7 +266,7 @@ def test_a_switch_changes_the_training_and_the_seed_alone_does_not(workspace: Wo
     clips = some_clips(workspace, recipe, given)
 
     def weights(folder: str, *more: str) -> torch.Tensor:
-        net = recipe.train(halves(clips, tmp_path / folder), recipe.settings([*given, *more]))
+        net = recipe.train(halves(clips, tmp_path / folder), recipe.settings([*given, *more])).model
         return torch.cat([p.detach().flatten() for p in net.parameters()])
 
     assert torch.equal(weights("a"), weights("b"))
@@ -274,7 +277,7 @@ def test_an_average_of_the_weights_may_predict(workspace: Workspace, tmp_path: P
     recipe = load_recipe("eat_s_esc50")
     clips = some_clips(workspace, recipe, TINY)
     nets = [
-        recipe.train(halves(clips, tmp_path / name), recipe.settings([*TINY, "epochs=2", *more]))
+        recipe.train(halves(clips, tmp_path / name), recipe.settings([*TINY, "epochs=2", *more])).model
         for name, more in (("raw", []), ("average", ["ema=0.9"]))
     ]
     assert not torch.equal(nets[0].classifier.weight, nets[1].classifier.weight)
@@ -300,8 +303,8 @@ def test_it_starts_from_an_audioset_run(workspace: Workspace, tmp_path: Path) ->
     # And so that training begins there, and the record says so.
     clips = some_clips(workspace, recipe, TINY)
     fold = halves(clips, tmp_path / "fold")
-    recipe.train(fold, recipe.settings([*TINY, "epochs=1", f"pretrained={tmp_path / 'run'}"]))
-    assert fold.notes == [f"started from the weights of {tmp_path / 'run'}"]
+    result = recipe.train(fold, recipe.settings([*TINY, "epochs=1", f"pretrained={tmp_path / 'run'}"]))
+    assert result.notes == (f"started from the weights of {tmp_path / 'run'}",)
     for given, says in (
         (["nf=8"], "another size"),
         (["ds_factors=4,4,4"], "only in one|in one of the two only|another"),
@@ -348,6 +351,6 @@ def test_it_over_fits_twenty_clips(esc10: Path, tmp_path: Path) -> None:
     rows = rows.filter(pl.int_range(pl.len()).over("label") < 2)
     clips = Clips(rows, tuple(workspace.config.classes), "single", stored, Compute("cpu"))
     fold = Fold("1", clips, None, 0, "accuracy", tmp_path / "fold", lambda *_: None)
-    found = recipe.predict(recipe.train(fold, s), clips, s)
+    found = recipe.predict(recipe.train(fold, s).model, clips, s)
     assert len(clips) == 20
     assert np.mean(found.argmax(axis=1) == clips.labels) == 1

@@ -13,7 +13,7 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 import acoustic_kit
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.training import Batch, Phase, Progress
-from acoustic_kit.training.fold import Fold
+from acoustic_kit.training.fold import FitResult, Fold
 
 RECIPE = load_recipe("freesound_mobilenet_pca")
 STEPS = 133  # batches in an epoch
@@ -32,26 +32,25 @@ class Labels:
 
 
 @pytest.fixture
-def fit_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[Fold, list[dict[str, Any]]]]:
+def fit_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[FitResult, list[dict[str, Any]]]]:
     """What the recipe hands to `fit`, stage by stage, without training: each network starts as it would."""
 
-    def call(*assignments: str) -> tuple[Fold, list[dict[str, Any]]]:
+    def call(*assignments: str) -> tuple[FitResult, list[dict[str, Any]]]:
         seen: list[dict[str, Any]] = []
 
-        def fit(_fold: Fold, stage: str, net: nn.Module, **rest: Any) -> nn.Module:
+        def fit(_fold: Fold, stage: str, net: nn.Module, **rest: Any) -> FitResult:
             seen.append(
                 {"stage": stage, "net": net, "start": {k: v.clone() for k, v in net.state_dict().items()}} | rest
             )
             with torch.no_grad():  # "training"
                 for tensor in net.state_dict().values():
                     tensor.add_(0.25 if tensor.is_floating_point() else 1)
-            return net
+            return FitResult(net, (f"{stage} looked",))
 
         monkeypatch.setattr(acoustic_kit, "fit", fit)
         clips: Any = Labels()
         fold = Fold("1", clips, clips, 3, "map3", tmp_path, lambda *_: None)
-        RECIPE.train(fold, RECIPE.settings(["pretrained=false", "width=0.1", *assignments]))
-        return fold, seen
+        return RECIPE.train(fold, RECIPE.settings(["pretrained=false", "width=0.1", *assignments])), seen
 
     return call
 
@@ -62,8 +61,9 @@ def rates(phase: Phase, losses: tuple[float, ...] = (), epochs: int = 4) -> list
 
 
 def test_both_stages_have_the_three_phases(fit_calls: Callable) -> None:
-    _, calls = fit_calls()
+    result, calls = fit_calls()
     assert [call["stage"] for call in calls] == ["mel", "mel_pca"]
+    assert result.bias_warnings == ("mel looked", "mel_pca looked")
     for call in calls:
         a, b, c = call["phases"]
         assert [phase.epochs for phase in (a, b, c)] == [100, 100, 100]
@@ -110,22 +110,23 @@ def test_stage_2_takes_all_but_the_head_from_stage_1(fit_calls: Callable) -> Non
 
 
 def test_without_components_it_is_stage_1_alone(fit_calls: Callable) -> None:
-    fold, calls = fit_calls("n_pca=0")
+    result, calls = fit_calls("n_pca=0")
     assert [call["stage"] for call in calls] == ["mel"]
-    assert fold.notes == ["MobileNetV2 started from random weights: pretrained=false"]
+    assert result.notes == ("MobileNetV2 started from random weights: pretrained=false",)
+    assert result.bias_warnings == ("mel looked",)
     assert list(calls[0]["start"]) == list(RECIPE.build_model(2, n_pca=0, width=0.1).state_dict())
 
 
 def test_fewer_components_than_asked_for_are_noted_and_filled_with_zeros(fit_calls: Callable) -> None:
-    fold, (_, second) = fit_calls()
-    assert "5 principal components, not 350: there are no more clips to find them in" in fold.notes
+    result, (_, second) = fit_calls()
+    assert "5 principal components, not 350: there are no more clips to find them in" in result.notes
     side = second["batches"].side(Labels())
     assert side.shape == (15, 350)
     assert side[:, :5].all()
     assert not side[:, 5:].any()
     assert second["net"].pca_norm.num_features == 350  # the network is the same for any data set
-    fold, _ = fit_calls("n_pca=5")
-    assert not [note for note in fold.notes if "components" in note]
+    result, _ = fit_calls("n_pca=5")
+    assert not [note for note in result.notes if "components" in note]
 
 
 def test_the_last_checkpoint_looks_at_nothing(fit_calls: Callable) -> None:
@@ -154,8 +155,8 @@ def test_imagenets_weights_are_taken_where_they_can_be_had(
 ) -> None:
     trained = mobilenet_v2().state_dict()
     monkeypatch.setattr(MobileNet_V2_Weights, "get_state_dict", lambda *_, **__: trained)
-    fold, (first,) = fit_calls("width=1", "pretrained=true", "n_pca=0")
-    assert fold.notes == []
+    result, (first,) = fit_calls("width=1", "pretrained=true", "n_pca=0")
+    assert result.notes == ()
     taken = {key.removeprefix("backbone."): t for key, t in first["start"].items() if key.startswith("backbone.")}
     assert set(taken) == {key for key in trained if not key.startswith("classifier")}
     assert all(torch.equal(tensor, trained[key]) for key, tensor in taken.items())
@@ -166,8 +167,8 @@ def test_where_they_cannot_be_had_the_record_says_so(fit_calls: Callable, monkey
         raise OSError("no network")
 
     monkeypatch.setattr(MobileNet_V2_Weights, "get_state_dict", fail)
-    fold, calls = fit_calls("pretrained=true")
+    result, calls = fit_calls("pretrained=true")
     assert len(calls) == 2
-    (note,) = [note for note in fold.notes if "random weights" in note]
+    (note,) = [note for note in result.notes if "random weights" in note]
     assert note.startswith("MobileNetV2 started from random weights: ImageNet's weights cannot be had from https://")
     assert note.endswith("(no network).")

@@ -47,6 +47,6 @@ def test_it_over_fits_twenty_clips(esc10_workspace: Workspace, tmp_path: Path, n
         rows, tuple(workspace.config.classes), "single", {"wave": workspace.store()[wave.key]}, Compute("cpu")
     )
     fold = Fold("1", clips, None, 0, "accuracy", tmp_path, lambda *_: None)
-    probabilities = recipe.predict(recipe.train(fold, settings), clips, settings)
+    probabilities = recipe.predict(recipe.train(fold, settings).model, clips, settings)
     assert len(clips) == 20
     assert np.mean(probabilities.argmax(axis=1) == clips.labels) >= 0.95

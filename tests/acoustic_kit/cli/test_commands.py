@@ -330,8 +330,8 @@ def test_a_run_that_looked_at_its_own_fold_is_shown_as_optimistic(workspace: Wor
         '"""Peeking."""\nfrom sklearn.dummy import DummyClassifier\nimport acoustic_kit as akit\n'
         "class Settings(akit.Settings): pass\n"
         'def features(s): return {"x": akit.Stats()}\n'
-        'def train(fold, s):\n    fold.optimistic.append("chose by its own fold")\n'
-        '    return DummyClassifier().fit(fold.train["x"], fold.train.labels)\n'
+        'def train(fold, s):\n    model = DummyClassifier().fit(fold.train["x"], fold.train.labels)\n'
+        '    return akit.FitResult(model, bias_warnings=("chose by its own fold",))\n'
         'def predict(model, clips, s): return akit.class_probabilities(model, clips["x"], len(clips.classes))\n'
     )
     succeed("-C", workspace.root, "recipe", "run", recipe)

@@ -223,7 +223,9 @@ def test_progress_is_told(workspace: Workspace, recipe: Recipe) -> None:
 def test_why_the_last_score_flatters_is_said(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "peeking.py"
     path.write_text(
-        RECIPE.replace("{SEARCH}", SEARCH).replace("(fold, s):", "(fold, s):\n    fold.optimistic.append('peeked')")
+        RECIPE.replace("{SEARCH}", SEARCH).replace(
+            'MemoryError("too large")', 'MemoryError("too large")\n    return akit.FitResult(None, ("peeked",))'
+        )
     )
     assert tune_recipe(workspace, load_recipe(path), n_trials=1).optimistic == ("peeked",)
 

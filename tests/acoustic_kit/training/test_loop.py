@@ -28,16 +28,20 @@ from acoustic_kit.training import (
     load_tensors,
     spec_augment,
 )
-from acoustic_kit.training.fold import Clips, Fold
+from acoustic_kit.training.fold import Clips, FitResult, Fold
 
 BATCHES = Batches("mel", 8, 12, "wrap", augment=[spec_augment(3, 3)], mixup=0.3)
 ADAM = partial(torch.optim.AdamW, lr=1.0)
 Make = Callable[..., torch.nn.Module]
 
 
-def train(fold: Fold, net: torch.nn.Module, epochs: int = 4, **options: Any) -> torch.nn.Module:
+def result_of(fold: Fold, net: torch.nn.Module, epochs: int = 4, **options: Any) -> FitResult:
     settings = {"batches": BATCHES, "phases": [Phase(epochs, constant(0.03))], "optimizer": ADAM}
     return fit(fold, "stage", net, **{**settings, **options})
+
+
+def train(fold: Fold, net: torch.nn.Module, epochs: int = 4, **options: Any) -> torch.nn.Module:
+    return result_of(fold, net, epochs, **options).model
 
 
 def weights(net: torch.nn.Module) -> torch.Tensor:
@@ -103,7 +107,8 @@ def test_a_finished_stage_returns_its_model_at_once(fold: Fold, net: Make) -> No
 
 
 def test_the_kept_checkpoint_is_the_best_one_and_says_that_it_looked(fold: Fold, net: Make) -> None:
-    kept = train(fold, net(), epochs=8, keep="valid_loss", phases=[Phase(8, constant(0.5))])
+    result = result_of(fold, net(), epochs=8, keep="valid_loss", phases=[Phase(8, constant(0.5))])
+    kept = result.model
     losses = [entry["valid_loss"] for entry in log(fold)]
     assert min(losses) < losses[-1]
     assert fold.valid is not None
@@ -111,7 +116,7 @@ def test_the_kept_checkpoint_is_the_best_one_and_says_that_it_looked(fold: Fold,
     with torch.no_grad():
         logits = torch.cat([kept(x) for (x,) in loader.in_order()])
     assert default_loss("single")(logits, loader.targets).item() == pytest.approx(min(losses))
-    assert fold.optimistic == ["stage: kept the epoch that was best on the fold it is scored on"]
+    assert result.bias_warnings == ("stage: kept the epoch that was best on the fold it is scored on",)
 
 
 def test_the_best_epoch_can_be_that_of_a_metric_that_is_named(fold: Fold, net: Make) -> None:
@@ -124,9 +129,10 @@ def test_the_best_epoch_can_be_that_of_a_metric_that_is_named(fold: Fold, net: M
 
 def test_a_plateau_cuts_the_rate_says_that_it_looked_and_survives_a_kill(fold: Fold, net: Make, tmp_path: Path) -> None:
     phases = [Phase(6, Plateau(1e-9, patience=2))]
-    whole = train(fold, net(norm=False, dropout=0.0), phases=phases)
+    result = result_of(fold, net(norm=False, dropout=0.0), phases=phases)
+    whole = result.model
     assert [entry["lr"] for entry in log(fold)] == pytest.approx([1e-9, 1e-9, 1e-9, 1e-10, 1e-10, 1e-11])
-    assert fold.optimistic == ["stage: its rate or its end was decided by the fold it is scored on"]
+    assert result.bias_warnings == ("stage: its rate or its end was decided by the fold it is scored on",)
     stopped = replace(fold, folder=tmp_path / "stopped")
     with pytest.raises(Killed):
         train(killed_at(stopped, 4), net(norm=False, dropout=0.0), phases=phases)
@@ -238,8 +244,7 @@ def test_a_network_gets_its_side_input(fold: Fold) -> None:
 
 
 def test_the_last_checkpoint_is_honest(fold: Fold, net: Make) -> None:
-    train(fold, net())
-    assert fold.optimistic == []
+    assert result_of(fold, net()).bias_warnings == ()
 
 
 def test_keeping_the_best_needs_a_validation_fold(fold: Fold, net: Make) -> None:
@@ -256,9 +261,9 @@ def test_a_micro_batch_leaves_the_steps_as_they_are(fold: Fold, net: Make, tmp_p
 
 def test_patience_ends_a_phase_and_says_that_it_looked(fold: Fold, net: Make) -> None:
     phases = [Phase(30, constant(0.0), patience=2), Phase(2, constant(0.01))]
-    train(fold, net(norm=False), phases=phases)
+    result = result_of(fold, net(norm=False), phases=phases)
     assert [entry["phase"] for entry in log(fold)] == [0, 0, 0, 1, 1]
-    assert fold.optimistic == ["stage: its rate or its end was decided by the fold it is scored on"]
+    assert result.bias_warnings == ("stage: its rate or its end was decided by the fold it is scored on",)
 
 
 def test_the_average_of_the_weights_is_what_is_returned(fold: Fold, net: Make, tmp_path: Path) -> None:
