@@ -68,15 +68,9 @@ def predict(
         refuse_over_submission(out)
     compute, clips = compute_of(device, precision), clips_at(paths)
     predictor = open_predictor(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
-    form = None if template is None else read_template(template, predictor.classes)
+    form = None if template is None else read_template(template, predictor.task_spec.classes)
     if form is not None:
-        require_writable(
-            form,
-            predictor.classes,
-            metric=predictor.metric,
-            task=predictor.task,
-            label_separator=predictor.label_separator,
-        )
+        require_writable(form, predictor.task_spec)
         clips = clips_of_template(form.ids, clips, allow_missing=allow_missing)
     try:
         with progress() as bar:

@@ -374,7 +374,7 @@ def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
         say(f"{run.name} is already there; --fresh runs it again.")
     say(f"Run {shown(run.path)}")
     config = workspace.config
-    standing = leaderboard([run], workspace.manifest, list(config.classes), config.task, config.metric)[0]
+    standing = leaderboard([run], workspace.manifest, config.task_spec)[0]
     rows: list[tuple[object, ...]] = [
         (fold, done.trained_on, duration(done.seconds), number(standing.fold_scores.get(fold)))
         for fold, done in run.done.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +43,7 @@ def list_(
     metric = metric or workspace.config.metric
     validate_metric(metric, workspace.config.task)
     warn_of_leaks(workspace)
-    together = BestTogether(workspace, metric)
+    together = BestTogether(workspace.training_set, metric)
 
     def tell(_: str, error: AkitError) -> None:
         say(str(error))
@@ -50,9 +51,7 @@ def list_(
     standings = leaderboard(
         list_runs(workspace.runs_path, tell),
         workspace.manifest,
-        list(workspace.config.classes),
-        workspace.config.task,
-        metric,
+        replace(workspace.task_spec, metric=metric),
         resample=True,
         on_scored=together.add,
         on_unreadable=tell,

@@ -5,18 +5,69 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.task import Task
+from acoustic_kit.task import Task, TaskSpec
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def encode_labels(labels: list[list[str]], classes: tuple[str, ...], task: Task) -> np.ndarray:
-    """Label lists as int64 (clips,) class positions, or for `task="multi"` as bool (clips, classes)."""
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """The clips that out-of-fold predictions are made for and scored on: those of the split `train`."""
+
+    rows: pl.DataFrame  # of the manifest, in its order
+    task_spec: TaskSpec
+
+    @staticmethod
+    def of(manifest: pl.DataFrame, task_spec: TaskSpec) -> TrainingSet:
+        """Return the training set of a manifest."""
+        return TrainingSet(manifest.filter(manifest["split"] == "train"), task_spec)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def filter(self, chosen: np.ndarray) -> TrainingSet:
+        """Return some of the clips, chosen by bool (clips,)."""
+        return TrainingSet(self.rows.filter(chosen), self.task_spec)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Clip ids, in the order of the rows, as all that follow."""
+        return self.rows["id"].to_list()
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """Classes, as `encode_labels` returns them."""
+        return encode_labels(self.rows["label"].to_list(), self.task_spec.names, self.task_spec.task)
+
+    @property
+    def folds(self) -> np.ndarray:
+        """Fold of each clip, int64 (clips,)."""
+        return self.rows["fold"].to_numpy()
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Group of each clip, int64 (clips,), see `clip_groups`."""
+        return self._groups[0]
+
+    @property
+    def n_groups(self) -> int:
+        """Number of recordings or speakers that the manifest names; 0 if it names none."""
+        return self._groups[1]
+
+    @cached_property
+    def _groups(self) -> tuple[np.ndarray, int]:
+        return clip_groups(self.rows)
+
+
+def encode_labels(labels: Sequence[Sequence[str]], classes: Sequence[str], task: Task) -> np.ndarray:
+    """Return label lists as int64 (clips,) class positions, or for `task="multi"` as bool (clips, classes)."""
     position = {name: i for i, name in enumerate(classes)}
     if task == "single":
         return np.array([position[clip[0]] for clip in labels], dtype=np.int64)
@@ -26,10 +77,10 @@ def encode_labels(labels: list[list[str]], classes: tuple[str, ...], task: Task)
     return encoded
 
 
-def clip_targets(manifest: pl.DataFrame, ids: Sequence[str], classes: tuple[str, ...], task: Task) -> np.ndarray:
-    """The classes of clips of the manifest by id, as `encode_labels` gives them."""
+def clip_targets(manifest: pl.DataFrame, ids: Sequence[str], task_spec: TaskSpec) -> np.ndarray:
+    """Return the classes of clips of the manifest by id, as `encode_labels` does."""
     label = dict(zip(manifest["id"], manifest["label"].to_list(), strict=True))
-    return encode_labels([label[id] for id in ids], classes, task)
+    return encode_labels([label[id] for id in ids], task_spec.names, task_spec.task)
 
 
 def clip_groups(rows: pl.DataFrame) -> tuple[np.ndarray, int]:

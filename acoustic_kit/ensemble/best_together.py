@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.data.targets import encode_labels
 from acoustic_kit.metrics.scores import score
 
 if TYPE_CHECKING:
+    from acoustic_kit.data.targets import TrainingSet
     from acoustic_kit.runs.leaderboard import Standing
-    from acoustic_kit.workspace.workspace import Workspace
 
 MOST_RUNS = 20  # the first of the leaderboard, that are searched
 MOST_CLIPS = 20_000  # that are searched and scored, drawn from the training clips if there are more
@@ -36,13 +35,11 @@ class BestTogether:
     predictions one counts.
     """
 
-    def __init__(self, workspace: Workspace, metric: str) -> None:
-        config = workspace.config
-        train = workspace.manifest.filter(workspace.manifest["split"] == "train")
+    def __init__(self, train: TrainingSet, metric: str) -> None:
         self._clips: slice | np.ndarray = slice(None)
         if len(train) > MOST_CLIPS:
             self._clips = np.sort(np.random.default_rng(0).choice(len(train), MOST_CLIPS, replace=False))
-        self._targets = encode_labels(train["label"].to_list(), tuple(config.classes), config.task)[self._clips]
+        self._targets = train.targets[self._clips]
         self._metric = metric
         self._found: dict[bool, list[tuple[float, str, np.ndarray]]] = {True: [], False: []}  # by whether it is fast
 

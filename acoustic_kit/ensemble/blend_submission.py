@@ -64,7 +64,7 @@ def write_blend(workspace: Workspace, result: BlendResult, *, overwrite: bool) -
 
 
 def _test_predictions(workspace: Workspace, members: Sequence[Candidate]) -> dict[str, Predictions | None]:
-    return {one.name: one.predictions("test", list(workspace.config.classes)) for one in members}
+    return {one.name: one.predictions("test", workspace.task_spec.names) for one in members}
 
 
 def _write(
@@ -80,7 +80,6 @@ def _write(
 
     `accept` is given the file before it takes its place.
     """
-    config = workspace.config
 
     def check_written(written: Path) -> None:  # what was there before is lost only to what was checked
         if problems := errors(check(workspace, written, metric)):
@@ -92,10 +91,7 @@ def _write(
         submission_template(workspace, metric),
         ids,
         blend.predict(np.stack([found.aligned(ids) for found in tests])),
-        classes=config.classes,
-        metric=metric,
-        task=config.task,
-        label_separator=config.label_separator or ",",
+        replace(workspace.task_spec, metric=metric),
         check=check_written,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,7 @@ from acoustic_kit.runs.run import Run, find_run, list_runs, open_run
 from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    import polars as pl
+    from acoustic_kit.data.targets import TrainingSet
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,7 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[s
     standings = leaderboard(
         list_runs(workspace.runs_path, leave_out),
         workspace.manifest,
-        list(config.classes),
-        config.task,
-        metric,
+        replace(workspace.task_spec, metric=metric),
         on_scored=keep,
         on_unreadable=leave_out,
     )
@@ -125,7 +123,7 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[s
     return [Candidate(run) for run in candidates], left_out, read
 
 
-def common_clips(train: pl.DataFrame, oofs: Sequence[Predictions], *, whole_folds: bool) -> np.ndarray:
+def common_clips(train: TrainingSet, oofs: Sequence[Predictions], *, whole_folds: bool) -> np.ndarray:
     """Return which training clips all of some out-of-fold predictions are of: bool (clips,).
 
     `whole_folds`: only clips of folds of which they predicted all. A few clips here and there, as an imported table may
@@ -133,10 +131,9 @@ def common_clips(train: pl.DataFrame, oofs: Sequence[Predictions], *, whole_fold
     """
     known = np.ones(len(train), dtype=bool)
     for oof in oofs:
-        known &= oof.found(train["id"].to_list())[0]
+        known &= oof.found(train.ids)[0]
     if whole_folds:
-        folds = train["fold"].to_numpy()
-        known &= np.isin(folds, [fold for fold in np.unique(folds) if known[folds == fold].all()])
+        known &= np.isin(train.folds, [fold for fold in np.unique(train.folds) if known[train.folds == fold].all()])
     return known
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from acoustic_kit.errors import AkitError, UsageError
@@ -35,16 +36,8 @@ def submission_template(workspace: Workspace, metric: str) -> Template:
 
 def require_submittable(workspace: Workspace, metric: str) -> None:
     """Raise AkitError if predictions of the test clips cannot be written as the competition takes them."""
-    config = workspace.config
-    if not workspace.clip_ids("test"):
-        return
-    require_writable(
-        submission_template(workspace, metric),
-        config.classes,
-        metric=metric,
-        task=config.task,
-        label_separator=config.label_separator or ",",
-    )
+    if workspace.clip_ids("test"):
+        require_writable(submission_template(workspace, metric), replace(workspace.task_spec, metric=metric))
 
 
 def check(workspace: Workspace, path: Path, metric: str | None = None) -> list[Problem]:
@@ -56,15 +49,7 @@ def check(workspace: Workspace, path: Path, metric: str | None = None) -> list[P
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     metric = metric or _metric_of(path) or workspace.config.metric
-    config = workspace.config
-    return check_submission(
-        path,
-        submission_template(workspace, metric),
-        classes=config.classes,
-        metric=metric,
-        task=config.task,
-        label_separator=config.label_separator or ",",
-    )
+    return check_submission(path, submission_template(workspace, metric), replace(workspace.task_spec, metric=metric))
 
 
 def _metric_of(path: Path) -> str | None:
@@ -112,9 +97,8 @@ def score_against_truth(workspace: Workspace, path: Path, metric: str | None = N
 
     Raises UsageError where there is no such file or metric, and AkitError where the workspace has no truth.
     """
-    config = workspace.config
-    metric = metric or config.metric
-    validate_metric(metric, config.task)
+    task_spec = replace(workspace.task_spec, metric=metric or workspace.task_spec.metric)
+    validate_metric(task_spec.metric, task_spec.task)
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     if not workspace.truth_path.exists():
@@ -124,4 +108,4 @@ def score_against_truth(workspace: Workspace, path: Path, metric: str | None = N
     except OSError as error:
         raise AkitError(f"{workspace.truth_path} cannot be read; make the workspace again with `akit init`.") from error
     labels = dict(zip(truth["id"], truth["label"].to_list(), strict=True))
-    return score_submission(path, labels, config.classes, config.task, config.label_separator or ",", metric)
+    return score_submission(path, labels, task_spec)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acoustic_kit.blending import METHODS, Blend, choose, first_of_equal, mean, plain_blend
-from acoustic_kit.data.targets import clip_groups, encode_labels
 from acoustic_kit.ensemble.blend_submission import write_blend
 from acoustic_kit.ensemble.candidates import Candidate, by_score, common_clips, named
 from acoustic_kit.ensemble.competition import require_submittable
@@ -117,19 +116,18 @@ def _by_run(
     **options: Any,
 ) -> BlendResult:
     """The blend of whole runs."""
-    config, seed = workspace.config, options["seed"]
-    train = workspace.manifest.filter(workspace.manifest["split"] == "train")
-    found = [read.pop(one.name, None) or one.predictions("oof", list(config.classes)) for one in candidates]
+    task_spec, train, seed = workspace.task_spec, workspace.training_set, options["seed"]
+    found = [read.pop(one.name, None) or one.predictions("oof", task_spec.names) for one in candidates]
     oofs = [oof for oof in found if oof]
     fast = all(one.run.record.fast for one in candidates)
     scored = common_clips(train, oofs, whole_folds=not fast) if len(oofs) == len(candidates) else np.zeros(0, bool)
     if not scored.any():
         why = "Some of these runs have no out-of-fold predictions for all training clips, so nothing can be fitted"
         method = _method_without_labels(method, why, unfit=decision != "argmax")
-        plain = plain_blend(len(candidates), method, config.task)
+        plain = plain_blend(len(candidates), method, task_spec.task)
         return _result(metric, method, seed, candidates, left_out, plain)
-    rows = train.filter(scored)
-    probabilities = [oof.aligned(rows["id"].to_list()) for oof in oofs]  # float64, as the leaderboard scores them
+    clips = train.filter(scored)
+    probabilities = [oof.aligned(clips.ids) for oof in oofs]  # float64, as the leaderboard scores them
     first = first_of_equal(probabilities)
     left_out |= {
         one.name: f"has the predictions of {candidates[first[i]].name}"
@@ -138,13 +136,12 @@ def _by_run(
     }
     probabilities = [run for i, run in enumerate(probabilities) if first[i] == i]
     candidates = [one for i, one in enumerate(candidates) if first[i] == i]
-    targets = encode_labels(rows["label"].to_list(), tuple(config.classes), config.task)
-    groups, n_named = clip_groups(rows)
-    blend = choose(probabilities, targets, groups if n_named else None, metric, method, decision=decision, **options)
-    mean_of_all = score(metric, targets, mean(probabilities, config.task))
+    groups = clips.groups if clips.n_groups else None
+    blend = choose(probabilities, clips.targets, groups, metric, method, decision=decision, **options)
+    mean_of_all = score(metric, clips.targets, mean(probabilities, task_spec.task))
     result = _result(metric, method, seed, candidates, left_out, blend)
-    scored_on = "" if scored.all() else _described(train, scored)
-    return replace(result, mean_of_all=mean_of_all, by_group=n_named > 0, scored_on=scored_on)
+    scored_on = "" if scored.all() else _described(train.rows, scored)
+    return replace(result, mean_of_all=mean_of_all, by_group=clips.n_groups > 0, scored_on=scored_on)
 
 
 def _result(
@@ -174,22 +171,20 @@ def _by_fold(
     seed: int,
 ) -> BlendResult:
     """Every fold model for itself, ranked by its score on the clips that it did not see."""
-    config = workspace.config
-    train = workspace.manifest.filter(workspace.manifest["split"] == "train")
-    ids, targets = train["id"].to_list(), encode_labels(train["label"].to_list(), tuple(config.classes), config.task)
+    task_spec, train = workspace.task_spec, workspace.training_set
     scored: list[tuple[Candidate, float]] = []
     seen: dict[bytes, str] = {}
     for asked in named:
         for fold in [asked.fold] if asked.fold else asked.run.done:
             one = Candidate(asked.run, fold)
-            oof = one.predictions("oof", list(config.classes))
-            known, probabilities = oof.found(ids) if oof else (np.zeros(0, bool), np.zeros(0))
+            oof = one.predictions("oof", task_spec.names)
+            known, probabilities = oof.found(train.ids) if oof else (np.zeros(0, bool), np.zeros(0))
             if not known.any():
                 continue
             digest = hashlib.sha256(known.tobytes() + probabilities.tobytes()).digest()
             first = seen.setdefault(digest, one.name)
             if first == one.name:
-                scored.append((one, score(metric, targets[known], probabilities)))
+                scored.append((one, score(metric, train.targets[known], probabilities)))
             else:
                 left_out = {**left_out, one.name: f"has the predictions of {first}"}
         if not any(one.run.path == asked.run.path for one, _ in scored) and asked.run.name not in left_out:
@@ -199,7 +194,7 @@ def _by_fold(
     scored.sort(key=lambda pair: (-pair[1], pair[0].name))
     candidates = tuple(one for one, _ in scored)
     members = candidates[:top]
-    blend = plain_blend(len(candidates), method, config.task, members=range(len(members)))
+    blend = plain_blend(len(candidates), method, task_spec.task, members=range(len(members)))
     own = {one.name: value for one, value in scored}
     return BlendResult("", metric, method, "fold", seed, candidates, members, left_out, blend, None, own, False)
 

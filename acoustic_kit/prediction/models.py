@@ -25,7 +25,7 @@ from acoustic_kit.recipe.recipe_file import RecipeFile, source_digest
 from acoustic_kit.runs import remote_runs
 from acoustic_kit.runs.run import RECORD_NAME, Run, RunRecord, find_run, open_run
 from acoustic_kit.submission.record import read_sidecar
-from acoustic_kit.task import Task
+from acoustic_kit.task import Task, TaskSpec
 from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -70,10 +70,7 @@ class Predictor:
 
     name: str
     members: tuple[MemberModel, ...]
-    classes: dict[str, int]  # class name → the data set's own index
-    task: Task
-    metric: str  # that a submission is written for
-    label_separator: str
+    task_spec: TaskSpec  # its metric is the one that a submission is written for
     blend: Blend | None  # of the members; None for one run
 
     @property
@@ -182,7 +179,7 @@ def _predictor(name: str, members: list[MemberModel], metric: str, blend: Blend 
             raise AkitError(f"{other.name} was trained for other classes than {record.name}, or in another order.")
     classes = dict(zip(record.classes, record.class_indices, strict=True))
     task: Task = "multi" if record.task == "multi" else "single"
-    return Predictor(name, tuple(members), classes, task, metric, record.label_separator or ",", blend)
+    return Predictor(name, tuple(members), TaskSpec(classes, metric, task, record.label_separator), blend)
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,7 @@ def write_predictions(
             template,
             predictions.ids,
             predictions.probabilities,
-            classes=predictor.classes,
-            metric=predictor.metric,
-            task=predictor.task,
-            label_separator=predictor.label_separator,
+            predictor.task_spec,
             follow=True,
         )
         return

@@ -84,7 +84,7 @@ def predict_clips(
         raise AkitError(f"None of {len(ids)} clips can be read; {id}: {reason}.")
     found = np.concatenate(parts, axis=1)
     probabilities = predictor.combined(found) if predictor.compares_clips else found[0]
-    return ClipPredictions(tuple(ids), tuple(predictor.classes), probabilities, job.errors)
+    return ClipPredictions(tuple(ids), predictor.task_spec.names, probabilities, job.errors)
 
 
 @dataclass
@@ -134,7 +134,8 @@ class _Job:
         store: FeatureStore,
     ) -> np.ndarray:
         """The mean over a run's fold models, one of which is in memory at a time: float64 (clips, classes)."""
-        total = np.zeros((len(rows), len(self.predictor.classes)))
+        task_spec = self.predictor.task_spec
+        total = np.zeros((len(rows), len(task_spec.names)))
         for fold in member.folds:
             stored = {name: store[feature.key] for name, feature in features[fold].items()}
             held = np.array([all(id in feature for feature in stored.values()) for id in rows["id"]], dtype=bool)
@@ -143,9 +144,7 @@ class _Job:
             for start in range(0, len(rows), AT_ONCE):
                 part = np.zeros(len(rows), dtype=bool)
                 part[start : start + AT_ONCE] = held[start : start + AT_ONCE]
-                clips = Clips(
-                    rows.filter(part), tuple(self.predictor.classes), self.predictor.task, stored, self.compute
-                )
+                clips = Clips(rows.filter(part), task_spec.names, task_spec.task, stored, self.compute)
                 found[part] = checked_predictions(member.recipe, member.settings, model, clips)
                 self.predicted += min(AT_ONCE, len(rows) - start)
                 self.on_progress("predictions", self.predicted, self.n_clips * self.predictor.n_models)

@@ -12,7 +12,7 @@ from acoustic_kit.data.leaks import leak_warnings
 from acoustic_kit.errors import AkitError
 from acoustic_kit.report.content import Blended, Correlation, Report, Row, TrainingCurves, Weight
 from acoustic_kit.report.evaluation import correlation
-from acoustic_kit.report.scoring import Scored, Scoring, TrainingClips
+from acoustic_kit.report.scoring import Scored, Scoring
 from acoustic_kit.report.subjects import combination, evaluate, find_subjects, most_confident
 from acoustic_kit.report.training_logs import training_curves
 from acoustic_kit.runs.leaderboard import Placing, Standing, by_setting, leaderboard, ranks
@@ -47,14 +47,12 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
             unreadable.append(str(sidecar))
         else:
             sidecars[name] = sidecar
-    clips = TrainingClips.of(workspace)
+    clips = workspace.training_set
     scoring = Scoring(clips)
     standings = leaderboard(
         runs,
         workspace.manifest,
-        clips.classes,
-        config.task,
-        config.metric,
+        workspace.task_spec,
         resample=True,
         on_scored=scoring.add,
         on_unreadable=leave_out,
@@ -72,9 +70,9 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
         n_train=len(clips),
         n_test=int((splits == "test").sum()),
         n_extra=int((splits == "extra").sum()),
-        classes=clips.classes,
+        classes=workspace.task_spec.names,
         folds=tuple(str(fold) for fold in clips.rows["fold"].unique().sort()),
-        n_groups=clips.n_groups,
+        n_groups=clips.n_groups or None,
         rows=tuple(_row(rank, placing) for rank, placing in zip(ranks(placings), placings, strict=True)),
         warnings=tuple(leak_warnings(workspace.manifest)),
         unreadable=tuple(unreadable),

@@ -1,49 +1,14 @@
-"""The training clips of a workspace, and what each run's out-of-fold predictions say of them."""
+"""What each run's out-of-fold predictions say of the training clips."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.data.targets import clip_groups, encode_labels
+from acoustic_kit.data.targets import TrainingSet
 from acoustic_kit.report.evaluation import errors, is_wrong
 from acoustic_kit.runs.leaderboard import Standing
-from acoustic_kit.workspace.workspace import Workspace
-
-if TYPE_CHECKING:
-    import polars as pl
-
-
-@dataclass(frozen=True)
-class TrainingClips:
-    """The labelled clips that out-of-fold predictions are of."""
-
-    rows: pl.DataFrame  # of the manifest
-    classes: tuple[str, ...]
-    targets: np.ndarray  # int (clips,), or bool (clips, classes)
-
-    @staticmethod
-    def of(workspace: Workspace) -> TrainingClips:
-        """Those of a workspace."""
-        rows = workspace.manifest.filter(workspace.manifest["split"] == "train")
-        classes = tuple(workspace.config.classes)
-        return TrainingClips(rows, classes, encode_labels(rows["label"].to_list(), classes, workspace.config.task))
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @cached_property
-    def ids(self) -> list[str]:
-        """Their ids, in the order of everything else."""
-        return self.rows["id"].to_list()
-
-    @property
-    def n_groups(self) -> int | None:
-        """How many recordings or speakers there are; None where the manifest names none."""
-        return clip_groups(self.rows)[1] or None
 
 
 @dataclass(frozen=True)
@@ -59,7 +24,7 @@ class Scored:
 class Scoring:
     """What the report needs of every run with a score, in the order in which it hears of them: one at a time."""
 
-    def __init__(self, clips: TrainingClips) -> None:
+    def __init__(self, clips: TrainingSet) -> None:
         self.runs: dict[str, Scored] = {}
         self._clips = clips
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from acoustic_kit.blending import Blend
+from acoustic_kit.data.targets import TrainingSet
 from acoustic_kit.dsp.clip_source import clip_place
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics.scores import MULTI_LABEL_THRESHOLD, score
 from acoustic_kit.report.content import AudioPreview, Evaluation, Mistake, Mistakes
 from acoustic_kit.report.evaluation import class_scores, confusion, is_wrong, most_confident_mistakes, reliability
-from acoustic_kit.report.scoring import Scored, TrainingClips
+from acoustic_kit.report.scoring import Scored
 from acoustic_kit.report.sound import clip_sound
 from acoustic_kit.runs.run import Run, find_run, open_run
 from acoustic_kit.submission.record import Sidecar
@@ -40,7 +41,7 @@ def find_subjects(
     names: Sequence[str],
     best: Sequence[Run],
     sidecars: Mapping[str, Sidecar],
-    clips: TrainingClips,
+    clips: TrainingSet,
 ) -> tuple[list[Subject], list[Run]]:
     """The runs and blends to look into, as far as they have out-of-fold predictions, and the runs among `names`.
 
@@ -61,15 +62,17 @@ def find_subjects(
     return [found for found in subjects if found], runs
 
 
-def _run_subject(run: Run, clips: TrainingClips) -> Subject | None:
-    oof = run.predictions("oof", clips.classes) if set(run.record.classes) == set(clips.classes) else None
+def _run_subject(run: Run, clips: TrainingSet) -> Subject | None:
+    oof = (
+        run.predictions("oof", clips.task_spec.names) if set(run.record.classes) == set(clips.task_spec.names) else None
+    )
     if oof is None:
         return None
     known, probabilities = oof.found(clips.ids)
     return Subject(run.name, "run", known, probabilities, tuple(run.optimistic)) if known.any() else None
 
 
-def _blend_subject(workspace: Workspace, name: str, sidecar: Sidecar, clips: TrainingClips) -> Subject | None:
+def _blend_subject(workspace: Workspace, name: str, sidecar: Sidecar, clips: TrainingSet) -> Subject | None:
     """None where some of its runs are gone, or have no out-of-fold predictions of common clips."""
     blend = combination(sidecar)
     try:
@@ -94,17 +97,17 @@ def combination(sidecar: Sidecar) -> Blend | None:
         return None
 
 
-def _members(workspace: Workspace, sidecar: Sidecar, clips: TrainingClips) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _members(workspace: Workspace, sidecar: Sidecar, clips: TrainingSet) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The out-of-fold predictions of a blend's runs, as `Predictions.found` gives them, as far as there are any."""
     for member in sidecar.runs:
         path = workspace.runs_path / member.name
         if sidecar.by == "run" and (path / "oof.parquet").exists():
-            oof = open_run(path).predictions("oof", clips.classes)
+            oof = open_run(path).predictions("oof", clips.task_spec.names)
             if oof is not None:
                 yield oof.found(clips.ids)
 
 
-def evaluate(subject: Subject, metric: str, clips: TrainingClips) -> Evaluation:
+def evaluate(subject: Subject, metric: str, clips: TrainingSet) -> Evaluation:
     """All scores of one subject."""
     targets, probabilities = clips.targets[subject.known], subject.probabilities
     caveats = list(subject.caveats)
@@ -116,14 +119,14 @@ def evaluate(subject: Subject, metric: str, clips: TrainingClips) -> Evaluation:
         score=score(metric, targets, probabilities),
         n_clips=len(targets),
         caveats=tuple(caveats),
-        confusion=confusion(targets, probabilities, clips.classes) if targets.ndim == 1 else None,
-        classes=class_scores(targets, probabilities, clips.classes),
+        confusion=confusion(targets, probabilities, clips.task_spec.names) if targets.ndim == 1 else None,
+        classes=class_scores(targets, probabilities, clips.task_spec.names),
         reliability=reliability(targets, probabilities),
     )
 
 
 def most_confident(
-    workspace: Workspace, subject: Subject, clips: TrainingClips, scored: Mapping[str, Scored]
+    workspace: Workspace, subject: Subject, clips: TrainingSet, scored: Mapping[str, Scored]
 ) -> Mistakes:
     """The clips that a subject gets most confidently wrong, to hear and to see."""
     targets = clips.targets[subject.known]
@@ -139,8 +142,8 @@ def most_confident(
                 id=row["id"],
                 path=row["path"],
                 true=tuple(row["label"]),
-                predicted=_predicted(subject.probabilities[at], clips.classes, several=targets.ndim == 2),
-                wrong=clips.classes[wrong],
+                predicted=_predicted(subject.probabilities[at], clips.task_spec.names, several=targets.ndim == 2),
+                wrong=clips.task_spec.names[wrong],
                 probability=float(probability),
                 wrong_runs=sum(bool(one.wrong[position]) for one in who),
                 scored_runs=len(who),

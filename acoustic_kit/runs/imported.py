@@ -229,5 +229,4 @@ def _place(
 def _metrics(workspace: Workspace, oof: Predictions | None) -> dict[str, float]:
     if oof is None:
         return {}
-    config = workspace.config
-    return all_scores(clip_targets(workspace.manifest, oof.ids, tuple(config.classes), config.task), oof.probabilities)
+    return all_scores(clip_targets(workspace.manifest, oof.ids, workspace.task_spec), oof.probabilities)

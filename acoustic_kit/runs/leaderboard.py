@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.data.targets import clip_groups, encode_labels, label_digest
+from acoustic_kit.blending.arrays import group_codes
+from acoustic_kit.data.targets import TrainingSet, label_digest
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics.bootstrap import draw_weights, interval, resampled_scores
 from acoustic_kit.metrics.scores import score
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.runs.run import Run, trained_on_other_labels
-from acoustic_kit.task import Task
+from acoustic_kit.task import TaskSpec
 
 if TYPE_CHECKING:
     import polars as pl
@@ -105,9 +106,7 @@ def _first_to_last(one: Standing | Placing) -> tuple[object, ...]:
 def leaderboard(
     runs: Sequence[Run],
     manifest: pl.DataFrame,
-    classes: Sequence[str],
-    task: Task,
-    metric: str,
+    task_spec: TaskSpec,
     *,
     resample: bool = False,
     on_scored: Callable[[Standing, np.ndarray, np.ndarray], None] = lambda *_: None,
@@ -120,15 +119,14 @@ def leaderboard(
     which training clips it predicted, bool (clips,), and their probabilities. `on_unreadable` hears the name of a run
     whose files are damaged, and which; without, that is raised.
     """
-    train = manifest.filter(manifest["split"] == "train")
-    targets = encode_labels(train["label"].to_list(), tuple(classes), task)
-    ids, folds, groups = train["id"].to_list(), train["fold"].to_numpy(), clip_groups(train)[0]
+    training_set, metric = TrainingSet.of(manifest, task_spec), task_spec.metric
+    ids, targets, folds = training_set.ids, training_set.targets, training_set.folds
     labels = label_digest(manifest)
     weights: dict[bytes, np.ndarray] = {}  # runs that predicted the same clips share their draws
     standings = []
     for run in runs:
         try:
-            oof = _out_of_fold(run, classes)
+            oof = _out_of_fold(run, task_spec.names)
         except AkitError as error:
             if on_unreadable is None:
                 raise
@@ -143,7 +141,9 @@ def leaderboard(
             continue
         key, draws = known.tobytes(), None
         if resample and key not in weights:
-            weights[key] = draw_weights(np.unique(groups[known], return_inverse=True)[1], metric, len(classes))
+            weights[key] = draw_weights(
+                group_codes(training_set.groups[known], known.sum()), metric, len(task_spec.names)
+            )
         if resample:
             draws = resampled_scores(metric, targets[known], probabilities, weights[key])
         by_fold = _by_fold(metric, targets[known], probabilities, folds[known])

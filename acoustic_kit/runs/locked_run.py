@@ -152,7 +152,7 @@ def _combined(run: Run, job: Job) -> Run:
     if oofs := found.get("oof"):
         oof = Predictions(tuple(id for o in oofs for id in o.ids), np.concatenate([o.probabilities for o in oofs]))
         files["oof.parquet"] = oof.write(run.path / "oof.parquet", job.classes)
-        metrics = all_scores(clip_targets(job.manifest, oof.ids, job.classes, job.task), oof.probabilities)
+        metrics = all_scores(clip_targets(job.manifest, oof.ids, job.workspace.task_spec), oof.probabilities)
     # last: what it says is on disk
     return run.with_record(combined=list(run.done), combined_from=combined_from, files=files, metrics=metrics)
 

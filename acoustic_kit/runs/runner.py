@@ -146,7 +146,7 @@ def store_fold(folder: Path, job: Job, fold: Fold, result: FitResult, stored: St
     for part, (predictions, lacking) in _fold_predictions(job, fold, model, stored).items():
         files[f"{part}.parquet"] = predictions.write(folder / f"{part}.parquet", job.classes)
         without += lacking
-        targets = None if part == "test" else clip_targets(job.manifest, predictions.ids, job.classes, job.task)
+        targets = None if part == "test" else clip_targets(job.manifest, predictions.ids, job.workspace.task_spec)
         if found := find_guessing(fold.metric, targets, predictions.probabilities):
             warnings.append(f"fold {fold.name}, {part}: {found}")
     for log in fold.folder.glob("*/log.jsonl"):

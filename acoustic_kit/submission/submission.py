@@ -5,7 +5,6 @@ indices; several labels of a cell go best first) or one probability column a cla
 (``sample_submission.csv``) decides which, and the order of rows and columns. Everything is joined by id, never by
 position. Files are untrusted: whatever is in them gives a message, never a traceback.
 
-``classes``, everywhere here: class name → the data set's own index, in the class order of the workspace.
 """
 
 import math
@@ -15,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.data.targets import encode_labels
+from acoustic_kit.errors import SubmissionError
 from acoustic_kit.files import replacing
 from acoustic_kit.metrics.scores import (
     MULTI_LABEL_THRESHOLD,
@@ -38,6 +38,7 @@ from acoustic_kit.submission.template import (
     template_of,
 )
 from acoustic_kit.tables import Problem, Table, listed, parse_table, problems, quoted, read_table, repeated
+from acoustic_kit.task import TaskSpec
 
 __all__ = [
     "Problem",
@@ -56,13 +57,11 @@ SUM_TOLERANCE = 0.01  # rows rounded to three decimals still sum to one
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
-def require_writable(
-    template: Template, classes: dict[str, int], *, metric: str, task: str = "single", label_separator: str = ","
-) -> None:
+def require_writable(template: Template, task_spec: TaskSpec) -> None:
     """Raise AkitError if some predictions could not be written in the template's form. Parameters as below."""
-    names = template.printed(classes)
-    if template.form != "probabilities" and (task == "multi" or _labels_a_cell(metric) > 1):
-        template.require_joinable(names, _between(task, label_separator))
+    names = template.printed(task_spec.classes)
+    if template.form != "probabilities" and (task_spec.task == "multi" or _labels_a_cell(task_spec) > 1):
+        template.require_joinable(names, task_spec.cell_separator)
 
 
 def write_submission(
@@ -70,11 +69,8 @@ def write_submission(
     template: Template,
     ids: Sequence[str],
     probabilities: np.ndarray,
+    task_spec: TaskSpec,
     *,
-    classes: dict[str, int],
-    metric: str,
-    task: str = "single",
-    label_separator: str = ",",
     check: Callable[[Path], None] = lambda _: None,
     follow: bool = False,
 ) -> None:
@@ -91,8 +87,8 @@ def write_submission(
     Raises AkitError for ids without prediction, labels that the cell's separator would tear apart, and a file that
     cannot be written; ValueError for arrays that do not fit; UsageError for a metric that does not fit the task.
     """
-    validate_metric(metric, task)
-    probabilities = np.asarray(probabilities)
+    validate_metric(task_spec.metric, task_spec.task)
+    classes, probabilities = task_spec.classes, np.asarray(probabilities)
     if probabilities.shape != (len(ids), len(classes)) or not np.isfinite(probabilities).all():
         raise ValueError(f"probabilities must be finite ({len(ids)}, {len(classes)}); they are {probabilities.shape}")
     position = {clip_id: row for row, clip_id in enumerate(ids)}
@@ -100,15 +96,15 @@ def write_submission(
         raise ValueError("an id is predicted twice")
     missing = [clip_id for clip_id in template.ids if clip_id not in position]
     if missing:
-        raise AkitError(f"{len(missing)} of {len(template.ids)} ids have no prediction: {listed(missing)}")
+        raise SubmissionError(f"{len(missing)} of {len(template.ids)} ids have no prediction: {listed(missing)}")
     chosen = probabilities[[position[clip_id] for clip_id in template.ids]]
     if template.form == "probabilities":
         order = class_positions("the template", template.columns[1:], classes)
         cells = [[repr(p) for p in row] for row in chosen[:, order].astype(np.float64).tolist()]  # no two become equal
     else:
-        require_writable(template, classes, metric=metric, task=task, label_separator=label_separator)
-        ranked = _ranked_labels(template.printed(classes), chosen, metric, task)
-        cells = [[template.join(labels, _between(task, label_separator))] for labels in ranked]
+        require_writable(template, task_spec)
+        ranked = _ranked_labels(template.printed(classes), chosen, task_spec)
+        cells = [[template.join(labels, task_spec.cell_separator)] for labels in ranked]
     rows = [template.columns, *((clip_id, *row) for clip_id, row in zip(template.ids, cells, strict=True))]
     lines = (template.separator.join(_csv_cell(cell, template.separator) for cell in row) for row in rows)
     with replacing(path, follow=follow) as temporary:
@@ -119,11 +115,7 @@ def write_submission(
 def check_submission(
     path: Path,
     template: Template,
-    *,
-    classes: dict[str, int],
-    metric: str,
-    task: str = "single",
-    label_separator: str = ",",
+    task_spec: TaskSpec,
 ) -> list[Problem]:
     """Everything for which the competition could refuse a submission, or score it as zero; an empty list if nothing.
 
@@ -132,7 +124,7 @@ def check_submission(
 
     Raises UsageError for a metric that does not fit the task; never for what is in the file.
     """
-    validate_metric(metric, task)
+    validate_metric(task_spec.metric, task_spec.task)
     table = parse_table(path, template.separator)
     if isinstance(table, Problem):
         return [table]
@@ -140,10 +132,10 @@ def check_submission(
         return [_header_problem(table.header, template.columns)]
     found = id_problems(table, template.ids)
     if template.form == "probabilities":
-        return found + _probability_problems(table, task)
-    known = set(template.printed(classes))
-    most = _labels_a_cell(metric) if task == "single" else len(known)
-    return found + _label_problems(table, _split_cells(table, template, known, task, label_separator), known, most)
+        return found + _probability_problems(table, task_spec.task)
+    known = set(template.printed(task_spec.classes))
+    cells = _split_cells(table, template, known, task_spec)
+    return found + _label_problems(table, cells, known, most=_labels_a_cell(task_spec))
 
 
 def errors(found: Sequence[Problem]) -> list[Problem]:
@@ -154,10 +146,7 @@ def errors(found: Sequence[Problem]) -> list[Problem]:
 def score_submission(
     path: Path,
     truth: dict[str, list[str]],
-    classes: dict[str, int],
-    task: str = "single",
-    label_separator: str = ",",
-    metric: str | None = None,
+    task_spec: TaskSpec,
 ) -> dict[str, float]:
     """All metrics that fit what a submission holds, over the clips of ``truth`` (id → its labels), joined by id.
 
@@ -169,52 +158,46 @@ def score_submission(
     probability that is no number, and truth that does not fit the classes or the task.
     """
     table = read_table(path, SEPARATORS)
-    template = template_of(path, table, classes)
+    template = template_of(path, table, task_spec.classes)
     row_of = {clip_id: row for row, clip_id in enumerate(template.ids)}
     missing = [clip_id for clip_id in truth if clip_id not in row_of]
     if missing or not truth:
-        raise AkitError(f"{path} lacks {len(missing)} of the {len(truth)} clips to score: {listed(missing)}")
-    targets = _targets(truth, classes, task)
+        raise SubmissionError(f"{path} lacks {len(missing)} of the {len(truth)} clips to score: {listed(missing)}")
+    targets = _targets(truth, task_spec)
     kept = [row_of[clip_id] for clip_id in truth]
     table = Table(table.header, [table.rows[i] for i in kept], [table.lines[i] for i in kept])
-    names = template.printed(classes)
-    fitting = list(dict.fromkeys((*fitting_metrics(task), *([metric] if metric else []))))
+    names = template.printed(task_spec.classes)
+    fitting = list(dict.fromkeys((*fitting_metrics(task_spec.task), task_spec.metric)))
     if template.form == "probabilities":
         refuse(path, problems({"not a finite number": _not_numbers(table)}))
-        order = np.argsort(class_positions(str(path), template.columns[1:], classes))
+        order = np.argsort(class_positions(str(path), template.columns[1:], task_spec.classes))
         probabilities = np.array([row[1:] for row in table.rows], dtype=np.float64)[:, order]
         return {metric: score(metric, targets, probabilities) for metric in fitting}
-    cells = _split_cells(table, template, set(names), task, label_separator)
+    cells = _split_cells(table, template, set(names), task_spec)
     refuse(path, _label_problems(table, cells, set(names), len(names)))
     ranked = _ranked(cells, names)
     return {metric: score_ranked(metric, targets, ranked) for metric in fitting if not needs_probabilities(metric)}
 
 
-def _labels_a_cell(metric: str) -> int:
-    return 3 if any(name == "map3" for _, name in terms(metric)) else 1
+def _labels_a_cell(task_spec: TaskSpec) -> int:
+    """Return how many labels a cell may hold."""
+    if task_spec.task == "multi":
+        return len(task_spec.names)
+    return 3 if any(name == "map3" for _, name in terms(task_spec.metric)) else 1
 
 
-def _between(task: str, label_separator: str) -> str:
-    """What separates the labels of a cell if the template does not show it."""
-    return " " if task == "single" else label_separator
-
-
-def _ranked_labels(names: list[str], probabilities: np.ndarray, metric: str, task: str) -> list[list[str]]:
-    """The labels of each cell, best first."""
-    most = _labels_a_cell(metric) if task == "single" else len(names)
-    ranked = top_k(probabilities, most).tolist()
-    if task == "multi":
+def _ranked_labels(names: list[str], probabilities: np.ndarray, task_spec: TaskSpec) -> list[list[str]]:
+    """Return the labels of each cell, best first."""
+    ranked = top_k(probabilities, _labels_a_cell(task_spec)).tolist()
+    if task_spec.task == "multi":
         above = (probabilities >= MULTI_LABEL_THRESHOLD).sum(axis=1).tolist()
         ranked = [row[: max(1, n)] for row, n in zip(ranked, above, strict=True)]
     return [[names[c] for c in row] for row in ranked]
 
 
-def _split_cells(
-    table: Table, template: Template, known: Container[str], task: str, label_separator: str
-) -> list[list[str]]:
-    """The labels of each row."""
-    between = _between(task, label_separator)
-    return [template.split(row[1], known, between) for row in table.rows]
+def _split_cells(table: Table, template: Template, known: Container[str], task_spec: TaskSpec) -> list[list[str]]:
+    """Return the labels of each row."""
+    return [template.split(row[1], known, task_spec.cell_separator) for row in table.rows]
 
 
 def _ranked(cells: list[list[str]], names: list[str]) -> np.ndarray:
@@ -226,16 +209,15 @@ def _ranked(cells: list[list[str]], names: list[str]) -> np.ndarray:
     return ranked
 
 
-def _targets(truth: dict[str, list[str]], classes: dict[str, int], task: str) -> np.ndarray:
-    """True labels as ``metrics`` takes them."""
-    position = {name: c for c, name in enumerate(classes)}
-    targets = np.zeros((len(truth), len(classes)), dtype=bool)
-    for row, (clip_id, labels) in enumerate(truth.items()):
-        unknown = [label for label in labels if label not in position]
-        if unknown or (task == "single" and len(labels) != 1):
-            raise AkitError(f"the truth of {quoted(clip_id)} is {labels}: not {task}-label, or not among the classes")
-        targets[row, [position[label] for label in labels]] = True
-    return targets.argmax(axis=1) if task == "single" else targets
+def _targets(truth: dict[str, list[str]], task_spec: TaskSpec) -> np.ndarray:
+    """Return true labels as ``encode_labels`` does. Raises SubmissionError if they do not fit the task."""
+    task = task_spec.task
+    for clip_id, labels in truth.items():
+        if not task_spec.classes.keys() >= set(labels) or (task == "single" and len(labels) != 1):
+            raise SubmissionError(
+                f"the truth of {quoted(clip_id)} is {labels}: not {task}-label, or not among the classes"
+            )
+    return encode_labels(list(truth.values()), task_spec.names, task)
 
 
 def _header_problem(header: list[str], columns: Sequence[str]) -> Problem:

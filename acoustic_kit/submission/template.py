@@ -5,7 +5,7 @@
 
 import itertools
 import re
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -40,7 +40,7 @@ class Template:
     between: str | None = field(default=None, compare=False)  # what separates them; None if no cell shows it
     quote: str = field(default="", compare=False)  # around those that have blanks or `between` in them
 
-    def printed(self, classes: dict[str, int]) -> list[str]:
+    def printed(self, classes: Mapping[str, int]) -> list[str]:
         """What stands in a cell for each class, in class order, without quotes.
 
         Raises AkitError for two classes that are printed alike.
@@ -75,7 +75,7 @@ class Template:
         return [cell] if cell in known else _split(cell, self.between or between, self.quote)
 
 
-def read_template(path: Path, classes: dict[str, int]) -> Template:
+def read_template(path: Path, classes: Mapping[str, int]) -> Template:
     """The form that a competition's ``sample_submission.csv`` shows.
 
     One column beside the id holds labels or indices: labels where the values are class names (several may stand in a
@@ -91,14 +91,14 @@ def read_template(path: Path, classes: dict[str, int]) -> Template:
     return template_of(path, replace(table, header=header, rows=rows), classes)
 
 
-def default_template(ids: Sequence[str], metric: str, classes: dict[str, int]) -> Template:
+def default_template(ids: Sequence[str], metric: str, classes: Mapping[str, int]) -> Template:
     """The form where the competition gives none: ``id,label``; ``id`` and one column a class where ``map`` counts."""
     if any(name == "map" for _, name in terms(metric)):
         return Template(("id", *classes), tuple(ids), "probabilities")
     return Template(("id", "label"), tuple(ids), "labels")
 
 
-def template_of(path: Path, table: Table, classes: dict[str, int]) -> Template:
+def template_of(path: Path, table: Table, classes: Mapping[str, int]) -> Template:
     """Return the form of a table that was read, see `read_template`."""
     if not table.rows:
         raise AkitError(f"{path} has no rows, and so no ids")
@@ -120,7 +120,7 @@ def template_of(path: Path, table: Table, classes: dict[str, int]) -> Template:
     return Template(columns, tuple(ids), "labels", separator=table.separator, **_cell_form(values, classes))
 
 
-def _cell_form(values: Collection[str], classes: dict[str, int]) -> _CellForm:
+def _cell_form(values: Collection[str], classes: Mapping[str, int]) -> _CellForm:
     """How label cells are written: the form that explains most of the cells with several labels.
 
     A cell that is one class's name is no such cell. If there is none, only underscores can be told.
@@ -137,7 +137,7 @@ def _cell_form(values: Collection[str], classes: dict[str, int]) -> _CellForm:
     return best
 
 
-def _shows_underscores(values: Collection[str], classes: dict[str, int]) -> bool:
+def _shows_underscores(values: Collection[str], classes: Mapping[str, int]) -> bool:
     """Whether class names are printed with underscores for their spaces."""
     tokens = {token for value in values for token in (value, *re.split(r"[ ,;|]", value))}
     return not tokens.isdisjoint({name.replace(" ", "_") for name in classes} - set(classes))
@@ -154,7 +154,7 @@ def _split(cell: str, between: str, quote: str) -> list[str]:
 
 
 def class_positions(
-    where: str, columns: Sequence[str], classes: dict[str, int], *, underscores: bool = False
+    where: str, columns: Sequence[str], classes: Mapping[str, int], *, underscores: bool = False
 ) -> list[int]:
     """The class position of each probability column, which is named by the class or by its own index.
 

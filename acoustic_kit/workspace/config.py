@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from acoustic_kit.dsp.sound_file import Mono
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.files import read_regular
-from acoustic_kit.task import Task
+from acoustic_kit.task import Task, TaskSpec
 
 CONFIG_NAME = "akit.toml"
 
@@ -37,6 +37,11 @@ class Config(BaseModel):
     label_separator: str | None = None  # between several labels of one clip
     mono: Mono = "mean"  # what several channels become: their mean, the left one or the right one
     classes: dict[str, int]  # class name → the data set's own index, in class order
+
+    @property
+    def task_spec(self) -> TaskSpec:
+        """The task that clips are labeled for and predictions are scored by."""
+        return TaskSpec(self.classes, self.metric, self.task, self.label_separator)
 
     @field_validator("data", "store", "runs")
     @classmethod

@@ -18,6 +18,8 @@ from acoustic_kit.workspace.ownership import require_own
 if TYPE_CHECKING:
     import polars as pl
 
+    from acoustic_kit.data.targets import TrainingSet
+    from acoustic_kit.task import TaskSpec
     from acoustic_store import FeatureStore
 
 _MEND_MANIFEST = (
@@ -118,6 +120,18 @@ class Workspace:
         if self.config.task == "single" and (manifest["label"].list.len() > 1).any():
             raise AkitError(f"{self.root / CONFIG_NAME}: task is single, but the manifest has clips of several labels.")
         return manifest
+
+    @property
+    def task_spec(self) -> TaskSpec:
+        """The workspace's task: classes, metric, one label a clip or several."""
+        return self.config.task_spec
+
+    @cached_property
+    def training_set(self) -> TrainingSet:
+        """The training clips with their targets, folds and groups."""
+        from acoustic_kit.data.targets import TrainingSet
+
+        return TrainingSet.of(self.manifest, self.task_spec)
 
     def clip_ids(self, split: Literal["train", "test"]) -> list[str]:
         """The ids of the clips of a split, in the manifest's order."""

@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from acoustic_kit.data.targets import TrainingSet
 from acoustic_kit.ensemble.best_together import BestMean, BestTogether
 from acoustic_kit.metrics.scores import score
+from acoustic_kit.task import TaskSpec
 
 CLASSES = {"a": 0, "b": 1, "c": 2, "d": 3}
 TARGETS = np.arange(120) % 4
@@ -24,9 +26,7 @@ def runs_of_skill(skills: list[float], seed: int) -> list[np.ndarray]:
 
 def best(runs: list[np.ndarray], metric: str = "f1", fast: tuple[int, ...] = (), part: tuple[int, ...] = ()) -> Any:
     labels = [[name] for name in np.array(list(CLASSES))[TARGETS]]
-    manifest = pl.DataFrame({"split": ["train"] * 120, "label": labels})
-    config = SimpleNamespace(classes=CLASSES, task="single", metric=metric)
-    together = BestTogether(cast("Any", SimpleNamespace(config=config, manifest=manifest)), metric)
+    together = BestTogether(TrainingSet(pl.DataFrame({"label": labels}), TaskSpec(CLASSES, metric)), metric)
     for i, run in enumerate(runs):
         record = SimpleNamespace(fast=i in fast)
         standing = SimpleNamespace(

@@ -12,9 +12,10 @@ from acoustic_kit.errors import AkitError
 from acoustic_kit.prediction import ClipPredictions
 from acoustic_kit.prediction.output import write_predictions
 from acoustic_kit.submission.submission import read_template
+from acoustic_kit.task import TaskSpec
 
 CLASSES = {"dog": 3, "sea waves": 1}
-PREDICTOR: Any = SimpleNamespace(classes=CLASSES, metric="f1", task="single", label_separator=",")
+PREDICTOR: Any = SimpleNamespace(task_spec=TaskSpec(CLASSES, "f1"))
 
 
 def predictions(**errors: str) -> ClipPredictions:

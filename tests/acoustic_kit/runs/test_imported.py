@@ -72,7 +72,7 @@ def test_an_imported_run_is_ranked_and_blended_by_its_score(workspace: Workspace
     targets = np.array([classes.index(label[id][0]) for id in oof["id"]])
     expected = score("f1", targets, oof.select(classes).to_numpy())
     assert run.record.metrics["f1"] == pytest.approx(expected)
-    board = leaderboard([own, run], workspace.manifest, classes, "single", "f1")
+    board = leaderboard([own, run], workspace.manifest, workspace.task_spec)
     assert [standing.run.name for standing in board] == [own.name, run.name]
     assert board[1].score == pytest.approx(expected)
     assert board[1].complete

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from acoustic_kit.runs import locked_run as held_run
 from acoustic_kit.runs.leaderboard import leaderboard
 from acoustic_kit.runs.run import find_run, list_runs, open_run, remove_run
 from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.task import TaskSpec
 from acoustic_kit.workspace.workspace import Workspace
 
 RECIPE = '''"""A recipe that writes down what it was given."""
@@ -162,7 +164,7 @@ def test_full_trains_one_model_on_everything(workspace: Workspace, recipe: Recip
     assert run.oof is None
     assert run.test is not None
     assert len(run.test.ids) == 12
-    assert not leaderboard([run], workspace.manifest, run.record.classes, "single", "f1")[0].complete
+    assert not leaderboard([run], workspace.manifest, workspace.task_spec)[0].complete
 
 
 def test_fast_uses_fewer_clips_and_folds_and_says_so(workspace: Workspace, recipe: Recipe) -> None:
@@ -235,9 +237,7 @@ def test_the_leaderboard_ranks_by_the_metric(workspace: Workspace, tmp_path: Pat
     run_recipe(workspace, bad)
     good = load_recipe("stats_pca_linear")
     run_recipe(workspace, good)
-    board = leaderboard(
-        list_runs(workspace.runs_path), workspace.manifest, list(workspace.config.classes), "single", "f1"
-    )
+    board = leaderboard(list_runs(workspace.runs_path), workspace.manifest, workspace.task_spec)
     assert [standing.run.record.recipe for standing in board] == ["stats_pca_linear", "diary"]
     assert board[0].score is not None
     assert board[0].score > 0.6
@@ -339,7 +339,7 @@ def test_runs_of_one_store_train_side_by_side_once_features_are_built(workspace:
 def test_scores_stand_beside_their_folds(workspace: Workspace, recipe: Recipe) -> None:
     run_recipe(workspace, recipe, folds=["3"])
     run, _ = run_recipe(workspace, recipe, folds=["1"])
-    (standing,) = leaderboard([run], workspace.manifest, run.record.classes, "single", "accuracy")
+    (standing,) = leaderboard([run], workspace.manifest, replace(workspace.task_spec, metric="accuracy"))
     assert list(run.done) == ["1", "3"]
     assert set(standing.fold_scores) == {"1", "3"}
 
@@ -352,11 +352,11 @@ def test_another_order_of_the_classes_changes_no_prediction(workspace: Workspace
     assert run.oof is not None
     np.testing.assert_array_equal(predictions.probabilities[:, ::-1], run.oof.probabilities)
     scores = [
-        leaderboard([run], workspace.manifest, classes, "single", "f1")[0].score
+        leaderboard([run], workspace.manifest, TaskSpec({name: i for i, name in enumerate(classes)}, "f1"))[0].score
         for classes in (run.record.classes, turned)
     ]
     assert scores[0] == pytest.approx(scores[1])
-    other = leaderboard([run], workspace.manifest, [*turned, "another"], "single", "f1")[0]
+    other = leaderboard([run], workspace.manifest, TaskSpec({**workspace.config.classes, "another": 3}, "f1"))[0]
     assert (other.score, other.complete) == (None, False)
 
 

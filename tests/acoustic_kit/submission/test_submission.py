@@ -22,6 +22,7 @@ from acoustic_kit.submission.submission import (
     score_submission,
     write_submission,
 )
+from acoustic_kit.task import TaskSpec
 
 CLASSES = {"dog": 3, "rain": 7, "sea_waves": 1, "siren": 40}
 laws = settings(deadline=None, max_examples=60)
@@ -131,17 +132,17 @@ def test_rows_are_joined_by_id_and_extra_ids_left_out(tmp_path):
     template = Template(("fname", "label"), ("c", "a"), "labels")
     p = np.array([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25]])
     path = tmp_path / "new" / "first.csv"
-    write_submission(path, template, ["a", "b", "c"], p, classes=CLASSES, metric="map3")
+    write_submission(path, template, ["a", "b", "c"], p, TaskSpec(CLASSES, "map3"))
     assert path.read_bytes() == b"fname,label\nc,dog rain sea_waves\na,siren sea_waves rain\n"
-    write_submission(path, template, ["a", "b", "c"], p, classes=CLASSES, metric="f1")
+    write_submission(path, template, ["a", "b", "c"], p, TaskSpec(CLASSES, "f1"))
     assert rows_of(path)[1:] == [["c", "dog"], ["a", "siren"]]
-    write_submission(path, replace(template, form="indices"), ["a", "b", "c"], p, classes=CLASSES, metric="map3")
+    write_submission(path, replace(template, form="indices"), ["a", "b", "c"], p, TaskSpec(CLASSES, "map3"))
     assert rows_of(path)[1:] == [["c", "3 7 1"], ["a", "40 1 7"]]
     wide = Template(("fname", "siren", "dog", "sea_waves", "rain"), ("a",), "probabilities")
-    write_submission(path, wide, ["a", "b", "c"], p, classes=CLASSES, metric="map3")
+    write_submission(path, wide, ["a", "b", "c"], p, TaskSpec(CLASSES, "map3"))
     assert rows_of(path)[1:] == [["a", "0.4", "0.1", "0.3", "0.2"]]
     own = Template(("fname", "1", "3", "7", "40"), ("a",), "probabilities")
-    write_submission(path, own, ["a", "b", "c"], p, classes=CLASSES, metric="f1")
+    write_submission(path, own, ["a", "b", "c"], p, TaskSpec(CLASSES, "f1"))
     assert rows_of(path)[1:] == [["a", "0.3", "0.1", "0.2", "0.4"]]
     assert os.listdir(path.parent) == ["first.csv"]  # noqa: PTH208 - hidden files too
 
@@ -150,9 +151,9 @@ def test_multi_label_cells_hold_what_is_likely_or_the_best(tmp_path):
     template = Template(("id", "label"), ("a", "b"), "labels")
     p = np.array([[0.5, 0.9, 0.1, 0.49], [0.1, 0.2, 0.3, 0.0]])
     path = tmp_path / "s.csv"
-    write_submission(path, template, ["a", "b"], p, classes=CLASSES, metric="f1", task="multi")
+    write_submission(path, template, ["a", "b"], p, TaskSpec(CLASSES, "f1", task="multi"))
     assert rows_of(path)[1:] == [["a", "rain,dog"], ["b", "sea_waves"]]
-    write_submission(path, template, ["a", "b"], p, classes=CLASSES, metric="f1", task="multi", label_separator=" ")
+    write_submission(path, template, ["a", "b"], p, TaskSpec(CLASSES, "f1", task="multi", label_separator=" "))
     assert rows_of(path)[1:] == [["a", "rain dog"], ["b", "sea_waves"]]
 
 
@@ -160,18 +161,18 @@ def test_class_names_with_spaces(tmp_path):
     classes, path = {"dog bark": 0, "rain": 1, "sea waves": 2}, tmp_path / "s.csv"
     template, p = default_template(["a"], "map3", classes), np.array([[0.2, 0.1, 0.7]])
     with pytest.raises(AkitError, match=r"' ' separates .* part of class 'dog bark', 'sea waves'; rename"):
-        write_submission(path, template, ["a"], p, classes=classes, metric="map3")
+        write_submission(path, template, ["a"], p, TaskSpec(classes, "map3"))
     assert not path.exists()
-    write_submission(path, template, ["a"], p, classes=classes, metric="f1")
+    write_submission(path, template, ["a"], p, TaskSpec(classes, "f1"))
     assert rows_of(path)[1] == ["a", "sea waves"]
-    assert check_submission(path, template, classes=classes, metric="f1") == []
+    assert check_submission(path, template, TaskSpec(classes, "f1")) == []
     underscored = replace(template, underscores=True)
-    write_submission(path, underscored, ["a"], p, classes=classes, metric="map3")
+    write_submission(path, underscored, ["a"], p, TaskSpec(classes, "map3"))
     assert rows_of(path)[1] == ["a", "sea_waves dog_bark rain"]
-    assert check_submission(path, underscored, classes=classes, metric="map3") == []
-    assert score_submission(path, {"a": ["dog bark"]}, classes)["map3"] == 0.5
+    assert check_submission(path, underscored, TaskSpec(classes, "map3")) == []
+    assert score_submission(path, {"a": ["dog bark"]}, TaskSpec(classes, "accuracy"))["map3"] == 0.5
     with pytest.raises(AkitError, match="printed alike"):
-        write_submission(path, underscored, ["a"], p[:, :2], classes={"dog bark": 0, "dog_bark": 1}, metric="accuracy")
+        write_submission(path, underscored, ["a"], p[:, :2], TaskSpec({"dog bark": 0, "dog_bark": 1}, "accuracy"))
 
 
 BLANKS = {"Tearing paper": 0, "paper": 1, "Bass drum": 2, "drum": 3, "it's": 4}
@@ -194,52 +195,52 @@ def test_the_template_shows_how_labels_with_blanks_are_written(tmp_path, shown, 
     path = tmp_path / "s.csv"
     template = read_template(write(tmp_path / "t.csv", f"fname,label\na,{shown}\nb,{shown}\n"), BLANKS)
     p = np.array([[0.3, 0.2, 0.4, 0.1, 0.0], [0.0, 0.1, 0.2, 0.3, 0.4]])
-    require_writable(template, BLANKS, metric="map3")
-    write_submission(path, template, ["a", "b"], p, classes=BLANKS, metric="map3")
+    require_writable(template, TaskSpec(BLANKS, "map3"))
+    write_submission(path, template, ["a", "b"], p, TaskSpec(BLANKS, "map3"))
     assert path.read_text().splitlines()[1] == f"a,{written}"
-    assert check_submission(path, template, classes=BLANKS, metric="map3") == []
+    assert check_submission(path, template, TaskSpec(BLANKS, "map3")) == []
     truth = {"a": ["Tearing paper"], "b": ["it's"]}
-    assert score_submission(path, truth, BLANKS)["map3"] == 0.75
-    assert check_submission(path, template, classes=BLANKS, metric="f1") != []
+    assert score_submission(path, truth, TaskSpec(BLANKS, "accuracy"))["map3"] == 0.75
+    assert check_submission(path, template, TaskSpec(BLANKS, "f1")) != []
 
 
 @pytest.mark.parametrize("shown", ["paper", "paper drum it's", "?", "Tearing paper"])
 def test_a_template_that_does_not_show_it_is_told_before_anything_is_written(tmp_path, shown):
     template = read_template(write(tmp_path / "t.csv", f"fname,label\na,{shown}\n"), BLANKS)
     with pytest.raises(AkitError, match=r"' ' separates .* 'Tearing paper', 'Bass drum'"):
-        require_writable(template, BLANKS, metric="map3")
-    require_writable(template, BLANKS, metric="f1")
+        require_writable(template, TaskSpec(BLANKS, "map3"))
+    require_writable(template, TaskSpec(BLANKS, "f1"))
 
 
 def test_a_multi_label_template_shows_its_separator(tmp_path):
     template = read_template(write(tmp_path / "t.csv", "id,label\na,dog;rain\nb,dog\n"), CLASSES)
     path, p = tmp_path / "s.csv", np.array([[0.5, 0.9, 0.1, 0.49], [0.1, 0.2, 0.3, 0.0]])
-    write_submission(path, template, ["a", "b"], p, classes=CLASSES, metric="f1", task="multi")
+    write_submission(path, template, ["a", "b"], p, TaskSpec(CLASSES, "f1", task="multi"))
     assert rows_of(path)[1:] == [["a", "rain;dog"], ["b", "sea_waves"]]
     indices = read_template(write(tmp_path / "t.csv", "id,label\na,1;3\nb,1\n"), CLASSES)
-    write_submission(path, indices, ["a", "b"], p, classes=CLASSES, metric="f1", task="multi")
+    write_submission(path, indices, ["a", "b"], p, TaskSpec(CLASSES, "f1", task="multi"))
     assert rows_of(path)[1][1].count(";") == 1
 
 
 def test_what_cannot_be_written_leaves_the_former_file(tmp_path, monkeypatch):
     path, template = write(tmp_path / "s.csv", "former"), Template(("id", "label"), tuple("abcdefgh"), "labels")
     with pytest.raises(AkitError, match="7 of 8 ids have no prediction: 'b', 'c', 'd', 'e', 'f' and 2 more"):
-        write_submission(path, template, ["a"], np.ones((1, 4)), classes=CLASSES, metric="f1")
+        write_submission(path, template, ["a"], np.ones((1, 4)), TaskSpec(CLASSES, "f1"))
     template = replace(template, ids=("a",))
     for wrong in (np.ones((1, 3)), np.ones((2, 4)), np.full((1, 4), np.nan)):
         with pytest.raises(ValueError, match="must be finite"):
-            write_submission(path, template, ["a"], wrong, classes=CLASSES, metric="f1")
+            write_submission(path, template, ["a"], wrong, TaskSpec(CLASSES, "f1"))
     with pytest.raises(ValueError, match="predicted twice"):
-        write_submission(path, template, ["a", "a"], np.ones((2, 4)), classes=CLASSES, metric="f1")
+        write_submission(path, template, ["a", "a"], np.ones((2, 4)), TaskSpec(CLASSES, "f1"))
     with pytest.raises(UsageError, match="does not fit"):
-        write_submission(path, template, ["a"], np.ones((1, 4)), classes=CLASSES, metric="map3", task="multi")
+        write_submission(path, template, ["a"], np.ones((1, 4)), TaskSpec(CLASSES, "map3", task="multi"))
 
     def full_disk(self, target):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full_disk)
     with pytest.raises(AkitError, match=r"s\.csv cannot be written: No space left"):
-        write_submission(path, template, ["a"], np.ones((1, 4)), classes=CLASSES, metric="f1")
+        write_submission(path, template, ["a"], np.ones((1, 4)), TaskSpec(CLASSES, "f1"))
     assert path.read_text() == "former"
     assert os.listdir(tmp_path) == ["s.csv"]  # noqa: PTH208 - hidden files too
 
@@ -278,12 +279,12 @@ def test_what_is_written_is_accepted_and_scores_as_the_predictions(case, metric)
     template, classes, ids, p, truth = case
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s.csv"
-        write_submission(path, template, ids, p, classes=classes, metric=metric)
-        assert check_submission(path, template, classes=classes, metric=metric) == []
+        write_submission(path, template, ids, p, TaskSpec(classes, metric))
+        assert check_submission(path, template, TaskSpec(classes, metric)) == []
         integers = template.form == "indices" and any(name.lstrip("-").isdigit() for name in classes)
         if integers:  # a file of integers is then read as class names, as the template would have been
             return
-        found = score_submission(path, truth, classes)
+        found = score_submission(path, truth, TaskSpec(classes, "accuracy"))
         again = read_template(path, classes)
     assert (again.columns, again.ids, again.form) == (template.columns, template.ids, template.form)
     targets = np.array([list(classes).index(truth[clip][0]) for clip in ids])
@@ -310,9 +311,9 @@ def test_multi_label_round_trips(seed, form):
     template = Template(columns, tuple(ids), form)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s.csv"
-        write_submission(path, template, ids, p, classes=CLASSES, metric="f1", task="multi")
-        assert check_submission(path, template, classes=CLASSES, metric="f1", task="multi") == []
-        found = score_submission(path, truth, CLASSES, task="multi")
+        write_submission(path, template, ids, p, TaskSpec(CLASSES, "f1", task="multi"))
+        assert check_submission(path, template, TaskSpec(CLASSES, "f1", task="multi")) == []
+        found = score_submission(path, truth, TaskSpec(CLASSES, "accuracy", task="multi"))
     if form == "probabilities":
         assert found == pytest.approx({m: score(m, targets, p) for m in ("f1", "map")})
     else:
@@ -336,7 +337,7 @@ def damaged(lines, **changes):
 
 def check(tmp_path, text, template, metric="f1", **kwargs):
     path = write(tmp_path / "s.csv", text)
-    return [(p.message, p.rows) for p in check_submission(path, template, classes=CLASSES, metric=metric, **kwargs)]
+    return [(p.message, p.rows) for p in check_submission(path, template, TaskSpec(CLASSES, metric, **kwargs))]
 
 
 @pytest.mark.parametrize(
@@ -450,7 +451,7 @@ def test_all_kinds_of_damage_are_reported_at_once(tmp_path):
 
 def test_a_problem_prints_its_lines(tmp_path):
     path = write(tmp_path / "s.csv", damaged(GOOD, line2="a,cat", line3=None))
-    problems = check_submission(path, LABELS, classes=CLASSES, metric="f1")
+    problems = check_submission(path, LABELS, TaskSpec(CLASSES, "f1"))
     assert [str(p) for p in problems] == [
         "1 of 8 ids are missing: 'b'",
         "unknown label: 1 row, the first 'cat' (line 2)",
@@ -464,23 +465,23 @@ def test_any_file_gives_messages_and_no_traceback(content):
         path = Path(folder) / "s.csv"
         path.write_bytes(content)
         for template in (LABELS, WIDE):
-            assert check_submission(path, template, classes=CLASSES, metric="map3")
+            assert check_submission(path, template, TaskSpec(CLASSES, "map3"))
         for body in (b"fname,label\n", b"fname,dog,rain,sea_waves,siren\n"):
             path.write_bytes(body + content)
-            assert check_submission(path, LABELS, classes=CLASSES, metric="map3")
-            assert check_submission(path, WIDE, classes=CLASSES, metric="f1")
+            assert check_submission(path, LABELS, TaskSpec(CLASSES, "map3"))
+            assert check_submission(path, WIDE, TaskSpec(CLASSES, "f1"))
             with pytest.raises(AkitError):
-                score_submission(path, {"not there": ["dog"]}, CLASSES)
+                score_submission(path, {"not there": ["dog"]}, TaskSpec(CLASSES, "accuracy"))
 
 
 def test_missing_and_binary_files_are_problems(tmp_path):
-    (problem,) = check_submission(tmp_path / "none.csv", LABELS, classes=CLASSES, metric="f1")
+    (problem,) = check_submission(tmp_path / "none.csv", LABELS, TaskSpec(CLASSES, "f1"))
     assert "No such file" in problem.message
     (tmp_path / "s.csv").write_bytes(b"PK\x03\x04\n\xff\xfe")
-    (problem,) = check_submission(tmp_path / "s.csv", LABELS, classes=CLASSES, metric="f1")
+    (problem,) = check_submission(tmp_path / "s.csv", LABELS, TaskSpec(CLASSES, "f1"))
     assert problem.rows == (2,)
     with pytest.raises(UsageError, match="unknown metric"):
-        check_submission(tmp_path / "s.csv", LABELS, classes=CLASSES, metric="f2")
+        check_submission(tmp_path / "s.csv", LABELS, TaskSpec(CLASSES, "f2"))
 
 
 # Scoring
@@ -488,7 +489,7 @@ def test_missing_and_binary_files_are_problems(tmp_path):
 
 def test_scores_are_joined_by_id_and_other_rows_left_out(tmp_path):
     path = write(tmp_path / "s.csv", "id,label\nx,siren\nb,dog rain\na,siren dog rain\n")
-    found = score_submission(path, {"a": ["rain"], "b": ["dog"]}, CLASSES)
+    found = score_submission(path, {"a": ["rain"], "b": ["dog"]}, TaskSpec(CLASSES, "accuracy"))
     assert found == pytest.approx({"accuracy": 0.5, "balanced_accuracy": 0.5, "f1": 1 / 3, "map3": (1 / 3 + 1) / 2})
 
 
@@ -513,19 +514,19 @@ def test_scores_are_joined_by_id_and_other_rows_left_out(tmp_path):
 )
 def test_what_cannot_be_scored_says_why(tmp_path, text, truth, message):
     with pytest.raises(AkitError, match=message):
-        score_submission(write(tmp_path / "s.csv", text), truth, CLASSES)
+        score_submission(write(tmp_path / "s.csv", text), truth, TaskSpec(CLASSES, "accuracy"))
 
 
 def test_damage_outside_the_scored_rows_does_not_matter(tmp_path):
     path = write(tmp_path / "s.csv", "id,label\na,dog\nb,cat\n")
-    assert score_submission(path, {"a": ["dog"]}, CLASSES)["accuracy"] == 1
+    assert score_submission(path, {"a": ["dog"]}, TaskSpec(CLASSES, "accuracy"))["accuracy"] == 1
 
 
 def test_saturated_and_nearly_equal_probabilities_survive_the_file(tmp_path: Path) -> None:
     p = np.array([[1 - 2e-15, 1e-15, 1e-15, 0.0], [0.25 + 1e-12, 0.25, 0.25 - 1e-12, 0.25], [1e-300, 0.0, 0.5, 0.5]])
     ids = ["1.wav", "2.wav", "3.wav"]
     template = Template(("id", *CLASSES), tuple(ids), "probabilities")
-    write_submission(tmp_path / "s.csv", template, ids, p, classes=CLASSES, metric="map")
-    assert check_submission(tmp_path / "s.csv", template, classes=CLASSES, metric="map") == []
+    write_submission(tmp_path / "s.csv", template, ids, p, TaskSpec(CLASSES, "map"))
+    assert check_submission(tmp_path / "s.csv", template, TaskSpec(CLASSES, "map")) == []
     found = np.array([line.split(",")[1:] for line in (tmp_path / "s.csv").read_text().splitlines()[1:]], dtype=float)
     assert np.array_equal(found, p)
