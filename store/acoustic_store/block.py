@@ -26,7 +26,8 @@ class Failure:
 class Block:
     """Some clips to be stored together; made by ``Writer.plan``, picklable, so that a worker process can write it.
 
-    ``clips`` are pairs of id and fingerprint of the source.
+    ``clips`` are pairs of id and fingerprint of the source, ``states`` pairs of id and state, for the clips that have
+    one (see ``Writer.plan``).
     """
 
     files: Files  # of the feature
@@ -35,6 +36,7 @@ class Block:
     clips: tuple[tuple[str, str], ...]
     token: str  # of the lock that its writer holds: once another writer has taken over, the block cannot be written
     replaces: bool = False  # a damaged block of this number
+    states: tuple[tuple[str, str], ...] = ()
 
     def open(self) -> "BlockWriter":
         """Take rows one by one, for a caller that fills the blocks of several features at once.
@@ -61,7 +63,7 @@ class BlockWriter:
 
     def __init__(self, block: Block) -> None:
         self.block = block
-        self._index = _IndexRows(block.dtype)
+        self._index = _IndexRows(block.dtype, dict(block.states))
         self._taken = 0
         self._draft: Draft | None = None
 
@@ -129,7 +131,8 @@ class BlockWriter:
         n_clips, index = len(self.block.clips), self._index
         if self._taken < n_clips:
             raise ValueError(f"{n_clips} clips need as many rows; there are only {self._taken}")
-        draft.commit(block_document(index.length, index.dtype, index.clips, index.failures), self.block.replaces)
+        clips, failures = (_without_empty_states(table) for table in (index.clips, index.failures))
+        draft.commit(block_document(index.length, index.dtype, clips, failures), self.block.replaces)
 
 
 @dataclass
@@ -137,25 +140,34 @@ class _IndexRows:
     """The index of the block being written."""
 
     dtype: str
+    states: dict[str, str]
     length: int = 0
     clips: dict[str, list] = field(init=False)
-    failures: dict[str, list] = field(default_factory=lambda: {"id": [], "fingerprint": [], "reason": []})
+    failures: dict[str, list] = field(init=False)
 
     def __post_init__(self) -> None:
         columns = ["id", "fingerprint", "shape", "offset", "crc32c"] + ["scale"] * (self.dtype == "int16")
-        self.clips = {name: [] for name in columns}
+        self.clips = {name: [] for name in [*columns, "state"]}
+        self.failures = {name: [] for name in ("id", "fingerprint", "reason", "state")}
 
     def add_failure(self, clip: tuple[str, str], failure: Failure) -> None:
-        for name, value in zip(self.failures, (*clip, str(failure.reason)), strict=True):
-            self.failures[name].append(value)
+        self._append(self.failures, [*clip, str(failure.reason)])
 
     def add_clip(self, clip: tuple[str, str], values: np.ndarray, scale: np.float32 | None) -> None:
         row = [*clip, list(values.shape), self.length, int(google_crc32c.value(values.reshape(-1)))]
         if scale is not None:
             row.append(float(str(scale)))  # the shortest decimal that is this float32
-        for name, value in zip(self.clips, row, strict=True):
-            self.clips[name].append(value)
+        self._append(self.clips, row)
         self.length += values.size
+
+    def _append(self, table: dict[str, list], row: list) -> None:
+        for name, value in zip(table, [*row, self.states.get(row[0], "")], strict=True):
+            table[name].append(value)
+
+
+def _without_empty_states(table: dict[str, list]) -> dict[str, list]:
+    """Return the columns; most blocks have no states, and are written as before there were any."""
+    return table if any(table["state"]) else {name: column for name, column in table.items() if name != "state"}
 
 
 def encode(row: np.ndarray, dtype: str) -> tuple[np.ndarray, np.float32 | None]:

@@ -28,12 +28,17 @@ def compact(files: Files, keep: Collection[str] | None, token: str) -> int:
         if len(live) == len(block.ids()):
             continue
         if moving and len(moving) + len(live) > BLOCK_SIZE:
-            _replace(Block(files, number, feature.dtype, tuple(moving), token), feature, replaced)
+            _replace(_block(feature, files, number, moving, token), feature, replaced)
             number, moving, replaced = number + 1, [], []
         moving += live
         replaced.append(block)
-    _replace(Block(files, number, feature.dtype, tuple(moving), token), feature, replaced)
+    _replace(_block(feature, files, number, moving, token), feature, replaced)
     return before - StoredFeature(files).n_bytes
+
+
+def _block(feature: StoredFeature, files: Files, number: int, clips: list[tuple[str, str]], token: str) -> Block:
+    states = tuple((clip_id, state) for clip_id, _ in clips if (state := feature.state(clip_id)))
+    return Block(files, number, feature.dtype, tuple(clips), token, states=states)
 
 
 def _replace(block: Block, feature: StoredFeature, replaced: list[StoredBlock]) -> None:

@@ -100,7 +100,7 @@ class StoredFeature:
     @property
     def failures(self) -> dict[str, Failure]:
         """The clips that could not be made, with the reason."""
-        return {clip_id: Failure(block.index.failures[clip_id][1]) for clip_id, block in self._contents.failed.items()}
+        return {clip_id: Failure(block.index.failures[clip_id]) for clip_id, block in self._contents.failed.items()}
 
     @property
     def n_blocks(self) -> int:
@@ -134,10 +134,15 @@ class StoredFeature:
 
     def fingerprint(self, clip_id: str) -> str:
         """The fingerprint of the source that the clip (or its failure) was made from."""
-        if failed := self._contents.failed.get(clip_id):
-            return failed.index.failures[clip_id][0]
-        index = self._locate(clip_id).index
-        return index.fingerprints[index.rows[clip_id]]
+        return self._version(clip_id)[0]
+
+    def state(self, clip_id: str) -> str:
+        """Return the state of the clip (or its failure) that its build was planned with; empty if none was given."""
+        return self._version(clip_id)[1]
+
+    def _version(self, clip_id: str) -> tuple[str, str]:
+        failed = self._contents.failed.get(clip_id)
+        return (failed or self._locate(clip_id)).index.versions[clip_id]
 
     def shape(self, clip_id: str) -> tuple[int, ...]:
         """The shape of the clip's array."""
@@ -252,7 +257,7 @@ class StoredFeature:
         if block := contents.lost.get(clip_id):
             raise block.damage(f"{block.place}/{METADATA}", "its index cannot be trusted", [clip_id])
         if block := contents.failed.get(clip_id):
-            raise KeyError(f"clip {clip_id!r} of {self.key} could not be built: {block.index.failures[clip_id][1]}")
+            raise KeyError(f"clip {clip_id!r} of {self.key} could not be built: {block.index.failures[clip_id]}")
         if contents.damaged:
             block = contents.damaged[0]
             raise block.damage(f"{block.place}/{METADATA}", "its index cannot be read", [clip_id])

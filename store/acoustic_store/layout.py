@@ -37,6 +37,7 @@ STORAGE = {"int16": "<i2", "float32": "<f4"}
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BLOCK = re.compile(r"[0-9]{6,}")
 NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # damage; other OSErrors are the machine's
+SUFFIXES = {"+left out": "retry", "+silence": "silence"}  # of fingerprints, in blocks of earlier versions: their states
 MAX_SCALE = 1.1e34  # the largest float32 over 32767
 
 
@@ -45,12 +46,12 @@ class BlockIndex:
     """Where each clip of one block lies. Lists have one entry a clip; offsets count elements."""
 
     rows: dict[str, int]
-    fingerprints: list[str]
+    versions: dict[str, tuple[str, str]]  # id → fingerprint and state; of clips and failures
     shapes: list[list[int]]
     offsets: list[int]
     checksums: list[int]
     scales: list[float] | None  # int16 only
-    failures: dict[str, tuple[str, str]]  # id → fingerprint, reason
+    failures: dict[str, str]  # id → reason
     length: int
     is_mappable: bool  # one uncompressed chunk, as written here; False where another tool has rewritten it
 
@@ -109,7 +110,10 @@ def array_document(length: int, dtype: str, attributes: dict[str, Any]) -> dict[
 
 
 def block_document(length: int, dtype: str, clips: dict[str, list], failures: dict[str, list]) -> bytes:
-    """The zarr.json of one block with its index. Compact: a store of 40,000 clips is opened by reading 600 of them."""
+    """Return the zarr.json of one block with its index, both tables with a column `state` if a clip of theirs has one.
+
+    Compact: a store of 40,000 clips is opened by reading 600 of them.
+    """
     attributes = {"clips": clips, "failures": failures, "crc32c": checksum([clips, failures])}
     return json.dumps(array_document(length, dtype, attributes), separators=(",", ":")).encode() + b"\n"
 
@@ -137,15 +141,34 @@ def parse_block_document(text: bytes, dtype: str) -> BlockIndex:
     _check_extents(table["shape"], table["offset"], length)
     return BlockIndex(
         rows={clip_id: row for row, clip_id in enumerate(table["id"])},
-        fingerprints=table["fingerprint"],
+        versions=_versions(clips) | _versions(failures),
         shapes=table["shape"],
         offsets=table["offset"],
         checksums=table["crc32c"],
         scales=scales,
-        failures=dict(zip(failed["id"], zip(failed["fingerprint"], failed["reason"], strict=True), strict=True)),
+        failures=dict(zip(failed["id"], failed["reason"], strict=True)),
         length=length,
         is_mappable=document == array_document(length, dtype, attributes),
     )
+
+
+def _versions(table: dict[str, list]) -> dict[str, tuple[str, str]]:
+    """Return the fingerprint and the state of each clip of a table."""
+    columns = _columns(table, id=str, fingerprint=str, **{"state": str} if "state" in table else {})
+    states = columns.get("state")
+    versions = (
+        map(_version, columns["fingerprint"]) if states is None else zip(columns["fingerprint"], states, strict=True)
+    )
+    return dict(zip(columns["id"], versions, strict=True))
+
+
+def _version(fingerprint: str) -> tuple[str, str]:
+    """Split a fingerprint of a block without states: before there were any, akit wrote them behind the fingerprint."""
+    state = ""
+    for suffix, meaning in SUFFIXES.items():
+        if fingerprint.endswith(suffix):
+            fingerprint, state = fingerprint.removesuffix(suffix), state or meaning
+    return fingerprint, state
 
 
 def _columns(table: Any, **kinds: type) -> dict[str, list]:

@@ -66,11 +66,6 @@ class StoredBlock:
             return [*self.index.rows, *self.index.failures]
         return ids_mentioned(self.text)
 
-    def fingerprints(self) -> dict[str, str]:
-        """The fingerprint of every clip and failure of the block."""
-        failed = {clip_id: fingerprint for clip_id, (fingerprint, _) in self.index.failures.items()}
-        return dict(zip(self.index.rows, self.index.fingerprints, strict=True)) | failed
-
     def is_whole(self) -> bool:
         """Whether the index is sound and the samples can be opened. What they hold is checked when it is read."""
         try:

@@ -1,9 +1,9 @@
 """Writing one feature: what is still to be built, and its division into blocks."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from .block import Block
@@ -19,7 +19,7 @@ class _Built:
 
     numbers: set[int] = field(default_factory=set)  # of whole blocks
     damaged: set[int] = field(default_factory=set)  # numbers of the others
-    fingerprints: dict[str, str] = field(default_factory=dict)  # of the clips, and failures, that need not be built
+    versions: dict[str, tuple[str, str]] = field(default_factory=dict)  # of the clips, and failures, that are held
     newest: dict[str, int] = field(default_factory=dict)  # the highest whole block that holds each clip
 
 
@@ -68,7 +68,11 @@ class Writer:
         return self._lock.token
 
     def plan(
-        self, clips: Sequence[tuple[str, str]], rebuild: Collection[str] = (), block_size: int = 64
+        self,
+        clips: Sequence[tuple[str, str]],
+        rebuild: Collection[str] = (),
+        block_size: int = 64,
+        states: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Block]:
         """What is still to be built, in blocks of ``block_size`` clips.
 
@@ -80,11 +84,14 @@ class Writer:
         ----------
         clips
             Pairs of id and fingerprint, in the order in which they are to be stored. Those that are held, or have
-            failed, with the same fingerprint are left out.
+            failed, with the same fingerprint and state are left out.
         rebuild
             Ids that are built whether they are held or not.
         block_size
             Clips a block; the last one holds the rest.
+        states
+            Id → what the caller notes of a clip beside its fingerprint, for the clips of which there is something to
+            note; see ``StoredFeature.state``.
 
         """
         token = self.token
@@ -94,7 +101,11 @@ class Writer:
             raise ValueError("two clips have the same id")
         built = self._survey()
         again = set(rebuild)
-        missing = [clip for clip in clips if built.fingerprints.get(clip[0]) != clip[1] or clip[0] in again]
+        missing = [
+            (clip_id, fingerprint)
+            for clip_id, fingerprint in clips
+            if clip_id in again or built.versions.get(clip_id) != (fingerprint, states.get(clip_id, ""))
+        ]
         blocks = []
         for start in range(0, len(missing), block_size):
             group = tuple(missing[start : start + block_size])
@@ -103,7 +114,8 @@ class Writer:
             while number in built.numbers:
                 number += 1
             built.numbers.add(number)
-            blocks.append(Block(self._files, number, self._dtype, group, token, number in built.damaged))
+            noted = tuple((clip_id, states[clip_id]) for clip_id, _ in group if states.get(clip_id))
+            blocks.append(Block(self._files, number, self._dtype, group, token, number in built.damaged, noted))
         return blocks
 
     def _survey(self) -> _Built:
@@ -111,14 +123,14 @@ class Writer:
         blocks = stored_blocks(self._files, self._dtype)
         for block, is_whole in zip(blocks, self._files.each(StoredBlock.is_whole, blocks), strict=True):
             if is_whole:
-                fingerprints = block.fingerprints()
+                versions = block.index.versions
                 built.numbers.add(block.number)
-                built.fingerprints |= fingerprints
-                built.newest |= dict.fromkeys(fingerprints, block.number)
+                built.versions |= versions
+                built.newest |= dict.fromkeys(versions, block.number)
             else:
                 built.damaged.add(block.number)
                 for clip_id in block.ids():  # what this block superseded is out of date
-                    built.fingerprints.pop(clip_id, None)
+                    built.versions.pop(clip_id, None)
         return built
 
     def _settle_metadata(self) -> None:

@@ -38,6 +38,15 @@ def check(feature, ids) -> None:
         assert feature.fingerprint(clip_id) == ("2" if clip_id in NEW else "1")
 
 
+def test_states_survive_the_compaction(any_store, build):
+    build(any_store, {"a": np.ones(1), "b": Failure("bad"), "c": np.ones(1)}, states={"a": "silence", "b": "retry"})
+    build(any_store, {"c": np.ones(1)}, fingerprints={"c": "2"})
+    assert any_store.compact("x-1") > 0
+    feature = any_store["x-1"]
+    assert {name: feature.state(name) for name in "abc"} == {"a": "silence", "b": "retry", "c": ""}
+    assert feature.verify() == []
+
+
 def test_superseded_clips_leave_the_disk_and_the_others_stay_bit_by_bit(any_store, prepare, script):
     old = prepare(any_store)
     stored = {clip_id: old.stored(clip_id) for clip_id in old.ids}

@@ -221,6 +221,20 @@ def test_a_hostile_index_is_damage_not_a_crash(column, value, store, feature, ex
     assert_equal_but(store["x-1"], expected, [])
 
 
+@pytest.mark.parametrize("states", [["", 3], [""], "silence"])
+def test_hostile_states_are_damage(states, store, build):
+    build(store, {"a": np.ones(1), "b": np.ones(1)}, key="y-1", states={"b": "silence"})
+    path = store.path / "y-1" / "000000" / "zarr.json"
+    document = json.loads(path.read_text())
+    assert document["attributes"]["clips"]["state"] == ["", "silence"]
+    assert "state" not in document["attributes"]["failures"]
+    document["attributes"]["clips"]["state"] = states
+    document["attributes"]["crc32c"] = checksum([document["attributes"][name] for name in ("clips", "failures")])
+    path.write_text(json.dumps(document))
+    with pytest.raises(DamagedError):
+        store["y-1"].read("b")
+
+
 @pytest.mark.parametrize(
     "text",
     [

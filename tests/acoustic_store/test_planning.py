@@ -38,6 +38,27 @@ def test_rebuild_asks_for_clips_again(any_store, build):
     assert plan(any_store, [("a", "1"), ("b", "1"), ("c", "1")], rebuild=["b", "c", "unknown"]) == [(1, ["b", "c"])]
 
 
+def test_a_state_is_stored_and_planned_beside_the_fingerprint(any_store, build):
+    rows = {"a": np.ones(3), "b": Failure("bad"), "c": np.ones(3)}
+    feature = build(any_store, rows, states={"a": "silence", "b": "retry"})
+    assert [(feature.fingerprint(name), feature.state(name)) for name in "abc"] == [
+        ("1", "silence"), ("1", "retry"), ("1", ""),
+    ]  # fmt: skip
+    clips = [(name, "1") for name in "abc"]
+    assert plan(any_store, clips, states={"a": "silence", "b": "retry"}) == []
+    assert plan(any_store, clips, states={"a": "silence"}) == [(1, ["b"])]
+    assert plan(any_store, clips, states={"a": "silence", "b": "retry", "c": "silence"}) == [(1, ["c"])]
+
+
+def test_states_of_earlier_stores_are_read_from_the_fingerprints(any_store, build):
+    fingerprints = {"a": "1+silence", "b": "1+left out", "c": "1+silence+left out"}
+    feature = build(any_store, dict.fromkeys("abcd", np.ones(3)), fingerprints=fingerprints)
+    assert [(feature.fingerprint(name), feature.state(name)) for name in "abcd"] == [
+        ("1", "silence"), ("1", "retry"), ("1", "retry"), ("1", ""),
+    ]  # fmt: skip
+    assert plan(any_store, [(name, "1") for name in "ad"], states={"a": "silence"}) == []
+
+
 def test_gaps_of_an_interrupted_build_are_filled_but_never_before_what_they_supersede(any_store, lose_block, build):
     build(any_store, {name: np.full(1, 1) for name in "abcdefgh"}, block_size=2)
     lose_block(any_store, "x-1", 1)
