@@ -6,7 +6,9 @@ soundfile are loaded when the first clip is computed.
 
 from acoustic_kit.features.ast import Ast
 from acoustic_kit.features.ast_input import AstInput
-from acoustic_kit.features.build.build import BuildReport, build_features, with_sources
+from acoustic_kit.features.build.build import build_features
+from acoustic_kit.features.build.plan import with_sources
+from acoustic_kit.features.build.report import BuildReport
 from acoustic_kit.features.feature import Feature, Training
 from acoustic_kit.features.fingerprints import fingerprints, for_folds
 from acoustic_kit.features.logmel import LogMel

@@ -76,7 +76,7 @@ class DeviceJobs:
         forget_opened_features()
 
     def built(self, job: BlockJob) -> None:
-        """A job is finished, of these or of others: its clips need not be waited for any more."""
+        """Stop waiting for the clips of a finished job, which another executor has run."""
         for feature, block in job.parts:
             self.unbuilt[feature.key].difference_update(id for id, _ in block.clips)
 
@@ -103,6 +103,7 @@ class DeviceJobs:
         """The jobs that are done; `wait` for all that have begun. Raises what a job raised."""
         while self._rounds and (wait or not self._found.empty()):
             if (one := self._found.get()) is not None:
+                self.built(one[0])
                 yield one
             else:
                 self._rounds.popleft().result()

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
     from acoustic_store import Block, StoredFeature
 
-SILENCED = "+silence"  # ends the fingerprint of a clip that could not be decoded and was made silent on request
-LEFT_OUT = "+left out"  # likewise of one on which worker processes died, so that the next build tries it again
+Part = tuple[Feature, "Block"]  # a block that is to be built of a feature
+
+# States of clips in the store, beside their fingerprints.
+SILENT = "silence"  # it could not be decoded, and counts as silence on request
+RETRY = "retry"  # worker processes died on it; the next build tries it again
+
 N_REQUESTS = 16  # to object storage at a time
 NOTHING: Mapping[str, Future[Any]] = MappingProxyType({})
 SILENT_RATE = 44100  # Hz; a clip that is made silent is one second long
@@ -45,12 +49,12 @@ class Stages:
 class BlockJob:
     """The same clips of one feature, or of several that are computed from the same decoded files."""
 
-    parts: tuple[tuple[Feature, Block], ...]
+    parts: tuple[Part, ...]
     store_url: str
-    paths: Mapping[str, Path | str]  # of its clips' files; URLs where they lie on S3
+    paths: Mapping[str, Path | str]  # id → file, or URL on S3
     stop_on_failure: bool
-    left_out: Mapping[str, str] = field(default_factory=dict)  # clips that are not to be computed, and why
-    device: str = "cpu"  # what `gpu` knows, for features that have a form for it
+    left_out: Mapping[str, str] = field(default_factory=dict)  # id → reason, of clips that are not computed
+    device: str = "cpu"  # as `Compute` takes it, for features that have a form for a GPU
 
     @property
     def feature(self) -> Feature:
@@ -63,19 +67,20 @@ class BlockJob:
         return self.parts[0][1].clips
 
     def without(self, id: str, reason: str) -> BlockJob:
-        """The job with a failure in place of one clip."""
-        return replace(self.tried_again({id}), left_out={**self.left_out, id: reason})
+        """Return the job with a failure in place of one clip, which the next build tries again."""
+        return replace(self.mark_for_retry({id}), left_out={**self.left_out, id: reason})
 
-    def tried_again(self, ids: Collection[str]) -> BlockJob:
-        """The job whose clips of these ids the next build computes anew, as processes died on their sources."""
+    def mark_for_retry(self, ids: Collection[str]) -> BlockJob:
+        """Return the job with a state on these clips that lets the next build compute them again."""
 
         def marked(block: Block) -> Block:
-            return replace(block, clips=tuple((i, f + LEFT_OUT if i in ids else f) for i, f in block.clips))
+            retried = dict.fromkeys((id for id, _ in block.clips if id in ids), RETRY)
+            return replace(block, states=tuple({**dict(block.states), **retried}.items()))
 
         return replace(self, parts=tuple((feature, marked(block)) for feature, block in self.parts))
 
     def run(self, on_clip: Callable[[int], None] = lambda _: None) -> Stages:
-        """Compute and commit the blocks. Each source is read once. `on_clip` hears the number of each as it begins."""
+        """Compute and commit the blocks. Each source is read once. `on_clip` is called with a clip's number first."""
         read = compute = write = 0.0
         clock = time.perf_counter
         with ExitStack() as stack:
@@ -86,9 +91,9 @@ class BlockJob:
                 clips = self.clips[start : start + size]
                 began = clock()
                 sources = []
-                for number, clip in enumerate(clips, start):
+                for number, (id, _) in enumerate(clips, start):
                     on_clip(number)
-                    sources.append(self._source(*clip, fetched))
+                    sources.append(self._source(id, fetched))
                 read += clock() - began
                 for (feature, _), writer in zip(self.parts, writers, strict=True):
                     began = clock()
@@ -102,14 +107,14 @@ class BlockJob:
 
     def try_clip(self, clip: tuple[str, str]) -> None:
         """Compute one clip and keep nothing: to find the clip on which processes die."""
-        source = self._source(*clip)
+        source = self._source(clip[0])
         for feature, _ in self.parts:
             self._rows(feature, [clip], [source])
 
     def read(self) -> list[Any]:
         """The sources of a feature's clips, or failures; `compute` and `write` take it from there, as `run` does."""
         with self._fetching() as fetched:
-            return [self._source(*clip, fetched) for clip in self.clips]
+            return [self._source(id, fetched) for id, _ in self.clips]
 
     def compute(self, sources: Sequence[Any]) -> list[Any]:
         """The feature of all its clips, or failures."""
@@ -136,7 +141,7 @@ class BlockJob:
         if source is not None:
             _stored(self.store_url, source.key)  # opened once, not by each thread
         read = partial(self._stored_source, source.key) if source else lambda id: fetch(self.paths[id])
-        wanted = [id for id, f in self.clips if id not in self.left_out and not f.endswith(SILENCED)]
+        wanted = [id for id, _ in self.clips if id not in self.left_out and id not in self._silent]
         pool = ThreadPoolExecutor(N_REQUESTS)
         try:
             yield {id: pool.submit(read, id) for id in wanted}
@@ -150,7 +155,12 @@ class BlockJob:
             return stored.failures[id]
         return stored.read(id) if self._gpu is None else stored.stored(id)
 
-    def _source(self, id: str, fingerprint: str, fetched: Mapping[str, Future[Any]] = NOTHING) -> Any:
+    @cached_property
+    def _silent(self) -> frozenset[str]:
+        """The clips that count as silence."""
+        return frozenset(id for id, state in self.parts[0][1].states if state == SILENT)
+
+    def _source(self, id: str, fetched: Mapping[str, Future[Any]] = NOTHING) -> Any:
         """The decoded file as each feature wants it, or the source feature's array; or a Failure."""
         from acoustic_kit.features.wave import Sound, decode_as
 
@@ -160,7 +170,7 @@ class BlockJob:
         if source is not None:
             return fetched[id].result() if id in fetched else self._stored_source(source.key, id)
         decodings = {feature.decoding for feature, _ in self.parts}
-        if fingerprint.endswith(SILENCED):
+        if id in self._silent:
             return dict.fromkeys(decodings, Sound(np.zeros(SILENT_RATE, np.float32), SILENT_RATE))
         return self._guarded(
             id, lambda: decode_as(fetched[id].result() if id in fetched else self.paths[id], decodings)

@@ -27,7 +27,7 @@ from acoustic_kit.features import (
 )
 from acoustic_kit.features import wave as wave_module
 from acoustic_kit.features.build.build import OnError
-from acoustic_store import FeatureStore
+from acoustic_store import Failure, FeatureStore
 
 RATE = 8000
 
@@ -236,6 +236,20 @@ def test_silence_is_not_taken_for_sound_by_a_build_that_is_to_fail(tmp_path: Pat
     build_features(manifest, data, store, [Wave()], on_error="silence")
     with pytest.raises(AkitError, match="text: it cannot be decoded"):
         build_features(manifest, data, store, [Wave()], on_error="fail")
+
+
+def test_states_in_the_fingerprints_of_earlier_stores_count(tmp_path: Path, store: FeatureStore) -> None:
+    manifest, wave = make_clips(tmp_path / "data", n=3), Wave(RATE)
+    ids, digests = manifest["id"].to_list(), manifest["content"].to_list()
+    suffixes = ["+silence", "+left out", ""]
+    with store.writer(wave.key, wave.storage_dtype, wave.parameters()) as writer:
+        clips = [(id, digest + suffix) for id, digest, suffix in zip(ids, digests, suffixes, strict=True)]
+        for block in writer.plan(clips):
+            block.write([np.zeros(RATE), Failure("its worker was killed"), np.ones(5)])
+    (report,) = build_features(manifest, tmp_path / "data", store, [wave])
+    assert (report.built, report.silenced, report.failures) == (1, ids[:1], {})  # the clip left out is built
+    assert {id: store[wave.key].state(id) for id in ids} == dict(zip(ids, ["silence", "", ""], strict=True))
+    assert build_features(manifest, tmp_path / "data", store, [wave])[0].built == 0
 
 
 def test_worker_processes_build_the_same_bytes(tmp_path: Path, store: FeatureStore) -> None:
