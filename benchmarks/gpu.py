@@ -29,6 +29,7 @@ from transformers.utils import logging
 
 from acoustic_kit.data import make_synthetic
 from acoustic_kit.device import Compute
+from acoustic_kit.errors import AkitError
 from acoustic_kit.features import Ast, AstInput, Feature, LogMel, Pcen, build_features
 from acoustic_kit.nn import pcen as pcen_module
 from acoustic_kit.recipe.recipe import Recipe, find_recipes, load_recipe, recipe_folders
@@ -43,7 +44,7 @@ EPOCHS, ROUNDS, COPIES = 6, 3, 5  # of each recipe; of each feature; of each cli
 TINY = ("logmel_cnn",)  # recipes of the self test
 
 
-class EnoughError(Exception):
+class EnoughError(AkitError):
     """Ends a training that has been measured."""
 
 
