@@ -11,7 +11,8 @@ from acoustic_kit.cli import app
 PAGE = Path(__file__).parent / "commands.md"
 HEAD = """# Commands
 
-Every command works in the workspace found from the current folder upwards, or from `akit -C DIR …`. Results go to
+Every command works in the nearest workspace from the current folder upwards, or in `-C DIR`. The global options `-C`,
+`--offline` and `--debug` are accepted before and after the command. Results go to
 stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 """

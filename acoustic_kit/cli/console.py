@@ -30,24 +30,24 @@ class OnProgress(Protocol):
 
 
 # File names and labels may hold anything: written out, they neither break a table nor steer the terminal.
-_WRITTEN_OUT = {code: ascii(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+_ESCAPED = {code: ascii(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 _IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000))}
-_BUT_LINES = {code: text for code, text in _WRITTEN_OUT.items() if code != ord("\n")}
+_BUT_LINES = {code: text for code, text in _ESCAPED.items() if code != ord("\n")}
 
 
-def written_out(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Text of several lines in which control codes are spelled out."""
     return text.translate(_BUT_LINES)
 
 
 def say(text: str) -> None:
     """A message for the person, on stderr: stdout is for results."""
-    print(written_out(text), file=sys.stderr, flush=True)
+    print(escape_controls(text), file=sys.stderr, flush=True)
 
 
 def print_line(text: str = "") -> None:
     """A line of a result, or several, on stdout."""
-    print(written_out(text), flush=True)
+    print(escape_controls(text), flush=True)
 
 
 def print_json(document: Any) -> None:
@@ -59,7 +59,7 @@ def print_json(document: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Row], right: Sequence[str] = ()) -> None:
     """A table on stdout; the columns named in `right` are set flush right."""
-    cells = [["" if cell is None else str(cell).translate(_WRITTEN_OUT) for cell in row] for row in rows]
+    cells = [["" if cell is None else str(cell).translate(_ESCAPED) for cell in row] for row in rows]
     if sys.stdout.isatty():
         print_fitting(columns, cells, right)
         return
@@ -111,9 +111,9 @@ def progress() -> Iterator[OnProgress]:
     def update(what: str, done: int, total: int, remark: str = "") -> None:
         if not bars:
             bar.start()  # not before: a bar of nothing is an empty line
-        remark = remark.translate(_WRITTEN_OUT)
+        remark = remark.translate(_ESCAPED)
         if what not in bars:
-            bars[what] = bar.add_task(what.translate(_WRITTEN_OUT), total=total, rate="", remark="")
+            bars[what] = bar.add_task(what.translate(_ESCAPED), total=total, rate="", remark="")
         task = bar.tasks[bar.task_ids.index(bars[what])]
         speed = task.finished_speed or task.speed
         bar.update(bars[what], completed=done, total=total, rate=_rate(speed), remark=remark)

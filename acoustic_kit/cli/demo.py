@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from acoustic_kit.cli.console import duration, say, written_out
+from acoustic_kit.cli.console import duration, escape_controls, say
 from acoustic_kit.errors import UsageError
 from acoustic_kit.files import write_atomically
 
@@ -61,7 +61,7 @@ def register(app: typer.Typer) -> None:
         for line in steps:
             if line == steps[0] and (work / "akit.toml").exists():  # of a demo that was stopped
                 continue
-            typer.secho(f"\n$ akit {written_out(line)}", bold=True)
+            typer.secho(f"\n$ akit {escape_controls(line)}", bold=True)
             code = app(shlex.split(line), standalone_mode=False)
             if code:
                 raise typer.Exit(code)

@@ -25,7 +25,7 @@ Start = Callable[..., subprocess.Popen[str]]
 LIMIT = 10  # seconds; two are promised, on a machine that has nothing else to do
 
 
-def press_ctrl_c(process: subprocess.Popen[str], said: str = "The same command goes on where it was.") -> float:
+def press_ctrl_c(process: subprocess.Popen[str], said: str = "Run the same command again") -> float:
     """Check how a process ends; the seconds that it took."""
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
@@ -34,7 +34,7 @@ def press_ctrl_c(process: subprocess.Popen[str], said: str = "The same command g
     if process.returncode == 0:  # it was just done
         return seconds
     assert process.returncode == 130, errors
-    assert f"Stopped. {said}" in errors or "Stopped. Nothing was begun." in errors
+    assert f"Stopped. {said}" in errors or "Stopped. Nothing was started." in errors
     assert "Traceback" not in errors
     assert seconds < LIMIT
     while is_group(process.pid):  # the tracker of multiprocessing outlives its parent for a moment
@@ -130,7 +130,7 @@ def test_every_long_command_stops_at_any_time(name: str, busy: Path, start: Star
         if process.poll() is not None:
             assert process.returncode == 0, process.communicate()
             break
-        said = "" if name == "predict" else "The same command goes on where it was."
+        said = "" if name == "predict" else "Run the same command again"
         print(f"{name} after {seconds} s: {press_ctrl_c(process, said):.2f} s")
         stopped += process.returncode == 130
     assert stopped >= 2

@@ -63,7 +63,7 @@ def test_an_interrupted_search_says_how_to_go_on(workspace: Workspace, monkeypat
     monkeypatch.setattr("acoustic_kit.runs.tuning.fit_fold", interrupted)
     command = ["-C", workspace.root, "recipe", "tune", "stats_pca_linear", "--trials", "2"]
     result = akit(*command, code=130)
-    assert "The same command goes on where it was." in result.stderr
+    assert "Run the same command again" in result.stderr
     monkeypatch.undo()
     assert "2 trials: 2 done." in akit(*command).stderr
 
