@@ -6,6 +6,7 @@ Published eat_m_esc50: ESC-50, five folds, accuracy 0.963 from AudioSet's weight
 Published eat_s_us8k: UrbanSound8K, ten folds, accuracy 0.855, or 0.881 from AudioSet's weights; not seen at its source.
 Published eat_m_us8k: UrbanSound8K, ten folds, accuracy 0.900 from AudioSet's weights; not seen at its source.
 Published eat_s_speechcommands: Speech Commands V2, testing list, accuracy 0.9815; `--folds 2` trains as there.
+Data eat_m_speechcommands: Speech Commands V2.
 Published eat_m_speechcommands: none; the sizes are the code's.
 Published eat_s_audioset: AudioSet, evaluation segments, mAP 0.405; `--full` trains as there.
 Published eat_m_audioset: AudioSet, evaluation segments, mAP 0.426; `--full` trains as there.

@@ -4,6 +4,7 @@ Two stages: the network learns from mel spectrograms alone, then goes on beside 
 phases: A cycles the rate, B starts from A's best epoch and C from B's, both with a rate that falls on a plateau.
 
 Source: github.com/sainathadapa/kaggle-freesound-audio-tagging @ f2a05ac (code and README).
+Data: Freesound 2018.
 Published: Freesound General-Purpose Audio Tagging 2018, 8th place: MAP@3 0.943289 on the private board. The author's
   log has 0.939 for what the code does, and 0.944 for stage 1 alone (`--set n_pca=0`) as well as for stage 2 with the
   class weights that the code computes and does not use (`--set balanced=true`).

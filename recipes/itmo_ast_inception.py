@@ -6,6 +6,7 @@ what the write-up did: one model, trained on every clip. The folds are the hones
 
 Source: github.com/Maunberg/ITMO-Acoustic-Event-Detectin-2025 @ 2de42cc: README, notebook and scripts, where they
   differ the notebook, which ran. AST: Gong, Chung and Glass 2021, MIT/ast-finetuned-audioset-10-10-0.4593.
+Data: ITMO 2025.
 Published: macro-F1 0.89353 on the private leaderboard, 41 classes; about 4 hours on one P100.
 Reproduce:
   - `akit init work --data ITMO --layout itmo2025 --metric f1`

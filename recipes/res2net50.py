@@ -4,6 +4,7 @@ New against `wideresnet`: the blocks, which hand what one group of channels sees
 
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5,
   DenseNet&.Res2Net&.WideResNet/res2net50.py; the blocks are those of S. Gao et al., Res2Net, TPAMI 2021.
+Data: UrbanSound8K.
 Published: none of its own (its predictions were not kept); the write-up's ensemble holds one of its fold models.
 Reproduce:
   - `akit init work --data UrbanSound8K --test-folds 9,10 --metric "0.8*accuracy+0.2*f1"`

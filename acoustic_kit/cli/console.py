@@ -57,14 +57,18 @@ def print_json(document: Any) -> None:
     print(text.translate(_IN_JSON), flush=True)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Row], right: Sequence[str] = ()) -> None:
-    """A table on stdout; the columns named in `right` are set flush right."""
+def print_table(columns: Sequence[str], rows: Sequence[Row], right: Sequence[str] = (), *, header: bool = True) -> None:
+    """Print a table on stdout; columns named in `right` are right-aligned.
+
+    On a terminal it fits the width; in a pipe each row is one line.
+    """
     cells = [["" if cell is None else str(cell).translate(_ESCAPED) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        print_fitting(columns, cells, right)
+        print_fitting(columns, cells, right, header=header)
         return
-    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
-    for row in [list(columns), *cells]:
+    lines = [list(columns), *cells] if header else cells
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for row in lines:
         padded = (
             cell.rjust(width) if column in right else cell.ljust(width)
             for cell, width, column in zip(row, widths, columns, strict=True)
@@ -132,11 +136,22 @@ def _rate(per_second: float | None) -> str:
 
 
 def listed(option: str, text: str) -> list[str]:
-    """The parts of a list option's value, `1,2` or `1, 2`. Raises UsageError for one that is empty."""
+    """Return the parts of a list option such as `1,2` or `1, 2`. Raises UsageError if one is empty."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise UsageError(f"{option} {text!r}: write names or numbers, separated by commas.")
+        raise UsageError(f"{option} {text[:40]!r}: write names or numbers, separated by commas.")
     return parts
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """Return the numbers of a list option. Raises UsageError if one is not from 0 to `MAX_SEED`."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [-1]
+    if not all(0 <= number <= MAX_SEED for number in numbers):
+        raise UsageError(f"{option} {text[:40]}: write whole numbers from 0 to {MAX_SEED}, separated by commas.")
+    return numbers
 
 
 def shown(path: Path) -> str:

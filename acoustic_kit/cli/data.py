@@ -1,15 +1,15 @@
-"""`akit init` and `akit data`: from a folder of clips to a workspace, and what is in it."""
+"""`akit data`: the clips of a workspace, and public data sets."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.console import MAX_SEED, Json, OnProgress, duration, print_json, print_table, progress, say, shown
+from acoustic_kit.cli.app import workspace_of
+from acoustic_kit.cli.console import Json, OnProgress, duration, print_json, print_table, progress, say, shown
 
 if TYPE_CHECKING:
     from acoustic_kit.data import Summary
@@ -21,127 +21,7 @@ commands = typer.Typer(no_args_is_help=True, help="The clips of this workspace, 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.command(epilog="Example: akit init work --data ESC-50 --test-folds 5 --metric f1")(init)
     app.add_typer(commands, name="data")
-
-
-def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The workspace to make.")],
-    data: Annotated[Path, typer.Option(help="The folder of the data set.")],
-    layout: Annotated[str, typer.Option(help="How the data set lies on disk; `auto` finds out.")] = "auto",
-    metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy, f1, map3, map, or a weighted sum.")] = "f1",
-    test_folds: Annotated[str | None, typer.Option(metavar="9,10", help="Keep these folds aside as test set.")] = None,
-    n_folds: Annotated[int | None, typer.Option(min=2, help="Make so many folds (5), where there are none.")] = None,
-    fold_seed: Annotated[
-        int | None, typer.Option(min=0, max=MAX_SEED, help="The seed of folds that are made (0).")
-    ] = None,
-    unofficial: Annotated[
-        bool, typer.Option("--unofficial", help="Make folds though the data set has its own.")
-    ] = False,
-    extra: Annotated[Path | None, typer.Option(help="Another data set to train on, never to validate on.")] = None,
-    id_column: Annotated[str | None, typer.Option(help="csv: the column of ids.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="csv: the column of labels.")] = None,
-    audio_column: Annotated[str | None, typer.Option(help="csv: the column of file names.")] = None,
-    group_column: Annotated[str | None, typer.Option(help="csv: clips that share a value are never divided.")] = None,
-    group_pattern: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="The group of a clip, found in its path: '([0-9a-f]+)_nohash'.")
-    ] = None,
-    label_separator: Annotated[
-        str | None, typer.Option(help="csv: between several labels of one clip; '' if each cell is one label.")
-    ] = None,
-    train_csv: Annotated[str | None, typer.Option(metavar="FILE", help="csv: the table of training clips.")] = None,
-    test_dir: Annotated[
-        str | None, typer.Option(metavar="DIR", help="csv, folder: the folder of test clips, in the data set's.")
-    ] = None,
-    where: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Read only labeled clips that have this value.")
-    ] = None,
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Leave out clips that a table names and that are not on disk.")
-    ] = False,
-    mono: Annotated[Literal["mean", "left", "right"], typer.Option(help="What several channels become.")] = "mean",
-) -> None:
-    """Make a workspace of a data set.
-
-    Detects the layout, looks at every clip, and writes akit.toml and the manifest. What was guessed is printed.
-    """
-    from acoustic_kit.data import CsvOptions
-    from acoustic_kit.workspace.init import init_workspace
-
-    options = CsvOptions(
-        id_column=id_column,
-        label_column=label_column,
-        audio_column=audio_column,
-        group_column=group_column,
-        label_separator=label_separator,
-        train_csv=train_csv if train_csv is None or (data / train_csv).exists() else str(Path(train_csv).resolve()),
-        test_dir=test_dir,
-        group_pattern=group_pattern,
-        where=tuple(where or ()),
-        skip_missing=skip_missing,
-    )
-    with progress() as bar:
-        workspace = init_workspace(
-            folder,
-            data,
-            layout=layout,
-            metric=metric,
-            test_folds=_folds(test_folds),
-            n_folds=n_folds,
-            fold_seed=fold_seed,
-            unofficial=unofficial,
-            extra=extra,
-            options=options,
-            mono=mono,
-            on_progress=lambda done, total: bar("clips", done, total),
-            on_note=lambda note: say(f"Note: {note}"),
-        )
-    from acoustic_kit.data import summarize
-
-    warn_of_leaks(workspace)
-    say(f"Made the workspace {shown(workspace.root)} (layout {workspace.config.layout}).")
-    _print_summary(summarize(workspace.manifest, workspace.config.classes))
-    _warn_of_form(workspace)
-    say(f"\nNext: akit -C {folder} recipe run stats_pca_linear")
-
-
-def _warn_of_form(workspace: Workspace) -> None:
-    """Say what no submission could hold, before anything is trained for one."""
-    from acoustic_kit.ensemble.competition import require_submittable
-    from acoustic_kit.errors import AkitError
-
-    try:
-        require_submittable(workspace, workspace.config.metric)
-    except AkitError as error:
-        say(f"Warning: no submission can be written: {error}.")
-
-
-def _folds(text: str | None) -> list[int]:
-    from acoustic_kit.errors import UsageError
-
-    try:
-        return [int(part) for part in text.split(",")] if text else []
-    except ValueError:
-        raise UsageError(f"--test-folds {text}: write fold numbers, separated by commas.") from None
-
-
-def _print_summary(summary: Summary) -> None:
-    rows: list[tuple[str, object]] = [("clips", _counts(summary.clips, "{1} {0}")), ("classes", len(summary.classes))]
-    if summary.durations:
-        d = summary.durations
-        rows.append(("durations", f"{d.min:.2f} – {d.max:.2f} s, median {d.median:.2f} s"))
-    rows.append(("sample rates", _counts(summary.sample_rates, "{0} Hz")))
-    rows.append(("channels", _counts(summary.channels, "{0}")))
-    rows.append(("folds", _counts(summary.folds, "{0}: {1}")))
-    rows += [("problem" if i == 0 else "", line) for i, line in enumerate(summary.problems)]
-    print_table(["", "found"], rows)
-
-
-def _counts(counts: dict[Any, int], form: str) -> str:
-    """The keys of a count; with their numbers where there is more than one key."""
-    if len(counts) > 1 and "{1}" not in form:
-        form += " ({1} clips)"
-    return ", ".join(form.format(key, n) for key, n in counts.items())
 
 
 @commands.command(epilog="Example: akit data update")
@@ -162,6 +42,26 @@ def update(ctx: typer.Context) -> None:
     say(f"Took in {found}." if found else "Nothing to update: the data set is as the manifest says.")
     if done.new_classes:
         say("Runs made before cannot be blended with new ones: they have other classes.")
+
+
+def print_summary(summary: Summary) -> None:
+    """Print what a data set contains."""
+    rows: list[tuple[str, object]] = [("clips", _counts(summary.clips, "{1} {0}")), ("classes", len(summary.classes))]
+    if summary.durations:
+        d = summary.durations
+        rows.append(("durations", f"{d.min:.2f} – {d.max:.2f} s, median {d.median:.2f} s"))
+    rows.append(("sample rates", _counts(summary.sample_rates, "{0} Hz")))
+    rows.append(("channels", _counts(summary.channels, "{0}")))
+    rows.append(("folds", _counts(summary.folds, "{0}: {1}")))
+    rows += [("problem" if i == 0 else "", line) for i, line in enumerate(summary.problems)]
+    print_table(["", "found"], rows)
+
+
+def _counts(counts: dict[Any, int], form: str) -> str:
+    """The keys of a count; with their numbers where there is more than one key."""
+    if len(counts) > 1 and "{1}" not in form:
+        form += " ({1} clips)"
+    return ", ".join(form.format(key, n) for key, n in counts.items())
 
 
 def say_changes(workspace: Workspace) -> None:
@@ -200,7 +100,7 @@ def inspect(ctx: typer.Context, as_json: Json = False) -> None:
             }
         )
         return
-    _print_summary(summary)
+    print_summary(summary)
     typer.echo("")
     rows = [(c, index, n, duration(seconds)) for c, index, n, seconds in summary.classes.iter_rows()]
     print_table(["class", "index", "training clips", "length"], rows, right=["index", "training clips", "length"])

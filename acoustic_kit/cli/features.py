@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acoustic_kit.cli.app import workspace_of
+from acoustic_kit.cli.compute import OnCluster, Workers, cluster_at, worker_count
 from acoustic_kit.cli.console import Json, duration, inline_picture, print_json, print_table, progress, say, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from acoustic_kit.cluster import Cluster
     from acoustic_kit.features import BuildReport
     from acoustic_kit.workspace.workspace import Workspace
     from acoustic_store import StoredFeature
@@ -30,13 +29,6 @@ Names = Annotated[
     ),
 ]
 Built = Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Names or keys of built features.")]
-Workers = Annotated[
-    int, typer.Option(min=0, help="Worker processes; 0 computes in this one.", show_default="all cores")
-]
-OnCluster = Annotated[
-    str | None,
-    typer.Option("--cluster", metavar="ADDRESS", help="Compute on the workers of a Dask scheduler, tcp://host:8786."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,38 +36,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands, name="features")
 
 
-def worker_count(asked: int | None) -> int:
-    """How many worker processes: as many as were asked for, else one for each processor that this process may use."""
-    import os
-
-    if asked is not None:
-        return asked
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def cluster_at(address: str | None, workers: int | None) -> Iterator[Cluster | None]:
-    """A connection to the cluster that `--cluster` names, or None without it."""
-    if address is None:
-        yield None
-        return
-    from acoustic_kit.cluster import connect
-    from acoustic_kit.errors import UsageError
-
-    if workers is not None:
-        raise UsageError("--workers counts processes of this machine; with --cluster, the cluster's workers compute.")
-    with connect(address) as cluster:
-        say(f"Cluster {address}: {cluster.summary()}.")
-        yield cluster
-
-
 @commands.command(epilog="Example: akit features build stats logmel --workers 4")
 def build(
     ctx: typer.Context,
     names: Names = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Worker processes (default: one a core); 0 computes in this process.")
-    ] = None,
+    workers: Workers = None,
     on_error: Annotated[
         Literal["skip", "fail", "silence"],
         typer.Option(help="A clip that cannot be decoded: record it and go on, stop, or take it for silence."),

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acoustic_kit.cli.app import folder_of
-from acoustic_kit.cli.compute import Device, Precision, compute_of
+from acoustic_kit.cli.compute import Device, Precision, Workers, compute_of, worker_count
 from acoustic_kit.cli.console import progress, say, shown
-from acoustic_kit.cli.features import worker_count
-from acoustic_kit.cli.recipes import Workers
 
 if TYPE_CHECKING:
     from acoustic_kit.prediction import ClipPredictions

@@ -15,22 +15,24 @@ GAP = 2  # blanks between columns
 PROSE = 16  # columns that prose needs to be readable
 
 
-def print_fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Print a table on stdout; the columns named in `right` are set flush right.
+def print_fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = (), *, header: bool = True
+) -> None:
+    """Print a table on stdout; columns named in `right` are right-aligned.
 
-    Where the terminal is too narrow for whole names and numbers side by side, each row is a block: its first cells on a
-    line, the others below, each after the name of its column.
+    If the terminal is too narrow for whole names and numbers side by side, each row becomes a block: its first cells on
+    one line, the others below, each after the name of its column.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(file=sys.stdout)
-    widths = column_widths(columns, rows, right, console.width)
+    widths = column_widths(columns if header else [""] * len(columns), rows, right, console.width)
     if widths is None:
         _print_blocks(console, columns, rows)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=header)
     for column, width in zip(columns, widths, strict=True):
         table.add_column(Text(column), justify="right" if column in right else "left", width=width, overflow="fold")
     for row in rows:

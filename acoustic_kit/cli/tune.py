@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.compute import Device, Precision, compute_of
+from acoustic_kit.cli.compute import Device, Precision, Workers, compute_of, worker_count
 from acoustic_kit.cli.console import MAX_SEED, listed, print_table, progress, say, shown
-from acoustic_kit.cli.features import say_failures, worker_count
-from acoustic_kit.cli.recipes import Assignments, Workers, commands, number, say_start, say_what_runs
+from acoustic_kit.cli.features import say_failures
+from acoustic_kit.cli.recipe_run import Assignments, number, say_start
+from acoustic_kit.cli.recipes import commands, say_what_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,15 +11,30 @@ from pathlib import Path
 from acoustic_kit.errors import AkitError
 from acoustic_kit.recipe.recipe_file import variants_in
 
+# "accuracy 0.9215", "balanced accuracy 0.464", "MAP@3 0.943289"
+_SCORE = re.compile(r"(?:balanced )?[\w@-]+ 0?\.\d+")
+
 
 @dataclass(frozen=True)
 class RecipeSummary:
-    """What a recipe's file says of it."""
+    """Documentation and features of a recipe, read from its file without running it."""
 
     title: str
+    data: str  # the data set of the published score, as in `Data:`, else the first words of `Published:`
     published: str
     source: str
-    features: tuple[str, ...]  # the classes of features that its `features(s)` names
+    features: tuple[str, ...]  # class names of the features that it reads
+
+    @property
+    def score(self) -> str:
+        """The first metric and number of the published score; an empty string if there is none."""
+        found = _SCORE.search(self.published)
+        return found[0] if found else ""
+
+    @property
+    def solution(self) -> str:
+        """The first words of the source, which recipes of one solution share."""
+        return re.split(r" @ |[;,(]", self.source, maxsplit=1)[0].strip(" .")
 
 
 def recipe_folders(workspace_recipes: Path | None = None) -> list[Path]:
@@ -49,16 +64,17 @@ def summarize(name: str, path: Path) -> RecipeSummary:
     except (SyntaxError, ValueError) as error:
         raise AkitError(f"{path}, line {getattr(error, 'lineno', None) or 1}: {error}") from error
     doc = documentation(ast.get_docstring(module) or "", name, variants_in(path))
-    return RecipeSummary(
-        first_line(doc), labeled(doc, "Published", name), labeled(doc, "Source", name), _features(module)
-    )
+    published = labeled(doc, "Published", name)
+    data = "" if published.startswith("none") else re.split("[,:]", published, maxsplit=1)[0]
+    data = labeled(doc, "Data", name).rstrip(".") or data
+    return RecipeSummary(first_line(doc), data, published, labeled(doc, "Source", name), _features(module))
 
 
 def documentation(doc: str, name: str, variants: Iterable[str]) -> str:
-    """Return a file's docstring, without what was published of other variants than `name`."""
+    """Return a file's docstring, without the data and scores of other variants than `name`."""
     doc, variants = doc.strip(), set(variants)
     for other in variants - {name} if name in variants else ():
-        doc = re.sub(rf"^Published {re.escape(other)}:.*\n(?:[ \t]+\S.*\n)*", "", doc, flags=re.M)
+        doc = re.sub(rf"^(?:Data|Published) {re.escape(other)}:.*\n(?:[ \t]+\S.*\n)*", "", doc, flags=re.M)
     return doc
 
 
@@ -76,9 +92,28 @@ def labeled(doc: str, label: str, name: str) -> str:
 
 
 def _features(module: ast.Module) -> tuple[str, ...]:
-    """The classes that `features(s)` calls, in the order in which they stand there."""
-    functions = (node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "features")
-    calls = [node.func for function in functions for node in ast.walk(function) if isinstance(node, ast.Call)]
-    calls.sort(key=lambda call: (call.lineno, call.col_offset))
-    names = [call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls]
-    return tuple(dict.fromkeys(name for name in names if name[:1].isupper()))
+    """Return the classes of the features in the dictionary that `features(s)` returns, without those they are made of.
+
+    Returns all classes that it calls if it makes the dictionary in another way.
+    """
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "features"]
+    nodes = [node for function in functions for node in ast.walk(function)]
+    assigned = {
+        target.id: _class_name(node.value)
+        for node in nodes
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    values = [value for node in nodes if isinstance(node, ast.Dict) for value in node.values]
+    calls = sorted((node for node in nodes if isinstance(node, ast.Call)), key=lambda n: (n.lineno, n.col_offset))
+    values += [one.value for call in calls if getattr(call.func, "id", "") == "dict" for one in call.keywords]
+    names = [assigned.get(value.id, "") if isinstance(value, ast.Name) else _class_name(value) for value in values]
+    return tuple(dict.fromkeys(filter(None, names))) or tuple(dict.fromkeys(filter(None, map(_class_name, calls))))
+
+
+def _class_name(value: ast.expr) -> str:
+    """Return the name of the class that an expression calls, or an empty string."""
+    function = getattr(value, "func", None)
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return name if name[:1].isupper() else ""

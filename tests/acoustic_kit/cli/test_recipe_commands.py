@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from acoustic_kit.cli import app
+from acoustic_kit.recipe.catalog import find_recipes, recipe_folders
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -288,3 +289,24 @@ def test_a_bar_shows_losses_and_the_metric_of_an_epoch_within_80_columns(
     assert re.search(r" 1/1 .* loss \d+\.\d{3} / \d+\.\d{3}  f1 \d\.\d{3}", line)
     assert "accuracy" not in line
     assert len(line.rstrip()) <= 80
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [None, 80, 100, 160])
+def test_the_list_has_a_line_per_recipe_and_fits(columns: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", out := Terminal() if columns else io.StringIO())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    app(["recipe", "list"], standalone_mode=False)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+    assert max(map(len, lines)) <= (columns or 80)
+    names = find_recipes(recipe_folders())
+    rows = {row[0]: row[1:] for row in (line.split() for line in lines if line[:2] == "  ")}
+    assert set(rows) == {*names, "recipe"}
+    assert rows["eat_s_esc50"] == ["ESC-50", "accuracy", "0.9215", "wave"]
+    solution = lines.index("github.com/Jaasssoooonnnnn/Urbansound8K_Competition")
+    assert {"res2net50", "wideresnet"} <= {line.split()[0] for line in lines[solution + 1 : solution + 9]}

@@ -1,0 +1,123 @@
+"""`akit init`: make a workspace of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from acoustic_kit.cli.app import warn_of_leaks
+from acoustic_kit.cli.console import MAX_SEED, progress, say, shown, whole_numbers
+from acoustic_kit.cli.data import print_summary
+
+if TYPE_CHECKING:
+    from acoustic_kit.workspace.workspace import Workspace
+
+Text = str | None
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The workspace to make.")]
+Data = Annotated[Path, typer.Option(help="Folder of the data set.")]
+Layout = Annotated[str, typer.Option(help="Layout of the data set on disk; auto: detect it.")]
+Metric = Annotated[str, typer.Option(help="accuracy, balanced_accuracy, f1, map3, map, or a weighted sum.")]
+TestFolds = Annotated[Text, typer.Option(metavar="9,10", help="Use these folds as the test set.")]
+NFolds = Annotated[int | None, typer.Option(min=2, help="Number of folds to make if the data set has none (5).")]
+FoldSeed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the folds that are made (0).")]
+Unofficial = Annotated[bool, typer.Option("--unofficial", help="Make folds although the data set has its own.")]
+Extra = Annotated[Path | None, typer.Option(help="Another data set, used for training but never for validation.")]
+IdColumn = Annotated[Text, typer.Option(help="csv: column of ids.")]
+LabelColumn = Annotated[Text, typer.Option(help="csv: column of labels.")]
+AudioColumn = Annotated[Text, typer.Option(help="csv: column of file names.")]
+GroupColumn = Annotated[Text, typer.Option(help="csv: clips with the same value are never divided between folds.")]
+GroupPattern = Annotated[
+    Text, typer.Option(metavar="REGEX", help="Find the group of a clip in its path: '([0-9a-f]+)_nohash'.")
+]
+Separator = Annotated[Text, typer.Option(help="csv: text between the labels of a clip; '' if each cell is one label.")]
+TrainCsv = Annotated[Text, typer.Option(metavar="FILE", help="csv: table of training clips.")]
+TestDir = Annotated[
+    Text, typer.Option(metavar="DIR", help="csv, folder: folder of test clips, inside that of the data set.")
+]
+Where = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Read only labeled clips with this value.")
+]
+SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Omit clips of a table whose files are missing.")]
+Mono = Annotated[Literal["mean", "left", "right"], typer.Option(help="How to mix several channels into one.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the application."""
+    app.command(epilog="Example: akit init work --data ESC-50 --test-folds 5 --metric f1")(init)
+
+
+def init(
+    folder: Folder,
+    data: Data,
+    layout: Layout = "auto",
+    metric: Metric = "f1",
+    test_folds: TestFolds = None,
+    n_folds: NFolds = None,
+    fold_seed: FoldSeed = None,
+    unofficial: Unofficial = False,
+    extra: Extra = None,
+    id_column: IdColumn = None,
+    label_column: LabelColumn = None,
+    audio_column: AudioColumn = None,
+    group_column: GroupColumn = None,
+    group_pattern: GroupPattern = None,
+    label_separator: Separator = None,
+    train_csv: TrainCsv = None,
+    test_dir: TestDir = None,
+    where: Where = None,
+    skip_missing: SkipMissing = False,
+    mono: Mono = "mean",
+) -> None:
+    """Make a workspace of a data set.
+
+    Detects the layout, reads every clip, and writes akit.toml and the manifest. Prints what it guessed.
+    """
+    from acoustic_kit.data import CsvOptions
+    from acoustic_kit.workspace.init import init_workspace
+
+    options = CsvOptions(
+        id_column=id_column,
+        label_column=label_column,
+        audio_column=audio_column,
+        group_column=group_column,
+        label_separator=label_separator,
+        train_csv=train_csv if train_csv is None or (data / train_csv).exists() else str(Path(train_csv).resolve()),
+        test_dir=test_dir,
+        group_pattern=group_pattern,
+        where=tuple(where or ()),
+        skip_missing=skip_missing,
+    )
+    with progress() as bar:
+        workspace = init_workspace(
+            folder,
+            data,
+            layout=layout,
+            metric=metric,
+            test_folds=whole_numbers("--test-folds", test_folds) if test_folds else [],
+            n_folds=n_folds,
+            fold_seed=fold_seed,
+            unofficial=unofficial,
+            extra=extra,
+            options=options,
+            mono=mono,
+            on_progress=lambda done, total: bar("clips", done, total),
+            on_note=lambda note: say(f"Note: {note}"),
+        )
+    _print_workspace(workspace)
+    say(f"\nNext: akit -C {folder} recipe run stats_pca_linear")
+
+
+def _print_workspace(workspace: Workspace) -> None:
+    from acoustic_kit.data import summarize
+    from acoustic_kit.ensemble.competition import require_submittable
+    from acoustic_kit.errors import AkitError
+
+    warn_of_leaks(workspace)
+    say(f"Made the workspace {shown(workspace.root)} (layout {workspace.config.layout}).")
+    print_summary(summarize(workspace.manifest, workspace.config.classes))
+    try:  # before anything is trained for a submission that cannot be written
+        require_submittable(workspace, workspace.config.metric)
+    except AkitError as error:
+        say(f"Warning: no submission can be written: {error}.")

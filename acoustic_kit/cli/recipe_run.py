@@ -1,0 +1,225 @@
+"""`akit recipe run`: train recipes and store runs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+import typer
+
+from acoustic_kit.cli.app import warn_of_leaks, workspace_of
+from acoustic_kit.cli.compute import (
+    Device,
+    Devices,
+    OnCluster,
+    Precision,
+    Workers,
+    cluster_at,
+    compute_of,
+    one_voice,
+    worker_count,
+)
+from acoustic_kit.cli.console import duration, listed, print_table, progress, say, shown, whole_numbers
+from acoustic_kit.cli.data import say_changes
+from acoustic_kit.cli.features import say_failures
+from acoustic_kit.cli.recipes import commands, say_what_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from acoustic_kit.cli.console import OnProgress
+    from acoustic_kit.cluster import Cluster
+    from acoustic_kit.cluster.folds import Wanted
+    from acoustic_kit.device import Compute
+    from acoustic_kit.recipe.job import RunEvents
+    from acoustic_kit.recipe.recipe import Recipe
+    from acoustic_kit.runs.run import Run
+    from acoustic_kit.workspace.workspace import Workspace
+
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE|@FILE", help="Override a setting, or all that a file lists; repeatable."),
+]
+
+
+def register(_: typer.Typer) -> None:
+    """Add this command to those of `akit recipe`."""
+    example = "Example: akit recipe run stats_pca_linear --set n_components=40 --folds 1,2"
+    commands.command(epilog=example)(run)
+
+
+def run(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Recipes: names, patterns or files.")],
+    assignments: Assignments = None,
+    fast: Annotated[bool, typer.Option("--fast", help="The recipe's small form: a minute, for trying things.")] = False,
+    folds: Annotated[str | None, typer.Option(metavar="1,2", help="Train these folds only; others can follow.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Fit one model on all training clips instead.")] = False,
+    seed: Annotated[
+        str, typer.Option(metavar="0,1,2", help="Seeds; each makes a run (of recipes that use one).")
+    ] = "0",
+    note: Annotated[str, typer.Option(help="A remark that the leaderboard shows.")] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what there is of this run.")] = False,
+    workers: Workers = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    devices: Devices = None,
+    cluster: OnCluster = None,
+) -> None:
+    """Train recipes on the folds.
+
+    Builds the features that are missing, trains, predicts and stores the run. A stopped run goes on where it was.
+    """
+    from acoustic_kit.errors import UsageError
+    from acoustic_kit.recipe.recipe import match_recipes, read_assignments
+
+    if full and folds:
+        raise UsageError("--full trains one model on all clips; it does not go with --folds.")
+    compute = compute_of(device, precision, devices)
+    if cluster is not None:
+        from acoustic_kit.cluster.folds import check_compute
+
+        check_compute(compute)  # before the cluster is asked
+    workspace = workspace_of(ctx)
+    with one_voice(compute):
+        say_what_runs(ctx, names)
+        recipes = match_recipes(names, workspace.recipes_path)
+        given = read_assignments(assignments or ())
+        warn_of_leaks(workspace)
+        say_changes(workspace)
+        runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _seeds_of(recipe, seed)]
+        for recipe, settings, _ in runs:  # all, before the first is trained
+            if warning := recipe.needs(settings).check(workspace.manifest.columns, full=full):
+                say(f"Warning: {warning}")
+        asked: _Asked = {
+            "folds": None if folds is None else listed("--folds", folds),
+            "full": full,
+            "fast": fast,
+            "note": note,
+            "fresh": fresh,
+            "compute": compute,
+        }
+        with cluster_at(cluster, workers) as machines:
+            if machines is None:
+                _run_here(workspace, runs, worker_count(workers), asked)
+            else:
+                _run_on_cluster(workspace, runs, machines, asked)
+
+
+class _Asked(TypedDict):
+    """What the command line says of every run."""
+
+    folds: list[str] | None
+    full: bool
+    fast: bool
+    note: str
+    fresh: bool
+    compute: Compute
+
+
+def _run_here(workspace: Workspace, runs: Sequence[Wanted], workers: int, asked: _Asked) -> None:
+    from acoustic_kit.runs.runner import run_recipe
+
+    for recipe, settings, seed in runs:
+        with progress() as bar:
+            made, trained = run_recipe(
+                workspace, recipe, settings, seed=seed, workers=workers, events=_events(bar), **asked
+            )
+        if asked["compute"].is_first:
+            _print_run(workspace, made, trained)
+
+
+def _run_on_cluster(workspace: Workspace, runs: Sequence[Wanted], machines: Cluster, asked: _Asked) -> None:
+    from acoustic_kit.cluster.folds import run_on_cluster
+
+    with progress() as bar:
+        found = run_on_cluster(workspace, runs, machines, **asked, events=_events(bar, at_once=True))
+    for made, trained in found:
+        _print_run(workspace, made, trained)
+
+
+def _seeds_of(recipe: Recipe, text: str) -> list[int]:
+    """Return the seeds, one run each: only 0 for a recipe whose result depends on no seed."""
+    seeds = whole_numbers("--seed", text)
+    if recipe.is_seeded or seeds == [0]:
+        return seeds
+    say(f"{recipe.name} draws nothing at random: every seed gives the same run, so it is made once, with seed 0.")
+    return [0]
+
+
+def say_start(compute: str) -> None:
+    """Say on what networks are trained."""
+    say(f"Training on {compute}.")
+
+
+def _events(bar: OnProgress, at_once: bool = False) -> RunEvents:
+    """What a run's bars show; where folds are trained `at_once`, without a guess at the time."""
+    from acoustic_kit.recipe.job import RunEvents
+
+    began = time.monotonic()
+    folds_to_do = 1
+
+    def on_fold(done: int, total: int) -> None:
+        nonlocal began, folds_to_do
+        began, folds_to_do = time.monotonic(), total - done
+        bar("folds", done, total)
+
+    def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        if done == 1 and not at_once:
+            expected = (time.monotonic() - began) * total * folds_to_do
+            folds = "the fold" if folds_to_do == 1 else f"the {folds_to_do} folds"
+            say(f"Stage {stage} takes about {duration(expected)} for {folds} to train.")
+        bar(f"fold {fold}, {stage}", done, total, _in_short(figures))
+
+    return RunEvents(
+        on_start=say_start,
+        on_build=lambda feature, done, total: bar(feature.name, done, total),
+        on_built=say_failures,
+        on_fold=on_fold,
+        on_epoch=on_epoch,
+    )
+
+
+def _in_short(figures: Mapping[str, float]) -> str:
+    """Return the losses, training before validation, and the metric of an epoch, short enough for 80 columns."""
+    losses = [f"{figures[name]:.3f}" for name in ("train_loss", "valid_loss") if name in figures]
+    metrics = {name: value for name, value in figures.items() if name.startswith("valid_") and name != "valid_loss"}
+    if len(metrics) > 1:
+        metrics.pop("valid_accuracy", None)  # logged beside the metric
+    scores = [f"{name.removeprefix('valid_')} {value:.3f}" for name, value in metrics.items()]
+    return "  ".join([f"loss {' / '.join(losses)}", *scores])
+
+
+def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
+    from acoustic_kit.runs.guessing import what_to_try
+    from acoustic_kit.runs.leaderboard import leaderboard
+
+    if not trained:
+        say(f"{run.name} is already there; --fresh runs it again.")
+    say(f"Run {shown(run.path)}")
+    config = workspace.config
+    standing = leaderboard([run], workspace.manifest, config.task_spec)[0]
+    rows: list[tuple[object, ...]] = [
+        (fold, done.trained_on, duration(done.seconds), number(standing.fold_scores.get(fold)))
+        for fold, done in run.done.items()
+    ]
+    rows.append(("all", "", duration(run.seconds), number(standing.score)))
+    print_table(
+        ["fold", "training clips", "time", config.metric], rows, right=["training clips", "time", config.metric]
+    )
+    for warning in run.warnings:
+        say(f"Warning: {warning}.")
+    if run.warnings:
+        say(what_to_try(run.record.settings, fast=run.record.fast))
+    for note in run.notes:
+        say(f"Note: {note}.")
+    without = {id for fold in run.done.values() for id in fold.without_features}
+    if without:
+        say(f"{len(without)} clips have no features and are predicted with the class frequencies.")
+    if run.missing_folds:
+        say(f"Folds still to train: {', '.join(run.missing_folds)}.")
+
+
+def number(score: float | None) -> str:
+    """A score in a table."""
+    return "" if score is None else f"{score:.4f}"
