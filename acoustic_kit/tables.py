@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 from acoustic_kit.files import open_regular, read_regular, replacing
 
 if TYPE_CHECKING:
@@ -49,10 +49,19 @@ class Table:
     separator: str = ","
 
 
-def parse_table(path: Path, separators: str = ",") -> Table | Problem:
-    """A CSV file in UTF-8 (with or without BOM, any line ends), blank lines left out; the Problem where it is none.
+def parse_table(
+    path: Path, separators: str = ",", *, columns: Sequence[str] | None = None, comment: str | None = None
+) -> Table | Problem:
+    """Read a CSV file in UTF-8 (with or without BOM, any line ends), or return the Problem that prevents it.
 
-    Of several possible separators it is the first that stands in the first line.
+    Blank lines are skipped.
+
+    Parameters
+    ----------
+    separators : possible separators; the first one that the first line contains is used
+    columns : the header of a file that has none
+    comment : the beginning of rows to skip; blanks after a separator are skipped too
+
     """
     try:
         text = read_regular(path).decode("utf-8-sig")
@@ -60,16 +69,15 @@ def parse_table(path: Path, separators: str = ",") -> Table | Problem:
         return Problem(f"cannot read the file: {error.strerror}")
     except UnicodeDecodeError as error:
         return Problem("not UTF-8 text; save it as CSV in UTF-8", (error.object.count(b"\n", 0, error.start) + 1,))
-    header = text.partition("\n")[0]
-    separator = next((candidate for candidate in separators if candidate in header), separators[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows, lines, line = [], [], 1
+    separator = _separator(text, separators)
+    rows, lines = ([] if columns is None else [list(columns)]), ([] if columns is None else [0])
+    line = 1
     try:
-        for row in reader:
-            if row:
+        for row, end in _rows(text, separator, skip_blanks=comment is not None):
+            if row and not (comment and row[0].startswith(comment)):
                 rows.append(row)
                 lines.append(line)
-            line = reader.line_num + 1
+            line = end + 1
     except csv.Error as error:
         return Problem(f"not readable as CSV: {error}", (line,))
     if not rows:
@@ -77,16 +85,54 @@ def parse_table(path: Path, separators: str = ",") -> Table | Problem:
     width = len(rows[0])
     uneven = [(at, f"with {len(row)}") for row, at in zip(rows, lines, strict=True) if len(row) != width]
     if uneven:
-        return problems({f"not {width} cells, as the header has": uneven})[0]
+        expected = "as the header has" if columns is None else ", ".join(columns)
+        return problems({f"not {width} cells, {expected}": uneven})[0]
     return Table(rows[0], rows[1:], lines[1:], separator)
 
 
-def read_table(path: Path, separators: str = ",") -> Table:
-    """As ``parse_table``; raises AkitError with the Problem."""
-    table = parse_table(path, separators)
+def read_table(
+    path: Path, separators: str = ",", *, columns: Sequence[str] | None = None, comment: str | None = None
+) -> Table:
+    """Read a CSV file as `parse_table` does. Raises DataError with the Problem."""
+    table = parse_table(path, separators, columns=columns, comment=comment)
     if isinstance(table, Problem):
-        raise AkitError(f"{path}: {table}")
+        raise DataError(f"{path}: {table}")
     return table
+
+
+def first_rows(path: Path, separators: str = ",", *, n_rows: int = 1000, n_bytes: int = 1 << 20) -> list[list[str]]:
+    """Return the first rows, header included, of a file that may be no CSV and need not be UTF-8.
+
+    Returns no rows for a file that cannot be read or parsed; a last line cut by `n_bytes` is left out.
+    """
+    try:
+        with open_regular(path) as file:
+            content = file.read(n_bytes)
+    except OSError:
+        return []
+    lines = content.decode("utf-8-sig", errors="replace").splitlines(keepends=True)[: n_rows + 1]
+    if len(content) == n_bytes and len(lines) > 1:
+        del lines[-1]
+    text = "".join(lines)
+    try:
+        return [row for row, _ in _rows(text, _separator(text, separators), strict=False)]
+    except csv.Error:
+        return []
+
+
+def _separator(text: str, separators: str) -> str:
+    """Return the first of the possible separators that the first line contains; the first of all if none."""
+    header = text.partition("\n")[0]
+    return next((candidate for candidate in separators if candidate in header), separators[0])
+
+
+def _rows(
+    text: str, separator: str, *, skip_blanks: bool = False, strict: bool = True
+) -> Iterator[tuple[list[str], int]]:
+    """Yield each row with the line on which it ends, counted from 1. Raises csv.Error."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=skip_blanks, strict=strict)
+    for row in reader:
+        yield row, reader.line_num
 
 
 def problems(findings: Mapping[str, Sequence[tuple[int, str]]]) -> list[Problem]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from acoustic_kit import tables
-from acoustic_kit.errors import AkitError
-from acoustic_kit.tables import listed, quoted, repeated
+from acoustic_kit.errors import DataError
+from acoustic_kit.tables import first_rows, listed, quoted, read_table, repeated
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,17 +36,17 @@ class LabelTable:
         return f"{self.path}, line {self.lines[row]}"
 
     def fail(self, row: int, problem: str) -> NoReturn:
-        """Raise an AkitError about one row, counted from 0."""
-        raise AkitError(f"{self.at(row)}: {problem}")
+        """Raise an DataError about one row, counted from 0."""
+        raise DataError(f"{self.at(row)}: {problem}")
 
     def required_column(self, name: str) -> list[str | None]:
-        """A column, None where a cell is empty. Raises AkitError if it is missing."""
+        """A column, None where a cell is empty. Raises DataError if it is missing."""
         if name not in self.columns:
-            raise AkitError(f"{self.path} has no column {name!r}; it has {column_list(self.columns)}.")
+            raise DataError(f"{self.path} has no column {name!r}; it has {column_list(self.columns)}.")
         return self.cells[name].to_list()
 
     def required(self, name: str) -> list[str]:
-        """A column without gaps. Raises AkitError where it, or one of its cells, is missing."""
+        """A column without gaps. Raises DataError where it, or one of its cells, is missing."""
         cells = self.required_column(name)
         if None in cells:
             gaps = f" (and in {n} more rows)" if (n := cells.count(None) - 1) else ""
@@ -55,7 +54,7 @@ class LabelTable:
         return [cell for cell in cells if cell is not None]
 
     def ids(self, name: str) -> list[str]:
-        """A column without gaps in which no two rows are equal, else AkitError."""
+        """A column without gaps in which no two rows are equal, else DataError."""
         seen: dict[str, int] = {}
         for row, cell in enumerate(self.required(name)):
             if (first := seen.setdefault(cell, row)) != row:
@@ -63,7 +62,7 @@ class LabelTable:
         return list(seen)
 
     def whole_numbers(self, name: str) -> list[int]:
-        """A column of whole numbers of at most 15 digits, none missing, else AkitError. `2.0` is one, too."""
+        """A column of whole numbers of at most 15 digits, none missing, else DataError. `2.0` is one, too."""
         numbers = []
         for row, cell in enumerate(self.required(name)):
             if not (match := _WHOLE.fullmatch(cell)):
@@ -74,7 +73,7 @@ class LabelTable:
         return numbers
 
     def class_indices(self, name: str, index: str) -> dict[str, int]:
-        """Class name → own index from two columns, in order of the index; AkitError where they do not go together."""
+        """Class name → own index from two columns, in order of the index; DataError where they do not go together."""
         index_of: dict[str, int] = {}
         name_of: dict[int, str] = {}
         pairs = zip(self.required(name), self.whole_numbers(index), strict=True)
@@ -92,7 +91,7 @@ class LabelTable:
     def where(self, wanted: dict[str, set[str]]) -> LabelTable:
         """The table with only the rows that have one of the values (in lower case) of each column.
 
-        Raises AkitError for a column that the table does not have, and if no row is left.
+        Raises DataError for a column that the table does not have, and if no row is left.
         """
         kept = [True] * len(self.lines)
         for name, values in wanted.items():
@@ -100,7 +99,7 @@ class LabelTable:
             kept = [keep and (cell or "").lower() in values for keep, cell in zip(kept, cells, strict=True)]
             if not any(kept):
                 has = listed(sorted({cell for cell in cells if cell}))
-                raise AkitError(f"{self.path}: no row has {name}={' or '.join(sorted(values))}; {name} holds {has}.")
+                raise DataError(f"{self.path}: no row has {name}={' or '.join(sorted(values))}; {name} holds {has}.")
         return self.keep(kept)
 
     def own(self, without: set[str]) -> pl.DataFrame:
@@ -129,26 +128,25 @@ def first_file(root: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def header_names(path: Path) -> set[str]:
-    """The column names of a comma-separated file, to tell layouts apart; empty where there is no such file."""
-    if not path.is_file():
-        return set()
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return {name.strip() for name in file.readline(10_000).split(",")}
+    """Return the column names of a comma-separated file, to tell layouts apart; none if there is no such file."""
+    return {name.strip() for row in first_rows(path, n_bytes=10_000)[:1] for name in row}
 
 
-def read_table(path: Path) -> LabelTable:
-    """Read a table with a header; the separator (comma, tab or semicolon) is the first that the header has.
+def read_label_table(path: Path, *, columns: Sequence[str] | None = None, comment: str | None = None) -> LabelTable:
+    """Read a table; the separator (comma, tab or semicolon) is the first one that the first line contains.
 
-    Raises AkitError for text that is no UTF-8, a row longer or shorter than the header, and a table without rows.
+    `columns` and `comment` are those of `tables.read_table`.
+
+    Raises DataError for text that is not UTF-8, a row longer or shorter than the header, and a table without rows.
     """
     import polars as pl
 
-    table = tables.read_table(path, separators=",\t;")
-    if not any(any(map(str.strip, row)) for row in table.rows):
-        raise AkitError(f"{path} has no rows below its header.")
+    table = read_table(path, ",\t;" if columns is None else ",", columns=columns, comment=comment)
+    if columns is None and not any(any(map(str.strip, row)) for row in table.rows):
+        raise DataError(f"{path} has no rows below its header.")
     header = [name.strip() or f"column_{position}" for position, name in enumerate(table.header)]
     if twice := repeated(header):
-        raise AkitError(f"{path}: two columns have one name, {quoted(twice[0])}.")
+        raise DataError(f"{path}: two columns have one name, {quoted(twice[0])}.")
     filled = [i for i, row in enumerate(table.rows) if any(cell.strip() for cell in row)]
     cells = [[cell.strip() or None for cell in table.rows[i]] for i in filled]
     frame = pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String()), orient="row")

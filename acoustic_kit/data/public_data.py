@@ -7,10 +7,11 @@ none.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from acoustic_kit.data.label_tables import read_label_table
 
 _ZENODO = "https://zenodo.org/records"
 
@@ -45,8 +46,7 @@ def _as_the_competition(folder: Path) -> None:
     """FSDKaggle2018 from Zenodo, with the two tables that the competition handed out in its place."""
     meta = folder / "meta"
     (folder / "train.csv").write_bytes((meta / "train_post_competition.csv").read_bytes())
-    with (meta / "test_post_competition_scoring_clips.csv").open(encoding="utf-8", newline="") as file:
-        names = [row["fname"] for row in csv.DictReader(file)]
+    names = read_label_table(meta / "test_post_competition_scoring_clips.csv").required("fname")
     lines = ["fname,label", *(f"{name},Laughter Hi-Hat Flute" for name in names)]  # the competition's placeholders
     (folder / "sample_submission.csv").write_text("\n".join(lines) + "\n", "utf-8")
 

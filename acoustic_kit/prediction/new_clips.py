@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from acoustic_kit.data.audio_files import audio_files, is_audio
 from acoustic_kit.data.audio_index import fold
-from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.files import read_regular
-from acoustic_kit.tables import listed, quoted, repeated
+from acoustic_kit.data.label_tables import read_label_table
+from acoustic_kit.errors import DataError, UsageError
+from acoustic_kit.tables import listed, quoted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +39,7 @@ def clips_at(paths: Sequence[Path]) -> dict[str, Path]:
         for file, name in here.items():
             found.setdefault(os.path.abspath(file), (name, file))  # noqa: PTH100 (a link stays the link that was named)
     if not found:
-        raise AkitError(f"There are no audio files in {', '.join(map(str, paths))}.")
+        raise DataError(f"There are no audio files in {', '.join(map(str, paths))}.")
     names = [name for name, _ in found.values()]
     if len(set(names)) < len(names):
         names = [file.as_posix() for _, file in found.values()]
@@ -72,7 +72,7 @@ def clips_of_template(ids: Sequence[str], clips: Mapping[str, Path], *, allow_mi
     missing = [id for id, path in found.items() if path is NO_FILE]
     if len(missing) == len(ids) or (missing and not allow_missing):
         hint = "" if len(missing) == len(ids) else "\n--allow-missing gives such rows the class frequencies."
-        raise AkitError(
+        raise DataError(
             f"{len(missing)} of the template's {len(ids)} ids have no file among {len(clips)}: {listed(missing)}.{hint}"
         )
     return found
@@ -80,7 +80,7 @@ def clips_of_template(ids: Sequence[str], clips: Mapping[str, Path], *, allow_mi
 
 def _only(id: str, matches: Sequence[str]) -> str | None:
     if len(matches) > 1:
-        raise AkitError(f"The template's id {quoted(id)} may be {matches[0]} or {matches[1]}; give one folder only.")
+        raise DataError(f"The template's id {quoted(id)} may be {matches[0]} or {matches[1]}; give one folder only.")
     return matches[0] if matches else None
 
 
@@ -91,29 +91,18 @@ def _loosely(name: str) -> str:
 
 
 def read_columns(path: Path, ids: Sequence[str]) -> pl.DataFrame:
-    """What a CSV says of each clip, in the order of `ids`: its columns but the first, which holds ids or file names.
+    """Return what a CSV says of each clip, in the order of `ids`: its columns except the first, of ids or file names.
 
-    Raises AkitError for a file that cannot be read, a column or an id that is there twice, and clips that it lacks.
+    Raises DataError for a file that cannot be read, a repeated column or id, and missing clips.
     """
-    import polars as pl
-
-    try:
-        text = read_regular(path)  # polars takes a path for a pattern
-        header = pl.read_csv(text, n_rows=1, has_header=False, infer_schema=False).row(0)
-        first = pl.read_csv(text, n_rows=0).columns[0]
-        table = pl.read_csv(text, infer_schema_length=None, schema_overrides={first: pl.String})
-    except (OSError, IndexError, pl.exceptions.PolarsError) as error:
-        raise AkitError(f"{path} cannot be read as CSV: {str(error).partition(chr(10))[0]}.") from error
-    if twice := repeated([name for name in header if name]):  # polars would give them other names
-        raise AkitError(f"{path} has more than one column of a name: {listed(twice)}.")
-    row_of = {id: row for row, id in enumerate(table[first])}
-    if len(row_of) < len(table):
-        raise AkitError(f"{path} has two rows of one clip in its column {quoted(first)}.")
+    table = read_label_table(path)
+    first = table.columns[0]
+    row_of = {id: row for row, id in enumerate(table.ids(first))}
     rows = {id: row_of[name] for id in ids for name in reversed((id, *_names(id))) if name in row_of}
     missing = [id for id in ids if id not in rows]
     if missing:
-        raise AkitError(f"{path} has no row for {len(missing)} of {len(ids)} clips: {listed(missing)}.")
-    return table.drop(first)[[rows[id] for id in ids]]
+        raise DataError(f"{path} has no row for {len(missing)} of {len(ids)} clips: {listed(missing)}.")
+    return table.own(without={first})[[rows[id] for id in ids]]
 
 
 def rows_of(clips: Mapping[str, Path], columns: pl.DataFrame | None = None) -> pl.DataFrame:

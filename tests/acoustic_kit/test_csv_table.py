@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic_kit.errors import AkitError
-from acoustic_kit.tables import Problem, Table, listed, parse_table, problems, quoted, read_table
+from acoustic_kit.tables import Problem, Table, first_rows, listed, parse_table, problems, quoted, read_table
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\ufeff"), max_size=5)
 
@@ -62,3 +62,35 @@ def test_what_is_no_regular_file_is_not_read(tmp_path):
 def test_odd_text_is_a_table_or_a_problem(tmp_path, text):
     (tmp_path / "t.csv").write_text(text)
     assert isinstance(parse_table(tmp_path / "t.csv"), Table | Problem)
+
+
+def test_a_header_can_be_given_and_comments_skipped(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'# from, elsewhere\nx, 1, "a,b"\n\ny, 2, c\n')
+    table = parse_table(path, columns=("id", "n", "labels"), comment="#")
+    assert table == Table(["id", "n", "labels"], [["x", "1", "a,b"], ["y", "2", "c"]], [2, 4])
+    path.write_bytes(b"x, 1\n")
+    problem = parse_table(path, columns=("id", "n", "labels"), comment="#")
+    assert isinstance(problem, Problem)
+    assert problem.rows == (1,)
+    assert "id, n, labels" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a;b\n1;2\n3;4\n", [["a", "b"], ["1", "2"]]),
+        (b"\xffa,b\n", [["\ufffda", "b"]]),
+        (b"a,b\n" + b"1,2\n" * 100 + b"3", [["a", "b"], ["1", "2"]]),
+        (b"", []),
+    ],
+)
+def test_first_rows_of_any_file_can_be_looked_at(tmp_path, content, expected):
+    (tmp_path / "t.txt").write_bytes(content)
+    assert first_rows(tmp_path / "t.txt", ",;", n_rows=1) == expected
+    assert first_rows(tmp_path / "missing") == []
+
+
+def test_a_row_cut_by_the_limit_of_bytes_is_left_out(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n")
+    assert first_rows(tmp_path / "t.csv", n_bytes=9) == [["a", "b"], ["1", "2"]]

@@ -14,7 +14,6 @@ is any audio file below the root that bears its video's id: `<YTID>.flac`, `Y<YT
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING
 from acoustic_kit.data.audio_files import audio_files, is_audio
 from acoustic_kit.data.audio_index import left_out_note
 from acoustic_kit.data.dataset import CsvOptions, Dataset, make_clips
-from acoustic_kit.data.label_tables import LabelTable, read_table
+from acoustic_kit.data.label_tables import LabelTable, read_label_table
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
 
     if not found(root):
         raise AkitError(f"{root} is no AudioSet: it lacks {LOOKS_FOR}.")
-    labels = read_table(root / _LABELS)
+    labels = read_label_table(root / _LABELS)
     classes = labels.class_indices("display_name", "index")
     names = dict(zip(labels.ids("mid"), labels.required("display_name"), strict=True))
     files = _find_files(root)
@@ -89,25 +88,8 @@ def _find_files(root: Path) -> dict[str, list[str]]:
 
 
 def _read_segments(path: Path) -> LabelTable:
-    """The rows below the comments, as a table with the columns YTID, start, end (both in seconds) and labels."""
-    import polars as pl
-
-    rows: list[list[str | None]] = []
-    lines = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, skipinitialspace=True, strict=True)
-        try:
-            for row in reader:
-                if not row or row[0].startswith("#"):
-                    continue
-                if len(row) != 4:
-                    raise csv.Error('not four cells: YTID, start, end, "labels"')
-                rows.append([cell.strip() or None for cell in row])
-                lines.append(reader.line_num)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise AkitError(f"{path}, line {reader.line_num}: {error}.") from error
-    schema = dict.fromkeys(("YTID", "start", "end", "labels"), pl.String())
-    return LabelTable(path, pl.DataFrame(rows, schema=schema, orient="row"), lines)
+    """Return the rows below the comments, as a table with the columns YTID, start, end (both in seconds) and labels."""
+    return read_label_table(path, columns=("YTID", "start", "end", "labels"), comment="#")
 
 
 def _read_clips(table: LabelTable, names: dict[str, str], files: dict[str, list[str]]) -> pl.DataFrame:

@@ -5,7 +5,6 @@ A data set that akit does not know would otherwise have the classes `fold1` to `
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from acoustic_kit.data.audio_files import walk_files
 from acoustic_kit.data.audio_index import first_three, fold
 from acoustic_kit.data.layouts.csv_columns import FOLD_NAMES, SPLIT_NAMES
+from acoustic_kit.tables import first_rows
 
 _TRAIN_WORDS = frozenset({"train", "training", "trainset", "curated", "noisy"})
 # fmt: off
@@ -83,7 +83,9 @@ def tables_naming_clips(root: Path, paths: Sequence[str]) -> list[NamingTable]:
 
 
 def _look_at(root: Path, path: str, folders: dict[str, set[str]]) -> NamingTable | None:
-    header, rows = _first_rows(root / path)
+    rows = first_rows(root / path, ",\t;", n_rows=_MOST_ROWS, n_bytes=_MOST_BYTES)
+    header = rows[0] if rows else []
+    rows = [row for row in rows if len(row) == len(header)]
     for column in range(len(header)):
         cells = [fold(row[column].strip().replace("\\", "/").rpartition("/")[2]) for row in rows]
         first = 0 if cells and cells[0] in folders else 1  # a list has no header
@@ -101,23 +103,3 @@ def _look_at(root: Path, path: str, folders: dict[str, set[str]]) -> NamingTable
         names = {name.strip().lower() for name in header}
         return NamingTable(path, len(hits), repeats, bool(names & {*FOLD_NAMES, *SPLIT_NAMES}))
     return None
-
-
-def _first_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Return the first line's cells, and of the first rows, it among them, those that are as wide."""
-    try:
-        if not path.is_file():
-            return [], []
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES).decode("utf-8-sig", errors="replace")
-    except OSError:
-        return [], []
-    lines = text.splitlines()[: _MOST_ROWS + 1]
-    lines = lines[:-1] if len(text) >= _MOST_BYTES and len(lines) > 1 else lines  # the last may be cut
-    separator = next((mark for mark in ",\t;" if lines and mark in lines[0]), ",")
-    try:
-        rows = list(csv.reader(lines, delimiter=separator))
-    except csv.Error:
-        return [], []
-    header = rows[0] if rows else []
-    return header, [row for row in rows if len(row) == len(header)]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from acoustic_kit.data.audio_files import audio_files, is_audio, safe_path, split_words
 from acoustic_kit.data.audio_index import AudioIndex, first_three, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, join_splits, make_clips
-from acoustic_kit.data.label_tables import LabelTable, find_template, first_file, read_table
+from acoustic_kit.data.label_tables import LabelTable, find_template, first_file, read_label_table
 from acoustic_kit.data.layouts.csv_columns import (
     AUDIO_NAMES,
     ID_NAMES,
@@ -55,9 +55,9 @@ def found(root: Path) -> bool:
 
 def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the tables and find the files. Raises AkitError that names the file and line, or the option to give."""
-    whole = read_table(_train_path(root, options))
+    whole = read_label_table(_train_path(root, options))
     table = whole.where(options.wanted_values())
-    template = read_table(path) if (path := find_template(root)) else None
+    template = read_label_table(path) if (path := find_template(root)) else None
     columns = guess_columns(table, template, options)
     listed = _test_table(root, template, columns, options)
     kinds = read_splits(table, columns.split) if columns.split else ["train"] * len(table.lines)
@@ -282,7 +282,7 @@ class _Listed:
 
 def _test_table(root: Path, template: LabelTable | None, columns: Columns, options: CsvOptions) -> _Listed | None:
     """Return the table of test clips. The template's ids and order win; `test.csv` adds what it has."""
-    test = read_table(path) if (path := first_file(root, _TEST)) else None
+    test = read_label_table(path) if (path := first_file(root, _TEST)) else None
     if test is None:
         if template is None:
             return None

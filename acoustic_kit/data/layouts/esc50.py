@@ -11,7 +11,7 @@ from pathlib import Path
 from acoustic_kit.data.audio_files import safe_path
 from acoustic_kit.data.audio_index import AudioIndex, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, make_clips
-from acoustic_kit.data.label_tables import read_table
+from acoustic_kit.data.label_tables import read_label_table
 from acoustic_kit.errors import AkitError
 
 LOOKS_FOR = "meta/esc50.csv and audio/"
@@ -26,7 +26,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the metadata. The id is the file name; classes are in the order of `target`. Raises AkitError."""
     if not found(root):
         raise AkitError(f"{root} is no ESC-50: it lacks {LOOKS_FOR}.")
-    table = read_table(root / "meta" / "esc50.csv")
+    table = read_label_table(root / "meta" / "esc50.csv")
     names = [f"audio/{safe_path(name, table.at(row))}" for row, name in enumerate(table.ids("filename"))]
     paths, notes = locate(table, names, AudioIndex(root), "train", may_lack=options.skip_missing)
     table = table.keep([path is not None for path in paths])

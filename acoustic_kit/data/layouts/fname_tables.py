@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from acoustic_kit.data.audio_files import safe_path
 from acoustic_kit.data.audio_index import AudioIndex, locate
 from acoustic_kit.data.dataset import join_splits, make_clips
-from acoustic_kit.data.label_tables import LabelTable, find_template, read_table
+from acoustic_kit.data.label_tables import LabelTable, find_template, read_label_table
 from acoustic_kit.errors import AkitError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def read_fname_tables(
     template = find_template(root)
     if not (root / "train.csv").is_file() or template is None:
         raise AkitError(f"{root} lacks train.csv or sample_submission.csv.")
-    train, test = read_table(root / "train.csv"), read_table(template)
+    train, test = read_label_table(root / "train.csv"), read_label_table(template)
     train_ids, test_ids = train.ids("fname"), test.ids("fname")
     files = AudioIndex(root)
     train_paths, train_notes = _paths(files, train, train_ids, train_folder, ())

@@ -12,7 +12,7 @@ from pathlib import Path
 from acoustic_kit.data.audio_files import audio_files, is_audio, is_junk
 from acoustic_kit.data.audio_index import AudioIndex, first_three, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, make_clips
-from acoustic_kit.data.label_tables import find_template, read_table
+from acoustic_kit.data.label_tables import find_template, read_label_table
 from acoustic_kit.data.layouts.csv_layout import test_folder
 from acoustic_kit.errors import AkitError
 
@@ -96,7 +96,7 @@ def _test_clips(
         return {path: path for path in paths}, None, ()
     if not paths:
         return {}, None, (f"{template.name} is not used: there is no folder of test clips (--test-dir)",)
-    table = read_table(template)
+    table = read_label_table(template)
     ids = table.ids(table.columns[0])
     found, notes = locate(table, ids, AudioIndex(root, paths), "test", may_lack=options.skip_missing)
     return {id: path for id, path in zip(ids, found, strict=True) if path}, template, notes

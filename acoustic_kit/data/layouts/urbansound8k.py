@@ -17,7 +17,7 @@ from pathlib import Path
 from acoustic_kit.data.audio_files import safe_path
 from acoustic_kit.data.audio_index import AudioIndex, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, join_splits, make_clips
-from acoustic_kit.data.label_tables import LabelTable, find_template, first_file, read_table
+from acoustic_kit.data.label_tables import LabelTable, find_template, first_file, read_label_table
 from acoustic_kit.errors import AkitError
 
 LOOKS_FOR = "metadata/UrbanSound8K.csv (or metadata/kaggle_train.csv) and audio/; UrbanSound8K.csv and fold1/"
@@ -50,7 +50,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
         return _read_competition(root, options)
     path = first_file(root, _OFFICIAL)
     assert path is not None
-    return _read_official(root, read_table(path), options)
+    return _read_official(root, read_label_table(path), options)
 
 
 def _read_official(root: Path, table: LabelTable, options: CsvOptions) -> Dataset:
@@ -77,7 +77,7 @@ def _read_official(root: Path, table: LabelTable, options: CsvOptions) -> Datase
 
 
 def _read_competition(root: Path, options: CsvOptions) -> Dataset:
-    train, test = read_table(root / _TRAIN), read_table(root / _TEST)
+    train, test = read_label_table(root / _TRAIN), read_label_table(root / _TEST)
     folders = [f"fold{fold}" for fold in train.whole_numbers("fold")]
     train, train_paths, train_notes = _locate(root, train, folders, "train", options)
     test, test_paths, test_notes = _locate(root, test, ["test"] * len(test.lines), "test", CsvOptions())

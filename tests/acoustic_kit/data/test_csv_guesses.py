@@ -3,7 +3,7 @@
 import pytest
 
 from acoustic_kit.data import CsvOptions, make_manifest, read_dataset
-from acoustic_kit.data.label_tables import read_table
+from acoustic_kit.data.label_tables import read_label_table
 from acoustic_kit.errors import AkitError
 
 
@@ -48,7 +48,7 @@ def test_quoted_cells(root):
 def test_table_that_cannot_be_read(tmp_path, text, problem):
     (tmp_path / "train.csv").write_bytes(text)
     with pytest.raises(AkitError, match=problem):
-        read_table(tmp_path / "train.csv")
+        read_label_table(tmp_path / "train.csv")
 
 
 def test_own_columns_get_their_types(root):
