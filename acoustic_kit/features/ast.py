@@ -113,13 +113,13 @@ class Ast(Feature):
     def _embedded(self, device: torch.device, sources: Sequence[np.ndarray]) -> list[np.ndarray]:
         import torch
 
-        from acoustic_kit.nn.exact import exact_products
+        from acoustic_kit.nn.matmul_precision import full_float32_matmul
 
         weights = self._weights()
         model = _model(weights, weights.digests()[TENSORS], device)
         batch = torch.from_numpy(np.stack(sources)).to(device)
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
-        with torch.inference_mode(), exact_products(device), half:
+        with torch.inference_mode(), full_float32_matmul(device), half:
             made = model(batch)
         embeddings = made.pooler_output if self.output == "pooled" else made.last_hidden_state
         return list(embeddings.float().cpu().numpy())

@@ -52,9 +52,9 @@ class Stats(Feature):
     def columns(self) -> list[str]:
         """The names of the numbers, in order, such as ``mfcc_03_std`` and ``centroid_median``."""
         if self.preset == "freesound":
-            from acoustic_kit.features.freesound2018.table import freesound_columns
+            from acoustic_kit.features.freesound2018 import COLUMNS
 
-            return freesound_columns()
+            return list(COLUMNS)
         from acoustic_kit.dsp.frame_features import basic_sizes
         from acoustic_kit.dsp.statistics import STATISTICS
 
@@ -74,7 +74,7 @@ class Stats(Feature):
         Returns
         -------
         float32 (columns,), finite, in the order of ``columns()``; units are those of ``frame_features.basic_rows``
-        and ``freesound_table.freesound_rows``
+        and ``freesound2018.table.freesound_rows``
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Stats(Feature):
 
         """
         if self.preset == "freesound":
-            from acoustic_kit.features.freesound2018.table import freesound_table
+            from acoustic_kit.features.freesound2018 import freesound_table
 
             return freesound_table(source, self.wave.sample_rate)
         from acoustic_kit.dsp.frame_features import basic_rows

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from acoustic_kit.dsp import kaldi
-from acoustic_kit.nn.exact import exact_products
+from acoustic_kit.nn.matmul_precision import full_float32_matmul
 
 
 class KaldiFilterBank(nn.Module):
@@ -47,7 +47,7 @@ class KaldiFilterBank(nn.Module):
 
         """
         longest = kaldi.FRAME_LENGTH + (self.max_length - 1) * kaldi.HOP_LENGTH
-        with exact_products(waves.device):
+        with full_float32_matmul(waves.device):
             waves = waves[:, :longest].float()
             waves = nn.functional.pad(waves, (0, max(0, kaldi.FRAME_LENGTH - waves.shape[1])))
             log_mel = self._log_mel(waves)

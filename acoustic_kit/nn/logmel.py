@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from acoustic_kit.dsp.filterbanks import MelScale, mel_filters
 from acoustic_kit.dsp.mel_parameters import check_decibels, check_frames, check_mel
-from acoustic_kit.nn.exact import exact_products
+from acoustic_kit.nn.matmul_precision import full_float32_matmul
 
 AMIN = 1e-10  # power below which decibels are cut off, as in librosa
 
@@ -78,7 +78,7 @@ class MelSpectrogram(nn.Module):
         wave with a length, the first 1 + length // hop_length frames are its own
 
         """
-        with exact_products(wave.device):
+        with full_float32_matmul(wave.device):
             waves = wave.to(self.window.dtype).reshape(-1, wave.shape[-1])
             if whole := lengths is not None and self.pad_mode == "reflect":
                 waves = _reflected(waves, lengths, self.n_fft // 2)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from acoustic_kit.cli.app import app
 from acoustic_kit.errors import AkitError
-from acoustic_kit.nn.resnet import load_imagenet, resnet34
+from acoustic_kit.nn import load_imagenet, resnet34
 from acoustic_kit.prediction import predict_clips
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.runner import run_recipe

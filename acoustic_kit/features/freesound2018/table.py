@@ -32,23 +32,23 @@ FAMILIES = {  # rows of each; all but the last two are measured on magnitudes
     "zcr": 1,
 }
 FRAME_STATISTICS = ("mean", "std", "skew", "max", "min")
-_PLACES = [STATISTICS.index(statistic) for statistic in FRAME_STATISTICS]
-_TOGETHER = 128  # frames
-
-
-def freesound_columns() -> list[str]:
-    """The names of the 1,133 numbers, in the original's order."""
-    frames = [
+COLUMNS = (  # in the original's order
+    *(
         f"{family}_{row:03d}_{statistic}"
         for family, rows in FAMILIES.items()
         for statistic in FRAME_STATISTICS
         for row in range(rows)
-    ]
-    return [*frames, *envelope.COLUMNS, *mean_spectrum.COLUMNS, *clip_parts.COLUMNS]
+    ),
+    *envelope.COLUMNS,
+    *mean_spectrum.COLUMNS,
+    *clip_parts.COLUMNS,
+)
+_PLACES = [STATISTICS.index(statistic) for statistic in FRAME_STATISTICS]
+_TOGETHER = 128  # frames
 
 
 def freesound_table(wave: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The numbers of one clip.
+    """Return the table's row for one clip.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def freesound_table(wave: np.ndarray, sample_rate: int) -> np.ndarray:
 
     Returns
     -------
-    float32 (1133,), finite, by ``freesound_columns``
+    float32 (1133,), finite, by ``COLUMNS``
 
     Raises
     ------

@@ -7,7 +7,7 @@ import torch
 
 
 @contextmanager
-def exact_products(device: torch.device) -> Iterator[None]:
+def full_float32_matmul(device: torch.device) -> Iterator[None]:
     """Neither autocast nor TF32 inside: they keep 8 and 11 of a factor's 24 bits, which spectra cannot spare."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from acoustic_kit.nn.batch_masks import BatchMasks
 from acoustic_kit.nn.logmel import MelSpectrogram
 from acoustic_kit.nn.pcen import TrainablePcen
+from acoustic_kit.nn.urbansound8k.batch_masks import BatchMasks
 
 TIME_CONSTANT = 0.06  # seconds, of PCEN's smoother
 

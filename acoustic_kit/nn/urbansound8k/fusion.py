@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from acoustic_kit.nn.attentive_pooling import AttentiveHead
-from acoustic_kit.nn.mixed_embedding import MixedEmbedding
+from acoustic_kit.nn.urbansound8k.attentive_pooling import AttentiveHead
+from acoustic_kit.nn.urbansound8k.mixed_embedding import MixedEmbedding
 
 
 class EmbeddingFusion(nn.Module):
