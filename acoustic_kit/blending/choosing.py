@@ -13,8 +13,8 @@ from acoustic_kit.blending.decision import Tuned, tune_thresholds
 from acoustic_kit.blending.fitting import Chosen, Fitter
 from acoustic_kit.blending.nested import fitting_part, nested_folds
 from acoustic_kit.errors import UsageError
+from acoustic_kit.metrics import get_metric, score, validate_metric
 from acoustic_kit.metrics.bootstrap import score_and_gain_intervals
-from acoustic_kit.metrics.scores import score, terms, validate_metric
 
 DECISIONS = ("argmax", "tuned")
 
@@ -105,10 +105,10 @@ def _check_options(method: str, decision: str, top: int | None, metric: str, tas
     if top is not None and top < 1:
         raise UsageError(f"top must be at least 1; it is {top}")
     validate_metric(metric, task)
-    names = {name for _, name in terms(metric)}
-    if method == "rank" and task == "single" and "map" in names:
+    measured = get_metric(metric)
+    if method == "rank" and task == "single" and measured.ranks_clips:
         raise UsageError("rank blends what stands in a row, map compares a column; use mean or geometric with map")
-    if decision == "tuned" and names & {"map", "map3"}:
+    if decision == "tuned" and any(part.n_labels != 1 for _, part in measured.terms):
         raise UsageError("tuned decisions are thresholds, and map and map3 have none; use --decision argmax")
 
 

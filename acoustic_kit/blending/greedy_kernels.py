@@ -100,10 +100,10 @@ def count_places(total: np.ndarray, run: np.ndarray, rows: np.ndarray, targets: 
 
 
 @numba.njit(cache=True, nogil=True)
-def mean_average_precision(
+def average_precisions(
     total: np.ndarray, run: np.ndarray, rows: np.ndarray, positives: np.ndarray, first: np.ndarray
-) -> float:
-    """Average over the classes with positive clips the average precision of ``total + run``.
+) -> np.ndarray:
+    """Return the average precision of each class of ``total + run``, float64 (classes,): NaN without positive clips.
 
     - ``positives``: int (pairs,), the positive clips of class 0, then those of class 1, …
     - ``first``: int (classes + 1,), where each class begins in it
@@ -133,7 +133,7 @@ def mean_average_precision(
                 else:
                     high = middle
             passed[low] += 1
-    summed, present = 0.0, 0
+    found = np.full(n_classes, np.nan)
     for c in range(n_classes):
         n, clips, equal, part = first[c + 1] - first[c], 0, 0, 0.0
         for i in range(first[c + 1] - 1, first[c] - 1, -1):
@@ -143,9 +143,8 @@ def mean_average_precision(
                 part += equal * (first[c + 1] - i) / clips
                 equal = 0
         if n:
-            summed += part / n
-            present += 1
-    return summed / max(present, 1)
+            found[c] = part / n
+    return found
 
 
 @numba.njit(cache=True, nogil=True)

@@ -7,13 +7,13 @@ its three guards against over-fitting: selection with replacement, sorted initia
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
 from acoustic_kit.blending.arrays import checked, task_of
 from acoustic_kit.blending.combine import Fit
-from acoustic_kit.metrics.scores import MULTI_LABEL_THRESHOLD, score, terms
+from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, get_metric, score
 
 PICKS, BAGS = 50, 5
 SMALLEST_LIBRARY = 10  # of fewer runs a bag of half of them is no library: all are one bag
@@ -93,22 +93,22 @@ class _Sum:
         spread: float,
         for_each: Callable[..., Iterable[float]],  # `map`, or one with threads
     ) -> None:
-        self.runs, self.rows, self.targets, self.metric, self.spread = runs, clips, targets, metric, spread
+        self.runs, self.rows, self.targets, self.spread = runs, clips, targets, spread
+        self.metric = get_metric(metric)
         self.for_each = for_each
         n, classes = len(clips), runs[0].shape[1]
         self.total = np.zeros((n, classes))
         self.picks: list[int] = []
-        names = {name for _, name in terms(metric)}
         self.single = targets.ndim == 1
         positive = np.eye(classes, dtype=bool)[targets] if self.single else targets
         self.true = positive.sum(axis=0)
-        self.contended = self.single and bool(names - {"map", "map3"})
+        self.contended = self.single and any(part.n_labels == 1 for _, part in self.metric.terms)
         self.open = np.arange(n)  # those whose label one more pick may change
         if self.contended:
             self.leads, self.counts = np.zeros(n), np.full(n, classes, np.int16)
             self.contenders = np.tile(np.arange(classes, dtype=np.int16), (n, 1))
         self.hits, self.predicted = np.zeros(classes, np.int64), np.zeros(classes, np.int64)  # of all other clips
-        if "map" in names:
+        if self.metric.ranks_clips:
             self.positives = np.flatnonzero(positive.T.ravel()) % n
             self.first = np.concatenate([[0], np.cumsum(self.true)])
 
@@ -127,7 +127,8 @@ class _Sum:
 
     def scores(self, runs: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the score of the mean with each of some runs as one more pick: float64 (runs,)."""
-        return np.array(list(self.for_each(lambda run: self._score_with(self.runs[run]), runs)))
+        found = self.for_each(lambda run: float(self.metric.value(_OneMore(self, self.runs[run]))), runs)
+        return np.nan_to_num(list(found))  # a ranking metric is NaN if no clip has a label: all runs are then equal
 
     def losses(self, runs: np.ndarray) -> list[float]:
         """Return the log-loss of the mean with each of some runs as one more pick (0 if there are several labels)."""
@@ -138,44 +139,47 @@ class _Sum:
         picks = len(self.picks) + 1
         return [true_log_loss(self.total, self.runs[run], self.rows, self.targets, picks) for run in runs]
 
-    def _score_with(self, run: np.ndarray) -> float:
-        from acoustic_kit.blending.greedy_kernels import count_places, mean_average_precision
 
-        hits, predicted = self._labels_with(run)
-        value = 0.0
-        for weight, name in terms(self.metric):
-            if name == "accuracy":
-                part = hits.sum() / len(self.targets)
-            elif name == "balanced_accuracy":
-                part = np.mean(hits[self.true > 0] / self.true[self.true > 0])
-            elif name == "f1":
-                both = self.true + predicted
-                part = (
-                    np.mean(2 * hits[both > 0] / both[both > 0])
-                    if self.single
-                    else np.mean(2 * hits / np.maximum(both, 1))
-                )
-            elif name == "map":
-                part = mean_average_precision(self.total, run, self.rows, self.positives, self.first)
-            else:
-                places = count_places(self.total, run, self.rows, self.targets)
-                part = places @ (1, 1 / 2, 1 / 3) / len(self.targets)
-            value += weight * float(part)
-        return value
+class _OneMore:
+    """The `Counts` of a sum with one run as one more pick."""
 
-    def _labels_with(self, run: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return how often each class is hit, and predicted, with one more pick: int (classes,) each."""
+    def __init__(self, blend: _Sum, run: np.ndarray) -> None:
+        self.blend, self.run = blend, run
+        self.multi_label, self.n_clips, self.true = not blend.single, len(blend.rows), blend.true
+
+    @property
+    def predicted(self) -> np.ndarray:
+        return self._hits_and_predicted[1]
+
+    @property
+    def hits(self) -> np.ndarray:
+        return self._hits_and_predicted[0]
+
+    @cached_property
+    def _hits_and_predicted(self) -> tuple[np.ndarray, np.ndarray]:
         from acoustic_kit.blending.greedy_kernels import count_labels, count_sets
 
-        hits, predicted = self.hits.copy(), self.predicted.copy()
-        if self.contended:
-            count_labels(
-                self.total, run, self.rows, self.targets, self.open, self.contenders, self.counts, hits, predicted
-            )
-        elif not self.single:
-            cut = MULTI_LABEL_THRESHOLD * (len(self.picks) + 1)
-            count_sets(self.total, run, self.rows, self.targets, cut, hits, predicted)
+        one, run = self.blend, self.run
+        hits, predicted = one.hits.copy(), one.predicted.copy()
+        if one.single:
+            count_labels(one.total, run, one.rows, one.targets, one.open, one.contenders, one.counts, hits, predicted)
+        else:
+            cut = MULTI_LABEL_THRESHOLD * (len(one.picks) + 1)
+            count_sets(one.total, run, one.rows, one.targets, cut, hits, predicted)
         return hits, predicted
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        from acoustic_kit.blending.greedy_kernels import count_places
+
+        return np.asarray(count_places(self.blend.total, self.run, self.blend.rows, self.blend.targets))
+
+    @cached_property
+    def average_precision(self) -> np.ndarray:
+        from acoustic_kit.blending.greedy_kernels import average_precisions
+
+        one = self.blend
+        return np.asarray(average_precisions(one.total, self.run, one.rows, one.positives, one.first))
 
 
 def _select(empty: Callable[[], _Sum], by_score: np.ndarray, picks: int) -> list[int]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from acoustic_kit.metrics.scores import score, score_ranked, terms, top_k
+from acoustic_kit.metrics import get_metric, score, score_ranked, top_k
 
 MOST_VALUES = 5_000_000  # of all runs in memory at once
 
@@ -14,13 +14,11 @@ class RunChoice:
 
     def __init__(self, runs: Sequence[np.ndarray], targets: np.ndarray, metric: str) -> None:
         self.runs, self.targets, self.metric = runs, targets, metric
-        names = {name for _, name in terms(metric)}
         self._measure: Callable[[str, np.ndarray, np.ndarray], float] = score
         self._predictions = runs
-        if targets.ndim == 1 and "map" not in names:
-            k = 3 if "map3" in names else 1
+        if targets.ndim == 1 and not get_metric(metric).needs_probabilities:
             self._measure = score_ranked
-            self._predictions = [top_k(run, k).astype(np.int32) for run in runs]
+            self._predictions = [top_k(run, get_metric(metric).n_labels).astype(np.int32) for run in runs]
 
     def scores(self, clips: np.ndarray) -> np.ndarray:
         """Each run's own score on some clips: float64 (runs,)."""

@@ -19,7 +19,7 @@ import numpy as np
 from acoustic_kit.blending.arrays import FLOOR, checked, task_of
 from acoustic_kit.blending.combine import Fit
 from acoustic_kit.blending.lbfgs import minimum
-from acoustic_kit.metrics.scores import score, terms
+from acoustic_kit.metrics import get_metric, score
 
 StandIn = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -81,11 +81,11 @@ def _stand_in(metric: str, targets: np.ndarray, n_classes: int) -> StandIn:
     def together(q: np.ndarray) -> tuple[float, np.ndarray]:
         q = np.clip(q, np.float32(FLOOR), np.float32(1 - FLOOR))
         value, slope = 0.0, np.zeros_like(q)
-        for weight, name in terms(metric):
-            if name == "f1":
+        for weight, term in get_metric(metric).terms:
+            if term.name == "f1":
                 part, by_q = _soft_f1_loss(q, truth, single)
             else:
-                class_weights = balanced if single and name in ("balanced_accuracy", "map") else equal
+                class_weights = balanced if single and term.macro else equal
                 part, by_q = _log_loss(q, truth, class_weights, single)
             value += weight * part
             slope += np.float32(weight) * by_q

@@ -223,7 +223,7 @@ def note(
 ) -> None:
     """Keep what the competition said of a submission."""
     from acoustic_kit.errors import UsageError
-    from acoustic_kit.metrics.scores import highest
+    from acoustic_kit.metrics import get_metric
     from acoustic_kit.submission.record import find_sidecar, read_sidecar
 
     if text is None and public is None:
@@ -232,9 +232,10 @@ def note(
         raise UsageError(f"--public {public}: write a number.")
     path = find_sidecar(workspace_of(ctx).submissions_path, name)
     metric = read_sidecar(path).metric
-    if public is not None and not 0 <= public <= highest(metric):
-        percent = f"; of percent, --public {public / 100:.6g}" if highest(metric) == 1 and 1 < public <= 100 else ""
-        raise UsageError(f"--public {public:g}: {metric} is between 0 and {highest(metric):g}{percent}.")
+    highest = get_metric(metric).highest
+    if public is not None and not 0 <= public <= highest:
+        percent = f"; of percent, --public {public / 100:.6g}" if highest == 1 and 1 < public <= 100 else ""
+        raise UsageError(f"--public {public:g}: {metric} is between 0 and {highest:g}{percent}.")
     changes = {key: value for key, value in (("note", text), ("public", public)) if value is not None}
     read_sidecar(path).model_copy(update=changes).write(path)
     say(f"Noted in {shown(path)}.")

@@ -1,31 +1,26 @@
-"""Metrics of class probabilities, and bootstrap intervals of them."""
+"""Classification metrics of class probabilities, and bootstrap intervals of them."""
 
+from acoustic_kit.metrics.counts import MULTI_LABEL_THRESHOLD, top_k
 from acoustic_kit.metrics.scores import (
     METRICS,
-    MULTI_LABEL_METRICS,
-    MULTI_LABEL_THRESHOLD,
+    Metric,
     all_scores,
     fitting_metrics,
-    highest,
-    needs_probabilities,
+    get_metric,
     score,
     score_ranked,
-    terms,
-    top_k,
     validate_metric,
 )
 
 __all__ = [
     "METRICS",
-    "MULTI_LABEL_METRICS",
     "MULTI_LABEL_THRESHOLD",
+    "Metric",
     "all_scores",
     "fitting_metrics",
-    "highest",
-    "needs_probabilities",
+    "get_metric",
     "score",
     "score_ranked",
-    "terms",
     "top_k",
     "validate_metric",
 ]

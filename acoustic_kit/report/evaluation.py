@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acoustic_kit.metrics.scores import MULTI_LABEL_THRESHOLD
+from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD
 from acoustic_kit.report.content import ClassScores, Confusion, Reliability
 
 BINS = 10

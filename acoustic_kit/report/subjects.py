@@ -12,7 +12,7 @@ from acoustic_kit.blending import Blend
 from acoustic_kit.data.targets import TrainingSet
 from acoustic_kit.dsp.clip_source import clip_place
 from acoustic_kit.errors import AkitError
-from acoustic_kit.metrics.scores import MULTI_LABEL_THRESHOLD, score
+from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, score
 from acoustic_kit.report.content import AudioPreview, Evaluation, Mistake, Mistakes
 from acoustic_kit.report.evaluation import class_scores, confusion, is_wrong, most_confident_mistakes, reliability
 from acoustic_kit.report.scoring import Scored

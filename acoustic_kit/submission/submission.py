@@ -17,13 +17,12 @@ import numpy as np
 from acoustic_kit.data.targets import encode_labels
 from acoustic_kit.errors import SubmissionError
 from acoustic_kit.files import replacing
-from acoustic_kit.metrics.scores import (
+from acoustic_kit.metrics import (
     MULTI_LABEL_THRESHOLD,
     fitting_metrics,
-    needs_probabilities,
+    get_metric,
     score,
     score_ranked,
-    terms,
     top_k,
     validate_metric,
 )
@@ -176,14 +175,16 @@ def score_submission(
     cells = _split_cells(table, template, set(names), task_spec)
     refuse(path, _label_problems(table, cells, set(names), len(names)))
     ranked = _ranked(cells, names)
-    return {metric: score_ranked(metric, targets, ranked) for metric in fitting if not needs_probabilities(metric)}
+    return {
+        metric: score_ranked(metric, targets, ranked)
+        for metric in fitting
+        if not get_metric(metric).needs_probabilities
+    }
 
 
 def _labels_a_cell(task_spec: TaskSpec) -> int:
     """Return how many labels a cell may hold."""
-    if task_spec.task == "multi":
-        return len(task_spec.names)
-    return 3 if any(name == "map3" for _, name in terms(task_spec.metric)) else 1
+    return len(task_spec.names) if task_spec.task == "multi" else max(1, get_metric(task_spec.metric).n_labels)
 
 
 def _ranked_labels(names: list[str], probabilities: np.ndarray, task_spec: TaskSpec) -> list[list[str]]:

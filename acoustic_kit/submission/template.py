@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from acoustic_kit.errors import AkitError
-from acoustic_kit.metrics.scores import terms
+from acoustic_kit.metrics import get_metric
 from acoustic_kit.tables import Problem, Table, listed, problems, quoted, read_table, repeated
 
 SEPARATORS = ",\t;"  # that a template may have between columns
@@ -93,7 +93,7 @@ def read_template(path: Path, classes: Mapping[str, int]) -> Template:
 
 def default_template(ids: Sequence[str], metric: str, classes: Mapping[str, int]) -> Template:
     """The form where the competition gives none: ``id,label``; ``id`` and one column a class where ``map`` counts."""
-    if any(name == "map" for _, name in terms(metric)):
+    if get_metric(metric).needs_probabilities:
         return Template(("id", *classes), tuple(ids), "probabilities")
     return Template(("id", "label"), tuple(ids), "labels")
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic_kit.metrics.bootstrap import (
-    FEWEST,
+    MIN_RESAMPLES,
     RESAMPLES,
     draw_weights,
     drawn_scores,
@@ -51,7 +51,7 @@ def test_clips_of_a_group_are_drawn_together_and_as_many_groups_as_there_are() -
 
 def test_there_are_fewer_draws_of_many_clips() -> None:
     assert draw_weights(np.arange(50_000), "f1", 3).shape[1] == 400
-    assert draw_weights(np.arange(2_000), "map", 40_000).shape[1] == FEWEST
+    assert draw_weights(np.arange(2_000), "map", 40_000).shape[1] == MIN_RESAMPLES
 
 
 def test_the_interval_of_an_accuracy_is_that_of_the_binomial_distribution() -> None:

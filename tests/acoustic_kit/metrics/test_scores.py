@@ -1,5 +1,6 @@
 """Metrics against scikit-learn, and MAP@3 against its definition spelled out."""
 
+import doctest
 import subprocess
 import sys
 import warnings
@@ -16,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from acoustic_kit.errors import UsageError
-from acoustic_kit.metrics.scores import METRICS, score, score_ranked, terms, top_k, validate_metric
+from acoustic_kit.metrics import METRICS, get_metric, score, score_ranked, scores, top_k, validate_metric
 
 laws = settings(deadline=None, max_examples=100)
 
@@ -136,23 +137,35 @@ def test_a_weighted_sum_is_the_sum_of_its_terms():
     assert score(" map + 2 * map3 ", targets, probabilities) == pytest.approx(parts["map"] + 2 * parts["map3"])
     ranked = top_k(probabilities, 3)
     assert score_ranked(".5*map3+f1", targets, ranked) == pytest.approx(0.5 * parts["map3"] + parts["f1"])
-    assert terms("0.8*accuracy+f1") == ((0.8, "accuracy"), (1.0, "f1"))
+    assert get_metric("0.8*accuracy+f1").terms == ((0.8, METRICS["accuracy"]), (1.0, METRICS["f1"]))
+
+
+def test_a_weighted_sum_needs_what_its_terms_need():
+    metric = get_metric("0.5*map3+2*map")
+    assert (metric.n_labels, metric.needs_probabilities, metric.ranks_clips, metric.macro) == (3, True, True, True)
+    assert (metric.tasks, metric.highest, metric.greater_is_better) == (("single",), 2.5, True)
+    assert get_metric("0.5*f1+map").tasks == ("single", "multi")
+    assert get_metric(" f1 ") is METRICS["f1"]
+
+
+def test_examples_run():
+    assert doctest.testmod(scores).failed == 0
 
 
 @pytest.mark.parametrize("text", ["", "+", "f1+", "f1*0.5", "0.5*", "-1*f1", "0*f1", "1e-3*f1", "f1 f1", "f1()", "1"])
 def test_what_is_no_metric_is_refused(text):
     with pytest.raises(UsageError, match="cannot read the metric"):
-        terms(text)
+        get_metric(text)
 
 
 @laws
 @given(st.text(alphabet="+*.019 f1map@_x", max_size=12))
 def test_any_text_is_a_metric_or_a_usage_error(text):
     try:
-        pairs = terms(text)
+        metric = get_metric(text)
     except UsageError:
         return
-    assert all(name in METRICS and weight > 0 for weight, name in pairs)
+    assert all(part is METRICS[part.name] and weight > 0 for weight, part in metric.terms)
 
 
 def test_a_near_miss_is_suggested():
@@ -181,7 +194,7 @@ def test_single_label_metrics_do_not_fit_several_labels():
     ("targets", "probabilities", "message"),
     [
         ([0, 1], [[1.0, 0.0]], "2 targets for 1 predicted"),
-        ([0, 2], np.eye(2), r"targets must lie in 0 … 1; they reach 0 … 2"),
+        ([0, 2], np.eye(2), r"targets must be in 0 … 1; they reach 0 … 2"),
         ([0, -1], np.eye(2), "they reach -1"),
         ([0.0, 1.0], np.eye(2), r"targets must be int \(clips,\)"),
         ([True, False], np.eye(2), r"targets must be int \(clips,\)"),

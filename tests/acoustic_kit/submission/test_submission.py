@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.metrics.scores import score, score_ranked, top_k
+from acoustic_kit.metrics import score, score_ranked, top_k
 from acoustic_kit.submission.submission import (
     Template,
     check_submission,
