@@ -1,4 +1,4 @@
-"""On what networks are trained and predict: what was asked for. Fabric makes of it what there is, see `make_fabric`."""
+"""Device and precision settings, and the processes that torchrun started. Fabric applies them, see `make_fabric`."""
 
 from __future__ import annotations
 
@@ -15,65 +15,61 @@ PRECISIONS = ("auto", "32", "bf16")
 
 @dataclass(frozen=True)
 class Compute:
-    """A device, a precision and a number of processes; none of them is part of a run's name.
+    """Device, precision and compilation of networks. None of them is part of a run's name.
 
     Parameters
     ----------
-    device : `auto` (a GPU where there is one), `cpu`, `cuda` or one GPU by its number, `cuda:1`
+    device : `auto` (a GPU if available), `cpu`, `cuda`, or one GPU by its number, `cuda:1`
     precision : of networks: `32` is float32, `bf16` is bfloat16 autocast, `auto` is bf16 on GPUs that have it, else 32
-    devices : GPUs, or processes on a CPU, that train one model together; each takes its share of every batch
+    compile : train networks through `torch.compile`
 
-    Raises UsageError for what makes no sense.
+    Raises UsageError for an unknown device or precision.
 
     """
 
     device: str = "auto"
     precision: str = "auto"
-    devices: int = 1
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise UsageError(f"There is no device {self.device!r}: it is auto, cpu, cuda, or a GPU's number as cuda:1.")
         if self.precision not in PRECISIONS:
             raise UsageError(f"There is no precision {self.precision!r}: it is {', '.join(PRECISIONS)}.")
-        if self.devices < 1:
-            raise UsageError(f"--devices {self.devices}: it takes at least one.")
-        if self.devices > 1 and self.index is not None:
-            raise UsageError(f"--device {self.device} is one GPU: with --devices {self.devices}, use --device cuda.")
 
     @property
     def index(self) -> int | None:
-        """The number of the GPU that was asked for, None where any will do."""
+        """The number of the requested GPU, None if any is acceptable."""
         return int(self.device[5:]) if self.device.startswith("cuda:") else None
 
     def gpu(self) -> str | None:
-        """The GPU that it means on this machine, as torch names it: `cuda:0`; of several the first. None is the CPU.
+        """Return the GPU to use on this machine, as torch names it: `cuda:0`; of several the first. None is the CPU.
 
-        Raises AkitError where GPUs were asked for that are not there.
+        Raises AkitError if a requested GPU is missing, UsageError for one GPU and several processes.
         """
         if self.device == "cpu" or (self.device == "auto" and "torch" not in sys.modules and not _has_driver()):
             return None
         import torch
 
-        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if not there and self.device == "auto":
+        available, needed = torch.cuda.device_count() if torch.cuda.is_available() else 0, n_processes()
+        if not available and self.device == "auto":
             return None
-        if not there:
+        if not available:
             raise AkitError("This machine has no CUDA device that torch can use. Use --device cpu, or auto.")
-        if self.devices > there or (self.index or 0) >= there:
-            names = ", ".join(f"cuda:{number} ({torch.cuda.get_device_name(number)})" for number in range(there))
-            lacks = f"There is no {self.device}" if self.index else f"--devices {self.devices} needs as many GPUs"
-            raise AkitError(f"{lacks}. This machine has {names}.")
+        if needed > 1 and self.index is not None:
+            raise UsageError(f"--device {self.device} is one GPU, for {needed} processes; use --device cuda.")
+        if needed > available or (self.index or 0) >= available:
+            names = ", ".join(f"cuda:{number} ({torch.cuda.get_device_name(number)})" for number in range(available))
+            missing = f"There is no {self.device}" if self.index else f"{needed} processes need as many GPUs"
+            raise AkitError(f"{missing}. This machine has {names}.")
         return f"cuda:{self.index or 0}"
 
-    @property
-    def is_first(self) -> bool:
-        """Whether this process writes the files and speaks: it is the only one, or the first of several."""
-        return self.devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+
+AUTO = Compute()
 
 
 def gpu_name(device: str) -> str:
-    """What the GPU calls itself that torch names `cuda:0`; any other device by its kind."""
+    """Return the model of a GPU that torch names `cuda:0`, or the type of any other device."""
     import torch
 
     found = torch.device(device)
@@ -81,7 +77,7 @@ def gpu_name(device: str) -> str:
 
 
 def _has_driver() -> bool:
-    """Whether NVIDIA's driver is installed: importing torch, which takes seconds, is not worth it without."""
+    """Return whether NVIDIA's driver is installed. Without it, the seconds that importing torch takes are saved."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -89,13 +85,21 @@ def _has_driver() -> bool:
     return True
 
 
-AUTO = Compute()  # what there is
-
-
-def processes_of_torchrun() -> int | None:
-    """How many processes torchrun started, None where it started none. Raises UsageError where on several machines."""
+def n_processes() -> int:
+    """Return the number of processes that torchrun started, or 1. Raises UsageError for several machines."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return None
+        return 1
     if os.environ["WORLD_SIZE"] != os.environ["LOCAL_WORLD_SIZE"]:
         raise UsageError("akit trains one model on one machine: torchrun with --nnodes 1.")
     return int(os.environ["WORLD_SIZE"])
+
+
+def is_first_process() -> bool:
+    """Return whether this process writes files and prints: it is the only one, or the first of several."""
+    return n_processes() == 1 or os.environ["LOCAL_RANK"] == "0"
+
+
+def require_one_process(what: str) -> None:
+    """Raise UsageError, naming what runs in one process only, if torchrun started several."""
+    if (n := n_processes()) > 1:
+        raise UsageError(f"{what} runs in one process, and torchrun started {n}. Run it without torchrun.")

@@ -1,4 +1,4 @@
-"""Options for worker processes, clusters, devices and precision."""
+"""Options for worker processes, clusters, devices and precision, and the output of several processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from acoustic_kit.errors import UsageError
 
 if TYPE_CHECKING:
     from acoustic_kit.cluster import Cluster
-    from acoustic_kit.device import Compute
 
 Workers = Annotated[
     int | None,
@@ -37,10 +36,7 @@ Precision = Annotated[
     str,
     typer.Option(metavar="auto|32|bf16", help="Precision of networks; auto: bf16 on GPUs that support it, else 32."),
 ]
-Devices = Annotated[
-    int | None, typer.Option(min=1, help="GPUs (or processes on a CPU) that share each batch (default: 1).")
-]
-GRACE = 5.0  # seconds in which the first process, or torchrun, ends one that failed as it did, or because it did
+GRACE = 5.0  # seconds; torchrun ends a process that failed because another one did within this time
 
 
 def worker_count(workers: int | None) -> int:
@@ -65,34 +61,26 @@ def cluster_at(address: str | None, workers: int | None) -> Iterator[Cluster | N
         yield cluster
 
 
-def compute_of(device: str, precision: str, devices: int | None = 1) -> Compute:
-    """What the options ask for; where `devices` is None, as many as torchrun started, or one. Raises UsageError."""
-    from acoustic_kit.device import Compute, processes_of_torchrun
-
-    started = processes_of_torchrun() or devices or 1
-    if devices not in {None, started}:
-        raise UsageError(f"torchrun started {started} processes, where {devices} would run. Leave out one of the two.")
-    return Compute(device, precision, started)
-
-
 @contextmanager
-def one_voice(compute: Compute) -> Iterator[None]:
-    """Of several processes only the first prints. Another is heard when it fails, and is not ended for it soon."""
-    if compute.devices > 1:  # before torch is loaded: it warns of parameters that might not be used, and are
+def first_process_prints() -> Iterator[None]:
+    """Discard the output of all processes but the first, except the error of one that fails by itself."""
+    from acoustic_kit.device import is_first_process, n_processes
+
+    if n_processes() > 1:  # before torch is loaded, which warns of parameters without a gradient
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    if compute.is_first:
+    if is_first_process():
         yield
         return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first says that they were stopped
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first process reports Ctrl-C
     sys.stdout.flush()
     sys.stderr.flush()
-    kept, nowhere = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
+    kept, devnull = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
-        os.dup2(nowhere, descriptor)
+        os.dup2(devnull, descriptor)
     try:
         yield
     except BaseException:
         time.sleep(GRACE)
-        for descriptor, there in zip((1, 2), kept, strict=True):
-            os.dup2(there, descriptor)
+        for descriptor, original in zip((1, 2), kept, strict=True):
+            os.dup2(original, descriptor)
         raise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acoustic_kit.cli.app import folder_of
-from acoustic_kit.cli.compute import Device, Precision, Workers, compute_of, worker_count
+from acoustic_kit.cli.compute import Device, Precision, Workers, worker_count
 from acoustic_kit.cli.console import progress, say, shown
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def predict(
     Needs the run's folder, no workspace and no network. Fold models are averaged. A clip that cannot be read is a row
     with its reason; with a template, it gets the class frequencies.
     """
+    from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.prediction import clips_at, clips_of_template, open_predictor, predict_clips
     from acoustic_kit.prediction.output import write_predictions
     from acoustic_kit.submission.record import refuse_over_submission
@@ -64,7 +65,8 @@ def predict(
 
     if out is not None:
         refuse_over_submission(out)
-    compute, clips = compute_of(device, precision), clips_at(paths)
+    require_one_process("predict")
+    compute, clips = Compute(device, precision), clips_at(paths)
     predictor = open_predictor(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
     form = None if template is None else read_template(template, predictor.task_spec.classes)
     if form is not None:

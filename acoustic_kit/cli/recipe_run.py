@@ -10,13 +10,11 @@ import typer
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.compute import (
     Device,
-    Devices,
     OnCluster,
     Precision,
     Workers,
     cluster_at,
-    compute_of,
-    one_voice,
+    first_process_prints,
     worker_count,
 )
 from acoustic_kit.cli.console import duration, listed, print_table, progress, say, shown, whole_numbers
@@ -63,25 +61,26 @@ def run(
     workers: Workers = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    devices: Devices = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Train networks through torch.compile: minutes first, then faster steps.")
+    ] = False,
     cluster: OnCluster = None,
 ) -> None:
     """Train recipes on the folds.
 
     Builds the features that are missing, trains, predicts and stores the run. A stopped run goes on where it was.
     """
+    from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.errors import UsageError
     from acoustic_kit.recipe.recipe import match_recipes, read_assignments
 
     if full and folds:
         raise UsageError("--full trains one model on all clips; it does not go with --folds.")
-    compute = compute_of(device, precision, devices)
+    compute = Compute(device, precision, compile_)
     if cluster is not None:
-        from acoustic_kit.cluster.folds import check_compute
-
-        check_compute(compute)  # before the cluster is asked
+        require_one_process("recipe run --cluster")
     workspace = workspace_of(ctx)
-    with one_voice(compute):
+    with first_process_prints():
         say_what_runs(ctx, names)
         recipes = match_recipes(names, workspace.recipes_path)
         given = read_assignments(assignments or ())
@@ -118,6 +117,7 @@ class _Asked(TypedDict):
 
 
 def _run_here(workspace: Workspace, runs: Sequence[Wanted], workers: int, asked: _Asked) -> None:
+    from acoustic_kit.device import is_first_process
     from acoustic_kit.runs.runner import run_recipe
 
     for recipe, settings, seed in runs:
@@ -125,7 +125,7 @@ def _run_here(workspace: Workspace, runs: Sequence[Wanted], workers: int, asked:
             made, trained = run_recipe(
                 workspace, recipe, settings, seed=seed, workers=workers, events=_events(bar), **asked
             )
-        if asked["compute"].is_first:
+        if is_first_process():
             _print_run(workspace, made, trained)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.compute import Device, Precision, Workers, compute_of, worker_count
+from acoustic_kit.cli.compute import Device, Precision, Workers, worker_count
 from acoustic_kit.cli.console import MAX_SEED, listed, print_table, progress, say, shown
 from acoustic_kit.cli.features import say_failures
 from acoustic_kit.cli.recipe_run import Assignments, number, say_start
@@ -44,9 +44,11 @@ def tune(
     One fold is kept out of the search and says what the best settings are worth. A stopped search goes on where it was;
     with more --trials, it goes further.
     """
+    from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.recipe.recipe import load_recipe, read_assignments
     from acoustic_kit.runs.tuning import tune_recipe
 
+    require_one_process("recipe tune")
     workspace = workspace_of(ctx)
     say_what_runs(ctx, [name])
     recipe = load_recipe(name, workspace.recipes_path)
@@ -61,7 +63,7 @@ def tune(
             fast=fast,
             seed=seed,
             workers=worker_count(workers),
-            compute=compute_of(device, precision),
+            compute=Compute(device, precision),
             events=_tune_events(bar),
         )
     _print_tuning(result, name)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from acoustic_kit.cluster.connection import Cluster, Tell
 from acoustic_kit.cluster.feature_jobs import ClusterExecutor
-from acoustic_kit.device import AUTO, Compute
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.device import AUTO, Compute, require_one_process
+from acoustic_kit.errors import AkitError
 from acoustic_kit.files import replacing
 from acoustic_kit.recipe.job import SILENT, Job, RunEvents, fit_fold, make_job, stored_features, wanted_folds
 from acoustic_kit.recipe.recipe import Recipe, Settings, load_recipe
@@ -83,7 +83,7 @@ def run_on_cluster(
     Raises UsageError for a fold that does not exist or several processes a fold, AkitError where folds failed.
 
     """
-    check_compute(compute)
+    require_one_process("A cluster's client")
     with ExitStack() as locks:
         running: dict[str, HeldRun] = {}
         for recipe, settings, seed in wanted:
@@ -94,15 +94,6 @@ def run_on_cluster(
         tasks = [task for one in running.values() for task in _tasks(one, cluster, compute, events)]
         _train(running, tasks, cluster, events)
         return [(one.settle(), bool(one.todo)) for one in running.values()]
-
-
-def check_compute(compute: Compute) -> None:
-    """Raise UsageError where several processes are to train a fold together, which no worker does."""
-    if compute.devices > 1:
-        raise UsageError(
-            f"On a cluster one worker trains a fold; {compute.devices} processes cannot: "
-            "--devices does not go with --cluster."
-        )
 
 
 def _tasks(one: HeldRun, cluster: Cluster, compute: Compute, events: RunEvents) -> list[FoldTask]:

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from acoustic_kit.data.targets import clip_targets
-from acoustic_kit.device import AUTO, Compute, gpu_name
-from acoustic_kit.errors import UsageError
+from acoustic_kit.device import AUTO, Compute, gpu_name, is_first_process, n_processes, require_one_process
 from acoustic_kit.features.learnt import save_learnt
 from acoustic_kit.files import replacing, write_atomically
 from acoustic_kit.recipe.job import (
@@ -67,28 +66,28 @@ def run_recipe(
     full : fit one model on all training clips instead: test predictions, no out-of-fold ones
     fast : the recipe's small form; pass its settings too (`recipe.settings(fast=True)`)
     fresh : discard the run if it exists
-    compute : device, precision and number of processes, for recipes that train with torch
+    compute : device and precision, for recipes that train with torch
 
     Returns the run, and whether anything was trained.
 
-    Raises UsageError for a fold that does not exist or several processes for what is no network, AkitError for a recipe
-    that breaks its contract, or a device that is not there.
+    Raises UsageError for a fold that does not exist or several processes without a network, AkitError for a recipe that
+    breaks its contract, or a device that is missing.
 
     """
-    if compute.devices > 1 and not recipe.has_network:
-        raise UsageError(f"{recipe.name} trains no network: it takes no --devices {compute.devices}.")
+    if not recipe.has_network:
+        require_one_process(f"{recipe.name}, which trains no network,")
     where = trained_on(recipe, compute)  # told before there is a run
     job = make_job(workspace, recipe, settings or recipe.settings(fast=fast), seed, fast=fast, full=full)
     wanted = wanted_folds(folds, job.folds)
-    with _processes(compute) as tell:
-        if not compute.is_first:
-            return _train_along(job, compute, tell)
+    with _processes(compute) as broadcast:
+        if not is_first_process():
+            return _train_along(job, compute, broadcast)
         with holding(job, wanted, note, fresh=fresh) as one:
             todo = one.todo
             if todo and where:
                 events.on_start(where)
             stored = stored_features(job, todo, workers, events, compute.device) if todo else {}
-            tell(todo)
+            broadcast(todo)
             if todo:
                 events.on_fold(0, len(todo))
             for done, fold in enumerate(todo, 1):
@@ -96,34 +95,34 @@ def run_recipe(
                 one.settle()
                 events.on_fold(done, len(todo))
             run = one.settle()  # what a killed run left, too
-            tell("done")
+            broadcast(None)  # all files are written
             return run, bool(todo)
 
 
-Tell = Callable[[Any], Any]  # what the first process says → what all of them hear, when all have come so far
+Broadcast = Callable[[Any], Any]  # a value of the first process → the same value, in all processes
 
 
 @contextmanager
-def _processes(compute: Compute) -> Iterator[Tell]:
-    """How the processes of a run speak to each other; where one fails in here, all end."""
-    if compute.devices == 1:
-        yield lambda said: said
+def _processes(compute: Compute) -> Iterator[Broadcast]:
+    """Connect the processes that train one run. Each waits in `broadcast` until all have called it."""
+    if n_processes() == 1:
+        yield lambda value: value
         return
-    from acoustic_kit.training.fabric import ending_together, make_fabric
+    from acoustic_kit.training.fabric import make_fabric, naming_lost_process
 
-    with ending_together():
-        yield lambda said: make_fabric(compute).broadcast(said)  # the first call starts the others
+    with naming_lost_process():
+        yield lambda value: make_fabric(compute).broadcast(value)
 
 
-def _train_along(job: Job, compute: Compute, tell: Tell) -> tuple[Run, bool]:
-    """What the other processes do while the first trains a run: they train with it, and write nothing."""
-    todo = tell(None)  # waits until features are built
+def _train_along(job: Job, compute: Compute, broadcast: Broadcast) -> tuple[Run, bool]:
+    """Train and predict beside the first process, which writes all files."""
+    todo = broadcast(None)  # waits until features are built
     run = open_run(job.workspace.runs_path / job.name)
     stored = open_features(job, todo)
     for fold in todo:
         trained, result = fit_fold(job, fold, stored[fold], run.path / "checkpoints" / fold, compute)
         _fold_predictions(job, trained, result.model, stored[fold])
-    tell(None)
+    broadcast(None)
     return open_run(run.path), bool(todo)
 
 

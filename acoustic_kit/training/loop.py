@@ -28,7 +28,7 @@ from acoustic_kit.training.checkpoint import (
     restore_optimizer,
     save_tensors,
 )
-from acoustic_kit.training.compiled import compile_if_faster, uncompiled
+from acoustic_kit.training.compiled import compiled
 from acoustic_kit.training.draws import digest64
 from acoustic_kit.training.evaluation import accuracy, default_loss, logits_of, to_probabilities
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes, use_fused
@@ -36,8 +36,6 @@ from acoustic_kit.training.fold import FitResult, Fold
 from acoustic_kit.training.sam import Sam, frozen_statistics
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule
 from acoustic_kit.training.shared_norm import share_batch_norm
-
-COMPILED_ON = ("cuda",)  # kinds of devices on which compiling is tried
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def fit(
     valid_batches : validate on these instead of `batches`, each cut at places drawn anew every epoch; losses and
         probabilities are averaged over them
 
-    Where several processes train (`fold.compute`), each does this call with its share of every batch. Together they
+    If torchrun started several processes, each makes this call with its share of every batch. Together they
     take the steps that one process would take, but for rounding and for dropout, of which each draws its own.
 
     Returns the network in evaluation mode, on the device that the run uses, with the reasons why the score of the fold
@@ -131,8 +129,8 @@ def fit(
         if fold.valid is None:
             raise AkitError("This schedule looks at a validation fold, which --full leaves out.")
         bias_warnings.append(f"{stage}: its rate or its end was decided by the fold it is scored on")
-    net = training.run()
-    return FitResult(net, tuple(bias_warnings), tuple(training.notes))
+    notes = (f"{stage}: trained through torch.compile",) if fold.compute.compile else ()
+    return FitResult(training.run(), tuple(bias_warnings), notes)
 
 
 @dataclass
@@ -154,7 +152,6 @@ class _Training:
     sam_statistics: Literal["both", "first"]
     valid_batches: Sequence[Batches]
     state: _State = field(default_factory=_State)
-    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.fabric = make_fabric(self.fold.compute)
@@ -182,29 +179,21 @@ class _Training:
             train = self.batches.open(self.fold.train, *place)
             forms = self.valid_batches or [self.batches]
             valid = [form.open(self.fold.valid, *place) for form in forms] if self.fold.valid else []
-            self._compile(train)
-            while self.state.phase < len(self.phases):
-                phase = self.phases[self.state.phase]
-                if phase.from_best and self.state.epoch == 0:
-                    self._start_from(self._kept(self.state.phase - 1))
-                self._run_phase(phase, train, valid)
-                self.state.phase += 1
-                self.state.epoch, self.state.best_loss, self.state.waited = 0, math.inf, 0
+            with compiled(self.bare, enabled=self.fold.compute.compile):
+                self._run_phases(train, valid)
             self.state.done = True
             self._save()
         self.given.load_state_dict(self._kept(len(self.phases) - 1))
-        return uncompiled(self.given).to(self.fabric.device).eval()
+        return self.given.to(self.fabric.device).eval()
 
-    def _compile(self, train: Loader) -> None:
-        """Compile the network where that pays; a note says what was found."""
-        if self.fabric.device.type not in COMPILED_ON or self.world > 1:  # others would wait for one that fails
-            return
-        batch = next(train.training(f"{self.fold.seed}/{self.stage}/trial"))
-        epochs_left = sum(phase.epochs for phase in self.phases[self.state.phase :]) - self.state.epoch
-        self.net.train()
-        found = compile_if_faster(self.bare, lambda: self._gradients(batch), epochs_left * len(train))
-        if found is not None:
-            self.notes.append(f"{self.stage}: {found}")
+    def _run_phases(self, train: Loader, valid: Sequence[Loader]) -> None:
+        while self.state.phase < len(self.phases):
+            phase = self.phases[self.state.phase]
+            if phase.from_best and self.state.epoch == 0:
+                self._start_from(self._kept(self.state.phase - 1))
+            self._run_phase(phase, train, valid)
+            self.state.phase += 1
+            self.state.epoch, self.state.best_loss, self.state.waited = 0, math.inf, 0
 
     def _kept(self, phase: int) -> dict[str, torch.Tensor]:
         """The weights that the first process stored, read by all."""

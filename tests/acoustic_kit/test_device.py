@@ -1,9 +1,9 @@
-"""What may be asked for, and who speaks among several processes."""
+"""Device settings, and the processes that torchrun started."""
 
 import pytest
 import torch
 
-from acoustic_kit.device import Compute, processes_of_torchrun
+from acoustic_kit.device import Compute, is_first_process, n_processes, require_one_process
 from acoustic_kit.errors import AkitError, UsageError
 
 
@@ -14,8 +14,6 @@ from acoustic_kit.errors import AkitError, UsageError
         ({"device": "cuda:"}, "no device"),
         ({"device": "cuda:one"}, "no device"),
         ({"precision": "16"}, "no precision '16': it is auto, 32, bf16"),
-        ({"devices": 0}, "at least one"),
-        ({"devices": 2, "device": "cuda:1"}, "use --device cuda"),
     ],
 )
 def test_what_makes_no_sense_is_said(asked: dict, message: str) -> None:
@@ -31,25 +29,21 @@ def test_a_gpu_may_have_a_number() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_auto_is_the_cpu_and_nothing_else_is() -> None:
     assert Compute("auto").gpu() is None
-    assert Compute("cpu", devices=2).gpu() is None
     with pytest.raises(AkitError, match="no CUDA device"):
         Compute("cuda:1").gpu()
 
 
-def test_the_first_of_several_processes_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    assert Compute(devices=2).is_first
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not Compute(devices=2).is_first
-    assert Compute().is_first  # a variable that some other program left
-
-
-def test_what_torchrun_started_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_process_of_torchrun_prints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    assert processes_of_torchrun() is None
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert (n_processes(), is_first_process()) == (1, True)  # a variable that some other program left
     for name, value in (("TORCHELASTIC_RUN_ID", "1"), ("WORLD_SIZE", "4"), ("LOCAL_WORLD_SIZE", "4")):
         monkeypatch.setenv(name, value)
-    assert processes_of_torchrun() == 4
+    assert (n_processes(), is_first_process()) == (4, False)
+    with pytest.raises(UsageError, match="torchrun started 4"):
+        require_one_process("predict")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert is_first_process()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="one machine"):
-        processes_of_torchrun()
+        n_processes()

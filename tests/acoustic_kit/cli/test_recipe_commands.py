@@ -249,8 +249,6 @@ def test_show_fits_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["--device", "gpu"], 2, "There is no device 'gpu': it is auto, cpu, cuda, or a GPU's number as cuda:1."),
         (["--precision", "16"], 2, "There is no precision '16': it is auto, 32, bf16."),
-        (["--devices", "2", "--device", "cuda:0"], 2, "with --devices 2, use --device cuda."),
-        (["--devices", "0"], 2, "Invalid value for '--devices'"),
         (["--device", "cuda:99"], 1, "no"),
     ],
 )
@@ -262,9 +260,17 @@ def test_a_device_that_makes_no_sense_or_is_not_there_is_said(
     assert not list(workspace.runs_path.glob("*"))
 
 
-def test_several_processes_are_for_networks(workspace: Workspace) -> None:
-    result = akit("-C", workspace.root, "recipe", "run", "stats_pca_linear", "--devices", "2", code=2)
-    assert "stats_pca_linear trains no network: it takes no --devices 2." in result.output
+@pytest.mark.parametrize("command", [["recipe", "run"], ["recipe", "tune"]])
+def test_torchrun_is_for_networks(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    for name, value in (
+        ("TORCHELASTIC_RUN_ID", "1"),
+        ("WORLD_SIZE", "2"),
+        ("LOCAL_WORLD_SIZE", "2"),
+        ("LOCAL_RANK", "0"),
+    ):
+        monkeypatch.setenv(name, value)
+    result = akit("-C", workspace.root, *command, "stats_pca_linear", code=2)
+    assert "torchrun started 2" in result.output
 
 
 def test_a_run_says_and_remembers_what_it_was_trained_on(workspace: Workspace) -> None:

@@ -56,10 +56,12 @@ def test_the_command_builds_on_the_cluster_what_is_new(
     )
     assert both.exit_code == 2
     assert "--workers" in both.stderr
-    command = ["-C", str(copy.root), "recipe", "run", "logmel_cnn", "--devices", "2", "--device", "cpu"]
-    both = CliRunner().invoke(app, [*command, "--cluster", "tcp://x"])
+    command = ["-C", str(copy.root), "recipe", "run", "logmel_cnn", "--device", "cpu", "--cluster", "tcp://x"]
+    torchrun = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    both = CliRunner().invoke(app, command, env=torchrun)
     assert both.exit_code == 2
-    assert "--devices does not go with --cluster" in both.stderr
+    assert "--cluster" in both.stderr
+    assert "torchrun started 2" in both.stderr
 
 
 def test_the_command_trains_folds_and_seeds_at_once_as_it_would_here(

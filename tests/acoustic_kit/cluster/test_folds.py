@@ -90,8 +90,6 @@ def test_a_fold_that_fails_is_told_at_the_end_and_stops_no_other(
     assert open_run(path).missing_folds == ["2"]
     with pytest.raises(UsageError, match="There is no fold 9"):
         run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster, folds=["9"])
-    with pytest.raises(UsageError, match="2 processes cannot"):
-        run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster, compute=Compute(devices=2))
     settings = recipe.settings(["fails_in=none"])
     ((one, _),) = run_on_cluster(workspace, [(recipe, settings, 0)] * 2, cluster, folds=["2"])
     assert list(one.done) == ["2"]

@@ -1,12 +1,16 @@
 """Devices and precisions: what is chosen, and what is said where it is not there. The GPUs here are made up."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
 from acoustic_kit.device import Compute
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.recipe.recipe_file import RecipeFile, names_line
 from acoustic_kit.training.checkpoint import optimizer_tensors, restore_optimizer
-from acoustic_kit.training.fabric import describe, make_fabric, use_fused
+from acoustic_kit.training.fabric import describe, make_fabric, naming_lost_process, use_fused
 
 
 @pytest.fixture
@@ -20,43 +24,73 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int]]]:
     return there
 
 
+@pytest.fixture
+def torchrun(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that sets the variables by which torchrun tells a process how many there are."""
+
+    def call(processes: int) -> None:
+        monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+        if processes > 1:
+            monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+            monkeypatch.setenv("WORLD_SIZE", str(processes))
+            monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+
+    return call
+
+
 NEW, OLD = ("New GPU", (9, 0)), ("Old GPU", (7, 5))
 
 
 @pytest.mark.parametrize(
-    ("there", "asked", "said"),
+    ("there", "asked", "processes", "said"),
     [
-        ([], Compute(), "cpu, float32"),
-        ([], Compute(precision="bf16"), "cpu, bf16"),
-        ([], Compute(devices=3), "cpu, float32, 3 processes"),
-        ([NEW], Compute(), "New GPU, bf16"),
-        ([NEW], Compute("cuda", "32"), "New GPU, float32"),
-        ([NEW], Compute("cpu"), "cpu, float32"),
-        ([OLD], Compute(), "Old GPU, float32"),
-        ([OLD, NEW], Compute("cuda:1"), "New GPU, bf16"),
-        ([NEW, OLD], Compute(devices=2), "New GPU, float32, 2 processes"),
+        ([], Compute(), 1, "cpu, float32"),
+        ([], Compute(precision="bf16"), 1, "cpu, bf16"),
+        ([], Compute(), 3, "cpu, float32, 3 processes"),
+        ([NEW], Compute(), 1, "New GPU, bf16"),
+        ([NEW], Compute("cuda", "32"), 1, "New GPU, float32"),
+        ([NEW], Compute("cpu"), 1, "cpu, float32"),
+        ([OLD], Compute(), 1, "Old GPU, float32"),
+        ([OLD, NEW], Compute("cuda:1"), 1, "New GPU, bf16"),
+        ([NEW, OLD], Compute(), 2, "New GPU, float32, 2 processes"),
     ],
 )
-def test_what_will_be_used_is_said(gpus: list, there: list, asked: Compute, said: str) -> None:
+def test_the_device_is_described(
+    gpus: list, torchrun: Callable[[int], None], there: list, asked: Compute, processes: int, said: str
+) -> None:
     gpus += there
+    torchrun(processes)
     assert describe(asked) == said
 
 
 @pytest.mark.parametrize(
-    ("there", "asked", "message"),
+    ("there", "asked", "processes", "message"),
     [
-        ([], Compute("cuda"), "no CUDA device"),
-        ([NEW, OLD], Compute("cuda:3"), r"no cuda:3. This machine has cuda:0 \(New GPU\), cuda:1 \(Old GPU\)"),
-        ([NEW, NEW], Compute(devices=4), "--devices 4 needs as many GPUs. This machine has cuda:0"),
-        ([OLD], Compute(precision="bf16"), "Old GPU has no bf16. Use --precision 32"),
-        ([NEW, OLD], Compute(precision="bf16", devices=2), "Old GPU has no bf16"),
+        ([], Compute("cuda"), 1, "no CUDA device"),
+        ([NEW, OLD], Compute("cuda:3"), 1, r"no cuda:3. This machine has cuda:0 \(New GPU\), cuda:1 \(Old GPU\)"),
+        ([NEW, NEW], Compute(), 4, "4 processes need as many GPUs. This machine has cuda:0"),
+        ([NEW, NEW], Compute("cuda:1"), 2, "cuda:1 is one GPU, for 2 processes"),
+        ([OLD], Compute(precision="bf16"), 1, "Old GPU has no bf16. Use --precision 32"),
+        ([NEW, OLD], Compute(precision="bf16"), 2, "Old GPU has no bf16"),
     ],
 )
-def test_what_is_not_there_is_an_error_and_never_the_cpu(gpus: list, there: list, asked: Compute, message: str) -> None:
+def test_a_missing_device_is_an_error_and_never_the_cpu(
+    gpus: list, torchrun: Callable[[int], None], there: list, asked: Compute, processes: int, message: str
+) -> None:
     gpus += there
+    torchrun(processes)
     for use in (describe, make_fabric):
-        with pytest.raises(AkitError, match=message):
+        with pytest.raises((AkitError, UsageError), match=message):
             use(asked)
+
+
+def test_a_lost_process_is_named_also_below_a_recipes_line(torchrun: Callable[[int], None], tmp_path: Path) -> None:
+    torchrun(2)
+    file = RecipeFile(tmp_path / "r.py", "r", "")
+    with pytest.raises(AkitError, match="has ended"), naming_lost_process(), names_line(file, always=True):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:538] Connection reset by peer")
+    with pytest.raises(AkitError, match="connection"), naming_lost_process():
+        raise AkitError("connection")
 
 
 def test_a_fabric_is_made_once(gpus: list) -> None:
