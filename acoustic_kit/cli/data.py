@@ -153,21 +153,16 @@ def download(
 @commands.command(epilog="Example: akit data extract clips.tar.gz clips")
 def extract(
     archive: Annotated[Path, typer.Argument(help="A zip, tar, tar.gz, tar.bz2 or tar.xz.")],
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="The folder to make; the archive's name if left out.")
-    ] = None,
-    limit: Annotated[float | None, typer.Option(min=0, metavar="GB", help="Unpack no more than this (64).")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to create.")],
 ) -> None:
-    """Unpack an archive that need not be trusted.
+    """Unpack an archive from an untrusted source.
 
-    All of it is checked first: names that lead out of DIR, links, devices, bombs. DIR is made whole or not at all.
+    The archive is checked first: names that lead out of DIR, links, devices, bombs. DIR is complete or not created.
     """
     from acoustic_kit.data import archives
 
-    folder = folder or Path(archives.bare_name(archive))
     with progress() as bar:
-        most = archives.LIMIT if limit is None else round(limit * 1e9)
-        files = archives.extract(archive, folder, limit=most, on_progress=_in_megabytes(bar))
+        files = archives.extract(archive, folder, on_progress=_in_megabytes(bar))
     say(f"Unpacked {files:,} files into {shown(folder)}.\n\nNext: akit init work --data {shlex.quote(str(folder))}")
 
 

@@ -1,4 +1,4 @@
-"""Zip and tar archives as one list of entries, read with suspicion: what makes no sense is an error, not the end."""
+"""Entries of zip and tar archives; invalid content is an error instead of the end of the archive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK = 1 << 20  # bytes read at once
 _PADDING = 16 << 20  # bytes that may follow the end of a tar archive
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-DAMAGED = (  # what the two libraries raise for bytes that make no sense
+DAMAGED = (  # raised by the two libraries for invalid content
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error,
     EOFError, ValueError, OverflowError, NotImplementedError,
 )  # fmt: skip
@@ -26,20 +26,20 @@ DAMAGED = (  # what the two libraries raise for bytes that make no sense
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing in an archive."""
+    """An entry of an archive."""
 
     name: str
-    kind: Literal["file", "folder", "link", "device"]
-    size: int  # bytes of its content
+    kind: Literal["file", "folder", "other"]  # other: a link or a device
+    size: int  # bytes, unpacked
     member: Any  # of zipfile or tarfile
 
 
 class RefusedError(Exception):
-    """Why an archive is not unpacked, to go after `is not unpacked: `."""
+    """Reason why an archive is not unpacked; follows `is not unpacked: `."""
 
 
 def open_archive(file: IO[bytes]) -> ZipReader | TarReader:
-    """Return what reads a file, told by its content. Raises RefusedError or DAMAGED."""
+    """Return the reader for a file, detected from its content. Raises RefusedError or DAMAGED."""
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(b"PK"):
@@ -49,33 +49,31 @@ def open_archive(file: IO[bytes]) -> ZipReader | TarReader:
 
 
 class ZipReader:
-    """The entries of a zip archive."""
+    """Reader of zip archives."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(file)
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, in the archive's order."""
+        """Yield all entries, in the archive's order."""
         for info in self._zip.infolist():
-            name, mode = _zip_name(info), info.external_attr >> 16  # the mode is 0 where no Unix wrote it
+            name, mode = _zip_name(info), info.external_attr >> 16  # the mode is 0 if it was not written on Unix
             if info.flag_bits & 1:
                 raise RefusedError(f"{name!r} is protected by a password. Unpack it with another program")
             if info.compress_type not in _METHODS:
                 raise RefusedError(f"{name!r} is packed by method {info.compress_type}. Unpack it with another program")
-            if stat.S_ISLNK(mode):
-                yield Entry(name, "link", 0, info)
-            elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                yield Entry(name, "device", 0, info)
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                yield Entry(name, "other", 0, info)
             else:
                 yield Entry(name, "folder" if name.endswith(("/", "\\")) else "file", info.file_size, info)
 
     def open(self, entry: Entry) -> IO[bytes]:
-        """The content of a file."""
+        """Open the content of a file."""
         return self._zip.open(entry.member)
 
 
 class TarReader:
-    """The entries of a tar archive."""
+    """Reader of tar archives."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = _ShortReads(stream)
@@ -83,10 +81,10 @@ class TarReader:
             short = cast(IO[bytes], self._stream)
             self._tar = tarfile.open(fileobj=short, mode="r:", errors="surrogateescape")  # noqa: SIM115
         except tarfile.ReadError as error:
-            raise RefusedError(f"it is no zip and no tar archive that akit can read ({error})") from None
+            raise RefusedError(f"it is neither a zip nor a tar archive that akit can read ({error})") from None
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, in the archive's order."""
+        """Yield all entries, in the archive's order."""
         for member in self._tar:
             name = _tar_name(member.name)
             if member.size < 0:
@@ -96,28 +94,28 @@ class TarReader:
             elif member.isdir():
                 yield Entry(name, "folder", 0, member)
             else:
-                yield Entry(name, "link" if member.issym() or member.islnk() else "device", 0, member)
+                yield Entry(name, "other", 0, member)
         self._require_end()
 
     def _require_end(self) -> None:
-        """Whatever is no header ends the archive for tarfile; only zeros do. Reading all checks gzip's checksum."""
+        """Check that zeros end the archive; tarfile stops at any invalid header. Reading on checks gzip's checksum."""
         self._stream.seek(self._tar.offset)
         if self._stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError(f"it breaks off, or is wrong, after {self._tar.offset:,} bytes")
+            raise tarfile.ReadError(f"it is cut or damaged after {self._tar.offset:,} bytes")
         for _ in range(_PADDING // CHUNK):
             if not self._stream.read(CHUNK):
                 return
-        raise RefusedError("much follows its end")
+        raise RefusedError(f"more than {_PADDING:,} bytes follow its end")
 
     def open(self, entry: Entry) -> IO[bytes]:
-        """The content of a file."""
+        """Open the content of a file."""
         stream = self._tar.extractfile(entry.member)
-        assert stream is not None  # it is a file
+        assert stream is not None  # None only for folders and links
         return stream
 
 
 class _ShortReads:
-    """A stream for tarfile, which would read a header of any length into memory."""
+    """A stream that limits reads, as tarfile reads headers of any length into memory."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream, self.seek, self.tell = stream, stream.seek, stream.tell
@@ -129,7 +127,7 @@ class _ShortReads:
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Without the flag for UTF-8, zipfile takes code page 437 as it should; yet most such names are UTF-8."""
+    """Return the name of an entry; names without the UTF-8 flag, read as code page 437, are mostly UTF-8 too."""
     if info.flag_bits & 0x800:
         return info.orig_filename
     try:
@@ -139,7 +137,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 
 def _tar_name(name: str) -> str:
-    """A name as text that can be encoded: what is no UTF-8 is taken for Latin-1, which may be any bytes."""
+    """Return a name as text that can be encoded; what is not UTF-8 is read as Latin-1, which any bytes are."""
     raw = name.encode("utf-8", "surrogateescape")
     try:
         return raw.decode("utf-8")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from acoustic_kit import __version__
 from acoustic_kit.data.archives import OnProgress, in_use, new_folder, require_new, unpack
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import AkitError, DataError, UsageError
 from acoustic_kit.files import locked
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def download_data_set(
         with new_folder(folder) as draft:
             for path, into in archives:
                 (draft / into).mkdir(exist_ok=True)
-                _unpack(path, draft / into, on_progress, on_note)
+                _unpack(path, draft / into, on_progress)
             data_set.arrange(draft)
         if not keep_archives:
             shutil.rmtree(downloads)
@@ -113,7 +113,7 @@ def fetch(archive: Archive, folder: Path, on_progress: OnProgress, on_note: OnNo
             downloader.forget()
             if is_last or not downloader.resumed:
                 text = f"{archive.url} has other bytes than published: their checksum is not {archive.checksum}."
-                raise AkitError(f"{text}\nNone were kept. Try again later, or over another network.") from None
+                raise DataError(f"{text}\nNone were kept. Try again later, or over another network.") from None
             on_note(f"What had come of {archive.name} earlier was wrong; it is downloaded anew.")
     downloader.forget()
     if archive.checksum is None:
@@ -141,11 +141,11 @@ class _Downloader:
                 break
             except requests.RequestException as error:
                 if tries_left == 0 or self._have() <= before:
-                    raise AkitError(self._broken(url, error)) from error
+                    raise DataError(self._broken(url, error)) from error
                 time.sleep(PAUSE)
             except OSError as error:
                 text = f"{self._part} cannot be written: {error.strerror or error}. What has come stays."
-                raise AkitError(f"{text}\nMake room there, then run the same command again.") from error
+                raise DataError(f"{text}\nMake room there, then run the same command again.") from error
         Path(output_file).unlink()
         try:  # a second name: while pooch checks it, a kill loses nothing
             os.link(self._part, output_file)
@@ -197,7 +197,7 @@ class _Downloader:
         total = _whole(response.headers.get("Content-Length")) or self._archive.size
         if self._archive.size not in (None, total):
             text = f"{self._archive.url} is {total:,} bytes long, not {self._archive.size:,} as published."
-            raise AkitError(f"{text} Nothing was downloaded. Try again later, or over another network.")
+            raise DataError(f"{text} Nothing was downloaded. Try again later, or over another network.")
         self.forget()
         tag = response.headers.get("ETag", "")
         self._remember(tag if tag.startswith('"') else response.headers.get("Last-Modified"), total)
@@ -234,7 +234,7 @@ def _get(url: str, headers: dict[str, str]) -> requests.Response:
     import requests
 
     if os.environ.get("HF_HUB_OFFLINE"):  # what --offline sets
-        raise AkitError(f"{url} is not here yet, and the network is switched off (--offline).")
+        raise DataError(f"{url} is not here yet, and the network is switched off (--offline).")
     own = {"Accept-Encoding": "identity", "User-Agent": f"akit/{__version__}"}
     response = requests.get(url, headers=own | headers, stream=True, timeout=TIMEOUT)
     status = response.status_code
@@ -243,8 +243,8 @@ def _get(url: str, headers: dict[str, str]) -> requests.Response:
     response.close()
     told = f"{url} answers {status} {response.reason}."
     if status in (408, 429) or status >= 500:
-        raise AkitError(f"{told} The server is busy or broken.\nWhat has come stays; run the same command again later.")
-    raise AkitError(f"{told} The data set may have moved: a newer akit may know where.")
+        raise DataError(f"{told} The server is busy or broken.\nWhat has come stays; run the same command again later.")
+    raise DataError(f"{told} The data set may have moved: a newer akit may know where.")
 
 
 def _goes_on(response: requests.Response, start: int, total: int | None) -> bool:
@@ -264,14 +264,11 @@ def _reason(error: Any) -> str:
     return str(error).rpartition(": ")[2].rstrip(".")
 
 
-def _unpack(path: Path, folder: Path, on_progress: OnProgress, on_note: OnNote) -> None:
-    left_out: list[str] = []
+def _unpack(path: Path, folder: Path, on_progress: OnProgress) -> None:
     try:
-        unpack(path, folder, on_progress=on_progress, on_left_out=left_out.append)
+        unpack(path, folder, on_progress=on_progress)
     except AkitError as error:
-        raise AkitError(f"{error}\nIf the archive is at fault, delete it and run the same command again.") from error
-    if left_out:
-        on_note(f"{path.name} is unpacked without its {len(left_out)} links and the like, the first {left_out[0]!r}.")
+        raise DataError(f"{error}\nIf the archive is damaged, delete it and run the same command again.") from error
 
 
 def _root(folder: Path, data_set: PublicDataSet) -> Path:
@@ -282,6 +279,6 @@ def _root(folder: Path, data_set: PublicDataSet) -> Path:
     for root in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
         if adapter.found(root):
             return root
-    raise AkitError(
+    raise DataError(
         f"{folder} is unpacked, but is no {data_set.title} that akit can read: it lacks {adapter.LOOKS_FOR}."
     )
