@@ -1,4 +1,4 @@
-"""Look at every audio file once: can it be decoded, how long, how loud, and a digest of its bytes."""
+"""Scan audio files: whether they can be decoded, length, format, level, and a digest of the bytes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoustic_kit.data.schema import scan_schema
-from acoustic_kit.dsp.sound_file import MISSING, NOT_READ, UNDECODABLE, Mono, check_wave, mix, open_sound
-from acoustic_kit.errors import AkitError
+from acoustic_kit.dsp.sound_file import Mono, SoundError, check_wave, mix, open_sound, sound_errors
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 def file_digest(path: Path) -> str:
-    """32 hex characters: the BLAKE2b digest (16 bytes) of the file's bytes. Raises OSError."""
+    """Return the BLAKE2b digest (16 bytes) of a file's bytes, as 32 hex characters. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -27,15 +26,15 @@ def file_digest(path: Path) -> str:
 def scan_audio(
     paths: Sequence[Path], on_progress: Callable[[int, int], None] | None = None, mono: Mono = "mean"
 ) -> pl.DataFrame:
-    """Decode every file once, in threads (soundfile releases the GIL): one row a file, in the order of `paths`.
+    """Decode every file once, in threads (soundfile releases the GIL), and return a row per file, in order of `paths`.
 
-    A file that cannot be decoded has the reason in `problem`, and nulls where there is nothing to say; it is no error.
-    What can be decoded here can be decoded by `Wave`, and the other way round.
+    A file that cannot be decoded raises nothing: the reason is in `problem`, and unknown columns are null. `Wave`
+    decodes the same files.
 
     Parameters
     ----------
-    on_progress : called from this thread with the files done and the files in all
-    mono : what several channels become, before levels are measured
+    on_progress : called from this thread with the number of files done and of all files
+    mono : how channels are mixed before levels are measured
 
     """
     import polars as pl
@@ -43,7 +42,7 @@ def scan_audio(
     rows = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         try:
-            for row in pool.map(partial(_look_at, mono=mono), paths):
+            for row in pool.map(partial(_scan, mono=mono), paths):
                 rows.append(row)
                 if on_progress is not None:
                     on_progress(len(rows), len(paths))
@@ -53,25 +52,20 @@ def scan_audio(
     return pl.DataFrame(rows, schema=scan_schema(), orient="row")
 
 
-def _look_at(path: Path, mono: Mono) -> dict[str, Any]:
-    # A file whose bytes cannot be had has no size and an empty digest, so that it is taken for changed once it can.
-    unread = {"size": 0, "mtime_ns": 0, "content": ""}
+def _scan(path: Path, mono: Mono) -> dict[str, Any]:
+    """Return the columns of one file."""
+    unread = known = {"size": 0, "mtime_ns": 0, "content": ""}  # such a file counts as changed once it can be read
     try:
-        stat = path.stat()
-        row = {"content": file_digest(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        return unread | {"problem": MISSING if missing else error.strerror or type(error).__name__}
-    try:
-        return row | _decode(path, mono)
-    except AkitError as error:
-        reason = str(error)
-        found = unread if reason.startswith(NOT_READ) else row
-        return found | {"problem": reason.removeprefix(NOT_READ).removeprefix(UNDECODABLE)}
+        with sound_errors():
+            stat = path.stat()
+            known = {"content": file_digest(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        return known | _decode(path, mono)
+    except SoundError as error:
+        return (unread if error.is_unread else known) | {"problem": error.detail}
 
 
 def _decode(path: Path, mono: Mono) -> dict[str, Any]:
-    """Length, format and level of one file. Raises AkitError where it cannot be decoded."""
+    """Return length, format and level of one file. Raises SoundError if it cannot be decoded."""
     import numpy as np
 
     n_frames, peak, energy = 0, 0.0, 0.0
@@ -82,8 +76,6 @@ def _decode(path: Path, mono: Mono) -> dict[str, Any]:
             n_frames += len(wave)
             peak = max(peak, float(np.abs(wave).max()))
             energy += float(np.einsum("i,i->", wave, wave, dtype=np.float64))
-        if n_frames == 0:
-            raise AkitError("it holds no samples")
         rate, channels = file.sample_rate, file.channels
     rms = float(np.sqrt(energy / n_frames))
     return {"duration": n_frames / rate, "sample_rate": rate, "channels": channels, "peak": peak, "rms": rms}

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args
 import numpy as np
 
 from acoustic_kit.dsp.sound_file import MAX_RATE, MAX_SAMPLE, MIN_RATE, Mono, check_wave, mix, open_sound
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import UsageError
 from acoustic_kit.features.feature import Decoding, Feature
 
 FRAME_LENGTH = 2048  # samples; librosa.effects.trim's defaults
@@ -108,7 +108,7 @@ class Wave(Feature):
 
         Raises
         ------
-        AkitError
+        SoundError
             As ``decode`` does.
 
         """
@@ -126,7 +126,7 @@ def decode(path: str | Path | io.BytesIO, mono: Mono = "mean") -> Sound:
 
     Raises
     ------
-    AkitError
+    SoundError
         The file cannot be read or decoded, is empty, or holds values that are no sound.
         The message is the reason alone; the caller says which clip it is.
     acoustic_store.StoreError
@@ -167,9 +167,7 @@ class _Samples:
         self._append(block if self._resampler is None else self._resampler.resample_chunk(block))
 
     def sound(self) -> Sound:
-        """Return all samples. Raises AkitError if there are none."""
-        if self._n_read == 0:
-            raise AkitError("it holds no samples")
+        """Return all samples."""
         if self._resampler is not None:
             self._append(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
         self._array.resize(resampled_length(self._n_read, self._rate, self._target_rate), refcheck=False)

@@ -11,8 +11,9 @@ import soundfile
 
 from acoustic_kit.data.scan import scan_audio
 from acoustic_kit.dsp.audio_headers import find_mp3, ogg_links
-from acoustic_kit.dsp.sound_file import NOT_READ, mix, open_sound
+from acoustic_kit.dsp.sound_file import NOT_READ, SoundError, mix, open_sound, sound_errors
 from acoustic_kit.errors import AkitError
+from acoustic_store import StoreError
 
 RATE, N = 16000, 48000
 
@@ -187,3 +188,13 @@ def test_an_error_of_the_disk_is_none_of_the_file(form: str) -> None:
     with pytest.raises(AkitError, match=NOT_READ), open_sound(FailingFile(content)) as file:
         for _ in file.blocks():
             pass
+
+
+def test_reasons_tell_the_disk_from_the_file() -> None:
+    for error, is_unread in ((OSError(5, "I/O error"), True), (MemoryError(), True), (FileNotFoundError(), False)):
+        with pytest.raises(SoundError) as found, sound_errors():
+            raise error
+        assert found.value.is_unread is is_unread
+    with pytest.raises(StoreError), sound_errors():
+        raise StoreError("no answer")
+    assert SoundError(f"{NOT_READ}I/O error").detail == "I/O error"
