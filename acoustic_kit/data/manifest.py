@@ -21,37 +21,35 @@ def make_manifest(
     dataset: Dataset,
     *,
     test_folds: Sequence[int] = (),
-    n_folds: int = 5,
-    fold_seed: int = 0,
+    n_folds: int | None = None,
+    fold_seed: int | None = None,
     unofficial: bool = False,
-    n_folds_given: bool = False,
     extra: Dataset | None = None,
     mono: Mono = "mean",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Give every training clip a fold, keep test folds aside, add extra clips, and look at every file once.
+    """Assign folds to the training clips, hold out test folds, add extra clips, and scan every file once.
 
     Parameters
     ----------
     test_folds : folds whose clips become the test set
-    n_folds, fold_seed : for folds that akit makes
+    n_folds, fold_seed : for folds that akit makes; None is 5 and 0
     unofficial : make folds although the data set has its own
-    n_folds_given : the user asked for `n_folds` or `fold_seed`
-    extra : another data set whose labelled clips become `split` "extra", with ids `extra/<id>` and absolute paths
-    mono : what several channels become, before levels are measured
-    on_progress : called with the files looked at and the files in all
+    extra : another data set whose labeled clips become `split` "extra", with ids `extra/<id>` and absolute paths
+    mono : how channels are mixed before levels are measured
+    on_progress : called with the number of files scanned and of all files
 
     Returns
     -------
     manifest : DataFrame, columns of `manifest_schema`, then the data set's own
-    truth : DataFrame (`id`, `label`), the labels of test clips where they are known; the manifest does not hold them
+    truth : DataFrame (`id`, `label`), the labels of test clips if they are known; the manifest does not contain them
 
     Raises
     ------
-    UsageError : for folds that make no sense: others than the official ones without `unofficial`, test folds that do
-        not exist, leave fewer than two, or stand beside the data set's own test clips
-    AkitError : for a single class, a class with fewer clips (or groups) than folds, a class that only `extra` has, and
-        a data set of which no file can be read as audio
+    UsageError : for invalid folds: `n_folds` or `fold_seed` for official folds without `unofficial`, test folds that do
+        not exist, leave fewer than two, or are given for a data set with test clips of its own
+    DataError : for a single class, a class with fewer clips (or groups) than folds, a class that only `extra` has, and
+        a data set without any readable audio file
 
     """
     import polars as pl
@@ -60,7 +58,7 @@ def make_manifest(
         raise AkitError(f"{dataset.root} has the one class {next(iter(dataset.classes))!r}: nothing to tell apart.")
 
     def with_folds(content: pl.Series | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
-        clips = _assign_folds(dataset, n_folds, fold_seed, content, unofficial=unofficial, n_folds_given=n_folds_given)
+        clips = _assign_folds(dataset, n_folds, fold_seed, content, unofficial=unofficial)
         return without_test_labels(dataset, _hold_out(dataset, clips, test_folds), extra)
 
     clips, truth = with_folds()
@@ -135,20 +133,21 @@ def _is_safe(path: str) -> bool:
 
 
 def _assign_folds(
-    dataset: Dataset, n_folds: int, seed: int, content: pl.Series | None, *, unofficial: bool, n_folds_given: bool
+    dataset: Dataset, n_folds: int | None, seed: int | None, content: pl.Series | None, *, unofficial: bool
 ) -> pl.DataFrame:
-    """The clips with a fold for each training clip: the official one, or one that is drawn."""
+    """Return the clips with a fold for each training clip: the official one, or one that is drawn."""
     import polars as pl
 
     if dataset.official_folds and not unofficial:
-        if n_folds_given:
+        if n_folds is not None or seed is not None:
             raise UsageError(
-                "this data set has official folds. Other folds flatter: clips of one recording fall on both sides "
-                "(UrbanSound8K: 98 % against 84 %).\nLeave out --n-folds and --fold-seed, or insist with --unofficial."
+                "this data set has official folds. Scores on other folds are optimistic: clips of one recording are in "
+                "several folds (UrbanSound8K: 98 % against 84 %).\n"
+                "Leave out --n-folds and --fold-seed, or insist with --unofficial."
             )
         return dataset.clips
     clips = dataset.clips if content is None else dataset.clips.with_columns(content=content)
-    folds = make_folds(clips.filter(pl.col("split") == "train"), n_folds, seed)
+    folds = make_folds(clips.filter(pl.col("split") == "train"), 5 if n_folds is None else n_folds, seed or 0)
     return dataset.clips.with_columns(fold=pl.col("id").replace_strict(folds, default=None, return_dtype=pl.Int64))
 
 

@@ -1,17 +1,23 @@
-"""Make a workspace of a data set."""
+"""Create a workspace for a data set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acoustic_kit.data.dataset import CsvOptions, Dataset
 from acoustic_kit.dsp.sound_file import Mono
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.files import write_atomically
 from acoustic_kit.tables import write_parquet
 from acoustic_kit.workspace.config import CONFIG_NAME, Config, config_text
 from acoustic_kit.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from acoustic_kit.workspace.init_options import InitOptions
 
 
 def init_workspace(
@@ -30,43 +36,81 @@ def init_workspace(
     on_progress: Callable[[int, int], None] | None = None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Workspace:
-    """Make a workspace of a data set: read it, look at every clip, and write the manifest and, last, `akit.toml`.
+    """Create a workspace for a data set: read it, scan every clip, and write the manifest and, last, `akit.toml`.
 
-    Parameters are those of `akit init`; `n_folds` and `fold_seed` are 5 and 0 where None. `on_note` hears what the user
-    should know of the data set, a line at a time.
+    Parameters
+    ----------
+    root : folder of the workspace, created if missing
+    data : folder of the data set
+    layout : one of `LAYOUTS`, or "auto"
+    metric : default metric of the workspace
+    test_folds, n_folds, fold_seed, unofficial, mono, on_progress : see `make_manifest`
+    extra : folder of another data set, whose labeled clips are added as `split` "extra"
+    options : columns, files and clips to read if guesses are not enough
+    on_note : called with each note about the data set, one line
 
     Raises
     ------
-    UsageError : `root` already is a workspace, or the metric or the folds make no sense
-    AkitError : the data set cannot be read
+    UsageError : `root` already is a workspace, or the metric or the folds are invalid
+    DataError : the data set cannot be read
 
     """
     from acoustic_kit.data import CsvOptions, make_manifest, read_dataset
     from acoustic_kit.workspace.init_options import InitOptions, given_options
 
-    if str(data).startswith("s3:/"):
-        raise UsageError(
-            f"{data} cannot be looked at clip by clip. Make the workspace of a local copy, then say in its akit.toml "
-            'where the clips lie: data = "s3://bucket/path".'
-        )
-    if (root / CONFIG_NAME).exists():
-        raise UsageError(f"{root} already is a workspace. Choose another folder, or delete that one to make it anew.")
-    dataset = read_dataset(data, layout, options or CsvOptions())
-    _check_before_work(dataset, metric)
+    _check_folders(root, data)
+    options = options or CsvOptions()
+    dataset = read_dataset(data, layout, options)
+    _check_dataset(dataset, metric)
     for note in dataset.notes:
         on_note(note)
     manifest, truth = make_manifest(
         dataset,
         test_folds=test_folds,
-        n_folds=n_folds or 5,
-        fold_seed=fold_seed or 0,
+        n_folds=n_folds,
+        fold_seed=fold_seed,
         unofficial=unofficial,
-        n_folds_given=n_folds is not None or fold_seed is not None,
         extra=read_dataset(extra) if extra else None,
         mono=mono,
         on_progress=on_progress,
     )
-    config = Config(
+    init_options = InitOptions(
+        test_folds=list(test_folds),
+        unofficial=unofficial,
+        extra=str(extra.resolve()) if extra else None,
+        options=given_options(options, data),
+    )
+    root.mkdir(parents=True, exist_ok=True)
+    workspace = Workspace(root.resolve(), _config(root, dataset, metric, mono))
+    _write(workspace, manifest, truth, init_options)
+    return workspace
+
+
+def _check_folders(root: Path, data: Path) -> None:
+    """Raise UsageError if the data is on S3 or `root` already is a workspace."""
+    if str(data).startswith("s3:/"):
+        raise UsageError(
+            f"{data} cannot be scanned clip by clip. Create the workspace from a local copy, then set the place of the "
+            'clips in its akit.toml: data = "s3://bucket/path".'
+        )
+    if (root / CONFIG_NAME).exists():
+        raise UsageError(f"{root} already is a workspace. Choose another folder, or delete that one first.")
+
+
+def _check_dataset(dataset: Dataset, metric: str) -> None:
+    """Raise AkitError for a metric, a class name or a template that does not fit, before the clips are scanned."""
+    from acoustic_kit.metrics.scores import validate_metric
+    from acoustic_kit.submission.submission import read_template
+
+    validate_metric(metric, dataset.task)
+    if "id" in dataset.classes:
+        raise DataError("A class is called 'id', as is the column of clip ids. Rename the class.")
+    if dataset.template:
+        read_template(dataset.template, dataset.classes)
+
+
+def _config(root: Path, dataset: Dataset, metric: str, mono: Mono) -> Config:
+    return Config(
         data=_stored_path(dataset.root, root),
         layout=dataset.layout,
         task=dataset.task,
@@ -77,36 +121,19 @@ def init_workspace(
         mono=mono,
         classes=dataset.classes,
     )
-    root.mkdir(parents=True, exist_ok=True)
-    workspace = Workspace(root.resolve(), config)
+
+
+def _write(workspace: Workspace, manifest: pl.DataFrame, truth: pl.DataFrame, init_options: InitOptions) -> None:
+    """Write the files of a new workspace, `akit.toml` last: without it, the folder is no workspace."""
     write_parquet(workspace.manifest_path, manifest)
     workspace.truth_path.unlink(missing_ok=True)
     if len(truth):
         write_parquet(workspace.truth_path, truth)
-    made_with = InitOptions(
-        test_folds=list(test_folds),
-        unofficial=unofficial,
-        extra=str(extra.resolve()) if extra else None,
-        options=given_options(options or CsvOptions(), data),
-    )
-    made_with.write(root)
-    write_atomically(root / CONFIG_NAME, config_text(config))
-    return workspace
-
-
-def _check_before_work(dataset: Dataset, metric: str) -> None:
-    """Raise what would otherwise be noticed after hours: a metric, a class name or a template that does not fit."""
-    from acoustic_kit.metrics.scores import validate_metric
-    from acoustic_kit.submission.submission import read_template
-
-    validate_metric(metric, dataset.task)
-    if "id" in dataset.classes:
-        raise AkitError("A class is called 'id', as is the column of clip ids. Give it another name.")
-    if dataset.template:
-        read_template(dataset.template, dataset.classes)
+    init_options.write(workspace.root)
+    write_atomically(workspace.root / CONFIG_NAME, config_text(workspace.config))
 
 
 def _stored_path(path: Path, root: Path) -> str:
-    """How `akit.toml` names a path: relative where it lies in the workspace (they move together), else absolute."""
+    """Return a path as `akit.toml` stores it: relative if it is in the workspace (both move), else absolute."""
     path, root = path.resolve(), root.resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
