@@ -16,7 +16,7 @@ from transformers import ASTConfig, ASTForAudioClassification, ASTModel
 
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.recipe.job import SILENT, Job, RunEvents, fast_manifest, fit_fold, stored_features
-from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.recipe.recipe import Fast, load_recipe
 from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training import load_tensors
 from acoustic_kit.workspace.init import init_workspace
@@ -262,7 +262,9 @@ def test_listing_and_building_the_published_recipe_ask_for_no_weights(monkeypatc
 def one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     """One narrow layer of the transformer instead of twelve, which is quicker."""
     encoder = partial(nn.TransformerEncoder, num_layers=1, enable_nested_tensor=False)
-    monkeypatch.setattr(RECIPE.module, "transformer", lambda d: encoder(nn.TransformerEncoderLayer(512, 8, 64, d)))
+    monkeypatch.setattr(
+        RECIPE.module, "transformer", lambda s: encoder(nn.TransformerEncoderLayer(512, 8, 64, s.dropout))
+    )
 
 
 @pytest.fixture
@@ -328,7 +330,7 @@ def test_full_trains_on_every_clip(tiny: Path, fold_record, workspace: Workspace
 @pytest.mark.parametrize("head_input", ["pooled", "tokens"])
 @pytest.mark.usefixtures("one_layer")
 def test_the_small_form_runs_on_stored_embeddings(tiny: Path, workspace: Workspace, head_input: str) -> None:
-    s = RECIPE.settings([f"weights={tiny}", "ast=frozen", f"head_input={head_input}"], fast=True)
+    s = RECIPE.settings([f"weights={tiny}", "ast=frozen", f"head_input={head_input}", "epochs=1"], fast=True)
     run, _ = run_recipe(workspace, RECIPE, s, fast=True)
     assert run.finished
     assert [key.rpartition("-")[0] for key in run.record.features.values()] == ["ast"]
@@ -351,7 +353,7 @@ def test_the_small_form_runs_without_weights(workspace: Workspace) -> None:
 def test_it_over_fits_20_clips(tiny: Path, esc10: Path, tmp_path: Path, settings: list[str]) -> None:
     workspace = init_workspace(tmp_path / "work", esc10, test_folds=[5])
     s = RECIPE.settings([f"weights={tiny}", *settings, "dropout=0", "lr=3e-4", "lr_epochs=30", "epochs=40"])
-    job = Job(workspace, RECIPE, s, fast_manifest(workspace.manifest, RECIPE.fast), fast=True)
+    job = Job(workspace, RECIPE, s, fast_manifest(workspace.manifest, Fast(2, 2)), fast=True)
     stored = stored_features(job, ["1"], 0, SILENT)["1"]
     losses: list[float] = []
     events = RunEvents(on_epoch=lambda *told: losses.append(told[-1]["train_loss"]))

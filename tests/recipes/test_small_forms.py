@@ -28,6 +28,7 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 SLOW = [
     "tiny_resnet_transformer",
     "eat_s_esc50",  # the variants share one small form
+    "itmo_ast_inception",
     "freesound_mobilenet_pca",
     "resnet34_pcen_sam_8fold",
     "resnet34_pcen_sam_8f_200e",
