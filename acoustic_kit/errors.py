@@ -33,3 +33,7 @@ class UsageError(AkitError):
     """Options or arguments are invalid or contradict each other; exit code 2."""
 
     exit_code = 2
+
+
+class AkitWarning(UserWarning):
+    """Something that the user should know of the data or a run, such as clips that are trained on and scored on."""

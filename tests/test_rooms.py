@@ -14,6 +14,7 @@ PACKAGE, STORE, RECIPES = CHECKOUT / "acoustic_kit", CHECKOUT / "store" / "acous
 # A room imports only itself and those after it.
 ROOMS = (
     "cli",
+    "api",
     "report",
     "cluster",
     "prediction",

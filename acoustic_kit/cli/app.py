@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit import __version__
-from acoustic_kit.cli.console import say
+from acoustic_kit.api.progress import say
 from acoustic_kit.cli.group import STOPPED, GlobalOptions, RootGroup, stopped
 from acoustic_kit.cli.streams import flush_stdout, prepare_streams
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from acoustic_kit.api.progress import progress, say
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.console import MAX_SEED, Json, listed, print_json, print_line, print_table, progress, say, shown
+from acoustic_kit.cli.console import MAX_SEED, Json, listed, print_json, print_line, print_table, shown
 
 if TYPE_CHECKING:
     from acoustic_kit.ensemble.result import BlendResult

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acoustic_kit.cli.console import say
-from acoustic_kit.errors import UsageError
+from acoustic_kit.api.progress import say
 
 if TYPE_CHECKING:
     from acoustic_kit.cluster import Cluster
@@ -39,25 +38,14 @@ Precision = Annotated[
 GRACE = 5.0  # seconds; torchrun ends a process that failed because another one did within this time
 
 
-def worker_count(workers: int | None) -> int:
-    """Return the number of worker processes: `workers`, or one per core that this process may use."""
-    if workers is not None:
-        return workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def cluster_at(address: str | None, workers: int | None) -> Iterator[Cluster | None]:
     """Connect to the cluster that `--cluster` names; without an address, yield None. Raises UsageError."""
-    if address is None:
-        yield None
-        return
-    from acoustic_kit.cluster import connect
+    from acoustic_kit.cluster import connect_if_given
 
-    if workers is not None:
-        raise UsageError("--workers counts processes of this machine; with --cluster, the cluster's workers compute.")
-    with connect(address) as cluster:
-        say(f"Cluster {address}: {cluster.summary()}.")
+    with connect_if_given(address, workers) as cluster:
+        if cluster is not None:
+            say(f"Cluster {address}: {cluster.summary()}.")
         yield cluster
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from acoustic_kit.api.progress import OnProgress, duration, progress, say
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.console import Json, OnProgress, duration, print_json, print_table, progress, say, shown
+from acoustic_kit.cli.console import Json, print_json, print_table, shown
 
 if TYPE_CHECKING:
     from acoustic_kit.data import Summary
@@ -66,16 +67,10 @@ def _counts(counts: dict[Any, int], form: str) -> str:
 
 def say_changes(workspace: Workspace) -> None:
     """Say what changed in the data set's tables and folders since the manifest was made; nothing if it is away."""
-    from acoustic_kit.errors import AkitError
-    from acoustic_kit.runs.data_update import can_compare, changes_of
+    from acoustic_kit.runs.data_update import describe_changes
 
-    if not can_compare(workspace):
-        return
-    try:
-        if changes := changes_of(workspace):
-            say(f"Note: the data set in {workspace.data_root} has changed: {changes}.\n`akit data update` takes it in.")
-    except AkitError as error:
-        say(f"Note: the data set has changed and cannot be read any more: {error}")
+    if text := describe_changes(workspace):
+        say(f"Note: {text}")
 
 
 @commands.command(epilog="Example: akit data inspect --json")

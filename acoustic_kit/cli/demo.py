@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from acoustic_kit.cli.console import duration, escape_controls, say
+from acoustic_kit.api.progress import duration, escape_controls, say
 from acoustic_kit.errors import UsageError
 from acoustic_kit.files import write_atomically
 

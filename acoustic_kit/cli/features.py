@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from acoustic_kit.api.progress import duration, progress, say, say_failures
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.compute import OnCluster, Workers, cluster_at, worker_count
-from acoustic_kit.cli.console import Json, duration, inline_picture, print_json, print_table, progress, say, size
+from acoustic_kit.cli.compute import OnCluster, Workers, cluster_at
+from acoustic_kit.cli.console import Json, inline_picture, print_json, print_table, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,32 +56,25 @@ def build(
     A stopped build goes on where it was; a second one does nothing and says so.
     """
     from acoustic_kit.cluster import ClusterExecutor
-    from acoustic_kit.errors import AkitError
-    from acoustic_kit.features import build_features
-    from acoustic_kit.features.store_users import note_user
-    from acoustic_kit.runs.feature_usage import listed_features, named_features, of_all_folds
+    from acoustic_kit.features.build.worker import worker_count
+    from acoustic_kit.runs.feature_maintenance import build_named, require_no_failures
 
     workspace = workspace_of(ctx)
-    named = named_features(workspace, names) if names else listed_features(workspace, _say_missing)
-    wanted = of_all_folds(workspace, named)
-    note_user(workspace.store_place, workspace.root)
     with cluster_at(cluster, workers) as machines, progress() as bar:
-        reports = build_features(
-            workspace.manifest,
-            workspace.data_root,
-            workspace.store(),
-            wanted,
+        reports = build_named(
+            workspace,
+            names or (),
             workers=worker_count(workers),
             on_error=on_error,
-            on_progress=lambda feature, done, total: bar(feature.key, done, total),
             device=device,
             executor=None if machines is None else ClusterExecutor(machines),
+            on_progress=lambda feature, done, total: bar(feature.key, done, total),
+            on_missing=_say_missing,
         )
-    workspace.remember_features(names or ())
     _print_reports(workspace, reports)
     _say_where(reports, device)
-    if on_error == "fail" and any(report.failures for report in reports):
-        raise AkitError("Some clips failed in an earlier build. Mend or remove their files, or use --on-error skip.")
+    if on_error == "fail":
+        require_no_failures(reports)
 
 
 def _say_missing(recipe: str) -> None:
@@ -117,46 +110,20 @@ def _say_where(reports: Sequence[BuildReport], device: str) -> None:
         say(f"Computed on the CPU, as they have no form for a GPU: {', '.join(on_cpu)}.")
 
 
-def say_failures(reports: Sequence[BuildReport], limit: int = 10) -> None:
-    """Name the clips that could not be computed, each once, with the reason, and those that count as silence."""
-    silenced = list(dict.fromkeys(id for report in reports for id in report.silenced))
-    if silenced:
-        named = ", ".join(silenced[:limit]) + (f" and {len(silenced) - limit} more" if len(silenced) > limit else "")
-        say(f"{len(silenced)} clips could not be decoded and count as one second of silence: {named}")
-    failures = {id: reason for report in reports for id, reason in report.failures.items()}
-    tried_again = {id: how for report in reports for id, how in report.tried_again.items() if id not in failures}
-    for id, how in tried_again.items():
-        say(f"A worker process {how}, on the clip {id}; the second attempt went well.")
-    if failures:
-        say(f"{len(failures)} clips could not be computed:")
-        for id, reason in list(failures.items())[:limit]:
-            say(f"  {id}: {reason}")
-        if len(failures) > limit:
-            say(f"  … and {len(failures) - limit} more: `akit features info {next(iter(reports)).feature.name}`")
-
-
 @commands.command("list", epilog="Example: akit features list --json")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """What can be built, and what is built."""
     from acoustic_kit.features import FEATURES
-    from acoustic_kit.features.pca import FIT_NAME
+    from acoustic_kit.runs.feature_maintenance import list_stored, own_parameters
 
-    built = [stored for stored in _stored(workspace_of(ctx), None) if stored.attributes["name"] != FIT_NAME]
+    built = list_stored(workspace_of(ctx))
     if as_json:
         print_json({"available": sorted(FEATURES), "built": [_as_json(stored) for stored in built]})
         return
-    rows = [(stored.key, len(stored), len(stored.failures), size(stored.n_bytes), _brief(stored)) for stored in built]
+    rows = [(s.key, len(s), len(s.failures), size(s.n_bytes), own_parameters(s)) for s in built]
     missing = sorted(set(FEATURES) - {str(stored.attributes["name"]) for stored in built})
     rows += [(name, "", "", "", f"not built; `akit features build {name}`") for name in missing]  # type: ignore[misc]
     print_table(["feature", "clips", "failed", "size", "parameters"], rows, right=["clips", "failed", "size"])
-
-
-def _brief(stored: StoredFeature) -> str:
-    """The feature's own parameters, without those of its source."""
-    own = {k: v for k, v in stored.attributes.items() if k not in {"name", "version"} and not isinstance(v, dict)}
-    if training := stored.attributes.get("training"):
-        own["fold"] = training["fold"]
-    return ", ".join(f"{key}={value}" for key, value in own.items())
 
 
 def _as_json(stored: StoredFeature) -> dict[str, object]:
@@ -171,20 +138,6 @@ def _as_json(stored: StoredFeature) -> dict[str, object]:
     }
 
 
-def _stored(workspace: Workspace, names: Sequence[str] | None) -> list[StoredFeature]:
-    """The built features of these names or keys; all of them without a name."""
-    from acoustic_kit.errors import UsageError
-
-    store = workspace.built_store()
-    built = list(map(store.__getitem__, store.keys())) if store else []
-    if not names:
-        return built
-    unknown = [name for name in names if not any(name in {s.key, s.attributes["name"]} for s in built)]
-    if unknown:
-        raise UsageError(f"{', '.join(unknown)} is not built. `akit features list` shows what is.")
-    return [stored for stored in built if stored.key in names or stored.attributes["name"] in names]
-
-
 @commands.command(epilog="Example: akit features info stats")
 def info(
     ctx: typer.Context,
@@ -192,8 +145,10 @@ def info(
     as_json: Json = False,
 ) -> None:
     """A built feature: parameters, shape, size, clips and failures."""
+    from acoustic_kit.runs.feature_maintenance import find_stored
+
     workspace = workspace_of(ctx)
-    found = _stored(workspace, [name])
+    found = find_stored(workspace, [name])
     if as_json:
         print_json([_as_json(stored) for stored in found])
         return
@@ -229,23 +184,18 @@ def verify(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build the damaged clips again.")] = False,
 ) -> None:
     """Read every clip and check it against its checksum."""
-    from acoustic_kit.errors import AkitError
-    from acoustic_kit.features import build_features
-    from acoustic_kit.features.pca import FIT_NAME
-    from acoustic_kit.runs.feature_usage import rebuildable
+    from acoustic_kit.errors import DataError
+    from acoustic_kit.runs import feature_maintenance
 
     workspace = workspace_of(ctx)
-    stored = _stored(workspace, names)
     with progress() as bar:
-        damaged = {s.key: s.verify(partial(bar, s.key)) for s in stored}
+        damaged = feature_maintenance.verify(workspace, names or (), bar)
     print_table(["feature", "damaged", "clips"], [(key, len(ids), ", ".join(ids[:10])) for key, ids in damaged.items()])
-    hit = [s for s in stored if damaged[s.key]]
-    if not hit:
+    if not any(damaged.values()):
         return
     if not rebuild:
-        raise AkitError("Some clips are damaged. `akit features verify --rebuild` builds them again.")
-    features = [f for s in hit if s.attributes["name"] != FIT_NAME and (f := rebuildable(workspace, s.attributes))]
-    build_features(workspace.manifest, workspace.data_root, workspace.store(), features, rebuild=damaged)
+        raise DataError("Some clips are damaged. `akit features verify --rebuild` builds them again.")
+    feature_maintenance.rebuild(workspace, damaged)
     say("The damaged clips are built again.")
 
 
@@ -261,6 +211,7 @@ def prune(
 
     What another workspace with the same store refers to stays.
     """
+    from acoustic_kit.runs import feature_maintenance
     from acoustic_kit.runs.feature_usage import unused_keys
 
     workspace = workspace_of(ctx, with_runs=True)
@@ -270,34 +221,18 @@ def prune(
         return
     print_table(
         ["feature", "clips", "size", "parameters"],
-        [(key, len(store[key]), size(store[key].n_bytes), _brief(store[key])) for key in unused],
+        [
+            (key, len(store[key]), size(store[key].n_bytes), feature_maintenance.own_parameters(store[key]))
+            for key in unused
+        ],
         right=["clips", "size"],
     )
     if unused and not outside:
-        _require_inside(workspace)
+        feature_maintenance.require_own_store(workspace)
     if unused and not yes:
         typer.confirm(f"Delete {len(unused)} features?", abort=True, err=True)
-    freed = sum(store[key].n_bytes for key in unused)
-    for key in unused:
-        store.delete(key)
-    freed += sum(store.compact(key) for key in store.keys())  # noqa: SIM118 (a store is no mapping)
+    freed = feature_maintenance.prune(workspace, unused)
     say(f"{size(freed)} freed." if freed else "Nothing to delete.")
-
-
-def _require_inside(workspace: Workspace) -> None:
-    """Raise AkitError where the store lies outside of the workspace: others that it does not know may need it."""
-    from acoustic_kit.errors import AkitError
-    from acoustic_kit.features.store_users import other_users
-
-    place = workspace.store_place
-    if isinstance(place, Path) and place.is_relative_to(workspace.root):
-        return
-    known = ", ".join(map(str, other_users(place, workspace.root))) or "none"
-    raise AkitError(
-        f"The store {place} lies outside of this workspace: another workspace may need these features. Those that the "
-        f"store knows ({known}) keep theirs.\nOne that it does not know yet is noted by `akit features build` there; "
-        "then `akit features prune --outside` deletes."
-    )
 
 
 @commands.command(epilog="Example: akit features show logmel 1-100032-A-0.wav --out dog.png")
@@ -311,8 +246,9 @@ def show(
     """A picture of one clip's feature: in the terminal where it can show one, else as a PNG file."""
     from acoustic_kit.errors import UsageError
     from acoustic_kit.report.picture import draw
+    from acoustic_kit.runs.feature_maintenance import find_stored
 
-    found = _stored(workspace_of(ctx), [name])
+    found = find_stored(workspace_of(ctx), [name])
     if len(found) > 1:
         raise UsageError(f"Several features are called {name}: {', '.join(s.key for s in found)}. Name one by its key.")
     stored = found[0]

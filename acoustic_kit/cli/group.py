@@ -11,7 +11,7 @@ from typing import Any
 import typer
 import typer.core
 
-from acoustic_kit.cli.console import escape_controls, say
+from acoustic_kit.api.progress import escape_controls, say
 from acoustic_kit.errors import AkitError
 
 STAGES = {

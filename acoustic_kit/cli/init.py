@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from acoustic_kit.api.progress import progress, say
 from acoustic_kit.cli.app import warn_of_leaks
-from acoustic_kit.cli.console import MAX_SEED, progress, say, shown, whole_numbers
+from acoustic_kit.cli.console import MAX_SEED, shown, whole_numbers
 from acoustic_kit.cli.data import print_summary
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from acoustic_kit.api.progress import progress, say
 from acoustic_kit.cli.app import folder_of
-from acoustic_kit.cli.compute import Device, Precision, Workers, worker_count
-from acoustic_kit.cli.console import progress, say, shown
+from acoustic_kit.cli.compute import Device, Precision, Workers
+from acoustic_kit.cli.console import shown
 
 if TYPE_CHECKING:
     from acoustic_kit.prediction import ClipPredictions
@@ -58,6 +59,7 @@ def predict(
     with its reason; with a template, it gets the class frequencies.
     """
     from acoustic_kit.device import Compute, require_one_process
+    from acoustic_kit.features.build.worker import worker_count
     from acoustic_kit.prediction import clips_at, clips_of_template, open_predictor, predict_clips
     from acoustic_kit.prediction.output import write_predictions
     from acoustic_kit.submission.record import refuse_over_submission

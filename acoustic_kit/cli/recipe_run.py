@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from acoustic_kit.api.progress import duration, progress, run_events, say
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.compute import (
     Device,
@@ -15,21 +15,17 @@ from acoustic_kit.cli.compute import (
     Workers,
     cluster_at,
     first_process_prints,
-    worker_count,
 )
-from acoustic_kit.cli.console import duration, listed, print_table, progress, say, shown, whole_numbers
+from acoustic_kit.cli.console import listed, print_table, shown, whole_numbers
 from acoustic_kit.cli.data import say_changes
-from acoustic_kit.cli.features import say_failures
 from acoustic_kit.cli.recipes import commands, say_what_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from acoustic_kit.cli.console import OnProgress
     from acoustic_kit.cluster import Cluster
     from acoustic_kit.cluster.folds import Wanted
     from acoustic_kit.device import Compute
-    from acoustic_kit.recipe.job import RunEvents
     from acoustic_kit.recipe.recipe import Recipe
     from acoustic_kit.runs.run import Run
     from acoustic_kit.workspace.workspace import Workspace
@@ -72,6 +68,7 @@ def run(
     """
     from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.errors import UsageError
+    from acoustic_kit.features.build.worker import worker_count
     from acoustic_kit.recipe.recipe import match_recipes, read_assignments
 
     if full and folds:
@@ -123,7 +120,7 @@ def _run_here(workspace: Workspace, runs: Sequence[Wanted], workers: int, asked:
     for recipe, settings, seed in runs:
         with progress() as bar:
             made, trained = run_recipe(
-                workspace, recipe, settings, seed=seed, workers=workers, events=_events(bar), **asked
+                workspace, recipe, settings, seed=seed, workers=workers, events=run_events(bar), **asked
             )
         if is_first_process():
             _print_run(workspace, made, trained)
@@ -133,7 +130,7 @@ def _run_on_cluster(workspace: Workspace, runs: Sequence[Wanted], machines: Clus
     from acoustic_kit.cluster.folds import run_on_cluster
 
     with progress() as bar:
-        found = run_on_cluster(workspace, runs, machines, **asked, events=_events(bar, at_once=True))
+        found = run_on_cluster(workspace, runs, machines, **asked, events=run_events(bar, parallel=True))
     for made, trained in found:
         _print_run(workspace, made, trained)
 
@@ -145,49 +142,6 @@ def _seeds_of(recipe: Recipe, text: str) -> list[int]:
         return seeds
     say(f"{recipe.name} draws nothing at random: every seed gives the same run, so it is made once, with seed 0.")
     return [0]
-
-
-def say_start(compute: str) -> None:
-    """Say on what networks are trained."""
-    say(f"Training on {compute}.")
-
-
-def _events(bar: OnProgress, at_once: bool = False) -> RunEvents:
-    """What a run's bars show; where folds are trained `at_once`, without a guess at the time."""
-    from acoustic_kit.recipe.job import RunEvents
-
-    began = time.monotonic()
-    folds_to_do = 1
-
-    def on_fold(done: int, total: int) -> None:
-        nonlocal began, folds_to_do
-        began, folds_to_do = time.monotonic(), total - done
-        bar("folds", done, total)
-
-    def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        if done == 1 and not at_once:
-            expected = (time.monotonic() - began) * total * folds_to_do
-            folds = "the fold" if folds_to_do == 1 else f"the {folds_to_do} folds"
-            say(f"Stage {stage} takes about {duration(expected)} for {folds} to train.")
-        bar(f"fold {fold}, {stage}", done, total, _in_short(figures))
-
-    return RunEvents(
-        on_start=say_start,
-        on_build=lambda feature, done, total: bar(feature.name, done, total),
-        on_built=say_failures,
-        on_fold=on_fold,
-        on_epoch=on_epoch,
-    )
-
-
-def _in_short(figures: Mapping[str, float]) -> str:
-    """Return the losses, training before validation, and the metric of an epoch, short enough for 80 columns."""
-    losses = [f"{figures[name]:.3f}" for name in ("train_loss", "valid_loss") if name in figures]
-    metrics = {name: value for name, value in figures.items() if name.startswith("valid_") and name != "valid_loss"}
-    if len(metrics) > 1:
-        metrics.pop("valid_accuracy", None)  # logged beside the metric
-    scores = [f"{name.removeprefix('valid_')} {value:.3f}" for name, value in metrics.items()]
-    return "  ".join([f"loss {' / '.join(losses)}", *scores])
 
 
 def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:

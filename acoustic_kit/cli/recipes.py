@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from acoustic_kit.api.progress import say
 from acoustic_kit.cli.app import folder_of, workspace_of
-from acoustic_kit.cli.console import Json, print_json, print_line, print_table, say, shown
+from acoustic_kit.cli.console import Json, print_json, print_line, print_table, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from acoustic_kit.api.progress import say
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.console import say, shown, size
+from acoustic_kit.cli.console import shown, size
 
 
 def register(app: typer.Typer) -> None:

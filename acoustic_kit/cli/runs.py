@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from acoustic_kit.api.progress import duration, say
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.console import Json, duration, print_json, print_table, say
+from acoustic_kit.cli.console import Json, print_json, print_table
 
 if TYPE_CHECKING:
     from acoustic_kit.errors import AkitError
@@ -198,7 +199,6 @@ def import_(
     A table has an id column and one probability column a class. Without --oof a run is blended only by name.
     """
     from acoustic_kit.errors import UsageError
-    from acoustic_kit.runs import remote_runs
     from acoustic_kit.runs.imported import import_run
 
     if files and len(files) > 1 and (oof or ids or name):
@@ -207,8 +207,6 @@ def import_(
     alone: list[Path | None] = [None]  # --oof without a FILE
     for file in files or alone:
         run = import_run(workspace, file, oof, ids=ids, oof_ids=oof_ids, name=name, note=note)
-        if remote := remote_runs.of_workspace(workspace):
-            remote.push(run.name)
         scores = ", ".join(f"{metric} {value:.4f}" for metric, value in run.record.metrics.items())
         predicted, n = len(run.oof.ids) if run.oof else 0, len(workspace.clip_ids("train"))
         part = f", of {predicted} of {n} training clips, so it has no rank" if 0 < predicted < n else ""
@@ -221,14 +219,7 @@ def rm(
     run: Annotated[list[str], typer.Argument(help="Names of runs.")],
 ) -> None:
     """Delete runs: their models, predictions and records."""
-    from acoustic_kit.runs import remote_runs
-    from acoustic_kit.runs.run import find_run, remove_leftovers, remove_run
+    from acoustic_kit.runs.remote_runs import remove_runs
 
-    workspace = workspace_of(ctx, with_runs=True)
-    remote = remote_runs.of_workspace(workspace)
-    remove_leftovers(workspace.runs_path)
-    for path in [find_run(workspace.runs_path, name, whole=False) for name in run]:
-        if remote is not None:
-            remote.remove(path.name)
-        remove_run(path)
-        say(f"Deleted {path.name}.")
+    for name in remove_runs(workspace_of(ctx, with_runs=True), run):
+        say(f"Deleted {name}.")

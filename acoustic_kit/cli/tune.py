@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from acoustic_kit.api.progress import progress, say, tune_events
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.compute import Device, Precision, Workers, worker_count
-from acoustic_kit.cli.console import MAX_SEED, listed, print_table, progress, say, shown
-from acoustic_kit.cli.features import say_failures
-from acoustic_kit.cli.recipe_run import Assignments, number, say_start
+from acoustic_kit.cli.compute import Device, Precision, Workers
+from acoustic_kit.cli.console import MAX_SEED, listed, print_table, shown
+from acoustic_kit.cli.recipe_run import Assignments, number
 from acoustic_kit.cli.recipes import commands, say_what_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from acoustic_kit.cli.console import OnProgress
-    from acoustic_kit.runs.tuning import TuneEvents, TuneResult
+    from acoustic_kit.runs.tuning import TuneResult
 
 
 def register(_: typer.Typer) -> None:
@@ -45,6 +42,7 @@ def tune(
     with more --trials, it goes further.
     """
     from acoustic_kit.device import Compute, require_one_process
+    from acoustic_kit.features.build.worker import worker_count
     from acoustic_kit.recipe.recipe import load_recipe, read_assignments
     from acoustic_kit.runs.tuning import tune_recipe
 
@@ -64,36 +62,9 @@ def tune(
             seed=seed,
             workers=worker_count(workers),
             compute=Compute(device, precision),
-            events=_tune_events(bar),
+            events=tune_events(bar),
         )
     _print_tuning(result, name)
-
-
-def _tune_events(bar: OnProgress) -> TuneEvents:
-    from acoustic_kit.runs.tuning import TuneEvents
-
-    trials, best = (0, 1), ""
-
-    def on_trial(done: int, total: int, score: float | None) -> None:
-        nonlocal trials, best
-        trials, best = (done, total), "" if score is None else f"best {score:.4f}"
-        bar("trials", *trials, best)
-
-    def on_fold(done: int, total: int) -> None:
-        bar("trials", *trials, f"{best}  folds {done}/{total}".strip())
-
-    def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        bar("trials", *trials, f"{best}  fold {fold}, {stage}, epoch {done} of {total}".strip())
-
-    return TuneEvents(
-        on_start=say_start,
-        on_build=lambda feature, done, total: bar(feature.name, done, total),
-        on_built=say_failures,
-        on_fold=on_fold,
-        on_epoch=on_epoch,
-        on_trial=on_trial,
-        on_failure=lambda number, reason: say(f"Trial {number} failed: {reason}"),
-    )
 
 
 def _print_tuning(result: TuneResult, name: str) -> None:

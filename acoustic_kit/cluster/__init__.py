@@ -4,7 +4,7 @@
 Dask pickles: whoever reaches the scheduler can do on the workers, and on this machine, what their users can.
 """
 
-from acoustic_kit.cluster.connection import Cluster, WorkersDied, connect
+from acoustic_kit.cluster.connection import Cluster, WorkersDied, connect, connect_if_given
 from acoustic_kit.cluster.feature_jobs import ClusterExecutor
 
-__all__ = ["Cluster", "ClusterExecutor", "WorkersDied", "connect"]
+__all__ = ["Cluster", "ClusterExecutor", "WorkersDied", "connect", "connect_if_given"]

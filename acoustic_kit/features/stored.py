@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features.registry import feature_from_text
+from acoustic_kit.features.registry import FEATURES, feature_from_parameters, feature_from_text
 
 if TYPE_CHECKING:
     from acoustic_kit.dsp.sound_file import Mono
@@ -59,3 +59,20 @@ def open_feature(store: FeatureStore, text: str, *, fold: str | None = None, mon
             f"{text} is stored for several fits (fold {folds}). Pass fold=…, or one of the keys {', '.join(found)}."
         )
     return store[found[0]]
+
+
+def column_names(stored: StoredFeature) -> list[str]:
+    """Return the names of the values of a feature whose clips are one-dimensional and of one length.
+
+    A family that names them has a method `columns()`, as `Stats` does; otherwise they are numbers from 0.
+    """
+    (length,) = stored.shape(stored.ids[0])
+    family = FEATURES.get(str(stored.attributes["name"]))
+    if family is not None and hasattr(family, "columns"):
+        try:
+            names: list[str] = feature_from_parameters(stored.attributes).columns()  # type: ignore[attr-defined]
+        except AkitError:  # stored by another version, which may name them otherwise
+            names = []
+        if len(names) == length:
+            return names
+    return list(map(str, range(length)))

@@ -66,12 +66,16 @@ class Predictions:
         at = np.array([row.get(id, -1) for id in ids], dtype=np.int64)
         return at >= 0, self.probabilities[at[at >= 0]]
 
-    def write(self, path: Path, classes: Sequence[str]) -> str:
-        """Write as parquet: `id`, then one column a class. Return the file's SHA-256."""
+    def frame(self, classes: Sequence[str]) -> pl.DataFrame:
+        """Return `id` and one column of probabilities, float64, per class."""
         import polars as pl
 
         columns = {name: self.probabilities[:, i] for i, name in enumerate(classes)}
-        frame = pl.DataFrame({"id": list(self.ids), **columns}, schema_overrides={"id": pl.String})
+        return pl.DataFrame({"id": list(self.ids), **columns}, schema_overrides={"id": pl.String})
+
+    def write(self, path: Path, classes: Sequence[str]) -> str:
+        """Write as parquet: `id`, then one column a class. Return the file's SHA-256."""
+        frame = self.frame(classes)
         content = io.BytesIO()  # polars itself would report a full disk as a damaged file
         frame.write_parquet(content)
         with replacing(path) as temporary:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from acoustic_kit.files import read_regular
 from acoustic_kit.report.content import Curve, Line, TrainingCurves
+from acoustic_kit.runs.training_log import read_log
 
 MOST_POINTS = 200  # of a line
 OTHER_FIGURES = {"epoch", "phase", "lr", "seconds", "train_seconds"}
-MOST_BYTES = 20_000_000  # of a log; nothing that akit writes is as long
 
 Log = Mapping[int, Mapping[str, float]]  # epoch → figures
 
@@ -32,21 +30,11 @@ def training_curves(run: Path) -> list[TrainingCurves]:
 
 
 def _read(path: Path) -> Log:
-    """A log's figures by epoch: of an epoch that was done twice, the later."""
-    epochs: dict[int, dict[str, float]] = {}
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            return {}
-        for line in read_regular(path).decode().splitlines():
-            record = json.loads(line)
-            epochs[int(record["epoch"])] = {
-                key: float(value)
-                for key, value in record.items()
-                if isinstance(value, int | float) and key not in OTHER_FIGURES
-            }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return {}
-    return dict(sorted(epochs.items()))
+    """Return the figures of a log by epoch."""
+    return {
+        epoch: {k: float(v) for k, v in entry.items() if isinstance(v, int | float) and k not in OTHER_FIGURES}
+        for epoch, entry in read_log(path).items()
+    }
 
 
 def _curves(logs: Sequence[Log]) -> list[Curve]:

@@ -50,6 +50,21 @@ def can_compare(workspace: Workspace) -> bool:
     return is_known and isinstance(root, Path) and root.is_dir()
 
 
+def describe_changes(workspace: Workspace) -> str:
+    """Return what changed in the data set's tables and folders since the manifest was made, and what to do.
+
+    Empty if nothing changed or the data set cannot be compared; see `can_compare`.
+    """
+    if not can_compare(workspace):
+        return ""
+    try:
+        changes = changes_of(workspace)
+    except AkitError as error:
+        return f"The data set has changed and cannot be read any more: {error}"
+    where = workspace.data_root
+    return f"The data set in {where} has changed: {changes}.\n`akit data update` adds the changes." if changes else ""
+
+
 def update_data(workspace: Workspace, on_progress: Callable[[int, int], None] | None = None) -> Update:
     """Take new clips, mended labels and changed files into the manifest, and drop clips that are gone.
 

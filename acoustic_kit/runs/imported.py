@@ -21,6 +21,7 @@ from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.files import file_sha256, read_regular
 from acoustic_kit.metrics.scores import all_scores
 from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.runs import remote_runs
 from acoustic_kit.runs.run import Run, RunRecord
 from acoustic_kit.submission.submission import SUM_TOLERANCE
 from acoustic_kit.submission.template import class_positions
@@ -70,9 +71,10 @@ def import_run(
         f"{part}.parquet": predictions.write(run.path / f"{part}.parquet", run.record.classes)
         for part, predictions in parts.items()
     }
-    return run.with_record(
-        metrics=_metrics(workspace, parts.get("oof")), files=files
-    )  # the record last: what it says is on disk
+    run = run.with_record(metrics=_metrics(workspace, parts.get("oof")), files=files)  # last: what it says is on disk
+    if remote := remote_runs.of_workspace(workspace):
+        remote.push(run.name)
+    return run
 
 
 def read_predictions(path: Path, workspace: Workspace, ids: Path | None = None) -> Predictions:

@@ -11,7 +11,7 @@ fetched where they are needed, everything else whenever runs are read. What disa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from acoustic_kit.features.learnt import LEARNT_NAME
 from acoustic_kit.files import replacing
-from acoustic_kit.runs.run import FOLD_RECORD_NAME, RECORD_NAME, new_fold
+from acoustic_kit.runs.run import FOLD_RECORD_NAME, RECORD_NAME, find_run, new_fold, remove_leftovers, remove_run
 
 if TYPE_CHECKING:
     from acoustic_kit.workspace.workspace import Workspace
@@ -65,6 +65,22 @@ def pull(workspace: Workspace, name: str | None = None, *, models: bool = False)
     """
     if (remote := of_workspace(workspace)) is not None:
         remote.pull(None if name is None else [name], models=models)
+
+
+def remove_runs(workspace: Workspace, names: Sequence[str]) -> Iterator[str]:
+    """Delete runs, on S3 too, and yield the full name of each that is deleted.
+
+    - `names`: or enough of them, see `find_run`; runs whose deletion was interrupted count, too
+
+    Raises UsageError for an unknown name, before any run is deleted, and RunError if a process trains the run.
+    """
+    remote = of_workspace(workspace)
+    remove_leftovers(workspace.runs_path)
+    for path in [find_run(workspace.runs_path, name, whole=False) for name in names]:
+        if remote is not None:
+            remote.remove(path.name)
+        remove_run(path)
+        yield path.name
 
 
 @contextmanager

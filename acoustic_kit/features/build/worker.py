@@ -101,6 +101,13 @@ class Workers:
         self._busy.clear()
 
 
+def worker_count(workers: int | None) -> int:
+    """Return the number of worker processes: `workers`, or one per core that this process may use."""
+    if workers is not None:
+        return workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def workers(n: int) -> Iterator[Workers]:
     """Worker processes, which end with the `with` block."""

@@ -12,9 +12,8 @@ AKIT = [sys.executable, "-m", "acoustic_kit.cli"]
 
 
 def python(program: str, encoding: str) -> subprocess.CompletedProcess[bytes]:
-    prepared = (
-        f"from acoustic_kit.cli.streams import *; from acoustic_kit.cli.console import *; prepare_streams(); {program}"
-    )
+    modules = ("api.progress", "cli.console", "cli.streams")
+    prepared = "".join(f"from acoustic_kit.{module} import *; " for module in modules) + f"prepare_streams(); {program}"
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     return subprocess.run([sys.executable, "-c", prepared], env=environment, capture_output=True, check=True)
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from acoustic_kit.api.progress import progress
 from acoustic_kit.cli import console
 from acoustic_kit.cli.tables import column_widths, print_fitting
 
@@ -56,7 +57,7 @@ def test_control_codes_reach_no_bar_and_no_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with console.progress() as bar:
+    with progress() as bar:
         bar("clips[v2]\x1b]0;owned\a", 1, 2, "[red]\x1b]0;owned\a")
     console.print_table(["name"], [["x\x1b]0;owned\a"]])
     console.print_line("x\x1b]0;owned\a")

@@ -1,0 +1,1 @@
+"""The library for notebooks and scripts: what the command line does, as methods of an open workspace."""

@@ -1,0 +1,153 @@
+"""Build, list, verify and prune the features of a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acoustic_kit.errors import AkitError, DataError, UsageError
+from acoustic_kit.features import BuildReport, build_features
+from acoustic_kit.features.pca import FIT_NAME
+from acoustic_kit.features.store_users import note_user, other_users
+from acoustic_kit.runs.feature_usage import listed_features, named_features, of_all_folds, rebuildable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from acoustic_kit.features.build.build import OnError
+    from acoustic_kit.features.build.executor import Executor
+    from acoustic_kit.features.build.report import OnProgress
+    from acoustic_kit.workspace.workspace import Workspace
+    from acoustic_store import StoredFeature
+
+
+def build_named(
+    workspace: Workspace,
+    names: Sequence[str] = (),
+    *,
+    workers: int = 0,
+    on_error: OnError = "skip",
+    device: str = "cpu",
+    executor: Executor | None = None,
+    on_progress: OnProgress = lambda *_: None,
+    on_missing: Callable[[str], None] = lambda _: None,
+) -> list[BuildReport]:
+    """Build features for all clips of a workspace and add their names to `features` in `akit.toml`.
+
+    Parameters
+    ----------
+    names : features, with parameters, or recipes for what they need; default: those that `akit.toml` lists
+    workers, on_error, device, executor, on_progress : see `build_features`, which raises
+    on_missing : called with the name of each recipe that `akit.toml` lists and that does not exist
+
+    """
+    named = named_features(workspace, names) if names else listed_features(workspace, on_missing)
+    note_user(workspace.store_place, workspace.root)
+    reports = build_features(
+        workspace.manifest,
+        workspace.data_root,
+        workspace.store(),
+        of_all_folds(workspace, named),
+        workers=workers,
+        on_error=on_error,
+        on_progress=on_progress,
+        device=device,
+        executor=executor,
+    )
+    workspace.remember_features(names)
+    return reports
+
+
+def require_no_failures(reports: Sequence[BuildReport]) -> None:
+    """Raise DataError if a clip failed, in this build or an earlier one."""
+    if any(report.failures for report in reports):
+        raise DataError("Some clips failed in an earlier build. Mend or remove their files, or use --on-error skip.")
+
+
+def find_stored(workspace: Workspace, names: Sequence[str] = ()) -> list[StoredFeature]:
+    """Return the built features of these names or keys, by default all. Raises UsageError for one that is not built."""
+    store = workspace.built_store()
+    built = list(map(store.__getitem__, store.keys())) if store else []
+    if not names:
+        return built
+    unknown = [name for name in names if not any(name in {s.key, s.attributes["name"]} for s in built)]
+    if unknown:
+        raise UsageError(f"{', '.join(unknown)} is not built. `akit features list` shows what is.")
+    return [stored for stored in built if stored.key in names or stored.attributes["name"] in names]
+
+
+def list_stored(workspace: Workspace) -> list[StoredFeature]:
+    """Return all built features, without what `pca` learnt, which is stored beside them."""
+    return [stored for stored in find_stored(workspace) if stored.attributes["name"] != FIT_NAME]
+
+
+def own_parameters(stored: StoredFeature) -> str:
+    """Return the parameters of a feature as `key=value, …`, without those of its source."""
+    own = {k: v for k, v in stored.attributes.items() if k not in {"name", "version"} and not isinstance(v, dict)}
+    if training := stored.attributes.get("training"):
+        own["fold"] = training["fold"]
+    return ", ".join(f"{key}={value}" for key, value in own.items())
+
+
+def stored_frame(workspace: Workspace) -> pl.DataFrame:
+    """Return all built features: `feature` (key), `name`, `clips`, `failed`, `bytes`, `parameters`."""
+    import polars as pl
+
+    rows = [
+        (s.key, s.attributes["name"], len(s), len(s.failures), s.n_bytes, own_parameters(s))
+        for s in list_stored(workspace)
+    ]
+    text, number = pl.String, pl.Int64
+    schema = {"feature": text, "name": text, "clips": number, "failed": number, "bytes": number, "parameters": text}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def report_frame(reports: Sequence[BuildReport]) -> pl.DataFrame:
+    """Return what builds did: `feature` (key), `built`, `held` and `failed` (clips), `seconds`."""
+    import polars as pl
+
+    rows = [(r.feature.key, r.built, r.held, len(r.failures), r.seconds) for r in reports]
+    schema = {"feature": pl.String, "built": pl.Int64, "held": pl.Int64, "failed": pl.Int64, "seconds": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def verify(
+    workspace: Workspace, names: Sequence[str] = (), on_progress: Callable[[str, int, int], None] = lambda *_: None
+) -> dict[str, list[str]]:
+    """Compare every clip of built features with its checksum; return the damaged clips by key.
+
+    - `on_progress`: called with the key, clips done and all clips
+    """
+    return {s.key: s.verify(partial(on_progress, s.key)) for s in find_stored(workspace, names)}
+
+
+def rebuild(workspace: Workspace, damaged: Mapping[str, Sequence[str]]) -> None:
+    """Build damaged clips again; `damaged` is what `verify` returned."""
+    hit = [s for s in find_stored(workspace) if damaged.get(s.key)]
+    features = [f for s in hit if s.attributes["name"] != FIT_NAME and (f := rebuildable(workspace, s.attributes))]
+    build_features(workspace.manifest, workspace.data_root, workspace.store(), features, rebuild=damaged)
+
+
+def require_own_store(workspace: Workspace) -> None:
+    """Raise AkitError if the store is outside of the workspace: workspaces that it does not know may need it."""
+    place = workspace.store_place
+    if isinstance(place, Path) and place.is_relative_to(workspace.root):
+        return
+    known = ", ".join(map(str, other_users(place, workspace.root))) or "none"
+    raise AkitError(
+        f"The store {place} is outside of this workspace: another workspace may need these features. Those that the "
+        f"store knows ({known}) keep theirs.\nOne that it does not know yet is noted by `akit features build` there; "
+        "then `akit features prune --outside` deletes."
+    )
+
+
+def prune(workspace: Workspace, keys: Sequence[str]) -> int:
+    """Delete these features, and the clips of others that newer ones replaced; return the bytes freed."""
+    if (store := workspace.built_store()) is None:
+        return 0
+    freed = sum(store[key].n_bytes for key in keys)
+    for key in keys:
+        store.delete(key)
+    return freed + sum(store.compact(key) for key in store.keys())  # noqa: SIM118 (a store is no mapping)
