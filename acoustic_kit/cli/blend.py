@@ -57,7 +57,7 @@ def blend(
     Chooses them by their out-of-fold scores, and says what the blend is worth.
     """
     from acoustic_kit.ensemble.blend_submission import rebuild
-    from acoustic_kit.ensemble.ensemble import blend_runs
+    from acoustic_kit.ensemble.run_blend import blend_runs
 
     if from_ is not None:
         written = rebuild(workspace_of(ctx, with_runs=True), from_, name, overwrite=overwrite)

@@ -35,7 +35,7 @@ def list_(
 
     Runs ranked by their out-of-fold score, with its spread over folds; seeds of one setting are averaged in a row.
     """
-    from acoustic_kit.ensemble.best_together import BestTogether
+    from acoustic_kit.ensemble.best_subset import BestSubset
     from acoustic_kit.metrics.scores import validate_metric
     from acoustic_kit.runs.leaderboard import by_setting, leaderboard, ranks
     from acoustic_kit.runs.run import list_runs
@@ -44,7 +44,7 @@ def list_(
     metric = metric or workspace.config.metric
     validate_metric(metric, workspace.config.task)
     warn_of_leaks(workspace)
-    together = BestTogether(workspace.training_set, metric)
+    together = BestSubset(workspace.training_set, metric)
 
     def tell(_: str, error: AkitError) -> None:
         say(str(error))

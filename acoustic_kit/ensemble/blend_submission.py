@@ -1,4 +1,4 @@
-"""The way from a blend to a submission: written in the competition's form, checked, recorded, and made again."""
+"""Submission of a blend: written in the competition's form, checked, recorded, and rebuilt from its record."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def write_blend(workspace: Workspace, result: BlendResult, *, overwrite: bool) -> BlendResult:
-    """Write the submission and its sidecar, which keeps what was noted of the same submission before."""
+    """Write the submission and its record; notes, scores and submission dates of the same CSV are kept."""
     test = workspace.clip_ids("test")
     if not test:
         return replace(result, no_submission="the data set has no test clips")
@@ -76,12 +76,12 @@ def _write(
     metric: str,
     accept: Callable[[Path], None],
 ) -> None:
-    """Write the members' test predictions, blended, in the competition's form, checked as the competition would.
+    """Write the blend of the members' test predictions in the competition's form, and check it.
 
-    `accept` is given the file before it takes its place.
+    `accept` is called with the temporary file before it replaces `path`.
     """
 
-    def check_written(written: Path) -> None:  # what was there before is lost only to what was checked
+    def check_written(written: Path) -> None:  # a previous file is replaced only by a checked one
         if problems := errors(check(workspace, written, metric)):
             raise AkitError(f"The submission does not fit the competition's template: {problems[0]}.")
         accept(written)
@@ -97,7 +97,7 @@ def _write(
 
 
 def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path) -> Sidecar:
-    """How a submission was made: enough to see where it came from and to make it again."""
+    """Return the record of a submission: its origin, and all that rebuilding it needs."""
     scores = None
     if result.scored:
         best, value = result.blend.single_best
@@ -140,13 +140,14 @@ def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path
 
 
 def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwrite: bool = False) -> Path:
-    """Make the submission again that a sidecar describes, from the runs that it names; the CSV.
+    """Rebuild the submission that a record describes, from the runs that it names; return the CSV's path.
 
-    `name` is that of the new file; by default the one it had, in this workspace. Nothing is chosen or fitted anew. What
-    this workspace has noted of the submission stays; another one of this name is replaced only with `overwrite`.
+    `name` is that of the new file, in this workspace; by default that of the recorded submission. No run is chosen and
+    nothing is fitted again. Notes, scores and submission dates that this workspace has of the submission are kept;
+    another submission of this name is replaced only with `overwrite`.
 
-    Raises NameTakenError for such a one, UsageError for a run that is not there, and AkitError where a run's
-    predictions or the template are no longer those that were blended.
+    Raises NameTakenError for another submission of this name, UsageError for a missing run, and AkitError if a run's
+    predictions or the template differ from those that were blended.
     """
     record = read_sidecar(path)
     missing = [m.name for m in record.runs if not (workspace.runs_path / m.name).is_dir()]
@@ -170,7 +171,8 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
     def accept(written: Path) -> None:
         if file_sha256(written) != record.sha256:
             raise AkitError(
-                f"{target} would differ from what was submitted, though its inputs do not: another akit or machine."
+                f"{target} would differ from the recorded submission although its inputs are equal: "
+                "another version of akit, or another machine."
             )
         if not overwrite:
             refuse_other(target, record.sha256)

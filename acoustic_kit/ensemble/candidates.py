@@ -1,4 +1,4 @@
-"""Which runs may be blended: those that were named, or those whose out-of-fold score may choose them."""
+"""Candidates for a blend: runs given by name, or ranked by their out-of-fold score."""
 
 from __future__ import annotations
 
@@ -21,54 +21,58 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may be blended: a run, or one fold's model of a run."""
+    """A run, or one fold's model of a run."""
 
     run: Run
     fold: str | None = None
 
     @property
     def name(self) -> str:
-        """The run's name, or `run/fold`."""
+        """Name of the run, or `run/fold`."""
         return self.run.name if self.fold is None else f"{self.run.name}/{self.fold}"
 
     @property
     def folder(self) -> Path:
-        """Where its predictions lie."""
+        """Folder of its predictions."""
         return self.run.path if self.fold is None else self.run.path / "folds" / self.fold
 
     def predictions(self, part: Literal["oof", "test"], classes: Sequence[str]) -> Predictions | None:
-        """Its predictions of the training or the test clips; None where there are none."""
+        """Return its predictions for the training or the test clips; None if there are none."""
         return self.run.predictions(part, classes, self.fold)
 
 
-def named(workspace: Workspace, names: Sequence[str]) -> list[Candidate]:
-    """The runs of these names, and the fold models of names such as `RUN/FOLD`.
+def candidates_by_name(workspace: Workspace, names: Sequence[str]) -> list[Candidate]:
+    """Return the runs of some names, and the fold models of names such as `RUN/FOLD`.
 
-    Raises UsageError for an unknown one, AkitError for one that cannot be blended.
+    Raises UsageError for an unknown name, AkitError for a run that cannot be blended.
     """
     found: dict[str, Candidate] = {}
     for name in names:
         of_run, slash, fold = name.partition("/")
         run = open_run(find_run(workspace.runs_path, of_run))
         if set(run.record.classes) != set(workspace.config.classes):
-            raise AkitError(f"{run.name} was made with other classes than those in akit.toml.")
+            raise AkitError(f"{run.name} was trained with other classes than those in akit.toml.")
         if slash and fold not in run.done:
             raise UsageError(
                 f"{name}: {run.name} has no trained fold {fold!r}; it has {', '.join(run.done) or 'none'}."
             )
         if not run.done and not run.finished:
-            raise AkitError(f"{run.name} is not finished: fold {', '.join(run.missing_folds)} is still to be trained.")
+            raise AkitError(f"{run.name} is not finished: fold {', '.join(run.missing_folds)} is not trained yet.")
         one = Candidate(run, fold if slash else None)
         found[one.name] = one
     return list(found.values())
 
 
-def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[str, str], dict[str, Predictions]]:
-    """The runs that may be chosen by score, best first, why each other one may not, and what was read of them.
+def candidates_by_score(
+    workspace: Workspace, metric: str
+) -> tuple[list[Candidate], dict[str, str], dict[str, Predictions]]:
+    """Return the runs that can be ranked by score, why others are left out, and predictions already read.
 
-    All folds that were asked for are done. The runs predicted all training clips; if no run did, the same whole folds,
-    as in a protocol that holds out one fold of several; if there are only `--fast` runs, some clips. The last are
-    out-of-fold predictions of all training clips, run by run, which take long to read.
+    - candidates, best first. All their requested folds are trained, and they have predictions for all training clips;
+      if no run has, for the same whole folds, as in a protocol that holds out one fold of several; if there are only
+      `--fast` runs, for some clips
+    - run → why it is left out
+    - run → out-of-fold predictions for all training clips, which take long to read
     """
     config, read = workspace.config, dict[str, Predictions]()
     train = tuple(workspace.clip_ids("train"))
@@ -89,7 +93,7 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[s
         on_scored=keep,
         on_unreadable=leave_out,
     )
-    standings = [s for s in standings if s.run.done or s.run.record.imported]  # the others never got anywhere
+    standings = [s for s in standings if s.run.done or s.run.record.imported]  # others have no trained fold
     if not standings and not left_out:
         raise AkitError(
             "There are no runs to blend yet. `akit recipe run NAME` makes one; `akit recipe list` shows the names."
@@ -99,9 +103,9 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[s
     for standing in standings:
         run = standing.run
         if run.record.full:
-            left_out[run.name] = "was trained on all clips (--full), so nothing tells its score; name it with --runs"
+            left_out[run.name] = "was trained on all clips (--full) and so has no score; name it with --runs"
         elif set(run.record.classes) != set(config.classes):
-            left_out[run.name] = "was made with other classes"
+            left_out[run.name] = "was trained with other classes"
         elif run.record.imported and standing.score is None:
             left_out[run.name] = "was imported without out-of-fold predictions; name it with --runs"
         elif run.record.fast and real:
@@ -115,8 +119,8 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[s
         left_out |= _of_other_folds([s for s in standings if s.run.name not in left_out])
     candidates = [standing.run for standing in standings if standing.run.name not in left_out]
     lacking = [run for run in candidates if not predicts_test(run, workspace)]
-    if len(lacking) < len(candidates):  # else there is no submission to be had, and scores are all there is
-        left_out |= dict.fromkeys((run.name for run in lacking), "did not predict all test clips")
+    if len(lacking) < len(candidates):  # else no submission can be written, and scores suffice
+        left_out |= dict.fromkeys((run.name for run in lacking), "lacks predictions for some test clips")
         candidates = [run for run in candidates if run.name not in left_out]
     if not candidates:
         raise AkitError("No run can be blended: " + "; ".join(f"{run} {why}" for run, why in left_out.items()) + ".")
@@ -124,10 +128,10 @@ def by_score(workspace: Workspace, metric: str) -> tuple[list[Candidate], dict[s
 
 
 def common_clips(train: TrainingSet, oofs: Sequence[Predictions], *, whole_folds: bool) -> np.ndarray:
-    """Return which training clips all of some out-of-fold predictions are of: bool (clips,).
+    """Return which training clips all of some out-of-fold predictions cover: bool (clips,).
 
-    `whole_folds`: only clips of folds of which they predicted all. A few clips here and there, as an imported table may
-    have, are not what a score is of.
+    `whole_folds`: only clips of folds that they cover completely. A score is not computed on the scattered clips that
+    an imported table may have.
     """
     known = np.ones(len(train), dtype=bool)
     for oof in oofs:
@@ -138,14 +142,14 @@ def common_clips(train: TrainingSet, oofs: Sequence[Predictions], *, whole_folds
 
 
 def _of_other_folds(standings: Sequence[Standing]) -> dict[str, str]:
-    """Why each run is left out that did not predict the same folds as the first, the one that predicted most."""
+    """Return run → why it is left out, for runs of other folds than the first, which has most predictions."""
     most = standings[0].whole_folds if standings else ()
-    why = f"did not predict the same folds as {standings[0].run.name} ({', '.join(most)})" if standings else ""
+    why = f"has predictions for other folds than {standings[0].run.name} ({', '.join(most)})" if standings else ""
     return {s.run.name: why for s in standings if s.whole_folds != most}
 
 
 def predicts_test(run: Run, workspace: Workspace) -> bool:
-    """Whether a run has predictions of all test clips."""
+    """Return whether a run has predictions for all test clips."""
     test, path = workspace.clip_ids("test"), run.path / "test.parquet"
     if not test or not path.exists():
         return not test

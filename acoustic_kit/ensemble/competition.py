@@ -1,4 +1,4 @@
-"""What the competition takes and says: the form of its submissions, its check, hand-in, and score."""
+"""Submissions to a competition: their form, check, upload and score."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from acoustic_kit.workspace.workspace import Workspace
 
 
 def submission_template(workspace: Workspace, metric: str) -> Template:
-    """The form of the competition's submissions: of its template, else `id,label` over the test clips."""
+    """Return the form of the competition's submissions: its template, else the default one for the test clips."""
     classes = workspace.config.classes
     if workspace.template_path:
         return read_template(workspace.template_path, classes)
@@ -35,16 +35,16 @@ def submission_template(workspace: Workspace, metric: str) -> Template:
 
 
 def require_submittable(workspace: Workspace, metric: str) -> None:
-    """Raise AkitError if predictions of the test clips cannot be written as the competition takes them."""
+    """Raise AkitError if predictions for the test clips cannot be written in the competition's form."""
     if workspace.clip_ids("test"):
         require_writable(submission_template(workspace, metric), replace(workspace.task_spec, metric=metric))
 
 
 def check(workspace: Workspace, path: Path, metric: str | None = None) -> list[Problem]:
-    """Everything for which the competition could refuse a submission; an empty list if nothing.
+    """Return all reasons for which the competition could refuse a submission.
 
     `metric` decides how many labels a cell may hold; None is that of the blend that wrote the file, else the
-    workspace's. Raises UsageError where there is no such file.
+    workspace's. Raises UsageError if the file is missing.
     """
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
@@ -53,7 +53,7 @@ def check(workspace: Workspace, path: Path, metric: str | None = None) -> list[P
 
 
 def _metric_of(path: Path) -> str | None:
-    """The metric that the sidecar beside a submission names, if there is one that can be read."""
+    """Return the metric in the record beside a submission; None if there is no readable record."""
     try:
         return read_sidecar(path.with_suffix(".json")).metric
     except AkitError:
@@ -61,13 +61,14 @@ def _metric_of(path: Path) -> str | None:
 
 
 def submit(workspace: Workspace, path: Path, message: str, competition: str | None = None) -> HandIn:
-    """Check a submission and hand it to the `kaggle` command; what that said, and what the competition's list shows.
+    """Check a submission and upload it with the `kaggle` command; return its output and the competition's entry.
 
-    `competition` is Kaggle's short name for it; None is akit.toml's, else what `kaggle config` says. A submission that
-    akit wrote remembers when it was handed in, and its public score if there is one already.
+    `competition` is Kaggle's short name of the competition; None is that of akit.toml, else of `kaggle config`. The
+    time of the upload, and the public score if there is one already, are added to the record of a submission that akit
+    wrote.
 
-    Raises AkitError where the file would be refused, where there is no `kaggle` command, and where that fails or
-    nothing shows that the file was taken.
+    Raises AkitError if the file would be refused, if there is no `kaggle` command, and if the command fails or nothing
+    confirms the upload.
     """
     problems = errors(check(workspace, path))
     if problems:
@@ -80,10 +81,10 @@ def submit(workspace: Workspace, path: Path, message: str, competition: str | No
         )
     record = path.with_suffix(".json")
     if record.is_file():
-        read_sidecar(record)  # before anything has left the machine
+        read_sidecar(record)  # fails before the upload
     done = hand_in(kaggle, path, message, competition or workspace.config.competition)
     if record.is_file():
-        kept = read_sidecar(record)  # again: someone may have noted something meanwhile
+        kept = read_sidecar(record)  # again: it may have changed during the upload
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         public = kept.public if done.public is None else done.public
         kept.model_copy(update={"submitted": [*kept.submitted, now], "public": public}).write(record)
@@ -91,18 +92,19 @@ def submit(workspace: Workspace, path: Path, message: str, competition: str | No
 
 
 def score_against_truth(workspace: Workspace, path: Path, metric: str | None = None) -> dict[str, float]:
-    """All metrics that fit what a submission holds, against the labels of kept-aside test clips.
+    """Return all metrics that a submission's contents allow, against the labels of held-out test clips.
 
-    Among them is `metric`, or the workspace's, where it is a weighted sum.
+    Among them is `metric`, or the workspace's, if it is a weighted sum.
 
-    Raises UsageError where there is no such file or metric, and AkitError where the workspace has no truth.
+    Raises UsageError for a missing file or an unknown metric, and AkitError if the workspace has no labels of test
+    clips.
     """
     task_spec = replace(workspace.task_spec, metric=metric or workspace.task_spec.metric)
     validate_metric(task_spec.metric, task_spec.task)
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     if not workspace.truth_path.exists():
-        raise AkitError("This workspace knows no labels of test clips: only `akit init --test-folds` keeps some aside.")
+        raise AkitError("This workspace has no labels of test clips; `akit init --test-folds` holds some out.")
     try:
         truth = read_parquet(workspace.truth_path, ["id", "label"])
     except OSError as error:

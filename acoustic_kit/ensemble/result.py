@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,25 +15,27 @@ By = Literal["run", "fold"]
 
 @dataclass(frozen=True)
 class BlendResult:
-    """A blend of runs, and what became of it."""
+    """A blend of runs, and the submission written from it."""
 
     name: str
     metric: str
-    method: str  # that was asked for
+    method: str  # as requested
     by: By
     seed: int
-    candidates: tuple[Candidate, ...]  # what the blend could choose from
-    members: tuple[Candidate, ...]  # what it chose, best first
-    left_out: dict[str, str]  # run → why it was no candidate
+    candidates: tuple[Candidate, ...]  # best first
+    members: tuple[Candidate, ...]  # the chosen ones, best first
+    left_out: dict[str, str]  # run → why it is no candidate
     blend: Blend  # of the candidates
-    mean_of_all: float | None  # the score of the plain mean of all candidates
-    own_scores: dict[str, float]  # fold model → its score on its own held-out fold; empty for whole runs
-    by_group: bool  # the nested folds keep recordings or speakers whole
-    scored_on: str = ""  # the training clips that all candidates predicted, if these are not all
+    mean_of_all: float | None = None  # the score of the plain mean of all candidates
+    own_scores: dict[str, float] = field(
+        default_factory=dict
+    )  # fold model → its score on its own held-out fold; empty for whole runs
+    by_group: bool = False  # the nested folds do not divide recordings or speakers
+    scored_on: str = ""  # the training clips for which all candidates have predictions, if not all
     submission: Path | None = None
     no_submission: str = ""  # why there is none
 
     @property
     def scored(self) -> bool:
-        """Whether anything is known of the blend: not where a member has no out-of-fold predictions."""
+        """Whether the blend has a score: all members have out-of-fold predictions."""
         return math.isfinite(self.blend.score)

@@ -16,7 +16,7 @@ from torch import nn
 import acoustic_kit
 from acoustic_kit.data.folds import FULL
 from acoustic_kit.device import Compute
-from acoustic_kit.ensemble.ensemble import blend_runs
+from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import LogMel, Pca, Stats, Wave, build_features, for_folds
 from acoustic_kit.features.wave import decode, resample, trim

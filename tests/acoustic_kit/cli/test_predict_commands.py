@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from acoustic_kit.cli import app
-from acoustic_kit.ensemble.ensemble import blend_runs
+from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.run import Run
 from acoustic_kit.runs.runner import run_recipe

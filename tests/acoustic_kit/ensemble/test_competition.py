@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from acoustic_kit.ensemble.competition import check, score_against_truth, submit
-from acoustic_kit.ensemble.ensemble import blend_runs
+from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.errors import AkitError
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.runner import run_recipe

@@ -12,7 +12,7 @@ import pytest
 
 import acoustic_kit as akit
 from acoustic_kit.blending import Blend
-from acoustic_kit.ensemble.ensemble import blend_runs
+from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.errors import AkitError
 from acoustic_kit.prediction import open_predictor, predict, predict_clips
 from acoustic_kit.recipe.recipe import Recipe, load_recipe

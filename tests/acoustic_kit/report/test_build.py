@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from acoustic_kit.ensemble.ensemble import blend_runs
+from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.metrics.scores import score
 from acoustic_kit.recipe.predictions import Predictions

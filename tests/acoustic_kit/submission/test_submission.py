@@ -313,7 +313,7 @@ def test_multi_label_round_trips(seed, form):
         path = Path(folder) / "s.csv"
         write_submission(path, template, ids, p, TaskSpec(CLASSES, "f1", task="multi"))
         assert check_submission(path, template, TaskSpec(CLASSES, "f1", task="multi")) == []
-        found = score_submission(path, truth, TaskSpec(CLASSES, "accuracy", task="multi"))
+        found = score_submission(path, truth, TaskSpec(CLASSES, "f1", task="multi"))
     if form == "probabilities":
         assert found == pytest.approx({m: score(m, targets, p) for m in ("f1", "map")})
     else:

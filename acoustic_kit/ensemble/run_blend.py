@@ -1,4 +1,4 @@
-"""The last hour of a competition: runs joined by id, blended, and written as a checked submission."""
+"""Blends of runs: candidates joined by clip id, blended, and written as a checked submission."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acoustic_kit.blending import METHODS, Blend, choose, first_of_equal, mean, plain_blend
+from acoustic_kit.blending import METHODS, choose, first_of_equal, mean, plain_blend
 from acoustic_kit.ensemble.blend_submission import write_blend
-from acoustic_kit.ensemble.candidates import Candidate, by_score, common_clips, named
+from acoustic_kit.ensemble.candidates import Candidate, candidates_by_name, candidates_by_score, common_clips
 from acoustic_kit.ensemble.competition import require_submittable
 from acoustic_kit.ensemble.result import BlendResult, By
 from acoustic_kit.errors import AkitError, UsageError
@@ -50,20 +50,20 @@ def blend_runs(
     Parameters
     ----------
     top : how many runs to choose; None leaves it to the method
-    metric : what decides; None is the workspace's
-    method : a name in `blending.METHODS`; "auto" averages four of them
-    runs : candidates by name, `RUN` or, of one fold's model, `RUN/FOLD`; without, all runs that `by_score` finds
-    by : "fold" takes every fold model for a run: it is ranked by its score on its own held-out fold, and as no two see
-        the same labelled clips nothing can be fitted or estimated
-    diverse : of the best, choose runs whose errors differ
-    decision : "tuned" fits thresholds of several labels too, where that gains; see `blending.choose`
-    name : of the submission; by default made from what is in it
-    overwrite : replace another submission of this name, with what was noted of it; without, nothing is written then
+    metric : name or weighted sum; None is the workspace's
+    method : a name in `blending.METHODS`; "auto" combines four of them
+    runs : names of candidates, `RUN` or, for one fold's model, `RUN/FOLD`; by default those of `candidates_by_score`
+    by : "fold" treats every fold model as a run, ranked by its score on its own held-out fold; fold models have no
+        common labelled clips, so nothing is fitted or estimated
+    diverse : choose runs whose errors differ instead of the best ones
+    decision : "tuned" also fits thresholds for several labels, and keeps them if they gain; see `blending.choose`
+    name : of the submission; by default a digest of its contents
+    overwrite : replace another submission of this name and its record; if False, none is written over it
     seed : of the nested folds and the bootstrap
-    on_progress : hears (done, total) where it takes long
+    on_progress : called with (fits done, fits in total)
 
     Raises UsageError for unknown runs, metric, method or name and for options that do not go together, and AkitError
-    where no run can be blended.
+    if no run can be blended.
 
     """
     metric = metric or workspace.config.metric
@@ -73,9 +73,11 @@ def blend_runs(
     if top is not None and runs and by == "run":
         raise UsageError("--top chooses among all runs; it does not go with --runs.")
     name = checked_name(name) if name else None
-    require_submittable(workspace, metric)  # told before the work
-    found, left_out, read = (named(workspace, runs), {}, {}) if runs else by_score(workspace, metric)
-    if _takes_fold_models(found, by):
+    require_submittable(workspace, metric)  # fails before the work
+    found, left_out, read = (
+        (candidates_by_name(workspace, runs), {}, {}) if runs else candidates_by_score(workspace, metric)
+    )
+    if _use_fold_models(found, by):
         why = "fold models have no common labelled clips to fit on"
         method = _method_without_labels(method, why, unfit=diverse or decision != "argmax")
         result = _by_fold(workspace, found, left_out, metric, method, top, seed)
@@ -86,15 +88,15 @@ def blend_runs(
 
 
 def _method_without_labels(method: str, why: str, *, unfit: bool) -> str:
-    """The method, of which `auto` is the mean. Raises UsageError, with `why`, for what has to be fitted to labels."""
+    """Return the method, `auto` as `mean`. Raises UsageError, with `why`, for methods and options that need labels."""
     method = "mean" if method == "auto" else method
     if unfit or method not in WITHOUT_FIT:
         raise UsageError(f"{why}: take --method {', '.join(WITHOUT_FIT)}, without --diverse or --decision tuned.")
     return method
 
 
-def _takes_fold_models(found: Sequence[Candidate], by: By) -> bool:
-    """Whether fold models are blended: asked for, or named. Raises UsageError if whole runs are named beside them."""
+def _use_fold_models(found: Sequence[Candidate], by: By) -> bool:
+    """Return whether to blend fold models: by option or by name. Raises UsageError for names of both kinds."""
     of_fold = [one.name for one in found if one.fold]
     whole = [one.name for one in found if not one.fold]
     if of_fold and whole and by == "run":
@@ -115,7 +117,7 @@ def _by_run(
     decision: str,
     **options: Any,
 ) -> BlendResult:
-    """The blend of whole runs."""
+    """Blend whole runs."""
     task_spec, train, seed = workspace.task_spec, workspace.training_set, options["seed"]
     found = [read.pop(one.name, None) or one.predictions("oof", task_spec.names) for one in candidates]
     oofs = [oof for oof in found if oof]
@@ -125,36 +127,39 @@ def _by_run(
         why = "Some of these runs have no out-of-fold predictions for all training clips, so nothing can be fitted"
         method = _method_without_labels(method, why, unfit=decision != "argmax")
         plain = plain_blend(len(candidates), method, task_spec.task)
-        return _result(metric, method, seed, candidates, left_out, plain)
+        members = tuple(candidates[i] for i in plain.members)
+        return BlendResult("", metric, method, "run", seed, tuple(candidates), members, left_out, plain)
     clips = train.filter(scored)
     probabilities = [oof.aligned(clips.ids) for oof in oofs]  # float64, as the leaderboard scores them
     first = first_of_equal(probabilities)
-    left_out |= {
-        one.name: f"has the predictions of {candidates[first[i]].name}"
-        for i, one in enumerate(candidates)
-        if first[i] != i
-    }
-    probabilities = [run for i, run in enumerate(probabilities) if first[i] == i]
-    candidates = [one for i, one in enumerate(candidates) if first[i] == i]
+    same = {one.name: candidates[k].name for i, (one, k) in enumerate(zip(candidates, first, strict=True)) if k != i}
+    distinct = [i for i, k in enumerate(first) if k == i]
+    probabilities, candidates = [probabilities[i] for i in distinct], [candidates[i] for i in distinct]
     groups = clips.groups if clips.n_groups else None
     blend = choose(probabilities, clips.targets, groups, metric, method, decision=decision, **options)
-    mean_of_all = score(metric, clips.targets, mean(probabilities, task_spec.task))
-    result = _result(metric, method, seed, candidates, left_out, blend)
-    scored_on = "" if scored.all() else _described(train.rows, scored)
-    return replace(result, mean_of_all=mean_of_all, by_group=clips.n_groups > 0, scored_on=scored_on)
-
-
-def _result(
-    metric: str, method: str, seed: int, candidates: Sequence[Candidate], left_out: dict[str, str], blend: Blend
-) -> BlendResult:
-    members = tuple(candidates[i] for i in blend.members)
     return BlendResult(
-        "", metric, method, "run", seed, tuple(candidates), members, left_out, blend, None, {}, by_group=False
+        name="",
+        metric=metric,
+        method=method,
+        by="run",
+        seed=seed,
+        candidates=tuple(candidates),
+        members=tuple(candidates[i] for i in blend.members),
+        left_out=left_out | _same_predictions(same),
+        blend=blend,
+        mean_of_all=score(metric, clips.targets, mean(probabilities, task_spec.task)),
+        by_group=clips.n_groups > 0,
+        scored_on="" if scored.all() else _described(train.rows, scored),
     )
 
 
+def _same_predictions(first: dict[str, str]) -> dict[str, str]:
+    """Return candidate → why it is left out, for duplicate → the first candidate with the same predictions."""
+    return {name: f"has the same predictions as {other}" for name, other in first.items()}
+
+
 def _described(train: pl.DataFrame, scored: np.ndarray) -> str:
-    """Which of the training clips these are: `fold 2, 9,981 of 94,824 training clips`."""
+    """Describe a part of the training clips: `fold 2, 9,981 of 94,824 training clips`."""
     folds = train.filter(scored)["fold"].unique().sort().to_list()
     whole = len(train.filter(train["fold"].is_in(folds))) == scored.sum()
     name = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}, " if whole else ""
@@ -163,40 +168,46 @@ def _described(train: pl.DataFrame, scored: np.ndarray) -> str:
 
 def _by_fold(
     workspace: Workspace,
-    named: Sequence[Candidate],
+    found: Sequence[Candidate],
     left_out: dict[str, str],
     metric: str,
     method: str,
     top: int | None,
     seed: int,
 ) -> BlendResult:
-    """Every fold model for itself, ranked by its score on the clips that it did not see."""
-    task_spec, train = workspace.task_spec, workspace.training_set
-    scored: list[tuple[Candidate, float]] = []
-    seen: dict[bytes, str] = {}
-    for asked in named:
-        for fold in [asked.fold] if asked.fold else asked.run.done:
-            one = Candidate(asked.run, fold)
-            oof = one.predictions("oof", task_spec.names)
-            known, probabilities = oof.found(train.ids) if oof else (np.zeros(0, bool), np.zeros(0))
-            if not known.any():
-                continue
-            digest = hashlib.sha256(known.tobytes() + probabilities.tobytes()).digest()
-            first = seen.setdefault(digest, one.name)
-            if first == one.name:
-                scored.append((one, score(metric, train.targets[known], probabilities)))
-            else:
-                left_out = {**left_out, one.name: f"has the predictions of {first}"}
-        if not any(one.run.path == asked.run.path for one, _ in scored) and asked.run.name not in left_out:
-            left_out = {**left_out, asked.run.name: "has no fold models with a held-out fold"}
+    """Blend fold models, ranked by their scores on their own held-out clips."""
+    train, scored, scores, same = workspace.training_set, list[Candidate](), dict[str, float](), dict[str, str]()
+    first_with: dict[bytes, str] = {}  # digest of predictions → the first candidate that has them
+    without = {one.run.name: "has no fold models with a held-out fold" for one in found}
+    for model in [Candidate(one.run, fold) for one in found for fold in ([one.fold] if one.fold else one.run.done)]:
+        oof = model.predictions("oof", workspace.task_spec.names)
+        known, probabilities = oof.found(train.ids) if oof else (np.zeros(0, bool), np.zeros(0))
+        if not known.any():
+            continue
+        without.pop(model.run.name, None)
+        digest = hashlib.sha256(known.tobytes() + probabilities.tobytes()).digest()
+        first = first_with.setdefault(digest, model.name)
+        if first == model.name:
+            scored.append(model)
+            scores[model.name] = score(metric, train.targets[known], probabilities)
+        else:
+            same[model.name] = first
     if not scored:
         raise AkitError("None of these runs has fold models, so there is nothing to blend by fold.")
-    scored.sort(key=lambda pair: (-pair[1], pair[0].name))
-    candidates = tuple(one for one, _ in scored)
+    candidates = tuple(sorted(scored, key=lambda model: (-scores[model.name], model.name)))
     members = candidates[:top]
-    blend = plain_blend(len(candidates), method, task_spec.task, members=range(len(members)))
-    own = {one.name: value for one, value in scored}
-    return BlendResult("", metric, method, "fold", seed, candidates, members, left_out, blend, None, own, False)
+    return BlendResult(
+        name="",
+        metric=metric,
+        method=method,
+        by="fold",
+        seed=seed,
+        candidates=candidates,
+        members=members,
+        left_out=without | left_out | _same_predictions(same),
+        blend=plain_blend(len(candidates), method, workspace.task_spec.task, members=range(len(members))),
+        own_scores=scores,
+    )
 
 
 def _default_name(result: BlendResult) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from acoustic_kit.data.targets import TrainingSet
-from acoustic_kit.ensemble.best_together import BestMean, BestTogether
+from acoustic_kit.ensemble.best_subset import BestMean, BestSubset
 from acoustic_kit.metrics.scores import score
 from acoustic_kit.task import TaskSpec
 
@@ -26,7 +26,7 @@ def runs_of_skill(skills: list[float], seed: int) -> list[np.ndarray]:
 
 def best(runs: list[np.ndarray], metric: str = "f1", fast: tuple[int, ...] = (), part: tuple[int, ...] = ()) -> Any:
     labels = [[name] for name in np.array(list(CLASSES))[TARGETS]]
-    together = BestTogether(TrainingSet(pl.DataFrame({"label": labels}), TaskSpec(CLASSES, metric)), metric)
+    together = BestSubset(TrainingSet(pl.DataFrame({"label": labels}), TaskSpec(CLASSES, metric)), metric)
     for i, run in enumerate(runs):
         record = SimpleNamespace(fast=i in fast)
         standing = SimpleNamespace(

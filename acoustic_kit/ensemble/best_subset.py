@@ -1,4 +1,4 @@
-"""The runs of a leaderboard whose mean scores best, found by a search that appears at once."""
+"""The subset of a leaderboard's runs whose mean scores best, by a search that takes about a second."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from acoustic_kit.data.targets import TrainingSet
     from acoustic_kit.runs.leaderboard import Standing
 
-MOST_RUNS = 20  # the first of the leaderboard, that are searched
-MOST_CLIPS = 20_000  # that are searched and scored, drawn from the training clips if there are more
+MAX_RUNS = 20  # of the leaderboard, best first
+MAX_CLIPS = 20_000  # that are scored, drawn from the training clips if there are more
 TIE = 1e-12
 
 
@@ -24,40 +24,41 @@ TIE = 1e-12
 class BestMean:
     """Runs whose mean scores best."""
 
-    shares: dict[str, float]  # run → its share of the mean, best run first
+    shares: dict[str, float]  # run → its weight in the mean, best run first
     score: float  # on the predictions that chose them
 
 
-class BestTogether:
-    """Collects runs as the leaderboard scores them, and finds those whose mean scores best.
+class BestSubset:
+    """Search for the subset of scored runs whose mean scores best.
 
-    Runs that did not predict all training clips do not count, nor `--fast` runs beside full ones; of runs with equal
-    predictions one counts.
+    Runs without predictions for all training clips are ignored, and `--fast` runs if there are full ones; of runs with
+    equal predictions one is kept.
     """
 
     def __init__(self, train: TrainingSet, metric: str) -> None:
         self._clips: slice | np.ndarray = slice(None)
-        if len(train) > MOST_CLIPS:
-            self._clips = np.sort(np.random.default_rng(0).choice(len(train), MOST_CLIPS, replace=False))
+        if len(train) > MAX_CLIPS:
+            self._clips = np.sort(np.random.default_rng(0).choice(len(train), MAX_CLIPS, replace=False))
         self._targets = train.targets[self._clips]
         self._metric = metric
         self._found: dict[bool, list[tuple[float, str, np.ndarray]]] = {True: [], False: []}  # by whether it is fast
 
     def add(self, standing: Standing, known: np.ndarray, probabilities: np.ndarray) -> None:
-        """Collect a run that was scored: for `leaderboard(on_scored=…)`."""
+        """Add a scored run; the callback for `leaderboard(on_scored=…)`."""
         if not standing.complete or standing.score is None:
             return
         found, here = self._found[standing.run.record.fast], probabilities[self._clips]
         if not any(-value == standing.score and np.array_equal(other, here) for value, _, other in found):
             found.append((-standing.score, standing.run.name, here))
             found.sort(key=lambda one: one[:2])
-            del found[MOST_RUNS:]
+            del found[MAX_RUNS:]
 
     def best(self) -> BestMean | None:
         """Return the runs whose mean scores best; None if there are fewer than two, or no mean beats the best run.
 
         Greedy selection from the best run, and from the best pair: runs are added one by one as long as one raises the
-        score, and left out as long as that does not lower it. No pair, and none of its parts less one run, beats it.
+        score, and removed as long as that does not lower it. No pair scores better than the result, and neither does
+        the result less one run.
         """
         found = self._found[False] or self._found[True]
         if len(found) < 2:
@@ -71,7 +72,7 @@ class BestTogether:
 
 
 class _Search:
-    """Scores means of runs, and climbs to a set of runs that no single change makes better."""
+    """Local search for a set of runs whose mean no single addition or removal improves."""
 
     def __init__(self, runs: list[np.ndarray], targets: np.ndarray, metric: str) -> None:
         self._runs, self._targets, self._metric = runs, targets, metric
@@ -86,7 +87,7 @@ class _Search:
         return self._scores[key]
 
     def climb(self, start: Iterable[int]) -> tuple[int, ...]:
-        """Return the runs that are found from some, in ascending order."""
+        """Return the positions of the runs at the local optimum reached from some runs, ascending."""
         chosen = tuple(sorted(start))
         while True:
             fewer = [tuple(one for one in chosen if one != i) for i in chosen if len(chosen) > 1]

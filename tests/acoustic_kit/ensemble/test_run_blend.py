@@ -10,7 +10,7 @@ import pytest
 
 from acoustic_kit.ensemble.blend_submission import rebuild
 from acoustic_kit.ensemble.competition import check
-from acoustic_kit.ensemble.ensemble import BlendResult, blend_runs
+from acoustic_kit.ensemble.run_blend import BlendResult, blend_runs
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.run import Run
