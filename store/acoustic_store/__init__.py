@@ -1,8 +1,8 @@
 """The feature store: ragged arrays by clip, in blocks that any Zarr v3 reader can read.
 
-A ``FeatureStore`` is a place of features, a local folder or ``s3://bucket/path``; a ``StoredFeature`` reads one, a
-``Writer`` plans what is still to be built into one, and its ``Block`` objects are written by any processes, each whole
-or not at all.
+A ``FeatureStore`` is a set of features in a local folder or at ``s3://bucket/path``; a ``StoredFeature`` reads one, a
+``Writer`` finds the clips that one lacks, and its ``Block`` objects are written by any processes, each whole or not at
+all.
 
 >>> store = FeatureStore.open("features.zarr", create=True)
 >>> with store.writer("stats-1a2b3c4d", "float32", {"n_mels": 64}) as writer:
@@ -13,7 +13,7 @@ or not at all.
 >>> feature.stack(["clip-1", "clip-2"])     # a list of one shape: float32 [2, …]
 >>> feature.stack()                         # the whole feature, in the order of feature.ids
 
-The files are shown in ``layout.py``. The package knows nothing of audio; it needs numpy, google-crc32c and, for blocks
+``layout.py`` describes the files. The package knows nothing of audio; it needs numpy, google-crc32c and, for blocks
 that another tool has rewritten, zarr; for object storage obstore, the extra ``acoustic-kit[s3]``.
 """
 

@@ -1,4 +1,4 @@
-"""Writing one block of clips. A block is all that a worker process needs to know."""
+"""Write one block of clips. A block is all that a worker process needs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,19 +12,19 @@ from .errors import StoreError
 from .files import Draft, Files
 from .layout import STORAGE, block_document
 
-_ENCODED = 1 << 18  # values that are rounded at once
+_ENCODED = 1 << 18  # values rounded at once
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Stands in for the array of a clip that could not be made; it is recorded and not tried again."""
+    """The reason why a clip has no array; it is recorded, and the clip is not tried again."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some clips to be stored together; made by ``Writer.plan``, picklable, so that a worker process can write it.
+    """Clips to be stored together; made by ``Writer.plan``, picklable, so that a worker process can write it.
 
     ``clips`` are pairs of id and fingerprint of the source, ``states`` pairs of id and state, for the clips that have
     one (see ``Writer.plan``).
@@ -34,12 +34,12 @@ class Block:
     number: int
     dtype: str
     clips: tuple[tuple[str, str], ...]
-    token: str  # of the lock that its writer holds: once another writer has taken over, the block cannot be written
+    token: str  # of the writer's lock: once another writer has taken over, the block cannot be written
     replaces: bool = False  # a damaged block of this number
     states: tuple[tuple[str, str], ...] = ()
 
     def open(self) -> "BlockWriter":
-        """Take rows one by one, for a caller that fills the blocks of several features at once.
+        """Return a writer that takes rows one by one, for a caller that fills blocks of several features at once.
 
         >>> with block.open() as writer:
         ...     for clip_id, _ in block.clips:
@@ -48,7 +48,7 @@ class Block:
         return BlockWriter(self)
 
     def write(self, rows: Iterable[np.ndarray | Failure]) -> None:
-        """Store one row a clip, as `BlockWriter` does. Of a generator, one array is in memory at once."""
+        """Store one row a clip, as ``BlockWriter`` does. Of a generator, one array is in memory at a time."""
         with self.open() as writer:
             for row in rows:
                 writer.add(row)
@@ -57,7 +57,7 @@ class Block:
 class BlockWriter:
     """Takes the rows of a block, in the order of its clips; made by ``Block.open``, used as a context manager.
 
-    The block appears, whole, at the end of a ``with`` statement in which each clip was given its row. Where the
+    The block is committed whole at the end of a ``with`` statement in which each clip was given its row. If the
     statement ends with an exception, nothing of it is kept.
     """
 
@@ -83,9 +83,9 @@ class BlockWriter:
         Raises
         ------
         ValueError
-            For a row too many and for values that are not finite real numbers. The clip still lacks its row then.
+            If all clips have their row, or values are not finite real numbers. The clip then still lacks its row.
         StoreError
-            Where the disk is full or the block cannot be written for another reason; nothing stored before is touched.
+            If the disk is full or the block cannot be written for another reason; nothing stored before is touched.
 
         """
         clip_id, _ = self._next_clip()
@@ -99,7 +99,10 @@ class BlockWriter:
         self.add_stored(values, scale)
 
     def add_stored(self, row: np.ndarray | Failure, scale: np.float32 | None) -> None:
-        """Store the row of the next clip as ``StoredFeature.stored`` gives it, bit by bit."""
+        """Store the row of the next clip as ``StoredFeature.stored`` returns it, bit by bit.
+
+        Raises ValueError if all clips have their row, StoreError outside of a ``with`` statement.
+        """
         if self._draft is None:
             raise StoreError("A block can only take rows in a `with` statement: with block.open() as writer.")
         clip = self._next_clip()
@@ -119,7 +122,7 @@ class BlockWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Commit the block. ValueError where clips lack their row, StoreError where it cannot be written."""
+        """Commit the block. Raises ValueError if clips lack their row, StoreError if it cannot be written."""
         assert self._draft is not None
         try:
             if kind is None:
@@ -171,19 +174,19 @@ def _without_empty_states(table: dict[str, list]) -> dict[str, list]:
 
 
 def encode(row: np.ndarray, dtype: str) -> tuple[np.ndarray, np.float32 | None]:
-    """The stored form of a clip: little-endian ``dtype`` in C order, and for int16 the float32 scale of one step.
+    """Return the stored form of a clip: little-endian ``dtype`` in C order, and for int16 the float32 scale of a step.
 
     int16: ``scale = max|x| / 32767``, so that the error is at most ``scale / 2``, 96 dB below the clip's peak. The
     scale is at least the smallest normal float32: a silent clip has that scale, and peaks below 4e-34 lose resolution.
 
-    Raises ValueError for values that are not finite real numbers as float32, and for int16 peaks near the largest one.
+    Raises ValueError if values are not finite real numbers as float32, or an int16 peak is near the largest float32.
     """
     array = np.asarray(row)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"values must be real numbers, not {array.dtype}")
     with np.errstate(over="ignore"):
         values = np.asarray(array, dtype=STORAGE["float32"], order="C")
-    peak = float(max(values.max(), -values.min())) if values.size else 0.0  # the maximum of values with a NaN is NaN
+    peak = float(max(values.max(), -values.min())) if values.size else 0.0  # NaN if any value is NaN
     if not np.isfinite(peak):
         raise ValueError("values must be finite as float32; there is a NaN, an infinity or a number beyond 3.4e38")
     if dtype == "float32":
@@ -193,7 +196,7 @@ def encode(row: np.ndarray, dtype: str) -> tuple[np.ndarray, np.float32 | None]:
         raise ValueError(f"a peak of {peak} is too large to be stored as int16")
     stored = np.empty(values.shape, STORAGE["int16"])
     flat, flat_stored = values.reshape(-1), stored.reshape(-1)
-    for start in range(0, values.size, _ENCODED):  # so that a long clip is not copied whole
+    for start in range(0, values.size, _ENCODED):  # to avoid a copy of a long clip
         part = slice(start, start + _ENCODED)
         flat_stored[part] = np.rint(flat[part] / scale)
     return stored, scale

@@ -1,4 +1,4 @@
-"""Removing what a feature no longer needs."""
+"""Remove clips that are superseded or no longer needed."""
 
 from collections.abc import Collection
 
@@ -11,12 +11,12 @@ BLOCK_SIZE = 64  # clips
 
 
 def compact(files: Files, keep: Collection[str] | None, token: str) -> int:
-    """Rewrite the blocks that hold clips which are superseded or not in ``keep``; bytes freed.
+    """Rewrite the blocks that hold clips which are superseded or not in ``keep``; return the bytes freed.
 
     ``token`` is that of the feature's lock, which the caller holds.
 
     New blocks have the highest numbers and are committed before the blocks that they replace are removed. Those are
-    removed oldest first: else a clip that was dropped could come back as it was before.
+    removed oldest first; otherwise an older version of a dropped clip could become current.
     """
     feature = StoredFeature(files)
     wanted = None if keep is None else set(keep)
@@ -42,7 +42,7 @@ def _block(feature: StoredFeature, files: Files, number: int, clips: list[tuple[
 
 
 def _replace(block: Block, feature: StoredFeature, replaced: list[StoredBlock]) -> None:
-    """Write one block of clips that are held in others, then remove the others."""
+    """Write one block of clips that are stored in others, then remove the others."""
     if block.clips:
         failures = feature.failures
         with block.open() as writer:

@@ -1,4 +1,4 @@
-"""What can go wrong with a store. Every message says what is wrong, where, and what to do next."""
+"""Errors of the store. Every message says what is wrong, where, and what to do next."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ class LockedError(StoreError):
 
 
 class DamagedError(StoreError):
-    """What lies on disk is not what was written. ``ids`` names the clips that are known to be hit."""
+    """Stored data differ from what was written. ``ids`` names the clips that are known to be damaged."""
 
     def __init__(self, message: str, ids: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -21,8 +21,8 @@ class DamagedError(StoreError):
 
 
 @contextmanager
-def storing(path: object) -> Iterator[None]:
-    """Turn what the operating system says while ``path`` is written (full disk, no permission) into a StoreError."""
+def write_errors(path: object) -> Iterator[None]:
+    """Turn an OSError while ``path`` is written (full disk, no permission) into a StoreError."""
     try:
         yield
     except StoreError:
@@ -30,5 +30,5 @@ def storing(path: object) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"{path} could not be written: {error.strerror or error}. What was stored before is kept; "
-            "mend the cause (free some space?) and run the same build again."
+            "fix the cause (is the disk full?) and run the same build again."
         ) from error

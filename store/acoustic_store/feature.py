@@ -1,4 +1,4 @@
-"""Reading one feature."""
+"""Read one feature."""
 
 import json
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from .block import Failure
 from .errors import DamagedError, StoreError
 from .files import Files
-from .layout import METADATA, NOT_THERE, parse_key_document
+from .layout import ABSENT, METADATA, parse_key_document
 from .stored_block import StoredBlock, stored_blocks
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass
 class _Contents:
-    """The block of every clip, after later rows have superseded earlier ones."""
+    """The block of every clip, once later rows have superseded earlier ones."""
 
     held: dict[str, StoredBlock] = field(default_factory=dict)
     failed: dict[str, StoredBlock] = field(default_factory=dict)
@@ -49,16 +49,18 @@ class _Contents:
 class StoredFeature:
     """The clips of one feature: a snapshot of the blocks that were committed when it was opened.
 
-    Clips are read lazily, block by block, and their checksum is compared the first time this object reads them. Where
-    a block has been removed or replaced in the meantime (compacted, mended), the feature is opened anew.
+    Clips are read lazily, block by block, and their checksum is compared the first time this object reads them. If a
+    block has been removed or replaced in the meantime (compacted, built again), the feature is opened again.
     Can be pickled; a worker process then opens the same feature itself.
 
     Raises (all methods that take a clip id)
     ----------------------------------------
     KeyError
-        For a clip that is not here; the text says so where it failed to build.
+        If the clip is missing; the text says so if it could not be built.
     DamagedError
-        For a clip that is not what was written.
+        If the clip differs from what was written.
+    StoreError
+        If the file cannot be read.
     """
 
     def __init__(self, files: Files) -> None:
@@ -66,10 +68,10 @@ class StoredFeature:
         self.key = files.name
         try:
             text = files.read(METADATA)
-        except NOT_THERE as error:
+        except ABSENT as error:
             raise StoreError(f"{files / METADATA} cannot be read: {error.strerror or error}.") from error
         self.dtype, self.attributes = parse_key_document(text, files / METADATA)
-        # A map holds a file descriptor. An eighth of those allowed leaves room for other features and other files.
+        # A map holds a file descriptor. An eighth of the limit leaves some for other features and files.
         self._max_mapped = max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
         self._take_snapshot()
 
@@ -99,7 +101,7 @@ class StoredFeature:
 
     @property
     def failures(self) -> dict[str, Failure]:
-        """The clips that could not be made, with the reason."""
+        """The clips that could not be built, with the reason."""
         return {clip_id: Failure(block.index.failures[clip_id]) for clip_id, block in self._contents.failed.items()}
 
     @property
@@ -109,13 +111,13 @@ class StoredFeature:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes on disk: of samples and indexes, superseded clips included."""
+        """Bytes on disk of samples and indexes, superseded clips included."""
         return self._files.n_bytes(block.number for block in self._blocks)
 
     def blocks(self) -> list[tuple[StoredBlock, list[str]]]:
-        """The blocks, oldest first, each with those of its clips and failures that no later block supersedes.
+        """Return the blocks, oldest first, each with those of its clips and failures that no later block supersedes.
 
-        Raises DamagedError where an index is not what was written.
+        Raises DamagedError if an index differs from what was written.
         """
         current = self._contents.held | self._contents.failed
         return [
@@ -133,7 +135,7 @@ class StoredFeature:
         return clip_id in self._contents.held
 
     def fingerprint(self, clip_id: str) -> str:
-        """The fingerprint of the source that the clip (or its failure) was made from."""
+        """Return the fingerprint of the source that the clip (or its failure) was built from."""
         return self._version(clip_id)[0]
 
     def state(self, clip_id: str) -> str:
@@ -145,14 +147,14 @@ class StoredFeature:
         return (failed or self._locate(clip_id)).index.versions[clip_id]
 
     def shape(self, clip_id: str) -> tuple[int, ...]:
-        """The shape of the clip's array."""
+        """Return the shape of the clip's array."""
         index = self._locate(clip_id).index
         return tuple(index.shapes[index.rows[clip_id]])
 
     def read(self, clip_id: str) -> np.ndarray:
-        """The clip's array, float32.
+        """Return the clip's array, float32.
 
-        A feature stored as float32 gives a read-only view of the file; it keeps that file open. One stored as int16 is
+        Of a feature stored as float32 this is a read-only view of the file, which it keeps open. One stored as int16 is
         converted into a new array.
         """
         values, scale = self.stored(clip_id)
@@ -162,28 +164,28 @@ class StoredFeature:
         return np.multiply(wave, scale, out=wave)
 
     def read_many(self, ids: Iterable[str]) -> list[np.ndarray]:
-        """The arrays of clips of any shapes, as ``read`` gives them; of object storage, several at a time."""
+        """Return the arrays of clips of any shapes, as ``read`` does; from object storage, several at a time."""
         return self._files.each(self.read, ids)
 
     def stored(self, clip_id: str) -> tuple[np.ndarray, np.float32 | None]:
-        """The clip as it is stored, for a caller that converts a part of it into an array of its own.
+        """Return the clip as it is stored, for a caller that converts a part of it into an array of its own.
 
         Returns
         -------
         values
             float32, or int16; a read-only view of the file, which it keeps open.
         scale
-            What int16 values are to be multiplied with; None for float32.
+            Factor of int16 values; None for float32.
 
         """
         return self._stored(self._locate(clip_id), clip_id)
 
     def stack(self, ids: Iterable[str] | None = None) -> np.ndarray:
-        """Clips as one new array, float32 [n, *shape]; all of them, in the order of ``ids``, where none are named.
+        """Return clips as one new array, float32 [n, *shape]; by default all, in the order of ``StoredFeature.ids``.
 
-        A block of which most is asked for is read at once; of object storage, several blocks at a time.
+        A block of which most is needed is read at once; from object storage, several blocks at a time.
 
-        Raises ValueError where there are no clips or their shapes differ.
+        Raises ValueError if there are no clips or their shapes differ.
         """
         ids = self.ids if ids is None else list(ids)
         if not ids:
@@ -203,9 +205,7 @@ class StoredFeature:
                 values, scale = self._stored(block, ids[row], samples)
                 stacked[row] = values
                 if scale is not None:
-                    stacked[row] *= (
-                        scale  # while it is in the cache: half the time of one multiplication of mixed types
-                    )
+                    stacked[row] *= scale  # in the cache; takes half as long as one product of mixed types
 
         self._files.each(fill, rows)
         return stacked
@@ -221,13 +221,13 @@ class StoredFeature:
         Returns
         -------
         list of str
-            The damaged clips; hand them to ``Writer.plan`` as ``rebuild``.
+            The damaged clips; pass them to ``Writer.plan`` as ``rebuild``.
 
         Raises
         ------
         DamagedError
-            Where an index is so damaged that the clips of its block cannot be named. Its ``ids`` are those that can.
-            Building again finds the others missing.
+            If an index is so damaged that the clips of its block cannot be named. Its ``ids`` are those that can. The
+            next build finds the others missing.
 
         """
         contents, count = self._contents, 0
@@ -264,7 +264,7 @@ class StoredFeature:
         raise KeyError(f"{self.key} has no clip {clip_id!r} among its {len(self)}; build it first")
 
     def _search(self, clip_id: str) -> StoredBlock | None:
-        """Find the first clip asked for without parsing every index: for 600 blocks that takes 0.1 s, this 1 ms."""
+        """Find the first clip without parsing every index: 1 ms instead of 0.1 s for 600 blocks."""
         self._is_first_look = False
         token = json.dumps(clip_id).encode()
         for block in reversed(self._blocks):
@@ -277,7 +277,7 @@ class StoredFeature:
     def _stored(
         self, block: StoredBlock, clip_id: str, samples: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.float32 | None]:
-        """A clip of a block; from ``samples`` where the whole block has been read."""
+        """Return a clip of a block; from ``samples`` if the whole block has been read."""
         try:
             return block.stored(clip_id, self._samples(block, clip_id) if samples is None else samples)
         except DamagedError:
@@ -288,7 +288,7 @@ class StoredFeature:
         return block.stored(clip_id, self._samples(block, clip_id))
 
     def _whole(self, block: StoredBlock, clip_id: str) -> np.ndarray | None:
-        """The samples of a block: a view, or read at once. None where they cannot be; reading a clip tells why."""
+        """Return the samples of a block: a view, or read at once. None if that fails; reading a clip says why."""
         with suppress(Exception):
             return np.asarray(self._samples(block, clip_id)[:])
         return None
@@ -297,10 +297,10 @@ class StoredFeature:
         samples = block.samples
         if samples is None:
             if len(self._mapped) >= self._max_mapped:
-                self._mapped.popleft().samples = None  # closed once nobody holds a view of it
+                self._mapped.popleft().samples = None  # closed once no view of it is left
             try:
                 samples = block.samples = block.open_samples()
-            except Exception as error:  # what zarr or numpy may raise for hostile files is not a closed list
+            except Exception as error:  # zarr and numpy raise many kinds for hostile files
                 raise block.read_error(error, clip_id) from error
             self._mapped.append(block)
         return samples

@@ -1,7 +1,7 @@
-"""Where a store lies: what it needs of a folder or of object storage, which is the same for both.
+"""The operations that a store needs of a folder or of object storage.
 
-``LocalFiles`` and ``ObjectFiles`` do what is below; everything else in this package is written once, in these terms.
-Both are picklable and hold nothing but the place, so that worker processes open it for themselves.
+``LocalFiles`` and ``ObjectFiles`` implement them; the rest of this package uses nothing else. Both are picklable and
+hold only the place, so that worker processes open it themselves.
 """
 
 import re
@@ -17,10 +17,10 @@ from .errors import StoreError
 class Lock(Protocol):
     """The right to write one feature."""
 
-    token: str  # which no other lock has; drafts show it
+    token: str  # unique; drafts carry it
 
     def release(self) -> None:
-        """Give it back. Raises LockedError where another process has taken it in the meantime."""
+        """Release the lock. Raises LockedError if another process has taken it in the meantime."""
 
 
 class Draft(Protocol):
@@ -30,20 +30,20 @@ class Draft(Protocol):
         """Append the bytes of a contiguous array to the chunk."""
 
     def commit(self, document: bytes, replaces: bool) -> None:
-        """Make it a block, whole, with ``document`` as its zarr.json; it may replace a damaged one.
+        """Turn the draft into a block, whole, with ``document`` as its zarr.json; it may replace a damaged one.
 
-        Harmless where the same block is there already; StoreError where another one is.
+        Harmless if the same block exists. Raises StoreError if another one does.
         """
 
     def discard(self) -> None:
-        """Remove what is left of it; nothing once it is committed."""
+        """Remove what is left of the draft; nothing once it is committed."""
 
 
 class Files(Protocol):
-    """One folder: a store, or a feature in it. ``str`` of it is what a message shows.
+    """One folder: a store, or a feature in it. Messages show its ``str``.
 
-    What is missing raises FileNotFoundError (or another of ``layout.NOT_THERE``) unless said otherwise; what the system
-    or the network refuses is a StoreError, or an OSError while samples are read.
+    Methods raise FileNotFoundError (or another of ``layout.ABSENT``) if something is missing, unless said otherwise;
+    StoreError if the system or the network refuses, or OSError while samples are read.
     """
 
     @property
@@ -51,57 +51,57 @@ class Files(Protocol):
         """The last part of its path."""
 
     def __truediv__(self, name: str) -> Self:
-        """The folder of that name in this one."""
+        """Return the folder of that name in this one."""
 
     def folders(self) -> list[str]:
-        """The names of the folders in this one; none where it is missing."""
+        """Return the names of the folders in this one; none if it is missing."""
 
     def size(self, name: str) -> int:
-        """Bytes of a file."""
+        """Return the bytes of a file."""
 
     def read(self, name: str) -> bytes:
-        """A file."""
+        """Return the content of a file."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file, in place, and the folder where it is missing."""
+        """Write a file in place; make the folder if it is missing."""
 
     def indexes(self) -> dict[int, bytes]:
-        """The zarr.json of every block by number, ascending; empty where it is damaged by being missing.
+        """Return the zarr.json of every block by number, ascending; empty if the file is missing.
 
-        All blocks of one instant: one that is removed while they are read was superseded by one that is in the answer.
+        The answer is consistent: a block that is removed while it is read was superseded by one in the answer.
         """
 
     def index(self, number: int) -> bytes:
-        """The zarr.json of one block as it is now; empty where there is none."""
+        """Return the zarr.json of one block as it is now; empty if there is none."""
 
     def samples(self, number: int, length: int, dtype: np.dtype) -> Any:
-        """The chunk of a block, ``[length]``, to be sliced. Local: mapped; ValueError where its size is another."""
+        """Return the chunk of a block, ``[length]``, to be sliced. Local: mapped; ValueError if its size is another."""
 
     def zarr_array(self, number: int) -> Any:
-        """The block as zarr reads it."""
+        """Return the block as zarr reads it."""
 
     def n_bytes(self, numbers: Iterable[int]) -> int:
-        """The size of all files of these blocks."""
+        """Return the size of all files of these blocks."""
 
     def draft(self, number: int, token: str) -> Draft:
-        """Begin a block; StoreError where nobody holds the lock of that token any more."""
+        """Begin a block. Raises StoreError if the lock of that token is no longer held."""
 
     def remove_block(self, number: int) -> None:
-        """Remove one block. At any instant it is there whole or not at all."""
+        """Remove one block. At any instant it exists whole or not at all."""
 
     def remove(self) -> None:
-        """Remove the folder: first its blocks, last its zarr.json, so that it can be stopped and run again."""
+        """Remove the folder: first its blocks, last its zarr.json, so that a stopped call can be repeated."""
 
     def lock(self) -> Lock:
-        """Keep other writers out, of a feature that need not exist. Raises LockedError where one is at work."""
+        """Lock out other writers of a feature, which need not exist. Raises LockedError if there is one."""
 
     def each(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """``function`` of every item, in order; many at a time where that saves waiting."""
+        """Return ``function`` of every item, in order; many at a time if that saves waiting."""
 
 
 def open_files(path: Path | str) -> Files:
-    """The folder at a local path or at ``s3://bucket/path``. Raises StoreError for another kind of place."""
-    match = re.fullmatch(r"([a-z][a-z0-9]+):/{1,2}([^/]*)/*(.*?)/*", str(path))  # a Path has made // one /
+    """Return the folder at a local path or at ``s3://bucket/path``. Raises StoreError for another kind of place."""
+    match = re.fullmatch(r"([a-z][a-z0-9]+):/{1,2}([^/]*)/*(.*?)/*", str(path))  # a Path turns // into /
     if match is None:
         from .local_files import LocalFiles
 

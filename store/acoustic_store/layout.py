@@ -3,11 +3,11 @@
     features.zarr/
       zarr.json                 group
       stats-1a2b3c4d/           one feature; its zarr.json holds the attributes and the storage dtype
-        zarr.json               group, and the lock that keeps two writers apart; never replaced
+        zarr.json               group, and the file on which a writer holds its lock; never replaced
         000000/                 a block of up to 64 clips, committed by renaming it into place
           zarr.json             array; its attributes are the index of the block
           c.0                   the one chunk: the clips' elements in C order, one clip after another, little-endian
-        .partial/               no reader looks here, the next writer removes it
+        .partial/               ignored by readers, removed by the next writer
           8c8202af5b0e11d3/     blocks being written by the writer with this token
 
 In object storage the names are the same, but a block is committed by its zarr.json, which is put last; there is no
@@ -36,14 +36,14 @@ LEASE = ".lock"
 STORAGE = {"int16": "<i2", "float32": "<f4"}
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BLOCK = re.compile(r"[0-9]{6,}")
-NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # damage; other OSErrors are the machine's
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # damage; other OSErrors are the machine's fault
 SUFFIXES = {"+left out": "retry", "+silence": "silence"}  # of fingerprints, in blocks of earlier versions: their states
 MAX_SCALE = 1.1e34  # the largest float32 over 32767
 
 
 @dataclass(frozen=True)
 class BlockIndex:
-    """Where each clip of one block lies. Lists have one entry a clip; offsets count elements."""
+    """The index of one block. Lists have one entry a clip; offsets count elements."""
 
     rows: dict[str, int]
     versions: dict[str, tuple[str, str]]  # id → fingerprint and state; of clips and failures
@@ -53,30 +53,30 @@ class BlockIndex:
     scales: list[float] | None  # int16 only
     failures: dict[str, str]  # id → reason
     length: int
-    is_mappable: bool  # one uncompressed chunk, as written here; False where another tool has rewritten it
+    is_mappable: bool  # one uncompressed chunk, as written here; False if another tool has rewritten it
 
 
 def checksum(document: Any) -> int:
-    """The crc32c of a JSON document, whatever its layout in the file."""
+    """Return the crc32c of a JSON document, whatever its layout in the file."""
     return int(google_crc32c.value(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()))
 
 
 def group_document(attributes: dict[str, Any]) -> bytes:
-    """The zarr.json of a group."""
+    """Return the zarr.json of a group."""
     document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
 def key_document(dtype: str, attributes: dict[str, Any]) -> bytes:
-    """The zarr.json of one feature: its storage dtype, its attributes, and a checksum of both."""
+    """Return the zarr.json of one feature: its storage dtype, its attributes, and a checksum of both."""
     content = {"acoustic_store": FORMAT, "dtype": dtype, "feature": attributes}
     return group_document({**content, "crc32c": checksum(content)})
 
 
 def parse_key_document(text: bytes, place: object) -> tuple[str, dict[str, Any]]:
-    """Storage dtype and attributes of a feature, from its zarr.json, which lies at ``place``.
+    """Return storage dtype and attributes of a feature from its zarr.json, which is stored at ``place``.
 
-    Raises StoreError where another version wrote it, DamagedError where it has changed since.
+    Raises StoreError if another version wrote it, DamagedError if it has changed since.
     """
     remedy = "Build the feature again with its own parameters, which mends this file, or delete the key."
     try:
@@ -94,7 +94,7 @@ def parse_key_document(text: bytes, place: object) -> tuple[str, dict[str, Any]]
 
 
 def array_document(length: int, dtype: str, attributes: dict[str, Any]) -> dict[str, Any]:
-    """The zarr.json of one block: a 1-D array of ``length`` elements in one uncompressed little-endian chunk."""
+    """Return the zarr.json of one block: a 1-D array of ``length`` elements in one uncompressed little-endian chunk."""
     return {
         "zarr_format": 3,
         "node_type": "array",
@@ -119,7 +119,7 @@ def block_document(length: int, dtype: str, clips: dict[str, list], failures: di
 
 
 def parse_block_document(text: bytes, dtype: str) -> BlockIndex:
-    """The index in a block's zarr.json. Raises ValueError, saying why, for anything that was not written here."""
+    """Return the index in a block's zarr.json. Raises ValueError, with the reason, if it was not written here."""
     try:
         document = json.loads(text)
         attributes, (length,) = document["attributes"], document["shape"]
@@ -172,7 +172,7 @@ def _version(fingerprint: str) -> tuple[str, str]:
 
 
 def _columns(table: Any, **kinds: type) -> dict[str, list]:
-    """The named columns of an index, each a list of one type and all of one length."""
+    """Return the named columns of an index. Raises ValueError unless each is a list of one type, all of one length."""
     if not isinstance(table, dict):
         raise ValueError("its index is no table")
     columns = {name: table.get(name) for name in kinds}
@@ -185,7 +185,7 @@ def _columns(table: Any, **kinds: type) -> dict[str, list]:
 
 
 def _check_extents(shapes: list[list], offsets: list[int], length: int) -> None:
-    """Every clip must lie inside the array: the index is no more to be trusted than the disk."""
+    """Raise ValueError unless every clip is inside the array: an index may be damaged like any other data."""
     for shape, offset in zip(shapes, offsets, strict=True):
         is_shape = all(type(size) is int and size >= 0 for size in shape)
         if not is_shape or offset < 0 or offset + math.prod(shape) > length:
@@ -193,7 +193,7 @@ def _check_extents(shapes: list[list], offsets: list[int], length: int) -> None:
 
 
 def ids_mentioned(text: bytes) -> list[str]:
-    """The clip ids that a damaged zarr.json still shows; best effort, for the report and for what they supersede."""
+    """Return the clip ids that a damaged zarr.json still shows; best effort, for reports and for superseded clips."""
     ids = []
     for listed in re.findall(rb'"id": ?\["(.*?)\]', text, re.DOTALL):
         for token in re.split(rb'"\s*,\s*"', listed.strip(b'" \n')):
@@ -205,5 +205,5 @@ def ids_mentioned(text: bytes) -> list[str]:
 
 
 def block_name(number: int) -> str:
-    """The folder of a block."""
+    """Return the name of a block's folder."""
     return f"{number:06d}"

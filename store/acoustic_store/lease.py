@@ -1,4 +1,4 @@
-"""The lock of a feature in object storage, where no kernel drops it: a lease, which runs out unless it is renewed."""
+"""The lock of a feature in object storage: a lease, which expires unless renewed, as no kernel would release it."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from .layout import LEASE
 if TYPE_CHECKING:
     from .object_files import ObjectFiles
 
-SECONDS = 60.0  # how long a killed writer keeps others out; a living one renews its lease three times as often
+SECONDS = 60.0  # how long a killed writer blocks others; a running one renews its lease three times as often
 
 
 def holder(files: "ObjectFiles") -> str | None:
-    """The token of the lock on a feature; None where nobody holds it."""
+    """Return the token of the lock on a feature; None if it is not locked."""
     try:
         return str(json.loads(files.read(LEASE)).get("token"))
     except FileNotFoundError:
@@ -32,8 +32,8 @@ def holder(files: "ObjectFiles") -> str | None:
 class Lease:
     """An object that names its owner and when it expires; made, renewed and taken over by conditional PUTs.
 
-    The clocks of machines that write the same feature must agree within two thirds of ``SECONDS``. Were a lease taken
-    over too early nonetheless, the blocks of both writers would be whole, and the first one is told at its end.
+    The clocks of machines that write the same feature must agree within two thirds of ``SECONDS``. If a lease is taken
+    over too early nonetheless, the blocks of both writers are whole, and the first one gets an error at its end.
     """
 
     def __init__(self, files: "ObjectFiles") -> None:
@@ -46,7 +46,7 @@ class Lease:
         self._renewal.start()
 
     def release(self) -> None:
-        """Delete the object; nothing in a forked child. Raises LockedError where another writer has taken it over."""
+        """Delete the object; nothing in a forked child. Raises LockedError if another writer has taken it over."""
         if self._ended.is_set() or self._owner["pid"] != os.getpid():
             return
         self._ended.set()
@@ -56,7 +56,7 @@ class Lease:
                 f"{self._files} was taken over by another writer, as this one could not renew its lock in time. "
                 "What was stored is whole; run the same command again."
             )
-        self._files.delete(LEASE)  # just renewed: nobody can have taken it over
+        self._files.delete(LEASE)  # just renewed, so no other writer can have taken it over
 
     def _take(self) -> str:
         try:
@@ -77,20 +77,20 @@ class Lease:
             raise LockedError(f"{self._files} was locked or freed just now; run the same command again.") from None
 
     def _renew(self) -> bool:
-        """Prolong the lease; False where it is no longer ours."""
+        """Prolong the lease; return False if another writer has it."""
         try:
             try:
                 self._etag = self._put(self._etag)
             except PreconditionError:
                 owner, self._etag = self._read()
-                return owner.get("token") == self.token  # a PUT that was repeated, as its answer was lost
+                return owner.get("token") == self.token  # a PUT was repeated, as its answer was lost
         except FileNotFoundError:
             return False
         return True
 
     def _renew_until_ended(self) -> None:
         while not self._ended.wait(SECONDS / 3):
-            with suppress(StoreError):  # the network may be back the next time
+            with suppress(StoreError):  # the network may recover before the lease expires
                 if not self._renew():
                     return
 

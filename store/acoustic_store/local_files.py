@@ -15,14 +15,14 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from .errors import LockedError, StoreError, storing
-from .layout import BLOCK, CHUNK, METADATA, NOT_THERE, PARTIAL, block_name
+from .errors import LockedError, StoreError, write_errors
+from .layout import ABSENT, BLOCK, CHUNK, METADATA, PARTIAL, block_name
 
 _held: set[int] = set()  # the descriptors of this process's locks
 
 
 def _drop_inherited_locks() -> None:
-    # A forked child shares its parent's locks. Kept, one that outlives a killed parent would lock the feature for ever.
+    # A forked child shares its parent's locks, and one that outlives a killed parent would lock the feature for ever.
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
@@ -49,28 +49,28 @@ class LocalFiles:
         return type(self)(self.path / name)
 
     def folders(self) -> list[str]:
-        """The names of the folders in this one."""
-        with suppress(*NOT_THERE):
+        """Return the names of the folders in this one."""
+        with suppress(*ABSENT):
             return [path.name for path in self.path.iterdir() if path.is_dir()]
         return []
 
     def size(self, name: str) -> int:
-        """Bytes of a file."""
+        """Return the bytes of a file."""
         return (self.path / name).stat().st_size
 
     def read(self, name: str) -> bytes:
-        """A file."""
+        """Return the content of a file."""
         try:
             with _open_regular(f"{self.path}/{name}") as file:
                 return file.read()
-        except NOT_THERE:
+        except ABSENT:
             raise
         except OSError as error:
             raise StoreError(f"{self.path / name} cannot be read: {error.strerror}.") from error
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file in place: a killed writer leaves an empty or a damaged one, which the next one fills."""
-        with storing(self.path / name):
+        """Write a file in place: a killed writer leaves an empty or damaged one, which the next one overwrites."""
+        with write_errors(self.path / name):
             self.path.mkdir(parents=True, exist_ok=True)
             with (self.path / name).open("wb") as file:
                 file.write(content)
@@ -80,7 +80,7 @@ class LocalFiles:
             sync_folder(self.path.parent)
 
     def indexes(self) -> dict[int, bytes]:
-        """The zarr.json of every block."""
+        """Return the zarr.json of every block."""
         while True:
             try:
                 numbers = sorted(int(name) for name in os.listdir(self.path) if BLOCK.fullmatch(name))  # noqa: PTH208
@@ -91,18 +91,18 @@ class LocalFiles:
                 return found
 
     def index(self, number: int) -> bytes:
-        """The zarr.json of one block."""
+        """Return the zarr.json of one block."""
         path = f"{self.path}/{block_name(number)}/{METADATA}"
         try:
             with _open_regular(path) as file:
                 return file.read()
-        except NOT_THERE:
+        except ABSENT:
             return b""
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
 
     def samples(self, number: int, length: int, dtype: np.dtype) -> np.ndarray:
-        """The chunk of a block, mapped: read-only, [length]."""
+        """Return the chunk of a block, mapped: read-only, [length]."""
         with _open_regular(f"{self.path}/{block_name(number)}/{CHUNK}") as file:
             size = os.fstat(file.fileno()).st_size
             if size != length * dtype.itemsize:
@@ -112,13 +112,13 @@ class LocalFiles:
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype)
 
     def zarr_array(self, number: int) -> Any:
-        """The block as zarr reads it."""
+        """Return the block as zarr reads it."""
         import zarr
 
         return zarr.open_array(self.path / block_name(number), mode="r")
 
     def n_bytes(self, numbers: Iterable[int]) -> int:
-        """The size of all files of these blocks."""
+        """Return the size of all files of these blocks."""
         files = (path for number in numbers for path in (self.path / block_name(number)).rglob("*"))
         return sum(path.stat().st_size for path in files if path.is_file())
 
@@ -128,34 +128,34 @@ class LocalFiles:
 
     def remove_block(self, number: int) -> None:
         """Move one block away, then remove it."""
-        with storing(self.path):
+        with write_errors(self.path):
             target = self.path / block_name(number)
             discarded = target.rename(self.path / PARTIAL / f"{target.name}-{secrets.token_hex(4)}")
             _remove(discarded)
 
     def remove(self) -> None:
         """Remove the folder, its blocks first."""
-        with storing(self.path):
+        with write_errors(self.path):
             for number in self.indexes():
                 _remove(self.path / block_name(number))
             shutil.rmtree(self.path)
 
     def lock(self) -> "_LocalLock":
-        """Lock the feature in this folder, which is made where it is missing."""
-        with storing(self.path):
+        """Lock the feature in this folder, which is made if it is missing."""
+        with write_errors(self.path):
             self.path.mkdir(exist_ok=True)
             return _LocalLock(self.path)
 
     def each(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """``function`` of every item, one by one: the disk does not make us wait."""
+        """Return ``function`` of every item, one by one, as a disk has little latency."""
         return [function(item) for item in items]
 
 
 class _LocalLock:
-    """The lock is on the feature's own zarr.json, and the kernel drops it with the process: no stray file, never stale.
+    """A lock on the feature's own zarr.json, which the kernel releases with the process: no extra file, never stale.
 
-    Its holder owns the folder of the drafts: it begins and ends without one. Drafts lie in a folder named by the
-    lock's token, so that the paths of a worker that outlived its killed writer lead nowhere from then on.
+    Its holder owns the folder of the drafts, which is removed at both its ends. Drafts are stored in a folder named by
+    the lock's token, so that the paths of a worker that outlived its killed writer are invalid from then on.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -181,21 +181,21 @@ class _LocalLock:
             raise
 
     def release(self) -> None:
-        """Unlock; nothing in a forked child, which has no lock."""
+        """Unlock; do nothing in a forked child, which has no lock."""
         if self._descriptor in _held:
             try:
-                with storing(self._partial):
+                with write_errors(self._partial):
                     self._clear()
             finally:
                 self._unlock()
 
     def _clear(self) -> None:
         if self._partial.exists():
-            # Moved first, each at one instant: what a worker commits is then whole, and it adds nothing to what goes.
+            # Renaming is atomic: a worker commits whole blocks, and adds nothing to what is being removed.
             for path in list(self._partial.iterdir()):
                 path.rename(self._partial / secrets.token_hex(8))
         while self._partial.exists():
-            with suppress(FileNotFoundError):  # a worker that removes its own draft
+            with suppress(FileNotFoundError):  # a worker removes its own draft
                 shutil.rmtree(self._partial)
 
     def _unlock(self) -> None:
@@ -222,21 +222,21 @@ class _LocalDraft:
     def __init__(self, drafts: Path, target: Path) -> None:
         self._target = target
         self._folder = drafts / f"{target.name}-{secrets.token_hex(4)}"
-        with storing(self._folder):
-            self._folder.mkdir()  # only the lock makes the parent: a worker that outlived its writer stops here
+        with write_errors(self._folder):
+            self._folder.mkdir()  # only the lock makes the parent: a worker that outlived its writer fails here
             self._file = (self._folder / CHUNK).open("wb", buffering=0)
 
     def write(self, values: np.ndarray) -> None:
         """Append the bytes of a contiguous array to the chunk, whose ``write`` may stop short."""
         rest = values.reshape(-1).view(np.uint8).data
-        with storing(self._folder):
+        with write_errors(self._folder):
             while rest:
                 rest = rest[self._file.write(rest) :]
 
     def commit(self, document: bytes, replaces: bool) -> None:
-        """Rename it into place, when all of it is on the disk."""
+        """Rename the draft into place, once all of it is on the disk."""
         target = self._target
-        with storing(target):
+        with write_errors(target):
             os.fsync(self._file.fileno())
             with (self._folder / METADATA).open("wb") as file:
                 file.write(document)
@@ -257,7 +257,7 @@ class _LocalDraft:
         except OSError:
             if not os.path.lexists(self._target):
                 raise
-            # A retried task was first. An equal index has equal checksums.
+            # A retried task has committed it. An equal index has equal checksums.
             metadata = self._target / METADATA
             if not metadata.is_file() or metadata.read_bytes() != document:
                 raise StoreError(
@@ -265,13 +265,13 @@ class _LocalDraft:
                 ) from None
 
     def discard(self) -> None:
-        """Close the chunk and remove the folder, where it was not renamed."""
+        """Close the chunk and remove the folder, unless it was renamed."""
         self._file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _open_regular(path: str) -> BinaryIO:
-    """Open a file to read its bytes; FileNotFoundError where a FIFO or a device stands in its place."""
+    """Open a file to read its bytes. Raises FileNotFoundError if it is a FIFO or a device."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -280,7 +280,7 @@ def _open_regular(path: str) -> BinaryIO:
 
 
 def _remove(path: Path) -> None:
-    """Remove a block, which damage may have made a file or a link."""
+    """Remove a block, which may be a file or a link after damage."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""The features of one place."""
+"""A store: features by key, in a folder or in object storage."""
 
 import json
 from collections.abc import Collection
@@ -9,13 +9,13 @@ from .compaction import compact
 from .errors import StoreError
 from .feature import StoredFeature
 from .files import open_files
-from .layout import KEY, METADATA, NOT_THERE, group_document
+from .layout import ABSENT, KEY, METADATA, group_document
 from .local_files import LocalFiles
 from .writer import Writer
 
 
 class FeatureStore:
-    """A place (``features.zarr``) that holds features by key; a Zarr v3 group that any reader of Zarr can read.
+    """A store (``features.zarr``) of features by key; a Zarr v3 group that any reader of Zarr can read.
 
     >>> store = FeatureStore.open("features.zarr")  # or "s3://bucket/features.zarr"
     >>> store.keys()
@@ -38,7 +38,7 @@ class FeatureStore:
                 ) from error
             # All writers write the same bytes.
             self._files.write(METADATA, group_document({}))
-        except NOT_THERE as error:
+        except ABSENT as error:
             raise StoreError(f"{self._files} cannot be read: {error.strerror}.") from error
         else:
             if not is_group:
@@ -49,18 +49,20 @@ class FeatureStore:
         """Open the store in a local folder, or at ``s3://bucket/path``.
 
         Object storage needs the extra ``acoustic-kit[s3]``; credentials, region and endpoint are those of the usual
-        ``AWS_…`` environment variables. ``create`` makes the store where it is not yet; else StoreError is raised.
+        ``AWS_…`` environment variables. ``create`` makes a store that does not exist.
+
+        Raises StoreError if it does not exist and ``create`` is false, or if it cannot be read.
         """
         return cls(place, create)
 
     @property
     def url(self) -> str:
-        """What opens this store again, in any process: its path, or ``s3://…``."""
+        """The place to pass to ``open``, in any process: its path, or ``s3://…``."""
         return str(self._files)
 
     @property
     def path(self) -> Path:
-        """The local folder. Raises StoreError where the store lies in object storage; see ``url``."""
+        """The local folder. Raises StoreError if the store is in object storage; see ``url``."""
         if not isinstance(self._files, LocalFiles):
             raise StoreError(f"{self.url} is no local folder. Download the store to work on its files.")
         return self._files.path
@@ -69,7 +71,7 @@ class FeatureStore:
         return f"<FeatureStore {self.url}: {len(self.keys())} features>"
 
     def keys(self) -> list[str]:
-        """The keys of the features that are here, sorted."""
+        """Return the keys of the stored features, sorted."""
         names = self._files.folders()
         return sorted(
             name for name, is_key in zip(names, self._files.each(self.__contains__, names), strict=True) if is_key
@@ -79,8 +81,8 @@ class FeatureStore:
         if not isinstance(key, str) or not KEY.fullmatch(key):
             return False
         try:
-            return (self._files / key).size(METADATA) > 0  # empty: its writer was killed before it began
-        except NOT_THERE:
+            return (self._files / key).size(METADATA) > 0  # empty if its writer was killed before it began
+        except ABSENT:
             return False
 
     def __getitem__(self, key: str) -> StoredFeature:
@@ -90,7 +92,7 @@ class FeatureStore:
         return StoredFeature(self._files / key)
 
     def writer(self, key: str, dtype: str, attributes: dict[str, Any]) -> Writer:
-        """The writer of one feature, a context manager; the feature is made where it is new.
+        """Return the writer of one feature, a context manager; it creates the feature if it is new.
 
         Parameters
         ----------
@@ -99,7 +101,12 @@ class FeatureStore:
         dtype
             How clips are stored: ``int16`` (with one float32 scale a clip) or ``float32``.
         attributes
-            What the feature is (JSON); written once and readable in the folder's zarr.json.
+            The feature's parameters (JSON); written once and readable in the folder's zarr.json.
+
+        Raises
+        ------
+        ValueError
+            If ``key`` has other characters, or ``dtype`` is another one.
 
         """
         if not KEY.fullmatch(key):
@@ -107,7 +114,7 @@ class FeatureStore:
         return Writer(self._files / key, dtype, attributes)
 
     def delete(self, key: str) -> None:
-        """Delete one feature. Raises KeyError where it is not there, LockedError while it is being written."""
+        """Delete one feature. Raises KeyError if it is missing, LockedError if it is being written."""
         if key not in self:
             raise KeyError(f"no feature {key!r} in {self.url}")
         files = self._files / key
@@ -118,18 +125,18 @@ class FeatureStore:
             lock.release()
 
     def compact(self, key: str, keep: Collection[str] | None = None) -> int:
-        """Remove superseded clips from the disk, and those that are not wanted any more.
+        """Remove from the disk superseded clips, and those that are not in ``keep``.
 
-        Blocks that hold such clips are written anew without them, bit by bit, before they are removed: at every instant
-        each clip can be read, also by those who opened the feature before, and a run that was stopped can be repeated.
-        Clips that were in such blocks come last in ``StoredFeature.ids`` afterwards.
+        Blocks with such clips are first written again without them, bit by bit, then removed: at every instant each
+        clip can be read, also through a feature that was opened before, and a stopped call can be repeated. Clips that
+        were in such blocks come last in ``StoredFeature.ids`` afterwards.
 
         Parameters
         ----------
         key
             The feature.
         keep
-            The ids of the clips (and failures) that are wanted; None keeps all.
+            The ids of the clips (and failures) to keep; None keeps all.
 
         Returns
         -------
@@ -139,11 +146,11 @@ class FeatureStore:
         Raises
         ------
         KeyError
-            Where the feature is not there.
+            If the feature is missing.
         LockedError
-            While it is being written.
+            If it is being written.
         DamagedError
-            For a block that is not what was written; build its clips again first.
+            If a block differs from what was written; build its clips again first.
 
         """
         feature = self[key]

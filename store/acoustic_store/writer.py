@@ -1,4 +1,4 @@
-"""Writing one feature: what is still to be built, and its division into blocks."""
+"""Write one feature: find the clips that are missing, and divide them into blocks."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -15,12 +15,12 @@ from .stored_block import StoredBlock, stored_blocks
 
 @dataclass
 class _Built:
-    """What a feature holds when a build is planned."""
+    """The content of a feature when a build is planned."""
 
     numbers: set[int] = field(default_factory=set)  # of whole blocks
     damaged: set[int] = field(default_factory=set)  # numbers of the others
     versions: dict[str, tuple[str, str]] = field(default_factory=dict)  # of the clips, and failures, that are held
-    newest: dict[str, int] = field(default_factory=dict)  # the highest whole block that holds each clip
+    newest: dict[str, int] = field(default_factory=dict)  # id → the highest whole block with the clip
 
 
 class Writer:
@@ -30,7 +30,7 @@ class Writer:
     ...     for block in writer.plan([("clip-1", "9f3c"), ("clip-2", "77aa")]):
     ...         block.write(compute(clip_id) for clip_id, _ in block.clips)
 
-    Entering raises LockedError while another process writes the feature, and StoreError where the feature on disk has
+    Entering raises LockedError if another process is writing the feature, and StoreError if the feature on disk has
     another dtype or other attributes.
     """
 
@@ -44,7 +44,7 @@ class Writer:
     def __enter__(self) -> Self:
         self._lock = self._files.lock()
         try:
-            self._settle_metadata()
+            self._write_or_check_metadata()
         except BaseException:
             self._release()
             raise
@@ -62,7 +62,7 @@ class Writer:
 
     @property
     def token(self) -> str:
-        """That of the lock which this writer holds. Raises StoreError outside of the ``with`` statement."""
+        """The token of this writer's lock. Raises StoreError outside of the ``with`` statement."""
         if self._lock is None:
             raise StoreError(f"{self._files.name}: a plan needs the lock; use the writer in a `with` statement.")
         return self._lock.token
@@ -74,24 +74,31 @@ class Writer:
         block_size: int = 64,
         states: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Block]:
-        """What is still to be built, in blocks of ``block_size`` clips.
+        """Return the missing clips, in blocks of ``block_size``.
 
-        Blocks can be written in any order and by any processes; each must be written by one. A build that was killed,
-        and is planned again with the same arguments, gets its missing blocks again under the same numbers. A damaged
-        block counts as not there; the block that takes its number replaces it.
+        Blocks can be written in any order and by any processes; each must be written by one. If a killed build is
+        planned again with the same arguments, its missing blocks get the same numbers. A damaged block counts as
+        missing; the block that takes its number replaces it.
 
         Parameters
         ----------
         clips
-            Pairs of id and fingerprint, in the order in which they are to be stored. Those that are held, or have
-            failed, with the same fingerprint and state are left out.
+            Pairs of id and fingerprint, in the order in which they are to be stored. Clips that are stored, or have
+            failed, with the same fingerprint and state are skipped.
         rebuild
-            Ids that are built whether they are held or not.
+            Ids of clips to build even if they are stored.
         block_size
-            Clips a block; the last one holds the rest.
+            Clips per block; the last one has the rest.
         states
-            Id → what the caller notes of a clip beside its fingerprint, for the clips of which there is something to
-            note; see ``StoredFeature.state``.
+            Id → state of a clip, a note of the caller beside its fingerprint; clips without one can be left out. See
+            ``StoredFeature.state``.
+
+        Raises
+        ------
+        StoreError
+            Outside of the ``with`` statement, and if a block cannot be read.
+        ValueError
+            If two clips have the same id, or ``block_size`` is below 1.
 
         """
         token = self.token
@@ -109,7 +116,7 @@ class Writer:
         blocks = []
         for start in range(0, len(missing), block_size):
             group = tuple(missing[start : start + block_size])
-            # The first free number, so that a resumed build fills its gaps; but after every block that it supersedes.
+            # The first free number fills the gaps of a resumed build; it must be above every superseded block.
             number = 1 + max(built.newest.get(clip_id, -1) for clip_id, _ in group)
             while number in built.numbers:
                 number += 1
@@ -129,12 +136,15 @@ class Writer:
                 built.newest |= dict.fromkeys(versions, block.number)
             else:
                 built.damaged.add(block.number)
-                for clip_id in block.ids():  # what this block superseded is out of date
+                for clip_id in block.ids():  # earlier versions of these clips are out of date
                     built.versions.pop(clip_id, None)
         return built
 
-    def _settle_metadata(self) -> None:
-        """Write the feature's zarr.json if it is new, or was left half-written or damaged; compare it otherwise."""
+    def _write_or_check_metadata(self) -> None:
+        """Write the feature's zarr.json if it is new, half-written or damaged; otherwise compare it.
+
+        Raises StoreError if it has another dtype or other attributes.
+        """
         document = key_document(self._dtype, self._attributes)
         try:
             text = self._files.read(METADATA)

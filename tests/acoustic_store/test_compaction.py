@@ -101,7 +101,7 @@ def test_every_clip_can_be_read_at_every_instant(any_store, prepare, script, mon
 
 def test_a_feature_that_is_compacted_while_it_is_opened_is_seen_whole(any_store, prepare, script, monkeypatch):
     prepare(any_store)
-    Files, name = (ObjectFiles, "_index_if_there") if "://" in any_store.url else (LocalFiles, "index")
+    Files, name = (ObjectFiles, "_index_or_none") if "://" in any_store.url else (LocalFiles, "index")
     index, calls = getattr(Files, name), []
 
     def meanwhile(files, number):
