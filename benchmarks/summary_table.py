@@ -27,7 +27,7 @@ import scipy.fft
 import scipy.stats
 
 from acoustic_kit.dsp.spectrum import power_blocks
-from acoustic_kit.dsp.statistics import summarise
+from acoustic_kit.dsp.statistics import summarize
 from acoustic_kit.features import Stats, Wave
 from acoustic_kit.features.freesound2018 import table as freesound_table
 from acoustic_kit.features.freesound2018.clip_parts import part_statistics
@@ -125,7 +125,7 @@ def print_stages(y: np.ndarray) -> None:
         ),
         "its constant-Q chroma": lambda _: constant_q_chroma(harmonic, RATE, 512, 0.0),
         "zero crossings": lambda _: freesound_table._zero_crossing_rate(y),
-        "statistics of the rows": lambda _: summarise(rows),
+        "statistics of the rows": lambda _: summarize(rows),
         "envelope": lambda _: envelope_statistics(y),
         "mean spectrum": lambda _: spectrum_statistics(y),
         "parts": lambda _: part_statistics(y),
@@ -143,7 +143,7 @@ def main() -> None:
     compare("table of 1,133 numbers", "librosa 0.11", table.compute, librosa_table, waves)
     random = np.random.default_rng(0)
     families = [random.standard_normal((size, 216)).astype(np.float32) for size in FAMILY_SIZES]
-    ours = lambda parts: summarise(np.concatenate(parts))  # noqa: E731
+    ours = lambda parts: summarize(np.concatenate(parts))  # noqa: E731
     compare("seven statistics over (175, 216)", "scipy.stats", ours, scipy_statistics, [families] * 5)
     print_stages(max(waves, key=len))
 

@@ -1,4 +1,4 @@
-"""Headers of audio files whose length is unknown: those of writers to a pipe, chained Ogg, MP3 without a count."""
+"""Headers of audio files of unknown length: files written to a pipe, chained Ogg, MP3 without a frame count."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 # fmt: off
-# How formats begin that libsndfile does not read: offset, bytes, and what it is.
+# First bytes of formats that libsndfile does not read: offset, bytes, name.
 _FOREIGN = (
     (4, b"ftyp", "an MPEG-4 file (m4a, aac, mp4)"), (0, b"\x30\x26\xb2\x75", "a Windows Media file (wma)"),
     (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM file"), (0, b"\xff\xf1", "AAC"), (0, b"\xff\xf9", "AAC"),
@@ -21,13 +21,13 @@ _RATES_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # of MPE
 
 
 def names_format(head: bytes) -> str | None:
-    """Return what a file is that libsndfile does not read, by its first bytes; None if that is unknown."""
+    """Return the format of a file that libsndfile does not read, by its first bytes; None if it is unknown."""
     return next((name for at, magic, name in _FOREIGN if head[at : at + len(magic)] == magic), None)
 
 
 def guesses_length(head: bytes) -> bool:
     """Return whether it is an MP3 file that does not say how many frames it has, so that its length is guessed."""
-    start = _behind_id3(head)
+    start = _id3_length(head)
     if not start and not (head.startswith(b"\xff") and len(head) > 1 and head[1] & 0xE0 == 0xE0):
         return False
     frames = head[start : start + 4096]
@@ -39,8 +39,8 @@ def guesses_length(head: bytes) -> bool:
 
 
 def find_mp3(content: bytes) -> int | None:
-    """Return where MP3 frames begin in `content`, behind tags and padding: four headers in a row; None if nowhere."""
-    at = content.find(b"\xff", _behind_id3(content))
+    """Return where MP3 frames begin in `content`, after tags and padding: four headers in a row; None if nowhere."""
+    at = content.find(b"\xff", _id3_length(content))
     while at >= 0:
         end = at
         for _ in range(3):
@@ -54,15 +54,15 @@ def find_mp3(content: bytes) -> int | None:
     return None
 
 
-def _behind_id3(head: bytes) -> int:
-    """The length of the ID3v2 tag that `head` begins with, or 0."""
+def _id3_length(head: bytes) -> int:
+    """Return the length of the ID3v2 tag that `head` begins with, or 0."""
     if not head.startswith(b"ID3") or len(head) < 10:
         return 0
     return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
 
 
 def _frame_length(header: bytes) -> int | None:
-    """The bytes of an MP3 frame (ISO 11172-3, layer III) by its header; None if it is no header."""
+    """Return the bytes of an MP3 frame (ISO 11172-3, layer III) from its header; None if it is no header."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None
     version, bit_rate, sample_rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
@@ -74,13 +74,13 @@ def _frame_length(header: bytes) -> int | None:
 
 
 def ogg_links(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the first byte and the end of each link of a chained Ogg file: where streams begin behind others' data."""
+    """Yield the first byte and the end of each link of a chained Ogg file: a link begins after another's data."""
     start, at, in_data = 0, 0, False
     while at < size:
         file.seek(at)
         page = file.read(27)
         if len(page) < 27 or not page.startswith(b"OggS"):
-            break  # libogg looks for the next page by itself
+            break  # libogg finds the next page itself
         begins, length = bool(page[5] & 2), 27 + page[26] + sum(file.read(page[26]))
         if begins and in_data:
             yield start, at
@@ -91,7 +91,7 @@ def ogg_links(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
 
 
 def with_length(head: bytes, size: int) -> bytes:
-    """Return the header of WAV, RF64, W64, CAF and AU with the length that a writer to a pipe left open (0 or -1).
+    """Return the header of WAV, RF64, W64, CAF or AU with the length that a writer to a pipe left open (0 or -1).
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def _is_open(length: bytes) -> bool:
 
 
 def _is_chunk(start: bytes, rest: int) -> bool:
-    """Return whether the bytes behind an empty ``data`` chunk are another chunk, and no samples."""
+    """Return whether the bytes after an empty ``data`` chunk are another chunk, not samples."""
     return len(start) == 8 and start[:4].isalnum() and int.from_bytes(start[4:], "little") <= rest - 8
 
 

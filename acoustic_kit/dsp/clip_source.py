@@ -13,17 +13,17 @@ from pathlib import Path
 
 
 def clip_place(root: Path | str, path: str) -> Path | str:
-    """Where a clip of the manifest lies: the file below a folder, or the URL below an `s3://bucket/path`."""
+    """Return the place of a clip of the manifest: the file below a folder, or the URL below an `s3://bucket/path`."""
     return root / path if isinstance(root, Path) else f"{root.rstrip('/')}/{path}"
 
 
 def is_object(place: Path | str) -> bool:
-    """Whether it is the URL of an object, and no file."""
+    """Return whether a place is the URL of an object, not a file."""
     return isinstance(place, str) and place.startswith("s3://")
 
 
 def is_readable(place: Path | str) -> bool:
-    """Whether a clip is there and may be read. Raises acoustic_store.StoreError where the storage does not answer."""
+    """Return whether a clip exists and may be read. Raises acoustic_store.StoreError if the storage does not answer."""
     if not is_object(place):
         return os.access(place, os.R_OK)
     files, name = _object(str(place))
@@ -34,10 +34,9 @@ def is_readable(place: Path | str) -> bool:
 
 
 def audio_source(place: Path | str) -> Path | io.BytesIO:
-    """What soundfile opens: the path of a file, which need not be there, or the bytes of an object.
+    """Return what soundfile opens: the path of a file, which may be missing, or the bytes of an object.
 
-    Raises FileNotFoundError for an object that is not there, acoustic_store.StoreError where the storage does not
-    answer.
+    Raises FileNotFoundError if an object is missing, acoustic_store.StoreError if the storage does not answer.
     """
     if not is_object(place):
         return Path(place)
@@ -46,7 +45,7 @@ def audio_source(place: Path | str) -> Path | io.BytesIO:
 
 
 def _object(url: str) -> tuple[Files, str]:
-    """The folder and the name of an object."""
+    """Return the folder and the name of an object."""
     from acoustic_store.files import open_files
 
     folder, _, name = url.rpartition("/")

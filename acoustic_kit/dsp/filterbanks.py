@@ -1,4 +1,4 @@
-"""The matrices that turn a power spectrum into bands: mel, chroma, cosine transform, contrast bands.
+"""Matrices that turn a power spectrum into bands: mel, chroma, cosine transform, contrast bands.
 
 Values are those of librosa 0.11. Only numpy is used.
 """
@@ -20,37 +20,37 @@ MelScale = Literal["slaney", "htk"]
 
 
 class FilterBank(NamedTuple):
-    """Filters, and the bins between which each is not zero."""
+    """Filters, and the range of bins in which each is nonzero."""
 
     weights: np.ndarray  # float32 (bands, 1 + n_fft // 2)
     first: np.ndarray  # int64 (bands,): first bin
-    end: np.ndarray  # int64 (bands,): one past the last bin; 0 where the filter is all zeros
+    end: np.ndarray  # int64 (bands,): one past the last bin; 0 if the filter is all zeros
 
 
 @lru_cache(maxsize=16)
 def fft_frequencies(sample_rate: int, n_fft: int) -> np.ndarray:
-    """Centre of each bin of a real FFT: float64 (1 + n_fft // 2,), Hz."""
+    """Return the center of each bin of a real FFT: float64 (1 + n_fft // 2,), Hz."""
     return np.fft.rfftfreq(n_fft, 1.0 / sample_rate)
 
 
 def hz_to_mel(hz: float) -> float:
-    """Slaney's mel of a frequency in Hz, ≥ 0."""
+    """Return Slaney's mel of a frequency in Hz, ≥ 0."""
     return hz / _HZ_PER_MEL if hz < _BREAK_HZ else _BREAK_MEL + math.log(hz / _BREAK_HZ) / _LOG_STEP
 
 
 def mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """The frequencies in Hz of Slaney's mels, float64 of any shape."""
+    """Return the frequencies in Hz of Slaney's mels, float64 of any shape."""
     logarithmic = _BREAK_HZ * np.exp(_LOG_STEP * (np.maximum(mel, _BREAK_MEL) - _BREAK_MEL))
     return np.where(mel < _BREAK_MEL, _HZ_PER_MEL * mel, logarithmic)
 
 
 def hz_to_htk(hz: float) -> float:
-    """HTK's mel of a frequency in Hz, ≥ 0 (O'Shaughnessy 1987)."""
+    """Return HTK's mel of a frequency in Hz, ≥ 0 (O'Shaughnessy 1987)."""
     return 2595.0 * math.log10(1.0 + hz / 700.0)
 
 
 def htk_to_hz(mel: np.ndarray) -> np.ndarray:
-    """The frequencies in Hz of HTK's mels, float64 of any shape."""
+    """Return the frequencies in Hz of HTK's mels, float64 of any shape."""
     return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
 
 
@@ -58,7 +58,7 @@ def htk_to_hz(mel: np.ndarray) -> np.ndarray:
 def mel_filters(
     sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float, mel_scale: MelScale = "slaney"
 ) -> FilterBank:
-    """Triangles evenly spaced on a mel scale: Slaney's, each of equal area, or HTK's, each of height one.
+    """Return triangles evenly spaced on a mel scale: Slaney's, each of equal area, or HTK's, each of height one.
 
     The first is librosa's default, the second torchaudio's. A filter narrower than a bin may be all zeros.
     ``fmin`` < ``fmax`` ≤ ``sample_rate`` / 2, in Hz.
@@ -76,10 +76,10 @@ def mel_filters(
 
 @lru_cache(maxsize=128)
 def chroma_filters(sample_rate: int, n_fft: int, tuning: float = 0.0) -> FilterBank:
-    """Weight of each bin in the 12 pitch classes C … B, which lie ``tuning`` semitones above those of A = 440 Hz.
+    """Return the weight of each bin in the 12 pitch classes C … B, ``tuning`` semitones above those of A = 440 Hz.
 
-    Each bin's weights are a Gaussian bump around its pitch, as wide as the bin, of unit Euclidean norm,
-    weighted by a Gaussian over octaves (centre: octave 5, width 2), after D. Ellis, chroma features, 2007.
+    Each bin's weights are a Gaussian around its pitch, as wide as the bin, of unit Euclidean norm, weighted by a
+    Gaussian over octaves (center: octave 5, width 2), after D. Ellis, chroma features, 2007.
     """
     n = 12
     frequencies = np.linspace(0, sample_rate, n_fft, endpoint=False)[1:]
@@ -101,7 +101,7 @@ def _filter_bank(weights: np.ndarray) -> FilterBank:
 
 
 def dct_basis(n_coefficients: int, n_bands: int) -> np.ndarray:
-    """The first rows of the orthonormal DCT-II: float32 (n_coefficients, n_bands)."""
+    """Return the first rows of the orthonormal DCT-II: float32 (n_coefficients, n_bands)."""
     k, band = np.arange(n_coefficients)[:, None], np.arange(n_bands)[None, :]
     basis = np.sqrt(2.0 / n_bands) * np.cos(np.pi * k * (band + 0.5) / n_bands)
     basis[0] /= np.sqrt(2.0)
@@ -110,17 +110,17 @@ def dct_basis(n_coefficients: int, n_bands: int) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def dct_filters(n_coefficients: int, n_bands: int) -> FilterBank:
-    """``dct_basis`` as filters, each of which takes in all bands."""
+    """Return ``dct_basis`` as filters, each of which covers all bands."""
     every = np.zeros(n_coefficients, dtype=np.int64)
     return FilterBank(dct_basis(n_coefficients, n_bands), every, every + n_bands)
 
 
 @lru_cache(maxsize=16)
 def contrast_bands(sample_rate: int, n_fft: int, fmin: float = 200.0, n_octaves: int = 6) -> np.ndarray:
-    """Bins of the octave bands of spectral contrast, as ``librosa.feature.spectral_contrast`` draws them.
+    """Return the bins of the octave bands of spectral contrast, as in ``librosa.feature.spectral_contrast``.
 
-    The lowest band ends at ``fmin`` Hz, the others are octaves above it; the uppermost reaches up to Nyquist.
-    Octaves that begin at or above Nyquist are left out. Every band has at least one bin.
+    The lowest band ends at ``fmin`` Hz, the others are octaves above it; the uppermost ends at Nyquist. Octaves that
+    begin at or above Nyquist are left out. Every band has at least one bin.
 
     Returns
     -------

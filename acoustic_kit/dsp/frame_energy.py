@@ -1,4 +1,4 @@
-"""The energy of hops of a wave, rounded as numpy rounds it: the kernel behind trimming."""
+"""Energy of the hops of a wave, rounded as numpy rounds it: the kernel of trimming."""
 
 import numba
 import numpy as np
@@ -8,10 +8,10 @@ HOP = 512  # samples: four of numpy's pairwise blocks of 128
 
 @numba.njit(cache=True, nogil=True)
 def hop_energy(wave: np.ndarray, before: int, hops: int) -> np.ndarray:
-    """Sums of squares of consecutive hops of 512 samples, the first of which starts ``before`` samples early.
+    """Return the sums of squares of consecutive hops of 512 samples; the first starts ``before`` samples early.
 
-    Sums are taken in the order of numpy's pairwise summation, bit for bit, so that a comparison falls on the side on
-    which it falls with numpy. Beyond the ends lie zeros.
+    Sums have the order of numpy's pairwise summation and equal it bit for bit, so that a comparison with a threshold
+    gives the same result. The wave is padded with zeros.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def hop_energy(wave: np.ndarray, before: int, hops: int) -> np.ndarray:
 
 @numba.njit(inline="always")
 def _energy(x: np.ndarray, s: int) -> float:
-    """Sum of squares of x[s : s + 128] in eight running sums: one vector register."""
+    """Return the sum of squares of x[s : s + 128], from eight running sums: one vector register."""
     r0, r1, r2, r3 = x[s] * x[s], x[s + 1] * x[s + 1], x[s + 2] * x[s + 2], x[s + 3] * x[s + 3]
     r4, r5, r6, r7 = x[s + 4] * x[s + 4], x[s + 5] * x[s + 5], x[s + 6] * x[s + 6], x[s + 7] * x[s + 7]
     for i in range(s + 8, s + 128, 8):

@@ -1,8 +1,8 @@
-"""The families of ``Stats``: what is measured in each frame of a clip.
+"""Features measured frame by frame: the families of ``Stats``.
 
 Each family follows the function of librosa 0.11 that it is named after, with librosa's defaults; all of them share one
-float32 FFT. On the same spectra they agree to 1e-6 of a family's maximum. A float32 FFT itself is off where bins are
-near silence: decibels, bandwidth and flatness by less than 1e-3, a few percent of contrast's values by some percent.
+float32 FFT. On the same spectra they agree to 1e-6 of a family's maximum. In bins near silence a float32 FFT is
+inaccurate: decibels, bandwidth and flatness by less than 1e-3, a few percent of contrast's values by some percent.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ N_CHROMA = 12
 
 
 def basic_sizes(sample_rate: int, n_fft: int) -> dict[str, int]:
-    """Number of rows of each family of ``basic_rows``, in its order."""
+    """Return the number of rows of each family of ``basic_rows``, in its order."""
     return {
         "mel": N_MELS,
         "mfcc": N_MFCC,
@@ -42,7 +42,7 @@ def basic_sizes(sample_rate: int, n_fft: int) -> dict[str, int]:
 
 
 def basic_rows(wave: np.ndarray, sample_rate: int, n_fft: int, hop_length: int) -> dict[str, np.ndarray]:
-    """The families of the preset ``basic``.
+    """Return the families of the preset ``basic``.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def basic_rows(wave: np.ndarray, sample_rate: int, n_fft: int, hop_length: int) 
     -------
     float32 (rows, 1 + n // hop_length) by family: ``mel`` (dB, at most 80 below the maximum), ``mfcc`` and its slope
     ``mfcc_delta`` (per frame), ``centroid``, ``bandwidth`` and ``rolloff`` (Hz), ``flatness`` (0 to 1), ``contrast``
-    (dB), ``rms`` (full scale 1), ``zero_crossings`` (share of samples) and ``chroma`` (0 to 1, C first)
+    (dB), ``rms`` (full scale 1), ``zero_crossings`` (fraction of samples) and ``chroma`` (0 to 1, C first)
 
     Raises
     ------
@@ -74,7 +74,7 @@ def basic_rows(wave: np.ndarray, sample_rate: int, n_fft: int, hop_length: int) 
     chroma = np.empty((N_CHROMA, frames), dtype=np.float32)
     centroid, bandwidth, rolloff, flatness, rms, crossings = np.empty((6, 1, frames), dtype=np.float32)
     extremes = np.empty((2, len(bands), frames), dtype=np.float32)
-    width = min(BLOCK, frames)  # also of a shorter last block, so that numpy sums its columns in the same order
+    width = min(BLOCK, frames)  # also for a shorter last block, to sum its columns in the same order
     products, total = np.ones((-(-len(frequencies) // FLATNESS_GROUP), width)), np.ones(width)
     for start, power in power_blocks(wave, n_fft, hop_length):
         magnitude = np.sqrt(power)
@@ -107,7 +107,7 @@ def basic_rows(wave: np.ndarray, sample_rate: int, n_fft: int, hop_length: int) 
 
 
 def _mfcc(decibels: np.ndarray) -> np.ndarray:
-    """Cepstral coefficients of a mel spectrogram in decibels: float32 (N_MFCC, frames)."""
+    """Return the cepstral coefficients of a mel spectrogram in decibels: float32 (N_MFCC, frames)."""
     mfcc = np.empty((N_MFCC, decibels.shape[1]), dtype=np.float32)
     apply_filters(decibels, *dct_filters(N_MFCC, N_MELS), mfcc, 0)
     return mfcc
@@ -124,13 +124,13 @@ def _delta(rows: np.ndarray) -> np.ndarray:
 
 
 def _flatness(products: np.ndarray, total: np.ndarray, bins: int) -> np.ndarray:
-    """Return the geometric mean of power by its arithmetic mean: float64 (frames,)."""
+    """Return the geometric mean of the power over its arithmetic mean: float64 (frames,)."""
     flatness: np.ndarray = np.exp(np.log(products).sum(axis=0) / bins) / (total / bins)
     return flatness
 
 
 def by_maximum(rows: np.ndarray) -> np.ndarray:
-    """Each frame divided by its maximum; frames of silence stay as they are."""
+    """Divide each frame by its maximum; frames of silence are unchanged."""
     maximum = rows.max(axis=0)
-    normalised: np.ndarray = rows / np.where(maximum < np.finfo(np.float32).tiny, np.float32(1), maximum)
-    return normalised
+    normalized: np.ndarray = rows / np.where(maximum < np.finfo(np.float32).tiny, np.float32(1), maximum)
+    return normalized

@@ -1,4 +1,4 @@
-"""What is measured in blocks of frames of a spectrogram: the kernels that several presets of ``Stats`` share.
+"""Kernels that measure blocks of frames of a spectrogram, shared by the presets of ``Stats``.
 
 In each, `start` is the block's first frame, and the innermost loop runs over the frames of the block.
 """
@@ -16,7 +16,7 @@ FLATNESS_GROUP = 8  # bins multiplied before a logarithm is taken: 1e-10 ** 8 an
 def write_moments(
     magnitude: np.ndarray, frequencies: np.ndarray, centroid: np.ndarray, bandwidth: np.ndarray, start: int
 ) -> None:
-    """Mean and standard deviation of frequency, weighted by magnitude (bins, frames); 0 Hz in frames of silence."""
+    """Write mean and standard deviation of frequency, weighted by magnitude (bins, frames); 0 Hz for silent frames."""
     bins, n = magnitude.shape
     total, mean, spread = np.zeros(n), np.zeros(n), np.zeros(n)
     for b in range(bins):
@@ -38,7 +38,7 @@ def write_moments(
 
 @numba.njit(cache=True, nogil=True)
 def write_rolloff(magnitude: np.ndarray, frequencies: np.ndarray, rolloff: np.ndarray, start: int) -> None:
-    """Frequency below which 85 % of the magnitude lies. Sums are in librosa's type and order, to find the same bin."""
+    """Write the frequency below which 85 % of the magnitude is. Sums have the type and order of librosa."""
     bins, n = magnitude.shape
     total, threshold, below = np.zeros(n, np.float32), np.zeros(n, np.float32), np.zeros(n, np.int32)
     for b in range(bins):
@@ -59,7 +59,7 @@ def write_rolloff(magnitude: np.ndarray, frequencies: np.ndarray, rolloff: np.nd
 
 @numba.njit(cache=True, nogil=True)
 def write_flatness_terms(power: np.ndarray, products: np.ndarray, total: np.ndarray) -> None:
-    """Write products of FLATNESS_GROUP bins' power (groups, frames), and the sum of all (frames,), of one block.
+    """Write products of the power of FLATNESS_GROUP bins (groups, frames), and the sum of all (frames,), of one block.
 
     Power counts as AMIN at least. ``products`` and ``total`` may have more frames than ``power``.
     """
@@ -100,10 +100,10 @@ def write_slopes(rows: np.ndarray, slopes: np.ndarray) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def write_extremes(magnitude: np.ndarray, bands: np.ndarray, extremes: np.ndarray, start: int) -> None:
-    """Mean of the largest and of the smallest bins of each band, into float32 (2, bands, frames).
+    """Write the mean of the largest and of the smallest bins of each band into float32 (2, bands, frames).
 
-    One sorted list a frame is kept side by side with the others, and each bin sinks through all of them at once. The
-    negated magnitudes lie beside the magnitudes, so that the same pass finds the smallest ones.
+    Each frame has a sorted list; the lists are stored side by side, and each bin is inserted into all of them at once.
+    The negated magnitudes are beside the magnitudes, so that the same pass finds the smallest ones.
     """
     n = magnitude.shape[1]
     value = np.empty(2 * n, np.float32)
@@ -128,11 +128,11 @@ def write_extremes(magnitude: np.ndarray, bands: np.ndarray, extremes: np.ndarra
 def write_time_domain(
     wave: np.ndarray, frame_length: int, hop_length: int, rms: np.ndarray, crossings: np.ndarray
 ) -> None:
-    """Root mean square, and share of samples where the sign changes (±1e-10 counts as zero, zero as positive)."""
+    """Write root mean square, and fraction of samples with a sign change (±1e-10 counts as zero, zero as positive)."""
     n = len(wave)
     for t in range(len(rms)):
-        centre = t * hop_length
-        frame = wave[max(0, centre - frame_length // 2) : min(n, centre + frame_length // 2)]
+        center = t * hop_length
+        frame = wave[max(0, center - frame_length // 2) : min(n, center + frame_length // 2)]
         energy, changes = 0.0, 0
         for i in range(len(frame)):
             energy += np.float64(frame[i]) * frame[i]

@@ -1,8 +1,8 @@
 """The filter bank of Kaldi's ``compute-fbank-feats`` at 16 kHz, with the settings of the Audio Spectrogram Transformer.
 
-Frames of 25 ms every 10 ms that lie wholly inside the wave; in each, the mean is taken off, the high frequencies are
-raised by ``x[i] - 0.97 x[i-1]``, and a symmetric Hann window is laid over it. The power spectrum goes through triangles
-on Kaldi's mel scale, and the logarithm is natural. Full scale is ±1; Kaldi's own is ±2¹⁵. Only numpy is used.
+Frames of 25 ms every 10 ms, all inside the wave; in each, the mean is subtracted, the high frequencies are emphasized
+by ``x[i] - 0.97 x[i-1]``, and a symmetric Hann window is applied. The power spectrum is summed in triangles on Kaldi's
+mel scale, and the logarithm is natural. Full scale is ±1; Kaldi's own is ±2¹⁵. Only numpy is used.
 """
 
 import math
@@ -23,22 +23,22 @@ FLOOR = float(np.finfo(np.float32).eps)  # power below which the logarithm is cu
 
 
 def frame_count(n: int) -> int:
-    """Number of frames inside ``n`` samples, n ≥ FRAME_LENGTH."""
+    """Return the number of frames inside ``n`` samples, n ≥ FRAME_LENGTH."""
     return 1 + (n - FRAME_LENGTH) // HOP_LENGTH
 
 
 @lru_cache(maxsize=1)
 def window() -> np.ndarray:
-    """Symmetric Hann window: float32 (FRAME_LENGTH,). Its first and last value are 0."""
+    """Return the symmetric Hann window: float32 (FRAME_LENGTH,). Its first and last value are 0."""
     phase = 2 * np.pi * np.arange(FRAME_LENGTH) / (FRAME_LENGTH - 1)
     return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 
 
 @lru_cache(maxsize=4)
 def filters(n_mels: int) -> FilterBank:
-    """Triangles of height one, evenly spaced and straight on the mel scale 1127 ln(1 + f / 700).
+    """Return triangles of height one, evenly spaced and straight on the mel scale 1127 ln(1 + f / 700).
 
-    Narrow ones may be all zeros, and the bin at half the sample rate is in none, as in Kaldi.
+    Narrow ones may be all zeros, and none contains the bin at half the sample rate, as in Kaldi.
     """
     edges = np.linspace(_mel(FMIN), _mel(FMAX), n_mels + 2)[:, None]
     bins = np.array([_mel(f) for f in np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)])

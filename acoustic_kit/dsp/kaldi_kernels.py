@@ -12,13 +12,13 @@ BLOCK = 64  # frames
 
 
 def log_mel(wave: np.ndarray, n_mels: int, max_frames: int) -> np.ndarray:
-    """Natural logarithm of the power in mel bands, of the first frames of a wave.
+    """Return the natural logarithm of the power in mel bands, of the first frames of a wave.
 
     Parameters
     ----------
     wave : float32 (n,), C-contiguous, n ≥ FRAME_LENGTH, finite, at 16 kHz
     n_mels : bands
-    max_frames : no more are computed
+    max_frames : upper limit of the frames computed
 
     Returns
     -------
@@ -39,10 +39,10 @@ def log_mel(wave: np.ndarray, n_mels: int, max_frames: int) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
 def _fill(wave: np.ndarray, start: int, window: np.ndarray, block: np.ndarray) -> None:
-    """Write the frames from ``start`` on, without their mean, emphasised and windowed, into float32 (frames, N_FFT).
+    """Write the frames from ``start`` on, without their mean, emphasized and windowed, into float32 (frames, N_FFT).
 
-    Mean and emphasis are taken off in one pass: (x[i] - m) - 0.97 (x[i-1] - m) = x[i] - 0.97 x[i-1] - 0.03 m. A frame's
-    first sample has none before it, but the window is 0 there.
+    Mean and emphasis take one pass: (x[i] - m) - 0.97 (x[i-1] - m) = x[i] - 0.97 x[i-1] - 0.03 m. The window is 0 at a
+    frame's first sample, which has no predecessor.
     """
     for f in range(len(block)):
         first = (start + f) * HOP_LENGTH

@@ -30,4 +30,4 @@ def check_decibels(scale: str, top_db: float | None) -> None:
     if scale not in {"db", "power", "magnitude"}:
         raise UsageError(f"scale is {scale!r}; it must be 'db', 'power' or 'magnitude'")
     if top_db is not None and not 0 <= top_db < math.inf:
-        raise UsageError(f"top_db is {top_db}; it must be at least 0, or None to cut nothing off")
+        raise UsageError(f"top_db is {top_db}; it must be at least 0, or None for no limit")

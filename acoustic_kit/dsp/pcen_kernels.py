@@ -1,10 +1,10 @@
-"""Per-channel energy normalisation (PCEN) on the CPU: the values and their gradient, one row of frames at a time.
+"""Per-channel energy normalization (PCEN) on the CPU: the values and their gradient, one row of frames at a time.
 
     M[t] = (1 - b) M[t-1] + b E[t]
     out  = (E / ((eps + M)^gain + extra_eps) + bias)^power - bias^power
 
-The time goes into logarithms and powers, not into the recursion: only that is a scalar loop, and the others vectorise,
-with a logarithm and a power of their own, because numba's are calls of libm.
+Logarithms and powers take the time, not the recursion, which alone is a scalar loop. They vectorize with a logarithm
+and a power defined here, because numba's are calls of libm.
 """
 
 import math
@@ -23,11 +23,11 @@ _ZERO, _HALF, _ONE, _LN2 = np.float32(0), np.float32(0.5), np.float32(1), np.flo
 _INFINITY, _NAN, _LARGEST = np.float32(np.inf), np.float32(np.nan), np.float32(126)
 _SQRT_HALF_BITS, _MANTISSA_BITS, _EXPONENT_BIAS = np.int32(0x3F3504F3), np.int32(23), np.int32(127)
 
-BLOCK = 8  # rows at a time, which stay in the cache
+BLOCK = 8  # rows at a time, which fit the cache
 
 
 class Parameters(NamedTuple):
-    """Of the formula above, all floats; ``bias`` and ``eps`` positive, ``b`` above 0 and at most 1."""
+    """Parameters of the formula above, all floats; ``bias`` and ``eps`` positive, ``b`` above 0 and at most 1."""
 
     b: float
     gain: float
@@ -39,13 +39,13 @@ class Parameters(NamedTuple):
 
 @intrinsic
 def _bits(typing_context: Any, x: Any) -> Any:
-    """The bits of a float32, as an int32."""
+    """Return the bits of a float32, as an int32."""
     return numba.int32(numba.float32), _reinterpret
 
 
 @intrinsic
 def _from_bits(typing_context: Any, x: Any) -> Any:
-    """The float32 of these bits, an int32."""
+    """Return the float32 with these bits, an int32."""
     return numba.float32(numba.int32), _reinterpret
 
 
@@ -53,10 +53,10 @@ def _reinterpret(context: Any, builder: Any, signature: Any, values: Any) -> Any
     return builder.bitcast(values[0], context.get_value_type(signature.return_type))
 
 
-# error_model="numpy": a division that may raise an error would keep a loop from vectorising.
+# error_model="numpy": a division that may raise an error prevents vectorization of a loop.
 @numba.njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 def log2(x: np.float32) -> Any:
-    """Binary logarithm of a normal float32: to 2e-7, and to a relative 3e-7. NaN unless 0 < x < ∞."""
+    """Return the binary logarithm of a normal float32: to 2e-7, and to a relative 3e-7. NaN unless 0 < x < ∞."""
     bits = _bits(x)
     exponent = np.int32(np.int32(bits - _SQRT_HALF_BITS) >> _MANTISSA_BITS)  # of a mantissa in [√½, √2)
     m = _from_bits(np.int32(bits - np.int32(exponent << _MANTISSA_BITS))) - _ONE
@@ -68,7 +68,7 @@ def log2(x: np.float32) -> Any:
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 def exp2(x: np.float32) -> Any:
-    """2ˣ of a float32, to a relative 3e-7; x beyond ±126 is clipped."""
+    """Return 2ˣ of a float32, to a relative 3e-7; x beyond ±126 is clipped."""
     x = min(max(x, -_LARGEST), _LARGEST)
     whole = np.floor(x + _HALF)
     f = x - whole
@@ -78,7 +78,7 @@ def exp2(x: np.float32) -> Any:
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
 def _recursion(x: np.ndarray, weight: np.float32, keep: np.float32, before: np.float32, out: np.ndarray) -> None:
-    """out[t] = keep out[t-1] + weight x[t], four frames a round, so that only every fourth waits for another."""
+    """Write out[t] = keep out[t-1] + weight x[t], four frames a round, so that only every fourth depends on another."""
     keep2 = keep * keep
     keep3, keep4 = keep2 * keep, keep2 * keep2
     n = len(x)
@@ -111,9 +111,9 @@ def pcen(
     energy : float32 (rows, frames), at least 0
     start : float32 (rows,): the smoother before the first frame, M[-1]
     parameters : of the formula
-    log_smooth, log_u : float32 (rows, frames), or (BLOCK, frames) where they are not needed afterwards: here
-        log2(eps + M), and log2 of what is raised to the power, are left for ``pcen_gradient``
-    out : float32 (rows, frames); ``energy`` itself will do
+    log_smooth, log_u : float32 (rows, frames), or (BLOCK, frames) if they are not needed afterwards: log2(eps + M),
+        and log2 of the base of the power, are written here for ``pcen_gradient``
+    out : float32 (rows, frames); may be ``energy`` itself
 
     """
     b, gain, bias = np.float32(parameters.b), np.float32(parameters.gain), np.float32(parameters.bias)
@@ -144,14 +144,14 @@ def pcen_gradient(
     log_u: np.ndarray,
     grad_energy: np.ndarray,
 ) -> np.ndarray:
-    """The gradient of ``pcen`` whose smoother started at the first frame, M[-1] = E[0].
+    """Return the gradient of ``pcen`` whose smoother started at the first frame, M[-1] = E[0].
 
     It passes through the smoother by the same recursion, backward in time.
 
     Parameters
     ----------
     grad_out : float32 (rows, frames): the gradient with respect to ``out``
-    energy, parameters, log_smooth, log_u : as ``pcen`` was given, and left, them; all rows
+    energy, parameters, log_smooth, log_u : as passed to ``pcen``, and written by it; all rows
     grad_energy : float32 (rows, frames): the gradient with respect to ``energy`` is written here
 
     Returns
@@ -194,5 +194,5 @@ def pcen_gradient(
 
 @numba.njit(cache=True, nogil=True)
 def _flat(array: np.ndarray, first: int, rows: int) -> Any:
-    """Some rows, end to end: in one long loop fewer frames are left over beside the full vectors."""
+    """Return some rows, end to end: one long loop has fewer frames beside the full vectors."""
     return array[first : first + rows].reshape(-1)

@@ -1,6 +1,6 @@
-"""The short-time spectrum that all spectral features share, computed in blocks of frames that stay in the cache.
+"""The short-time spectrum that all spectral features share, computed in blocks of frames that fit the cache.
 
-The FFT is in float32 unless asked for otherwise. Arrays are (bins or bands, frames): frames are the inner, vectorised
+The FFT is in float32 by default. Arrays are (bins or bands, frames): frames are the inner, vectorized
 axis of every kernel.
 """
 
@@ -16,7 +16,7 @@ from acoustic_kit.dsp.filterbanks import FilterBank
 from acoustic_kit.dsp.sound_file import check_wave
 
 BLOCK = 32  # frames
-PIECE = 256 * BLOCK  # frames of a long wave that are padded at once, so that it is not copied whole
+PIECE = 256 * BLOCK  # frames of a long wave padded at once, to avoid a copy of the whole
 AMIN = 1e-10  # power below which decibels are cut off, as in librosa
 
 PadMode = Literal["constant", "reflect"]
@@ -24,22 +24,22 @@ Precision = Literal["float32", "float64"]
 
 
 def frame_count(n: int, hop_length: int) -> int:
-    """Number of centred frames of ``n`` samples."""
+    """Return the number of centered frames of ``n`` samples."""
     return 1 + n // hop_length
 
 
 def power_blocks(
     wave: np.ndarray, n_fft: int, hop_length: int, pad_mode: PadMode = "constant", precision: Precision = "float32"
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Power spectra |X|² of centred frames under a periodic Hann window, block by block.
+    """Compute power spectra |X|² of centered frames under a periodic Hann window, block by block.
 
     Parameters
     ----------
     wave : float32 (n,), n ≥ 1, finite
     n_fft : even, samples in a frame
     hop_length : samples from one frame to the next
-    pad_mode : what lies beyond both ends: ``constant`` (zeros) or ``reflect``
-    precision : of the FFT; in float32, bins 70 dB below the frame's loudest are rounding
+    pad_mode : padding at both ends: ``constant`` (zeros) or ``reflect``
+    precision : of the FFT; in float32, bins 70 dB below the frame's loudest are rounding errors
 
     Yields
     ------
@@ -59,14 +59,14 @@ def power_blocks(
         for start in range(0, len(frames), BLOCK):
             block = frames[start : start + BLOCK]
             np.multiply(block, window, out=windowed[: len(block)])
-            # Transforming the transposed view costs nothing more, and gives (bins, frames) contiguous.
+            # Transforming the transposed view is as fast, and gives contiguous (bins, frames).
             yield first + start, power_of(scipy.fft.rfft(windowed[: len(block)].T, axis=0))
 
 
 def _padded_pieces(
     wave: np.ndarray, n_fft: int, hop_length: int, pad_mode: PadMode
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the index of a first frame, and the padded samples of it and those that follow: a long wave in pieces."""
+    """Yield a long wave in pieces: the index of the first frame, and the padded samples of this and later frames."""
     n, half = frame_count(len(wave), hop_length), n_fft // 2
     pieces = n // PIECE
     if pieces < 2:
@@ -103,13 +103,13 @@ def mel_spectrogram(
 
 @lru_cache(maxsize=16)
 def hann(n: int) -> np.ndarray:
-    """Periodic Hann window: float64 (n,)."""
+    """Return the periodic Hann window: float64 (n,)."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
 def power_of(spectrum: np.ndarray) -> np.ndarray:
-    """|X|² of complex (bins, frames), C-contiguous: float32 of the same shape."""
+    """Return |X|² of complex (bins, frames), C-contiguous: float32 of the same shape."""
     power = np.empty(spectrum.shape, dtype=np.float32)
     flat_spectrum, flat_power = spectrum.reshape(-1), power.reshape(-1)
     for i in range(len(flat_power)):
@@ -124,8 +124,8 @@ def apply_filters(
 ) -> None:
     """Write ``weights @ power`` to the columns of ``out`` from ``start`` on; see ``filterbanks.FilterBank``.
 
-    Four bins a round: the sums are loaded and stored a quarter as often. The row views and the loop bound that is not
-    a constant let the compiler vectorise over frames.
+    Four bins a round, so that sums are loaded and stored a quarter as often. Row views and a variable loop bound let
+    the compiler vectorize over frames.
     """
     n = power.shape[1]
     for band in range(len(weights)):
@@ -151,7 +151,7 @@ def power_to_db(power: np.ndarray, top_db: float | None = 80.0) -> np.ndarray:
 
     Returns
     -------
-    ``power`` itself, which is overwritten: at two hours a clip, a copy is hundreds of megabytes
+    ``power`` itself, overwritten: of a clip of two hours, a copy is hundreds of megabytes
 
     """
     np.maximum(power, np.float32(AMIN), out=power)

@@ -1,4 +1,4 @@
-"""Statistics over time: each row of frames becomes seven numbers."""
+"""Statistics over time: seven numbers from each row of frames."""
 
 import numba
 import numpy as np
@@ -7,12 +7,12 @@ STATISTICS = ("mean", "std", "skew", "kurtosis", "median", "min", "max")
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
-def summarise(rows: np.ndarray) -> np.ndarray:
-    """The ``STATISTICS`` of each row.
+def summarize(rows: np.ndarray) -> np.ndarray:
+    """Return the ``STATISTICS`` of each row.
 
     Mean, population standard deviation, biased skewness m₃ / m₂^1.5, biased excess kurtosis m₄ / m₂² - 3, median,
     minimum and maximum, as numpy and ``scipy.stats`` define them. A row that varies by no more than the rounding of
-    float32 (where scipy says NaN) has skewness and kurtosis 0. Moments are summed in float64.
+    float32 (NaN in scipy) has skewness and kurtosis 0. Moments are summed in float64.
 
     Parameters
     ----------
@@ -54,18 +54,18 @@ def summarise(rows: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True)
 def _median(row: np.ndarray) -> float:
-    """Median of float32 (n,), by bisection.
+    """Return the median of float32 (n,), by bisection.
 
     Read as integers, floats keep their order (negative ones once their lower bits are flipped). So the range between
-    minimum and maximum is halved until as many values lie below as above: about ten counts, each of which vectorises,
-    where a quickselect branches on every value.
+    minimum and maximum is halved until as many values are below as above: about ten counts, each of which vectorizes,
+    whereas a quickselect branches on every value.
     """
     n = len(row)
     bits = row.view(np.int32)
     keys = np.empty(n, dtype=np.int32)
     for i in range(n):
         keys[i] = bits[i] if bits[i] >= 0 else bits[i] ^ np.int32(0x7FFFFFFF)
-    wanted = (n + 1) // 2  # so many values are at most the lower middle one
+    wanted = (n + 1) // 2  # values up to the lower middle one
     low, high, count = np.int64(keys.min()), np.int64(keys.max()), n
     while low < high and count != wanted:
         middle = (low + high) >> 1

@@ -13,7 +13,7 @@ from acoustic_kit.features.wave import Wave
 
 @dataclass(frozen=True)
 class Stats(Feature):
-    """Statistics of features measured frame by frame.
+    """Statistics over time of features measured frame by frame.
 
     The preset ``basic`` has mean, std, skew, kurtosis, median, minimum and maximum of mel bands in decibels, MFCC and
     their slope, spectral centroid, bandwidth, roll-off, flatness and contrast, RMS, zero crossings and chroma: 193 rows
@@ -27,8 +27,8 @@ class Stats(Feature):
     ----------
     wave : the source
     preset : which features
-    n_fft : even, samples in a frame; ``freesound`` has always 2048
-    hop_length : samples from one frame to the next; ``freesound`` has always 512
+    n_fft : even, samples in a frame; always 2048 for ``freesound``
+    hop_length : samples from one frame to the next; always 512 for ``freesound``
 
     """
 
@@ -50,7 +50,7 @@ class Stats(Feature):
             )
 
     def columns(self) -> list[str]:
-        """The names of the numbers, in order, such as ``mfcc_03_std`` and ``centroid_median``."""
+        """Return the names of the numbers, in order, such as ``mfcc_03_std`` and ``centroid_median``."""
         if self.preset == "freesound":
             from acoustic_kit.features.freesound2018 import COLUMNS
 
@@ -65,7 +65,7 @@ class Stats(Feature):
         return [f"{row}_{statistic}" for row in rows for statistic in STATISTICS]
 
     def compute(self, source: np.ndarray) -> np.ndarray:
-        """The statistics of one wave.
+        """Return the statistics of one wave.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class Stats(Feature):
 
             return freesound_table(source, self.wave.sample_rate)
         from acoustic_kit.dsp.frame_features import basic_rows
-        from acoustic_kit.dsp.statistics import summarise
+        from acoustic_kit.dsp.statistics import summarize
 
         rows = basic_rows(source, self.wave.sample_rate, self.n_fft, self.hop_length)
-        return np.concatenate([summarise(family) for family in rows.values()]).ravel()
+        return np.concatenate([summarize(family) for family in rows.values()]).ravel()

@@ -12,29 +12,34 @@ from acoustic_kit.errors import AkitError
 
 
 def imagenet_weights(weights: Any) -> dict[str, torch.Tensor]:
-    """Return the tensors of weights of ``torchvision.models``, which torchvision downloads once, into torch's cache.
+    """Return the tensors of weights of ``torchvision.models``, which torchvision downloads once into torch's cache.
 
     Raises AkitError if they are not in the cache and cannot be downloaded.
     """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
     try:
-        if not cached.exists() and os.environ.get("HF_HUB_OFFLINE"):  # what --offline sets
+        if not cached.exists() and os.environ.get("HF_HUB_OFFLINE"):  # set by --offline
             raise OSError("the network is switched off")
         trained: dict[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # another file than the name says
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:  # the file may be another than its name says
         reason = str(error).partition("\n")[0]
         raise AkitError(
-            f"ImageNet's weights cannot be had from {weights.url} ({reason}).\n"
+            f"Cannot load the ImageNet weights from {weights.url}: {reason}.\n"
             f"Put that file into {cached.parent}, or use --set pretrained=false."
         ) from error
     return trained
 
 
 def load_imagenet(net: nn.Module, weights: Any) -> None:
-    """Give a network the ImageNet weights of the layers that it shares with torchvision's ResNet, by their names.
+    """Load the ImageNet weights of the layers that a network shares with torchvision's model, by their names.
 
-    The first convolution gets the mean over its colours times three channels: what it says of a grey picture stays the
-    same. The classifier is left as it is.
+    The first convolution gets the sum over its colors divided by the number of channels, so that its output for a gray
+    image is unchanged. The classifier keeps its weights.
 
     Parameters
     ----------
@@ -44,7 +49,7 @@ def load_imagenet(net: nn.Module, weights: Any) -> None:
     Raises
     ------
     AkitError
-        The weights are not in the cache and cannot be downloaded.
+        The weights are not in the cache and cannot be downloaded, or have another shape.
 
     """
     trained = imagenet_weights(weights)
@@ -52,8 +57,10 @@ def load_imagenet(net: nn.Module, weights: Any) -> None:
     shared = {name: tensor for name, tensor in trained.items() if name in own and not name.startswith("fc.")}
     if "conv1.weight" in shared:
         n_channels = own["conv1.weight"].shape[1]
-        colours = shared["conv1.weight"].sum(dim=1, keepdim=True) / n_channels
-        shared["conv1.weight"] = colours.expand(-1, n_channels, -1, -1)
+        colors = shared["conv1.weight"].sum(dim=1, keepdim=True) / n_channels
+        shared["conv1.weight"] = colors.expand(-1, n_channels, -1, -1)
     if other := [name for name, tensor in shared.items() if tensor.shape != own[name].shape]:
-        raise AkitError(f"ImageNet's weights do not fit this width ({other[0]}). Use --set pretrained=false.")
+        raise AkitError(
+            f"The ImageNet weights do not fit this network ({other[0]} differs). Use --set pretrained=false."
+        )
     net.load_state_dict(shared, strict=False)

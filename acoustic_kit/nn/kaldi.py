@@ -8,11 +8,13 @@ from acoustic_kit.nn.matmul_precision import full_float32_matmul
 
 
 class KaldiFilterBank(nn.Module):
-    """The filter bank of the feature ``ast_input``, for a batch of waves, on any device, in float32.
+    """Log-mel frames of one length, normalized, for a batch of waves, on any device, in float32; see ``dsp.kaldi``.
 
     Parameters
     ----------
-    n_mels, max_length, mean, std : as for ``AstInput``
+    n_mels : bands, 20 Hz to 8 kHz
+    max_length : frames of 10 ms; shorter waves are followed by zeros, longer ones are cut
+    mean, std : of the natural logarithm of power; the output is (x - mean) / (2 std)
 
     """
 
@@ -29,17 +31,17 @@ class KaldiFilterBank(nn.Module):
         super().__init__()
         self.max_length, self.mean, self.std = max_length, mean, std
         bank = kaldi.filters(n_mels)
-        # The window's first value is 0: the sample that has none before it to be emphasised with plays no part.
+        # The window's first value is 0, which drops the sample without a predecessor for the emphasis.
         self.register_buffer("window", torch.tensor(kaldi.window()[1:]), persistent=False)
         self.register_buffer("filters", torch.tensor(bank.weights.T), persistent=False)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The filter bank of each wave.
+        """Return the filter bank of each wave.
 
         Parameters
         ----------
         waves : (batch, samples), at 16 kHz, full scale ±1, zeros after the end of the shorter ones
-        lengths : (batch,), samples of each; None where none is padded
+        lengths : (batch,), samples of each; None if none is padded
 
         Returns
         -------
@@ -60,10 +62,10 @@ class KaldiFilterBank(nn.Module):
             return (log_mel - self.mean) * (0.5 / self.std)
 
     def _log_mel(self, waves: Tensor) -> Tensor:
-        """Natural logarithm of the power in mel bands: float32 (batch, frames, n_mels)."""
+        """Return the natural logarithm of the power in mel bands: float32 (batch, frames, n_mels)."""
         frames = waves.unfold(1, kaldi.FRAME_LENGTH, kaldi.HOP_LENGTH)
         frames = frames - frames.mean(dim=2, keepdim=True)
-        emphasised = frames[:, :, 1:] - kaldi.PREEMPHASIS * frames[:, :, :-1]
-        spectra = torch.view_as_real(torch.fft.rfft(emphasised * self.window, n=kaldi.N_FFT))
+        emphasized = frames[:, :, 1:] - kaldi.PREEMPHASIS * frames[:, :, :-1]
+        spectra = torch.view_as_real(torch.fft.rfft(emphasized * self.window, n=kaldi.N_FFT))
         power = spectra.square().sum(dim=3)
         return (power @ self.filters).clamp(min=kaldi.FLOOR).log()

@@ -15,21 +15,27 @@ AMIN = 1e-10  # power below which decibels are cut off, as in librosa
 
 
 class MelSpectrogram(nn.Module):
-    """Mel spectrogram of a batch of waves: the values of the feature ``LogMel``, on any device and differentiable.
+    """Mel spectrogram of a batch of waves, as in librosa, on any device and differentiable.
 
-    The window and the filters follow from the parameters, so they are no part of the state dict.
+    The window and the filters follow from the parameters, so they are not in the state dict.
 
     Parameters
     ----------
     sample_rate : Hz
-    n_fft, hop_length, n_mels, mel_scale, fmin, fmax, pad_mode, scale, top_db : as for ``LogMel``, but ``scale`` is
-        ``power`` unless said otherwise; ``pad_mode="reflect"`` needs more than n_fft / 2 samples
-    precision : of the FFT, as for ``Pcen``; the values are float32
+    n_fft : even, samples in a frame
+    hop_length : samples from one frame to the next
+    n_mels : bands
+    mel_scale : ``slaney`` with Slaney's norm, as in librosa; ``htk`` without a norm, as in torchaudio
+    fmin, fmax : Hz; ``fmax`` None is half the sample rate
+    pad_mode : padding at both ends, ``constant`` (zeros) or ``reflect``, which needs more than n_fft / 2 samples
+    scale : ``power``; ``db``, decibels; or ``magnitude``, the sum of |X| instead of |X|²
+    top_db : decibels are cut off this far below the maximum of each wave; None cuts nothing off
+    precision : of the FFT; the values are float32
 
     Raises
     ------
     UsageError
-        As ``LogMel`` does.
+        A parameter is out of range.
 
     """
 
@@ -64,12 +70,12 @@ class MelSpectrogram(nn.Module):
         self.register_buffer("filters", torch.from_numpy(bank.weights.copy()), persistent=False)
 
     def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The mel spectrogram of each wave.
+        """Return the mel spectrogram of each wave.
 
         Parameters
         ----------
         wave : float32 (..., n), full scale ±1; with ``lengths`` (clips, n), zeros after the end of the shorter ones
-        lengths : int (clips,), samples of each, on the same device; None where none is padded. With it, waves of any
+        lengths : int (clips,), samples of each, on the same device; None if none is padded. With it, waves of any
             length can be reflected
 
         Returns
@@ -95,18 +101,18 @@ class MelSpectrogram(nn.Module):
             mel = (self.filters @ bins.float()).view(*wave.shape[:-1], self.n_mels, -1)
             if self.scale != "db":
                 return mel
-            if lengths is not None:  # what follows a wave's end is not to be its maximum
+            if lengths is not None:  # padding must not decide a wave's maximum
                 inside = torch.arange(mel.shape[-1], device=mel.device) <= (lengths // self.hop_length)[:, None]
                 mel = torch.where(inside[:, None], mel, 0.0)
             return _decibels(mel, self.top_db)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows."""
+        """Return the parameters for ``repr``."""
         return f"sample_rate={self.sample_rate}, n_fft={self.n_fft}, hop_length={self.hop_length}, n_mels={self.n_mels}"
 
 
 def _reflected(waves: Tensor, lengths: Tensor, n: int) -> Tensor:
-    """Waves that go on for ``n`` samples before the start and after the end of each, mirrored as often as it takes."""
+    """Return waves with ``n`` more samples before the start and after the end of each, mirrored as often as needed."""
     period = (2 * lengths - 2).clamp(min=1)[:, None]
     place = torch.arange(-n, waves.shape[1] + n, device=waves.device) % period
     return waves.gather(1, torch.where(place < lengths[:, None], place, period - place))

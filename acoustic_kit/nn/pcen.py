@@ -1,4 +1,4 @@
-"""Per-channel energy normalisation with trained gain, bias and power, without a Python loop over time.
+"""Per-channel energy normalization with trained gain, bias and power, without a Python loop over time.
 
 Y. Wang et al., Trainable frontend for robust and far-field keyword spotting, ICASSP 2017. The three trained numbers,
 their bounds and start values are those of UrbanSound8K's winner (Jaasssoooonnnnn/Urbansound8K_Competition).
@@ -30,9 +30,9 @@ class TrainablePcen(nn.Module):
     ----------
     b : weight of the newest frame in the smoother M, above 0 and at most 1; for a time constant of T seconds
         UrbanSound8K's winner took hop_length / (sample_rate · T)
-    gain, bias, power : where training starts
+    gain, bias, power : initial values
     eps : positive
-    extra_eps : added to the divisor; matters in silence
+    extra_eps : added to the divisor; relevant in silence
 
     """
 
@@ -60,7 +60,7 @@ class TrainablePcen(nn.Module):
         self.extra_eps = extra_eps
 
     def forward(self, energy: Tensor) -> Tensor:
-        """Normalise a mel spectrogram.
+        """Normalize a mel spectrogram.
 
         Parameters
         ----------
@@ -77,22 +77,26 @@ class TrainablePcen(nn.Module):
         return pcen(energy, gain, self.bias.abs() + 1e-6, power, self.b, self.eps, self.extra_eps)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows."""
+        """Return the parameters for ``repr``."""
         return f"b={self.b.item():.4g}, eps={self.eps}, extra_eps={self.extra_eps}"
 
 
 def pcen(
     energy: Tensor, gain: Tensor, bias: Tensor, power: Tensor, b: Tensor, eps: float = 1e-6, extra_eps: float = 0.0
 ) -> Tensor:
-    """PCEN by the formula of ``TrainablePcen``, differentiable in all but ``b``.
+    """Compute PCEN by the formula of ``TrainablePcen``, differentiable in all but ``b``.
 
-    float32 goes through kernels: numba's on the CPU, Triton's on a GPU. All else goes through torch: float64, what is
-    being compiled or exported, a second derivative, and a GPU for which Triton cannot make kernels (with a warning).
+    Kernels compute float32: numba's on the CPU, Triton's on a GPU. Torch computes the rest: float64, compiled and
+    exported code, second derivatives, and GPUs for which Triton cannot make kernels (with a warning).
 
     Parameters
     ----------
     energy : float (..., frames), at least 0
     gain, bias, power, b : scalars, on the same device; bias positive
+
+    Returns
+    -------
+    The shape and dtype of ``energy``
 
     """
     if (kernels := _kernels_for(energy)) is None:
@@ -103,7 +107,7 @@ def pcen(
 
 
 def _kernels_for(energy: Tensor) -> ModuleType | None:
-    """The module whose `forward` and `backward` compute it; None where torch does."""
+    """Return the module whose `forward` and `backward` compute it; None if torch does."""
     if energy.dtype != torch.float32 or energy.numel() == 0 or torch.compiler.is_compiling():
         return None
     if energy.device.type == "cpu":
@@ -119,13 +123,13 @@ def _kernels_for(energy: Tensor) -> ModuleType | None:
 
 @cache
 def _triton_works(device: torch.device) -> bool:
-    """Whether Triton is installed and can make kernels for the device; a warning says why not."""
+    """Return whether Triton is installed and can make kernels for the device; warn if not."""
     try:
         from acoustic_kit.nn import pcen_triton
 
         one = torch.ones((), device=device)
         pcen_triton.forward(torch.ones(1, 1, device=device), (one, one, one, one), 1e-6, 0.0, keep=False)
-    except Exception as error:  # no Triton, no C compiler, an old GPU: what it raises is not a closed list
+    except Exception as error:  # no Triton, no C compiler or an old GPU raise many kinds
         reason = (str(error) or repr(error)).splitlines()[0]
         warnings.warn(f"PCEN is computed without its Triton kernel, which is slower: {reason}", stacklevel=2)
         return False
@@ -140,10 +144,10 @@ def _torch_pcen(
 
 
 def _smooth(energy: Tensor, b: Tensor) -> Tensor:
-    """M[t] = (1 - b) M[t-1] + b E[t], M[0] = E[0], of (..., frames), in about log2(frames) steps.
+    """Return M[t] = (1 - b) M[t-1] + b E[t], M[0] = E[0], of (..., frames), in about log2(frames) steps.
 
-    After each step a frame holds the decayed sum of twice as many frames. There is no matrix product in it, which
-    autocast or TF32 would round.
+    After each step a frame holds the decayed sum of twice as many frames. It uses no matrix product, which autocast or
+    TF32 would round.
     """
     keep = 1 - b.to(energy.dtype)
     sums = torch.cat([energy[..., :1], b * energy[..., 1:]], dim=-1)
@@ -190,7 +194,7 @@ class _KernelPcen(torch.autograd.Function):
 
 
 def _gradient(out: Tensor, inputs: tuple[Tensor, ...], grad_out: Tensor) -> Iterator[Tensor | None]:
-    """The gradient with respect to each input that asks for one, with a graph of its own."""
+    """Return the gradient with respect to each input that requires one, with a graph of its own."""
     wanted = [x for x in inputs if x.requires_grad]
     found = iter(torch.autograd.grad(out, wanted, grad_out, create_graph=True))
     return (next(found) if x.requires_grad else None for x in inputs)

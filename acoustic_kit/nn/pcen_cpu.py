@@ -1,4 +1,4 @@
-"""Trainable PCEN on the CPU: the numba kernels of ``features.pcen_kernels``, in threads."""
+"""Trainable PCEN on the CPU: the numba kernels of ``dsp.pcen_kernels``, in threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 def forward(
     energy: Tensor, scalars: tuple[Tensor, ...], eps: float, extra_eps: float, keep: bool
 ) -> tuple[Tensor, ...]:
-    """PCEN, and what ``backward`` needs of it.
+    """Return PCEN, and the arrays that ``backward`` needs.
 
     Parameters
     ----------
@@ -30,7 +30,8 @@ def forward(
 
     Returns
     -------
-    float32 (rows, frames), and float32 (2, rows, frames): the logarithms that the kernel leaves, or none of them
+    float32 (rows, frames), and float32 (2, rows, frames): the logarithms that the kernel writes; (2, 0, frames) unless
+    ``keep``
 
     """
     out, frames = torch.empty_like(energy), energy.shape[-1]
@@ -48,7 +49,7 @@ def forward(
 def backward(
     grad_out: Tensor, energy: Tensor, scalars: tuple[Tensor, ...], eps: float, extra_eps: float, saved: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The gradient with respect to energy, float32 (rows, frames), and to gain, bias and power, float32 (3,)."""
+    """Return the gradient with respect to energy, float32 (rows, frames), and to gain, bias and power, float32 (3,)."""
     grad_energy, parameters = torch.empty_like(energy), _parameters(scalars, eps, extra_eps)
     g, e, ge = (x.numpy() for x in (grad_out, energy, grad_energy))
     log_smooth, log_u = saved.numpy()
@@ -66,7 +67,7 @@ def _parameters(scalars: tuple[Tensor, ...], eps: float, extra_eps: float) -> Pa
 
 
 def _in_threads(run: Callable[[slice], T], rows: int, frames: int) -> list[T]:
-    """What ``run`` returns for parts of the rows, in as many threads as torch may use here and the work is worth."""
+    """Return ``run`` of parts of the rows, in as many threads as torch may use and the work occupies."""
     n = max(1, min(torch.get_num_threads(), rows * frames // CELLS_PER_THREAD))
     if n == 1:
         return [run(slice(0, rows))]

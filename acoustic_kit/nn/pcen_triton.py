@@ -1,9 +1,9 @@
-"""Trainable PCEN on a GPU: one Triton kernel forward, one backward, with the same faces as ``pcen_cpu``.
+"""Trainable PCEN on a GPU: one Triton kernel forward, one backward, with the interface of ``pcen_cpu``.
 
-A program takes some rows through time, a stretch of frames at a time. Inside a stretch the smoother is a parallel scan:
-a frame is the pair (decay, sum), and two neighbours become (decay · decay', sum · decay' + sum'); what came before the
-stretch enters as one number a row. Backward, the same scan runs against time. Nothing is read back to the host: gain,
-bias, power and b are loaded by the kernels from where they lie.
+A program processes some rows, a stretch of frames at a time. Inside a stretch the smoother is a parallel scan: a frame
+is the pair (decay, sum), and two neighbors become (decay · decay', sum · decay' + sum'); the state before the stretch
+enters as one number a row. Backward, the same scan runs against time. Nothing is copied to the host: the kernels load
+gain, bias, power and b from the device.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _forward(  # type: ignore[no-untyped-def]
     energy, gain, bias, power, b, out, smooth, rows, frames, eps, extra_eps,
     ROWS: tl.constexpr, FRAMES: tl.constexpr, STRETCHES: tl.constexpr, KEEP: tl.constexpr,
 ):  # fmt: skip
-    """``out`` and, to be kept, the smoother M, both float32 (rows, frames)."""
+    """Write ``out`` and, if KEEP, the smoother M, both float32 (rows, frames)."""
     gain, bias, power, b = tl.load(gain), tl.load(bias), tl.load(power), tl.load(b)
     floor = tl.exp2(power * tl.log2(bias))
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -55,7 +55,7 @@ def _backward(  # type: ignore[no-untyped-def]
     grad_out, energy, gain, bias, power, b, smooth, grad_energy, grad_scalars, rows, frames, eps, extra_eps,
     ROWS: tl.constexpr, FRAMES: tl.constexpr, STRETCHES: tl.constexpr,
 ):  # fmt: skip
-    """The formulas of ``pcen_kernels.pcen_gradient``; each program leaves its part of the scalars' gradient."""
+    """Compute the formulas of ``pcen_kernels.pcen_gradient``; each program writes its part of the scalars' gradient."""
     gain, bias, power, b = tl.load(gain), tl.load(bias), tl.load(power), tl.load(b)
     log_bias = tl.log2(bias)
     floor, slope = tl.exp2(power * log_bias), tl.exp2((power - 1.0) * log_bias)
@@ -87,7 +87,7 @@ def _backward(  # type: ignore[no-untyped-def]
         decays, sums = tl.associative_scan((decay, gain * to_log / m), 1, _compose, reverse=True)
         later = sums + decays * after[:, None]
         after = tl.sum(tl.where(column == 0, later, 0.0), axis=1)
-        weight = tl.where(first + column == 0, 1.0, b)  # M starts at the first frame, which so counts b + (1 - b)
+        weight = tl.where(first + column == 0, 1.0, b)  # M starts at the first frame, whose weight is b + (1 - b)
         tl.store(grad_energy + at, to_u * factor + weight * later, mask=inside)
     ln2 = 0.6931471805599453
     tl.store(grad_scalars + program * 3, ln2 * tl.sum(to_gain, axis=0))
@@ -98,7 +98,7 @@ def _backward(  # type: ignore[no-untyped-def]
 def forward(
     energy: Tensor, scalars: tuple[Tensor, ...], eps: float, extra_eps: float, keep: bool
 ) -> tuple[Tensor, ...]:
-    """PCEN, and what ``backward`` needs of it: as ``pcen_cpu.forward``, but that this is M, float32 (rows, frames)."""
+    """Return PCEN, and M, float32 (rows, frames), for ``backward``; otherwise as ``pcen_cpu.forward``."""
     out = torch.empty_like(energy)
     smooth = torch.empty_like(energy) if keep else out
     programs, tile = _tiles(*energy.shape)
@@ -110,7 +110,7 @@ def forward(
 def backward(
     grad_out: Tensor, energy: Tensor, scalars: tuple[Tensor, ...], eps: float, extra_eps: float, saved: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The gradient with respect to energy, float32 (rows, frames), and to gain, bias and power, float32 (3,)."""
+    """Return the gradient with respect to energy, float32 (rows, frames), and to gain, bias and power, float32 (3,)."""
     grad_energy = torch.empty_like(energy)
     programs, tile = _tiles(*energy.shape)
     parts = energy.new_empty(programs, 3)
@@ -118,11 +118,11 @@ def backward(
         _backward[(programs,)](
             grad_out, energy, *scalars, saved, grad_energy, parts, *energy.shape, eps, extra_eps, **tile
         )
-    return grad_energy, parts.double().sum(dim=0).float()  # in one order: the same every time
+    return grad_energy, parts.double().sum(dim=0).float()  # a fixed order, for a deterministic sum
 
 
 def _tiles(rows: int, frames: int) -> tuple[int, dict[str, int]]:
-    """How many programs, and what each takes at once; kernels are compiled anew only where the latter changes."""
+    """Return the number of programs and the tile of each; kernels are compiled again only if the tile changes."""
     stretch = min(STRETCH, max(16, triton.next_power_of_2(frames)))
     at_once = STRETCH // stretch
     tile = {"ROWS": at_once, "FRAMES": stretch, "STRETCHES": triton.cdiv(frames, stretch)}
@@ -130,5 +130,5 @@ def _tiles(rows: int, frames: int) -> tuple[int, dict[str, int]]:
 
 
 def _on(energy: Tensor) -> torch.cuda.device | nullcontext[None]:
-    """Triton launches on the current device, which need not be the tensor's."""
+    """Make the tensor's device current, on which Triton launches."""
     return torch.cuda.device(energy.device) if energy.is_cuda else nullcontext()

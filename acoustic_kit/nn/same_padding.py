@@ -1,4 +1,4 @@
-"""Padding as TensorFlow's: networks that come from Keras then see each frame where they saw it there."""
+"""TensorFlow's padding "same", for networks that were published in Keras."""
 
 import math
 
@@ -10,13 +10,13 @@ from torch.nn import functional
 class SameConv2d(nn.Conv2d):
     """A convolution with TensorFlow's padding "same": n bands or frames become ⌈n / stride⌉.
 
-    Zeros are added on both sides; where their number is odd, the side after the picture has one more. Torch's own
-    ``padding`` is the same on both sides, which moves the picture by half the difference. Stride 1 makes none.
+    Zeros are added on both sides; if their number is odd, the end has one more. Torch's own ``padding`` is the same on
+    both sides, which shifts the image by half the difference. At stride 1 the two are equal.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (clips, in_channels, bands, frames) → (clips, out_channels, ⌈bands / stride⌉, ⌈frames / stride⌉)."""
-        around: list[int] = []  # of the last axis first, as `pad` wants it
+        around: list[int] = []  # of the last axis first, as `pad` takes it
         for axis in (1, 0):
             stride, n = self.stride[axis], x.shape[2 + axis]
             reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
@@ -27,7 +27,7 @@ class SameConv2d(nn.Conv2d):
 
 
 def use_same_padding(net: nn.Module) -> None:
-    """Give all convolutions of a network that have a stride the padding of ``SameConv2d``; their weights stay."""
+    """Replace all strided convolutions of a network by ``SameConv2d`` with the same weights."""
     for parent in list(net.modules()):
         for name, conv in list(parent.named_children()):
             if isinstance(conv, nn.Conv2d) and max(conv.stride) > 1:

@@ -11,7 +11,7 @@ from acoustic_kit.dsp.filterbanks import chroma_filters, contrast_bands, dct_fil
 from acoustic_kit.dsp.frame_features import by_maximum
 from acoustic_kit.dsp.frame_kernels import write_extremes, write_moments, write_rolloff, write_time_domain
 from acoustic_kit.dsp.spectrum import apply_filters, power_blocks, power_to_db
-from acoustic_kit.dsp.statistics import STATISTICS, summarise
+from acoustic_kit.dsp.statistics import STATISTICS, summarize
 from acoustic_kit.features.freesound2018 import clip_parts, envelope, mean_spectrum
 from acoustic_kit.features.freesound2018.constant_q import constant_q_chroma, tonal_centroids
 from acoustic_kit.features.freesound2018.harmonic import harmonic_part
@@ -66,7 +66,7 @@ def freesound_table(wave: np.ndarray, sample_rate: int) -> np.ndarray:
 
     """
     wave = np.ascontiguousarray(wave, dtype=np.float32)
-    frames = [summarise(rows)[:, _PLACES].T.ravel() for rows in freesound_rows(wave, sample_rate).values()]
+    frames = [summarize(rows)[:, _PLACES].T.ravel() for rows in freesound_rows(wave, sample_rate).values()]
     blocks = [envelope.envelope_statistics, mean_spectrum.spectrum_statistics, clip_parts.part_statistics]
     return np.concatenate([*frames, *(block(wave) for block in blocks)]).astype(np.float32)
 

@@ -1,7 +1,7 @@
-"""Pooling over time by attention, and the classifier that stands on it.
+"""Pooling over time by attention, and a classifier on top of it.
 
 K. Okabe, T. Koshinaka, K. Shinoda, Attentive statistics pooling for deep speaker embedding, Interspeech 2018; here with
-an attention of its own for each channel, as in ECAPA-TDNN (Desplanques et al. 2020).
+a separate attention for each channel, as in ECAPA-TDNN (Desplanques et al. 2020).
 """
 
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 class AttentiveStatisticsPooling(nn.Module):
-    """Mean and standard deviation over time, weighted by an attention that each channel has for itself.
+    """Mean and standard deviation over time, weighted by an attention per channel.
 
     Parameters
     ----------
     width : channels of the map
-    hidden : width of the layer that the attention is computed with
+    hidden : width of the attention's hidden layer
 
     """
 
@@ -37,8 +37,8 @@ class AttentiveHead(nn.Module):
     Parameters
     ----------
     width : channels of the map
-    condition_width : of a vector that the linear layer sees beside the pooled map; 0 for none
-    dropout : share of the pooled map that is dropped; the vector is kept whole
+    condition_width : of a vector that the linear layer takes beside the pooled map; 0 for none
+    dropout : fraction of the pooled map that is dropped; not of the vector
 
     """
 

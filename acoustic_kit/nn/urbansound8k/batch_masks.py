@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 class BatchMasks(nn.Module):
-    """While training, set one stripe of bands and one of frames to 0, in all clips and channels alike.
+    """While training, set one stripe of bands and one of frames to 0, the same in all clips and channels.
 
-    Drawn anew in each forward pass, from torch's own generator, by the law of ``torchaudio``'s masks. Processes that
-    train one model together have the masks of the first.
+    Each forward pass draws new ones from torch's generator, distributed as ``torchaudio``'s masks. Processes that train
+    one model together use the masks of the first.
 
     Parameters
     ----------
-    max_bands, max_frames : widths are the whole part of a number drawn between 0 and this
+    max_bands, max_frames : widths are the integer part of a number drawn uniformly between 0 and this
 
     """
 
@@ -31,21 +31,21 @@ class BatchMasks(nn.Module):
         return x.masked_fill(bands[:, None] | _stripe(x.shape[-1], self.max_frames, x.device), 0.0)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows."""
+        """Return the parameters for ``repr``."""
         return f"max_bands={self.max_bands}, max_frames={self.max_frames}"
 
 
-def _alike(numbers: Tensor) -> Tensor:
-    """The numbers of the first process, where several have a share of the batch each."""
+def _of_first_process(numbers: Tensor) -> Tensor:
+    """Return the numbers of the first process, if several train on parts of the batch."""
     if torch.distributed.is_initialized():
         torch.distributed.broadcast(numbers, src=0)
     return numbers
 
 
 def _stripe(size: int, max_width: int, device: torch.device) -> Tensor:
-    """Where the mask lies: bool (size,)."""
-    share, place = _alike(torch.rand(2, device=device)).unbind()
-    width = share * min(max_width, size)
+    """Return a random mask: bool (size,)."""
+    fraction, place = _of_first_process(torch.rand(2, device=device)).unbind()
+    width = fraction * min(max_width, size)
     first = (place * (size - width)).floor()
     index = torch.arange(size, device=device)
     return (index >= first) & (index < first + width.floor())

@@ -1,4 +1,4 @@
-"""Attention to channels, then to places, of a map of features.
+"""Channel attention, then spatial attention, of a feature map.
 
 S. Woo, J. Park, J.-Y. Lee, I. S. Kweon, CBAM: Convolutional Block Attention Module, ECCV 2018.
 """
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class Cbam(nn.Module):
-    """Scale each channel, then each place, by a number between 0 and 1 that is learnt from the map itself.
+    """Scale each channel, then each position, by a number between 0 and 1 that is computed from the map itself.
 
-    Channels: two 1×1 convolutions look at each channel's mean and at its maximum, one after the other; the sum of what
-    they say goes through a sigmoid. Places: a 7×7 convolution looks at the mean and the maximum over channels.
+    Channels: two 1×1 convolutions take each channel's mean, and its maximum; a sigmoid is applied to the sum of their
+    two outputs. Positions: a 7×7 convolution takes the mean and the maximum over channels.
 
     Parameters
     ----------

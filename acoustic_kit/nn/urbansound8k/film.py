@@ -1,4 +1,4 @@
-"""A map of features, scaled and shifted by what something else says.
+"""A feature map, scaled and shifted by a condition.
 
 E. Perez et al., FiLM: Visual Reasoning with a General Conditioning Layer, AAAI 2018.
 """
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Film(nn.Module):
-    """Scale and shift each channel by numbers that a linear layer reads from a vector; at the start, by 1 and 0.
+    """Scale and shift each channel by numbers that a linear layer computes from a vector; initially by 1 and 0.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A network that looks at the sound and at a category that is known of it."""
+"""A network of the sound and of a known category of the clip."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from acoustic_kit.nn.urbansound8k.mixed_embedding import MixedEmbedding
 
 
 class EmbeddingFusion(nn.Module):
-    """Front end, backbone and an attentive head that sees the embedding of a category beside the pooled map.
+    """Front end, backbone and an attentive head that takes the embedding of a category beside the pooled map.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ class EmbeddingFusion(nn.Module):
         self.head = AttentiveHead(width, n_classes, condition_width=embedding_width, dropout=dropout)
 
     def forward(self, waves: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Logits (clips, classes) of waves (clips, 1, n) and shares of the categories (clips, n_categories).
+        """Return logits (clips, classes) of waves (clips, 1, n) and shares of the categories (clips, n_categories).
 
-        Without shares, the head sees zeros in their place.
+        Without shares, the embedding is zeros.
         """
         maps = self.backbone(self.front_end(waves))
         zeros = torch.zeros(len(waves), self.embedding.table.shape[1], device=waves.device)

@@ -1,11 +1,11 @@
-"""A category as a vector that is trained, for clips that may be mixtures of two."""
+"""A trained embedding of categories, for clips that may be mixtures of two."""
 
 import torch
 from torch import Tensor, nn
 
 
 class MixedEmbedding(nn.Module):
-    """A table with one vector a category, read by shares: mixing the shares mixes the vectors, and trains both.
+    """A table with one vector a category, weighted by shares: mixing the shares mixes the vectors, and trains both.
 
     Parameters
     ----------

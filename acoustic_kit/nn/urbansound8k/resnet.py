@@ -13,9 +13,9 @@ from acoustic_kit.nn.urbansound8k.cbam import Cbam
 
 
 def resnet34(n_channels: int = 1, n_classes: int = 1000) -> Any:
-    """Torchvision's ResNet-34 for images of so many channels, not trained.
+    """Return torchvision's ResNet-34 for images of ``n_channels``, with random weights.
 
-    The first convolution starts as torch's convolutions do, the others as torchvision's ResNet does.
+    The first convolution is initialized as torch's convolutions, the others as in torchvision's ResNet.
     """
     net = torchvision.models.resnet34(num_classes=n_classes)
     net.conv1 = nn.Conv2d(n_channels, 64, 7, stride=2, padding=3, bias=False)
@@ -28,11 +28,11 @@ class CbamResnet34(nn.Module):
     Parameters
     ----------
     n_channels : of the spectrogram
-    max_pool : halve the map after the first convolution, as torchvision's ResNet does
+    max_pool : halve the map after the first convolution, as in torchvision's ResNet
 
     """
 
-    width = 512  # channels that come out
+    width = 512  # channels of the output
 
     def __init__(self, n_channels: int = 1, *, max_pool: bool = True) -> None:
         super().__init__()
@@ -57,13 +57,13 @@ class DeepStemResnet(nn.Module):
 
     Parameters
     ----------
-    net : a ResNet of torchvision's, of which the stages are taken
+    net : one of torchvision's ResNets, whose stages are used
 
     """
 
     def __init__(self, net: Any) -> None:
         super().__init__()
-        self.width = net.fc.in_features  # channels that come out
+        self.width = net.fc.in_features  # channels of the output
         self.stem = nn.Sequential(*_stem_layer(1, 32), *_stem_layer(32, 64), *_stem_layer(64, 64, stride=2))
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
         self.cbam = Cbam(self.width)

@@ -1,4 +1,4 @@
-"""From waves to what an image network looks at: mel spectrograms, trainable PCEN, masks, batch normalisation."""
+"""Front end from waves to an image network: mel spectrograms, trainable PCEN, masks, batch normalization."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ TIME_CONSTANT = 0.06  # seconds, of PCEN's smoother
 
 
 class WaveFrontEnd(nn.Module):
-    """Magnitude mel spectrograms (HTK scale, from 20 Hz), one channel for each window length, normalised by PCEN.
+    """Magnitude mel spectrograms (HTK scale, from 20 Hz), one channel for each window length, normalized by PCEN.
 
     Source: the front end of UrbanSound8K's winner (Jaasssoooonnnnn/Urbansound8K_Competition). The mel spectrogram is
-    computed without gradient; each channel has a PCEN of its own; the masks are the same in all channels.
+    computed without gradient; each channel has its own PCEN; the masks are the same in all channels.
 
     Parameters
     ----------

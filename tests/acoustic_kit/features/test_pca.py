@@ -37,11 +37,11 @@ def test_scores_are_scikit_learns(shape: tuple[int, int], n_components: float, s
     np.testing.assert_allclose(fit.explained_variance_ratio, theirs[1].explained_variance_ratio_, atol=1e-6)
 
 
-def test_a_large_wide_table_takes_the_randomised_solver_and_keeps_what_matters(
+def test_a_large_wide_table_takes_the_randomized_solver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     n = 300
-    monkeypatch.setattr(pca, "MIN_RANDOMISED", n)
+    monkeypatch.setattr(pca, "MIN_RANDOMIZED", n)
     assert solver_for((n, 5 * n), 20) == "randomized"
     assert solver_for((n, 5 * n), 0.9) == "full"  # a share of variance needs all components
     assert solver_for((n, 100), 20) == "covariance_eigh"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from acoustic_kit.dsp import spectrum
 from acoustic_kit.dsp.frame_features import basic_rows, basic_sizes
 from acoustic_kit.dsp.spectrum import power_blocks
-from acoustic_kit.dsp.statistics import STATISTICS, summarise
+from acoustic_kit.dsp.statistics import STATISTICS, summarize
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features.stats import Stats
 from acoustic_kit.features.wave import Wave
@@ -136,7 +136,7 @@ def test_stats_are_the_statistics_of_the_rows_in_the_order_of_the_columns() -> N
         ("zero_crossings", rows["zero_crossings"][0]),
         ("chroma_11", rows["chroma"][11]),
     ):
-        for statistic, value in zip(STATISTICS, summarise(row[None])[0], strict=True):
+        for statistic, value in zip(STATISTICS, summarize(row[None])[0], strict=True):
             assert values[f"{column}_{statistic}"] == value
 
 

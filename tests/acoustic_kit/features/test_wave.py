@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from acoustic_kit.dsp.frame_energy import hop_energy
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features.wave import Sound, Wave, decode, fit_length, normalise_peak, resample, trim
+from acoustic_kit.features.wave import Sound, Wave, decode, fit_length, normalize_peak, resample, trim
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -169,11 +169,11 @@ def test_one_length_is_the_middle_or_padded_at_the_end(n: int, length: int) -> N
 
 @given(level=st.floats(1e-6, 1e6), peak=st.floats(1e-3, 1e3))
 def test_the_loudest_sample_is_the_peak_asked_for(level: float, peak: float) -> None:
-    assert np.abs(normalise_peak(np.float32(level) * noise(64), peak)).max() == pytest.approx(peak, rel=1e-5)
+    assert np.abs(normalize_peak(np.float32(level) * noise(64), peak)).max() == pytest.approx(peak, rel=1e-5)
 
 
 def test_silence_has_no_peak() -> None:
-    assert not normalise_peak(np.zeros(5, np.float32)).any()
+    assert not normalize_peak(np.zeros(5, np.float32)).any()
 
 
 def test_a_wave_is_trimmed_then_normalised_then_fitted() -> None:
