@@ -1,4 +1,4 @@
-"""The features: one file a family, each a frozen dataclass of parameters and a pure function from array to array.
+"""Features: one file a family, each a frozen dataclass of parameters and a pure function from array to array.
 
 ``build_features`` runs them over a manifest into the feature store. Importing this package is cheap: numba, scipy and
 soundfile are loaded when the first clip is computed.

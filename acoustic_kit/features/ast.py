@@ -1,4 +1,4 @@
-"""``ast``: what the Audio Spectrogram Transformer makes of a clip (Gong, Chung and Glass 2021)."""
+"""``ast``: embeddings of the Audio Spectrogram Transformer (Gong, Chung and Glass 2021)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     import torch
     from transformers import ASTModel
 
-AT_ONCE = 32  # clips that a GPU is given
-LOCAL = "local folder"  # what the store says instead of a path on one machine
+AT_ONCE = 32  # clips in a batch on a GPU
+LOCAL = "local folder"  # stored instead of a path on one machine
 
 
 @dataclass(frozen=True)
 class Ast(Feature):
     """Embeddings of the Audio Spectrogram Transformer, as ``transformers.ASTModel`` computes them.
 
-    They are computed in batches. The key holds digests of the weights, so that the same weights in another folder give
-    the same key, and other weights another; for a name on the hub it also holds that name and the commit.
+    They are computed in batches. The key contains digests of the weights, so that the same weights in another folder
+    have the same key, and other weights another; for a name on the hub also that name and the commit.
 
     Parameters
     ----------
@@ -36,13 +36,13 @@ class Ast(Feature):
     weights : a name on the Hugging Face hub, or a folder with ``config.json`` and ``model.safetensors``
     revision : branch, tag or commit on the hub; None is a fixed commit for the default weights, the newest for others
     output : ``pooled``: the mean of the class and the distillation token; ``tokens``: these two and all patches
-    precision : of the products of matrices. ``bfloat16`` is faster on GPUs, and good to two or three digits
+    precision : of matrix products. ``bfloat16`` is faster on GPUs, and accurate to two or three digits
 
     """
 
     name: ClassVar[str] = "ast"
     version: ClassVar[int] = 1
-    batch_size: ClassVar[int] = 8  # on a CPU a clip takes as long in any batch
+    batch_size: ClassVar[int] = 8  # on a CPU the time per clip does not depend on it
     uses_all_cores: ClassVar[bool] = True
     has_device_form: ClassVar[bool] = True
 
@@ -59,9 +59,9 @@ class Ast(Feature):
             raise UsageError(f"precision is {self.precision!r}; it must be 'float32' or 'bfloat16'")
 
     def parameters(self) -> dict[str, Any]:
-        """As for every feature, and which weights they are: commit and digests, and no path.
+        """Return the parameters as for every feature, and commit and digests of the weights instead of a path.
 
-        Raises AkitError where the weights are not to be had, UsageError where they do not fit the input.
+        Raises AkitError if the weights are missing or damaged, UsageError if they do not fit the input.
         """
         found = self._weights()
         digests = found.digests()
@@ -73,11 +73,11 @@ class Ast(Feature):
         }
 
     def compute(self, source: np.ndarray) -> np.ndarray:
-        """The embedding of one clip; see ``compute_batch``."""
+        """Return the embedding of one clip; see ``compute_batch``."""
         return self.compute_batch([source])[0]
 
     def compute_batch(self, sources: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The embeddings of some clips, computed together.
+        """Return the embeddings of some clips, computed together.
 
         Parameters
         ----------
@@ -91,9 +91,9 @@ class Ast(Feature):
         Raises
         ------
         AkitError
-            The weights are not to be had, or damaged.
+            The weights are missing or damaged.
         UsageError
-            They are for another size of input.
+            The weights take another size of input.
 
         """
         import torch
@@ -101,7 +101,7 @@ class Ast(Feature):
         return self._embedded(torch.device("cpu"), sources)
 
     def compute_on(self, device: torch.device, sources: Sequence[StoredClip]) -> list[np.ndarray]:
-        """As `compute_batch` on the CPU, to 1e-3 in float32."""
+        """Return what `compute_batch` returns, to 1e-3 in float32."""
         from acoustic_kit.features.on_device import as_fits, as_float
 
         inputs = [as_float(source) for source in sources]
@@ -120,14 +120,14 @@ class Ast(Feature):
         batch = torch.from_numpy(np.stack(sources)).to(device)
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
         with torch.inference_mode(), full_float32_matmul(device), half:
-            made = model(batch)
-        embeddings = made.pooler_output if self.output == "pooled" else made.last_hidden_state
+            output = model(batch)
+        embeddings = output.pooler_output if self.output == "pooled" else output.last_hidden_state
         return list(embeddings.float().cpu().numpy())
 
     def _weights(self) -> Weights:
-        """The weights, which fit the input."""
+        """Return the weights. Raises UsageError if they do not fit the input."""
         if self.weights == LOCAL:
-            raise AkitError("this ast was made with weights from a folder, and the store does not know which: name it")
+            raise AkitError("this ast was built with weights from a folder, whose path is not stored: name the folder")
         how = 'ast:weights=FOLDER for a build, --weights FOLDER for akit predict, Ast(weights="FOLDER") in Python.'
         found = find_weights(self.weights, self.revision, how=how)
         settings = ast_settings(found)
@@ -143,5 +143,5 @@ class Ast(Feature):
 
 @lru_cache(maxsize=1)
 def _model(weights: Weights, digest: str, device: torch.device) -> ASTModel:
-    """The model on the device, loaded once a process; ``digest`` tells a file that was replaced."""
+    """Return the model on the device, loaded once a process; ``digest`` detects a replaced file."""
     return load_ast(weights).to(device)

@@ -1,4 +1,4 @@
-"""``ast_input``: Kaldi's filter bank, framed and normalised as the Audio Spectrogram Transformer takes it."""
+"""``ast_input``: Kaldi's filter bank, framed and normalized for the Audio Spectrogram Transformer."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _wave() -> Wave:
 class AstInput(Feature):
     """Log-mel frames of one length, as ``transformers.ASTFeatureExtractor`` computes them with torchaudio.
 
-    Rows of zeros follow a clip that is too short, one that is too long loses its end, and then all becomes
-    (x - mean) / (2 std). The original fails on clips of less than a frame; here zeros fill them up to one.
+    Short clips are followed by rows of zeros, long ones lose their end; then x becomes (x - mean) / (2 std). The
+    original fails on clips of less than a frame; here they are padded with zeros to one.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class AstInput(Feature):
             raise UsageError(f"mean is {self.mean}, std {self.std}; they must be finite, and std positive")
 
     def compute(self, source: np.ndarray) -> np.ndarray:
-        """The filter bank of one wave.
+        """Return the filter bank of one wave.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class AstInput(Feature):
         return padded
 
     def compute_on(self, device: torch.device, sources: Sequence[StoredClip]) -> list[np.ndarray]:
-        """As `compute` on the CPU, to 1e-3."""
+        """Return what `compute` returns, to 1e-3."""
         from acoustic_kit.features.on_device import from_waves
 
         return from_waves(

@@ -1,4 +1,4 @@
-"""What a feature is: frozen parameters, the feature it is computed from, and a pure function from array to array."""
+"""The base of all features: frozen parameters, a source, and a pure function from array to array."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 class Decoding(NamedTuple):
     """How an audio file is decoded for a feature."""
 
-    sample_rate: int | None = None  # Hz; None is the file's own
+    sample_rate: int | None = None  # Hz; None: as in the file
     mono: Mono = "mean"
 
 
-StoredClip = tuple[np.ndarray, np.float32 | None]  # as the store holds it: float32, or int16 and its scale
+StoredClip = tuple[np.ndarray, np.float32 | None]  # as it is stored: float32, or int16 and its scale
 
 
 @dataclass(frozen=True)
 class Training:
-    """The clips that a feature learns from: those that the models of one fold are trained on."""
+    """The clips that a feature learns from: the training clips of one fold."""
 
     fold: str  # its name, or "all"
     clips: tuple[tuple[str, str], ...] = field(repr=False)  # id and fingerprint
 
     @cached_property
     def digest(self) -> str:
-        """A digest of ids and fingerprints, whatever their order."""
+        """A digest of ids and fingerprints, independent of their order."""
         lines = "".join(f"{id}\t{fingerprint}\n" for id, fingerprint in sorted(self.clips))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
     def parameters(self) -> dict[str, Any]:
-        """What a key says of the clips, as JSON."""
+        """Return the part of a feature's parameters that describes the clips, as JSON."""
         return {"fold": self.fold, "clips": len(self.clips), "digest": self.digest}
 
 
@@ -58,7 +58,7 @@ class DefiningFile(Protocol):
         """The name of its module."""
 
     def module(self) -> ModuleType:
-        """Return the module, loaded if this process has not done so."""
+        """Return the module, loaded once a process."""
 
 
 _defining: list[DefiningFile] = []
@@ -66,7 +66,7 @@ _defining: list[DefiningFile] = []
 
 @contextmanager
 def defines_families(file: DefiningFile) -> Iterator[None]:
-    """Take the feature families that are defined in the `with` block for those of a file."""
+    """Assign the feature families that are defined in the `with` block to a file."""
     _defining.append(file)
     try:
         yield
@@ -76,20 +76,20 @@ def defines_families(file: DefiningFile) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature family with its parameters. Sub-classes are frozen dataclasses whose fields are the parameters.
+    """One feature family with its parameters. Subclasses are frozen dataclasses whose fields are the parameters.
 
-    A field that is itself a ``Feature`` is the source: its arrays are what ``compute`` receives.
+    A field that is itself a ``Feature`` is the source: ``compute`` is called with its arrays.
     A feature without such a field (``wave``) is computed from the decoded audio file.
 
-    A recipe may define families of its own. They travel to worker processes and other machines with the recipe's text.
+    A recipe may define its own families. They are sent to worker processes and other machines with the recipe's text.
     """
 
     name: ClassVar[str]
-    version: ClassVar[int]  # raise it when the same parameters give other values
-    batch_size: ClassVar[int] = 1  # clips that `compute_batch` is given at once
-    uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, which it fills (or a GPU) by itself
+    version: ClassVar[int]  # raise it if the same parameters give other values
+    batch_size: ClassVar[int] = 1  # clips in one call of `compute_batch`
+    uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, on all cores
 
-    has_device_form: ClassVar[bool] = False  # True: `compute_on` has torch compute it on a GPU
+    has_device_form: ClassVar[bool] = False  # True: `compute_on` can compute it on a GPU, with torch
     defined_in: ClassVar[DefiningFile | None] = None  # the recipe that defines the family; None for akit's own
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -103,13 +103,13 @@ class Feature:
 
     @property
     def source(self) -> Feature | None:
-        """The feature whose arrays ``compute`` receives; None where it receives the decoded file."""
+        """The feature whose arrays ``compute`` receives; None if it receives the decoded file."""
         sources = [value for f in fields(self) if isinstance(value := getattr(self, f.name), Feature)]
         return sources[0] if sources else None
 
     @property
     def decoding(self) -> Decoding:
-        """How the file is decoded that ``compute`` receives, for features without a source."""
+        """Sample rate and channels of the decoded file, for features without a source."""
         return Decoding()
 
     def with_mono(self, mono: Mono) -> Feature:
@@ -119,56 +119,56 @@ class Feature:
 
     @property
     def sees_validation(self) -> bool:
-        """Whether it learns from clips that a fold is validated on, so that the score flatters."""
+        """Whether it learns from clips that a fold is validated on, so that the score is optimistic."""
         return False
 
     @property
     def storage_dtype(self) -> str:
-        """How clips lie in the store: ``int16`` (with one float32 scale a clip) or ``float32``."""
+        """How clips are stored: ``int16`` (with one float32 scale a clip) or ``float32``."""
         return "float32"
 
     def parameters(self) -> dict[str, Any]:
-        """All that decides the values, as JSON: name, version, the fields, and the source's parameters in full."""
+        """Return all that decides the values, as JSON: name, version, fields, and the source's parameters in full."""
         own = {f.name: _as_json(getattr(self, f.name)) for f in fields(self) if f.compare}
         return {"name": self.name, "version": self.version, **own}
 
     @cached_property
     def key(self) -> str:
-        """``<name>-<8 hex>``: the name under which the store holds it, a hash of ``parameters()``."""
+        """``<name>-<8 hex>``: the key in the store, a hash of ``parameters()``."""
         return key_of(self.parameters())
 
     def for_fold(self, training: Training, everything: Training) -> Feature:
-        """The feature for the models of one fold: itself, but where it learns from what the fold trains on.
+        """Return the feature for the models of one fold: itself, unless it learns from training clips.
 
         ``everything`` are the training clips of all folds.
         """
         return self
 
     def ready(self, store: FeatureStore) -> Feature:
-        """The feature, able to compute: itself, but where it first has to learn from what the store holds."""
+        """Return the feature, able to compute: itself, unless it first has to learn from the store."""
         return self
 
     def learnt(self, store: FeatureStore, key: str) -> dict[str, np.ndarray]:
-        """What the feature of this key learnt, as arrays by name; none where it learns nothing."""
+        """Return the arrays that the feature of this key learnt, by name; none if it learns nothing."""
         return {}
 
     def with_learnt(self, fold: str, arrays: Mapping[str, np.ndarray]) -> Feature:
-        """The feature, able to compute, with what `learnt` gave of the models of one fold, named for its key.
+        """Return the feature, able to compute, with the arrays that `learnt` returned for the models of one fold.
 
-        Raises AkitError where that is not what it learns.
+        Raises AkitError if they are not the arrays that it learns.
         """
         return self
 
     def compute(self, source: Any) -> np.ndarray:
-        """The feature of one clip. See the sub-class for shapes and units."""
+        """Return the feature of one clip. See the subclass for shapes and units."""
         raise NotImplementedError
 
     def compute_batch(self, sources: Sequence[Any]) -> list[np.ndarray]:
-        """The feature of some clips, as many as `batch_size`; for features that compute several faster than one."""
+        """Return the feature of up to `batch_size` clips; for features that compute several faster than one."""
         return [self.compute(source) for source in sources]
 
     def compute_on(self, device: torch.device, sources: Sequence[StoredClip]) -> list[np.ndarray]:
-        """What `compute_batch` gives of any number of clips, computed by torch on a device, where there is such a form.
+        """Return the feature of any number of clips, computed by torch on a device; only if `has_device_form`.
 
         Values differ from the CPU's by rounding; `docs/performance.md` and the tests say by how much.
         """
@@ -185,7 +185,7 @@ def _restored(file: DefiningFile, module: str, name: str, state: dict[str, Any])
 
 
 def key_of(parameters: Mapping[str, Any]) -> str:
-    """The key of the feature whose `parameters()` these are."""
+    """Return the key of the feature with these `parameters()`."""
     text = json.dumps(parameters, sort_keys=True, separators=(",", ":"))
     return f"{parameters['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

@@ -1,4 +1,4 @@
-"""What a clip's features are built from: a digest of its file, so that a changed file is noticed."""
+"""Digests of the clips' files, by which changed files are detected."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def fingerprints(manifest: pl.DataFrame, data_root: Path | str) -> dict[str, str]:
-    """A digest of each clip's file, by id: the manifest's own while size and time stamp are as it knew them.
+    """Return a digest of each clip's file, by id: the manifest's own if size and time stamp are unchanged.
 
-    A file that is gone keeps the manifest's digest: what was built from it stays good. So do objects on S3, which are
-    not looked at.
+    A missing file keeps the manifest's digest: what was built from it stays valid. So do objects on S3, which are not
+    checked.
     """
     if isinstance(data_root, str):
         return dict(manifest.select("id", "content").rows())
@@ -38,8 +38,8 @@ def fingerprints(manifest: pl.DataFrame, data_root: Path | str) -> dict[str, str
 def for_folds(
     features: Sequence[Feature], manifest: pl.DataFrame, data_root: Path | str, folds: Sequence[str]
 ) -> dict[str, list[Feature]]:
-    """The features as the models of each fold read them: those that learn are fitted on what the fold trains on."""
-    if all(type(f).for_fold is Feature.for_fold for f in features):  # none learns: no need to look at the files
+    """Return the features for the models of each fold: those that learn are fitted on the fold's training clips."""
+    if all(type(f).for_fold is Feature.for_fold for f in features):  # none learns: no digests needed
         return {fold: list(features) for fold in folds}
     digests = fingerprints(manifest, data_root)
 

@@ -1,4 +1,4 @@
-"""What features learnt from a fold's training clips, as a file beside that fold's model."""
+"""Arrays that features learnt from a fold's training clips, in a file beside that fold's model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ LEARNT_NAME = "features.safetensors"
 def save_learnt(
     folder: Path, features: Mapping[str, Feature], stored: Mapping[str, StoredFeature], store: FeatureStore
 ) -> None:
-    """Write what the features of one fold learnt; no file where that is nothing. Both mappings have the same names."""
+    """Write what the features of one fold learnt; no file if that is nothing. Both mappings have the same names.
+
+    Raises AkitError if the file cannot be written.
+    """
     found = {name: feature.learnt(store, stored[name].key) for name, feature in features.items()}
     tensors = {f"{name}/{part}": np.array(array) for name, arrays in found.items() for part, array in arrays.items()}
     if tensors:
@@ -36,9 +39,9 @@ def save_learnt(
 
 
 def with_learnt(folder: Path, features: Mapping[str, Feature], fold: str) -> dict[str, Feature]:
-    """The features, able to compute for the models of one fold, which is named for their keys.
+    """Return the features, able to compute for the models of one fold, whose name is part of their keys.
 
-    Raises AkitError where the file that `save_learnt` wrote is damaged or not of these features.
+    Raises AkitError if the file that `save_learnt` wrote is damaged or belongs to other features.
     """
     path, tensors = folder / LEARNT_NAME, {}
     if path.exists():
@@ -55,5 +58,5 @@ def with_learnt(folder: Path, features: Mapping[str, Feature], fold: str) -> dic
         try:
             found[name] = feature.with_learnt(fold, own)
         except AkitError as error:
-            raise AkitError(f"{path} does not go with this run: {error}.") from error
+            raise AkitError(f"{path} does not fit this run: {error}.") from error
     return found

@@ -1,4 +1,4 @@
-"""``logmel``: the mel spectrogram, in decibels or as it is."""
+"""``logmel``: the mel spectrogram, in decibels, as power or as magnitude."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class LogMel(Feature):
     n_mels : bands
     mel_scale : ``slaney`` with Slaney's norm, as in librosa; ``htk`` without a norm, as in torchaudio
     fmin, fmax : Hz; ``fmax`` None is half the sample rate
-    pad_mode : what lies beyond the ends of the clip, ``constant`` (zeros) or ``reflect``
-    scale : ``db``, decibels; ``power``; or ``magnitude``, the sum of |X| where the other two sum |X|²
+    pad_mode : padding at both ends of the clip, ``constant`` (zeros) or ``reflect``
+    scale : ``db``, decibels; ``power``; or ``magnitude``, the sum of |X| instead of |X|²
     top_db : decibels are cut off this far below the clip's maximum; None cuts nothing off
 
     """
@@ -63,7 +63,7 @@ class LogMel(Feature):
         return self.wave.sample_rate / 2 if self.fmax is None else self.fmax
 
     def compute(self, source: np.ndarray) -> np.ndarray:
-        """The mel spectrogram of one wave.
+        """Return the mel spectrogram of one wave.
 
         Parameters
         ----------
@@ -87,9 +87,9 @@ class LogMel(Feature):
         return spectrum.power_to_db(mel, self.top_db) if self.scale == "db" else mel
 
     def compute_on(self, device: torch.device, sources: Sequence[StoredClip]) -> list[np.ndarray]:
-        """As `compute` on the CPU, to 0.01 dB, or to a millionth of the clip's loudest band where not in decibels.
+        """Return what `compute` returns, to 0.01 dB, or, if not in decibels, to 1e-6 of the clip's loudest band.
 
-        Without ``top_db`` the former is 0.1 dB from 80 dB below the loudest on, where a float32 FFT has no digits left.
+        Without ``top_db`` the former is 0.1 dB from 80 dB below the loudest band on, where a float32 FFT has no digits.
         """
         from acoustic_kit.features.on_device import from_waves
 

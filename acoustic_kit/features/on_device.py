@@ -1,7 +1,7 @@
-"""Clips on their way to a GPU and back, for the features that torch can compute there.
+"""Compute features on a GPU with torch: batches of clips, their transfer, and the limit of its memory.
 
-Waves travel as the store holds them, int16 with a scale, half the bytes of float32. Clips of a batch are padded to the
-longest; what belongs to the padding is cut off again.
+Waves are transferred as they are stored, int16 with a scale, half the bytes of float32. Clips of a batch are padded to
+the longest, and the padding's frames are cut off.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from acoustic_kit.dsp.sound_file import check_wave
 if TYPE_CHECKING:
     from acoustic_kit.features.feature import Feature, StoredClip
 
-CELLS = 2**26  # of the frames of a batch: with their spectra, less than a GB
+CELLS = 2**26  # of the frames of a batch; with their spectra, less than a GB
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -33,16 +33,16 @@ def from_waves(
     cells: Callable[[int], int],
     frames: Callable[[int], int],
 ) -> list[np.ndarray]:
-    """A feature of some waves, computed on a device in batches of clips of similar length.
+    """Return a feature of some waves, computed on a device in batches of clips of similar length.
 
     Parameters
     ----------
-    feature : computes on the CPU what the GPU's memory does not hold
-    waves : values (n,) and scale of each, as the store holds them
+    feature : computes on the CPU the clips that do not fit the GPU's memory
+    waves : values (n,) and scale of each, as they are stored
     compute : of waves, float32 (clips, n), zeros after the end of the shorter ones, and of their lengths, int64
         (clips,), both on the device: float32 (clips, …, frames)
-    cells : of a number of samples, how many cells of memory a clip takes
-    frames : of a number of samples, how many frames of the result are the clip's
+    cells : number of samples → cells of memory that a clip takes
+    frames : number of samples → frames of the result that belong to the clip
 
     Returns
     -------
@@ -74,27 +74,27 @@ def from_waves(
 def as_fits(
     compute: Callable[[Sequence[Item]], list[Found]], items: Sequence[Item], on_cpu: Callable[[Item], Found]
 ) -> list[Found]:
-    """What is computed of the items: of all at once, or by halves where the GPU's memory does not hold them."""
+    """Return `compute` of the items: of all at once, or by halves if they do not fit the GPU's memory."""
     try:
         return compute(items)
     except torch.OutOfMemoryError:
-        pass  # once this is left, what the failed attempt held is freed
+        pass  # the memory of the failed attempt is freed after this block
     torch.cuda.empty_cache()
     if len(items) == 1:
-        warnings.warn("A clip that the GPU's memory does not hold is computed on the CPU.", stacklevel=2)
+        warnings.warn("A clip that does not fit the GPU's memory is computed on the CPU.", stacklevel=2)
         return [on_cpu(items[0])]
     half = len(items) // 2
     return as_fits(compute, items[:half], on_cpu) + as_fits(compute, items[half:], on_cpu)
 
 
 def as_float(clip: StoredClip) -> np.ndarray:
-    """The float32 that is stored, as ``StoredFeature.read`` gives it."""
+    """Return a stored clip as float32, as ``StoredFeature.read`` does."""
     values, scale = clip
     return values if scale is None else values.astype(np.float32) * scale
 
 
 def _of_similar_length(cells: Sequence[int]) -> list[list[int]]:
-    """Positions in batches of at most CELLS, padding counted, shortest clips first; a longer clip is alone."""
+    """Return positions in batches of at most CELLS, padding included, shortest clips first; a longer clip is alone."""
     batches: list[list[int]] = []
     for i in sorted(range(len(cells)), key=cells.__getitem__):
         if not batches or cells[i] * (len(batches[-1]) + 1) > CELLS:
@@ -104,7 +104,7 @@ def _of_similar_length(cells: Sequence[int]) -> list[list[int]]:
 
 
 def _on(device: torch.device, waves: Sequence[StoredClip]) -> tuple[Tensor, Tensor]:
-    """Waves as float32 (clips, longest), and their lengths: int64 (clips,)."""
+    """Return waves as float32 (clips, longest), and their lengths: int64 (clips,)."""
     lengths = [len(values) for values, _ in waves]
     dtype = torch.int16 if waves[0][0].dtype == np.int16 else torch.float32
     pinned = device.type == "cuda"

@@ -16,47 +16,47 @@ if TYPE_CHECKING:
 
     from acoustic_store import FeatureStore
 
-# Measured on 1,133 columns with two cores: as long as the covariance matrix is small, its eigenvectors are found 3 to 7
-# times as fast as a randomised solver finds an approximation; that one gains on tables of many rows and many columns.
+# Measured on 1,133 columns with two cores: the eigenvectors of a small covariance matrix are found 3 to 7 times as fast
+# as a randomized solver finds an approximation, which is faster on tables of many rows and many columns.
 MAX_COVARIANCE = 4000  # columns
-MIN_RANDOMISED = 2000  # rows and columns
-RANDOMISED_SHARE = 0.1  # of the components
+MIN_RANDOMIZED = 2000  # rows and columns
+RANDOMIZED_FRACTION = 0.1  # of the components
 
-FIT_NAME = "pca_fit"  # what the store calls a fit, as it calls a feature by its name
+FIT_NAME = "pca_fit"  # the name of a fit in the store, like that of a feature
 
 Solver = Literal["full", "covariance_eigh", "randomized"]
 
 
 @dataclass(frozen=True)
 class PcaFit:
-    """What is learnt from the training clips. ``transform`` is ((rows - mean) / scale) @ componentsᵀ."""
+    """Scaling and components learnt from the training clips. ``transform`` is ((rows - mean) / scale) @ componentsᵀ."""
 
     mean: np.ndarray  # float32 (columns,)
-    scale: np.ndarray  # float32 (columns,): standard deviations; 1 where a column is constant, or nothing is scaled
+    scale: np.ndarray  # float32 (columns,): standard deviations; 1 if a column is constant, or nothing is scaled
     components: np.ndarray  # float32 (components, columns), orthonormal rows
-    explained_variance_ratio: np.ndarray  # float32 (components,), falling
+    explained_variance_ratio: np.ndarray  # float32 (components,), descending
 
     def transform(self, rows: np.ndarray) -> np.ndarray:
-        """The scores of float32 (clips, columns): float32 (clips, components)."""
+        """Return the scores of float32 (clips, columns): float32 (clips, components)."""
         scores: np.ndarray = ((rows - self.mean) / self.scale) @ self.components.T
         return scores
 
 
 @dataclass(frozen=True)
 class Pca(Feature):
-    """Principal components of a feature that is one row of numbers a clip, standardised column by column first.
+    """Principal components of a feature that is one row of numbers a clip, standardized column by column first.
 
     Scaling and components are learnt from training clips only, so there is one ``pca`` for each fold: ``for_fold``
-    gives it, and its key carries the clips it was fitted on.
+    returns it, and its key contains the clips it was fitted on.
 
     Parameters
     ----------
     table : the source: a feature of shape (columns,)
-    n_components : how many, at most as many as there are clips to learn from or columns; or a share of the variance,
-        where below 1
+    n_components : number of components, at most that of clips to learn from or of columns; or, below 1, a fraction of
+        the variance
     scale : divide each column by its standard deviation
-    fit_on : ``fold``: what a fold trains on; ``all``: the training clips of all folds, whose validation clips are then
-        seen (without labels), as the eighth place of Freesound 2018 did it
+    fit_on : ``fold``: the training clips of a fold; ``all``: those of all folds, which include each fold's validation
+        clips (without labels), as in the eighth place of Freesound 2018
 
     """
 
@@ -75,7 +75,7 @@ class Pca(Feature):
     def __post_init__(self) -> None:
         if not (0 < self.n_components < 1 or (self.n_components >= 1 and self.n_components == int(self.n_components))):
             raise UsageError(
-                f"n_components is {self.n_components}; it must be a whole number, or a share of variance below 1"
+                f"n_components is {self.n_components}; it must be a whole number, or a fraction of variance below 1"
             )
         if self.fit_on not in {"fold", "all"}:
             raise UsageError(f"fit_on is {self.fit_on!r}; it must be 'fold' or 'all'")
@@ -89,24 +89,24 @@ class Pca(Feature):
 
     @property
     def sees_validation(self) -> bool:
-        """Where it is fitted on all folds' training clips."""
+        """Whether it is fitted on the training clips of all folds."""
         return self.fit_on == "all"
 
     def parameters(self) -> dict[str, Any]:
-        """As for every feature; once fitted, also which clips it learnt from."""
+        """Return the parameters as for every feature; for a fold, also the clips it learns from."""
         return {k: v for k, v in super().parameters().items() if not (k == "training" and v is None)}
 
     def for_fold(self, training: Training, everything: Training) -> Pca:
-        """The feature for the models of one fold: fitted on its training clips, or, as ``fit_on`` says, on all."""
+        """Return the feature for the models of one fold: fitted on its training clips, or on all, see ``fit_on``."""
         return replace(self, training=training if self.fit_on == "fold" else everything, fit=None)
 
     def ready(self, store: FeatureStore) -> Pca:
-        """The feature with its fit, which is read from the store, or learnt from the table there and stored.
+        """Return the feature with its fit, read from the store, or learnt from the table there and stored.
 
         Raises
         ------
         AkitError
-            It is not for a fold yet, its clips have no table, or there are fewer than two.
+            It is for no fold yet, or fewer than two of its clips have a table of one row each.
 
         """
         from acoustic_store import DamagedError
@@ -119,7 +119,7 @@ class Pca(Feature):
         try:
             held = store[self.fit_key]
             return replace(self, fit=PcaFit(*map(held.read, names)))
-        except (KeyError, DamagedError):  # not there yet, or to be made again
+        except (KeyError, DamagedError):  # missing, or to be fitted again
             fit = self._fit(store)
         with store.writer(self.fit_key, "float32", {"name": FIT_NAME, "pca": self.parameters()}) as writer:
             clips = [(name, self.training.digest) for name in names]
@@ -128,12 +128,12 @@ class Pca(Feature):
         return replace(self, fit=fit)
 
     def learnt(self, store: FeatureStore, key: str) -> dict[str, np.ndarray]:
-        """The arrays of the ``PcaFit``."""
+        """Return the arrays of the ``PcaFit``."""
         held = store[fit_key(key)]
         return {f.name: held.read(f.name) for f in fields(PcaFit)}
 
     def with_learnt(self, fold: str, arrays: Mapping[str, np.ndarray]) -> Pca:
-        """The feature with its fit. Raises AkitError where the arrays are none."""
+        """Return the feature with its fit. Raises AkitError if the arrays are no ``PcaFit``."""
         names = [f.name for f in fields(PcaFit)]
         if sorted(arrays) != sorted(names):
             raise AkitError(f"a fit of pca is {', '.join(names)}; here is {', '.join(sorted(arrays)) or 'nothing'}")
@@ -144,7 +144,7 @@ class Pca(Feature):
 
     @property
     def fit_key(self) -> str:
-        """The name under which the store holds the fit: one array for each field of ``PcaFit``."""
+        """The key of the fit in the store: one array for each field of ``PcaFit``."""
         return fit_key(self.key)
 
     def _fit(self, store: FeatureStore) -> PcaFit:
@@ -158,13 +158,13 @@ class Pca(Feature):
         return fit_pca(stored.stack(ids), self.n_components, self.scale)
 
     def compute(self, source: np.ndarray) -> np.ndarray:
-        """The scores of one clip's row, float32 (columns,): float32 (components,). See ``compute_batch``."""
+        """Return the scores of one clip's row, float32 (columns,): float32 (components,). See ``compute_batch``."""
         return self.compute_batch([source])[0]
 
     def compute_batch(self, sources: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The scores of some clips' rows, each float32 (columns,): each float32 (components,).
+        """Return the scores of some clips' rows, each float32 (columns,): each float32 (components,).
 
-        Raises AkitError before the feature is ``ready``.
+        Raises AkitError unless the feature is ``ready``.
         """
         if self.fit is None:
             raise AkitError("this pca is not fitted; `ready` fits it")
@@ -172,19 +172,19 @@ class Pca(Feature):
 
 
 def fit_key(key: str) -> str:
-    """The key of the fit that the pca of this key is made with."""
+    """Return the key of the fit that the pca of this key was computed with."""
     return f"{FIT_NAME}-{key.removeprefix(f'{Pca.name}-')}"
 
 
 def fit_pca(rows: np.ndarray, n_components: int | float, scale: bool = True) -> PcaFit:
-    """Standardise columns and find their principal components, with scikit-learn.
+    """Standardize columns and find their principal components, with scikit-learn.
 
     The solver is the fastest for the shape, see ``solver_for``. Components are found in float64.
 
     Parameters
     ----------
     rows : float32 (clips, columns), finite
-    n_components : how many, at most as many as there are clips or columns; or a share of the variance, where below 1
+    n_components : number of components, cut to that of clips or columns; or, below 1, a fraction of the variance
     scale : divide each column by its (population) standard deviation
 
     """
@@ -193,9 +193,9 @@ def fit_pca(rows: np.ndarray, n_components: int | float, scale: bool = True) -> 
     from threadpoolctl import threadpool_limits
 
     scaler = StandardScaler(with_std=scale).fit(rows.astype(np.float64))
-    share = n_components if n_components < 1 else min(int(n_components), *rows.shape)
-    pca = PCA(share, svd_solver=solver_for(rows.shape, n_components), random_state=0)
-    with threadpool_limits(1, "blas"):  # more threads wait for each other where cores are busy
+    n = n_components if n_components < 1 else min(int(n_components), *rows.shape)
+    pca = PCA(n, svd_solver=solver_for(rows.shape, n_components), random_state=0)
+    with threadpool_limits(1, "blas"):  # more threads wait for each other on busy cores
         pca.fit(scaler.transform(rows.astype(np.float64)))
     spread = scaler.scale_ if scale else np.ones(rows.shape[1])
     arrays = scaler.mean_, spread, pca.components_, pca.explained_variance_ratio_
@@ -203,12 +203,12 @@ def fit_pca(rows: np.ndarray, n_components: int | float, scale: bool = True) -> 
 
 
 def solver_for(shape: tuple[int, int], n_components: int | float) -> Solver:
-    """The fastest solver of ``sklearn.decomposition.PCA`` for (clips, columns): exact but for large, wide tables.
+    """Return the fastest solver of ``sklearn.decomposition.PCA`` for (clips, columns); exact unless large and wide.
 
-    Nothing else runs in the process during "full", Ctrl-C neither: SciPy's singular values keep Python's lock.
+    During "full" nothing else runs in the process, and Ctrl-C has no effect: SciPy's SVD holds Python's lock.
     """
     n, columns = shape
     if columns <= min(1.5 * n, MAX_COVARIANCE):
         return "covariance_eigh"
-    few = 1 <= n_components < RANDOMISED_SHARE * min(shape)
-    return "randomized" if few and min(shape) >= MIN_RANDOMISED else "full"
+    few = 1 <= n_components < RANDOMIZED_FRACTION * min(shape)
+    return "randomized" if few and min(shape) >= MIN_RANDOMIZED else "full"

@@ -1,4 +1,4 @@
-"""``pcen``: the mel spectrogram with per-channel energy normalisation, at one or several resolutions."""
+"""``pcen``: the mel spectrogram with per-channel energy normalization, at one or several resolutions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Pcen(Feature):
         M[t] = (1 - b) M[t-1] + b E[t]
         pcen = (E / (eps + M)^gain + bias)^power - bias^power
 
-    The defaults are librosa's, for the integer samples that it advises; front ends with a trained PCEN mostly have
-    another ``full_scale``, ``b`` and ``start``. On the same E the values are librosa's to 1e-5. E comes from a float32
-    FFT: in bands 1e-7 below the clip's loudest E is rounding, and PCEN raises such bands to the level of the others.
+    The defaults are librosa's, for integer samples as it recommends; front ends with a trained PCEN mostly have another
+    ``full_scale``, ``b`` and ``start``. On the same E the values equal librosa's to 1e-5. E comes from a float32 FFT:
+    in bands 1e-7 below the clip's loudest, E is rounding error, which PCEN raises to the level of the other bands.
 
     Parameters
     ----------
@@ -41,16 +41,16 @@ class Pcen(Feature):
     n_mels : bands
     mel_scale, fmin, fmax, pad_mode : as for ``LogMel``
     spectrum : E sums ``magnitude`` |X| or ``power`` |X|²
-    full_scale : samples are multiplied by this; eps and ``start="one"`` are small or large beside it
-    gain : 0 to 1, how much of the loudness is taken away
+    full_scale : samples are multiplied by this; eps and ``start="one"`` are relative to it
+    gain : 0 to 1, how much of the loudness is removed
     bias : positive, added before the compression
     power : exponent of the compression, above 0 and at most 1
-    time_constant : s, from which b follows as in librosa; not used where ``b`` is given
-    eps : positive, keeps silence from being divided by zero
+    time_constant : s, from which b follows as in librosa; ignored if ``b`` is given
+    eps : positive, prevents division by zero in silence
     b : weight of the newest frame in the smoother M, above 0 and at most 1
     start : M before the first frame: ``one`` as in librosa, or the ``first`` frame
-    precision : of the FFT. In ``float32`` bands 1e-4 below the clip's loudest and less hold rounding, which PCEN raises
-        to the level of the others; ``float64`` has librosa's values there too, and takes half as long again
+    precision : of the FFT. In ``float32`` bands 1e-4 below the clip's loudest and less hold rounding errors, which PCEN
+        raises to the level of the others; ``float64`` has librosa's values there too, and takes 1.5 times as long
 
     """
 
@@ -111,16 +111,16 @@ class Pcen(Feature):
 
     @property
     def _units(self) -> tuple[float, float]:
-        """What E, and what is raised to the power, is to be multiplied with.
+        """The factors of E, and of the base of the power.
 
-        Loud samples times 2³¹, squared, would leave float32. So E stays as it is, and the rest is put in its unit:
+        Loud samples times 2³¹, squared, would overflow float32. So E is kept, and the other terms are scaled to it:
         c E / (eps + c M)^gain = c^(1 - gain) E / (eps / c + M)^gain.
         """
         c = self.full_scale ** (1 if self.spectrum == "magnitude" else 2)
         return c, c ** (1 - self.gain)
 
     def compute(self, source: np.ndarray) -> np.ndarray:
-        """The PCEN of one wave at each resolution.
+        """Return the PCEN of one wave at each resolution.
 
         Parameters
         ----------
@@ -153,9 +153,9 @@ class Pcen(Feature):
         return np.stack(resolutions) * np.float32(outer**self.power)
 
     def compute_on(self, device: torch.device, sources: Sequence[StoredClip]) -> list[np.ndarray]:
-        """As `compute` on the CPU, to 1e-4 where ``precision`` is float64.
+        """Return what `compute` returns, to 1e-4 if ``precision`` is float64.
 
-        In float32 this holds but for what is said of such an FFT above, as the device's rounds otherwise.
+        In float32, bands far below the loudest one differ, as the device's FFT rounds differently.
         """
         import torch
         from torch import Tensor
@@ -171,7 +171,7 @@ class Pcen(Feature):
             channels = []
             for n_fft in self.n_fft:
                 mel = _layer(self, n_fft, device)(waves, lengths)
-                # The smoother starts at the first frame: one before it, of this energy, is what it starts at.
+                # The layer starts its smoother at the first frame, so a frame of the start energy is put before it.
                 before = mel[..., :1] if self.start == "first" else torch.full_like(mel[..., :1], 1 / c)
                 channels.append(pcen(torch.cat((before, mel), dim=-1), gain, bias, power, b, self.eps / c)[..., 1:])
             return torch.stack(channels, dim=1) * float(outer**self.power)

@@ -1,4 +1,4 @@
-"""The feature families by name, and the ways from text and from stored parameters to a feature."""
+"""The feature families by name; features from text and from stored parameters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEATURES: dict[str, type[Feature]] = {family.name: family for family in (Wave, L
 def own_features(module: ModuleType) -> dict[str, type[Feature]]:
     """Return the feature families that a recipe's module defines or imports from beside it, by their names.
 
-    Raises AkitError for a name that is taken.
+    Raises AkitError if a name is taken.
     """
     found: dict[str, type[Feature]] = {}
     for family in vars(module).values():
@@ -47,13 +47,13 @@ def feature_from_parameters(
     weights: str | None = None,
     own: Mapping[str, type[Feature]] = MappingProxyType({}),
 ) -> Feature:
-    """Return the feature whose `parameters()` these are, as the store keeps them, without what it was fitted on.
+    """Return the feature whose `parameters()` are stored, without the clips it was fitted on.
 
-    `weights` is a folder with the weights of a model that computes features, where they are not to be fetched: they
-    must be the same. `own` are families that a recipe defines, by name.
+    `weights` is a folder with the weights of a model that computes features, if they must not be downloaded; they must
+    be the same. `own` are families that a recipe defines, by name.
 
-    Raises AkitError where this version of akit, or of a library that decides values, or those weights, would compute
-    something else.
+    Raises AkitError if this version of akit, or of a library that affects values, or those weights, would compute
+    other values.
     """
     wanted = {name: value for name, value in parameters.items() if name != "training"}
     local: dict[str, Any] = {}
@@ -68,7 +68,7 @@ def feature_from_parameters(
             f"A feature with the parameters {dict(parameters)} is unknown to this version of akit."
         ) from error
     if feature.parameters() != wanted:
-        raise AkitError(f"{feature.name} was built by another version of akit or of a library; build it anew.")
+        raise AkitError(f"{feature.name} was built by another version of akit or of a library; build it again.")
     return feature
 
 
@@ -79,11 +79,11 @@ def _from_json(value: Any, weights: str | None, own: Mapping[str, type[Feature]]
 
 
 def feature_from_text(text: str) -> Feature:
-    """The feature that a person names: `logmel`, or `logmel:n_mels=64,wave.sample_rate=32000` to change defaults.
+    """Return the feature of a text: `logmel`, or `logmel:n_mels=64,wave.sample_rate=32000` to change defaults.
 
     A parameter of the source is written with a dot; several values in brackets, as in `pcen:n_fft=[2048,1024]`.
 
-    Raises UsageError for an unknown name or parameter (with the nearest known one) and for a value that does not fit.
+    Raises UsageError if the name or a parameter is unknown (the nearest known one is named) or a value is invalid.
     """
     name, _, rest = text.partition(":")
     if name not in FEATURES:
@@ -103,7 +103,7 @@ def feature_from_text(text: str) -> Feature:
 
 
 def _with(feature: Feature, path: list[str], text: str) -> Feature:
-    """The feature with one parameter, at a dotted path, changed."""
+    """Return the feature with one parameter, at a dotted path, changed."""
     known = [f.name for f in fields(feature) if f.name not in {"training", "fit"}]
     if path[0] not in known:
         near = difflib.get_close_matches(path[0], known, n=1)
@@ -113,14 +113,14 @@ def _with(feature: Feature, path: list[str], text: str) -> Feature:
     if isinstance(old, Feature):
         new: Any = _with(old, path[1:], text) if len(path) > 1 else feature_from_text(text)
     elif len(path) > 1:
-        raise UsageError(f"{path[0]} is no feature; write {path[0]}=value")
+        raise UsageError(f"{path[0]} is no feature; write {path[0]}=VALUE")
     else:
         new = _parsed(text, get_type_hints(type(feature))[path[0]])
     return replace(feature, **{path[0]: new})
 
 
 def _parsed(text: str, hint: Any) -> Any:
-    """Text as a value of a parameter's type; `none` is None."""
+    """Return the value of a text for a parameter's type; `none` is None. Raises ValidationError if it is invalid."""
     options = get_args(hint) if get_origin(hint) in {Union, types.UnionType} else (hint,)
     if text.lower() == "none" and type(None) in options:
         return None

@@ -1,4 +1,4 @@
-"""``wave``: the sound of one clip, mono, at one sample rate, without the silence around it."""
+"""``wave``: the sound of one clip, mono, at one sample rate, without leading and trailing silence."""
 
 import io
 import math
@@ -17,11 +17,11 @@ from acoustic_kit.features.feature import Decoding, Feature
 
 FRAME_LENGTH = 2048  # samples; librosa.effects.trim's defaults
 HOP_LENGTH = 512
-RESAMPLED = 1 << 18  # samples that are resampled at once
+RESAMPLED = 1 << 18  # samples resampled at once
 
 
 class Sound(NamedTuple):
-    """What an audio file holds."""
+    """The samples of an audio file."""
 
     samples: np.ndarray  # float32 (n,), full scale ±1
     sample_rate: int  # Hz
@@ -36,14 +36,13 @@ class Wave(Feature):
     sample_rate : int, Hz
     trim_top_db : float, dB, or None
         Leading and trailing frames this far below the loudest frame are cut off; None keeps the whole clip.
-    trim_pad : what the frames at both ends see beyond them: zeros (``constant``), as in librosa 0.11, or the clip
-        reflected (``reflect``), as in librosa 0.6; two clips in a hundred of ESC-10 then keep a hop or more in addition
-    peak : the largest absolute sample after normalisation; None leaves the loudness as it is. Silence stays silent
+    trim_pad : padding for the frames at both ends: zeros (``constant``), as in librosa 0.11, or the clip reflected
+        (``reflect``), as in librosa 0.6; two clips in a hundred of ESC-10 then keep a hop or more in addition
+    peak : the largest absolute sample after normalisation; None keeps the loudness. Silence stays silent
     seconds : one length for all clips: longer ones are cut to their middle, shorter ones get zeros at the end.
-        None leaves each as long as it is
-    encoding : how the store holds it: ``int16`` with one scale a clip, or ``float32``
-    mono : what several channels become: their ``mean``, or one of them. The second is ``right``; a file that has one
-        channel is that
+        None keeps each clip's length
+    encoding : how clips are stored: ``int16`` with one scale a clip, or ``float32``
+    mono : how several channels are reduced to one: ``mean``, ``left`` (the first) or ``right`` (the second)
 
     """
 
@@ -80,23 +79,23 @@ class Wave(Feature):
         return self.encoding
 
     def parameters(self) -> dict[str, Any]:
-        """As for every feature, and the version of the resampler, which decides the samples too."""
+        """Return the parameters as for every feature, and the version of the resampler, which affects the samples."""
         parameters = super().parameters() | {"soxr": _resampler_version()}
-        if self.mono == "mean":  # as keys were before there was a choice
+        if self.mono == "mean":  # keys from before this parameter existed
             del parameters["mono"]
         return parameters
 
     @property
     def decoding(self) -> Decoding:
-        """At its sample rate and in its channel."""
+        """Its sample rate and channel."""
         return Decoding(self.sample_rate, self.mono)
 
     def with_mono(self, mono: Mono) -> Feature:
-        """Return the wave of these channels, unless it has a choice of its own."""
+        """Return the wave of these channels, unless it already has others than the mean."""
         return replace(self, mono=mono) if self.mono == "mean" else self
 
     def compute(self, source: str | Path | Sound) -> np.ndarray:
-        """The wave of one audio file.
+        """Return the wave of one audio file.
 
         Parameters
         ----------
@@ -117,18 +116,18 @@ class Wave(Feature):
         if self.trim_top_db is not None:
             wave = trim(wave, self.trim_top_db, self.trim_pad)[0]
         if self.peak is not None:
-            wave = normalise_peak(wave, self.peak)
+            wave = normalize_peak(wave, self.peak)
         return wave if self.seconds is None else fit_length(wave, round(self.seconds * self.sample_rate))
 
 
 def decode(path: str | Path | io.BytesIO, mono: Mono = "mean") -> Sound:
-    """Decode an audio file, an object at ``s3://bucket/key``, or what ``fetch`` made of it, at its own sample rate.
+    """Decode an audio file, an object at ``s3://bucket/key``, or the result of ``fetch``, at its own sample rate.
 
     Raises
     ------
     SoundError
-        The file cannot be read or decoded, is empty, or holds values that are no sound.
-        The message is the reason alone; the caller says which clip it is.
+        The file cannot be read or decoded, is empty, or holds invalid values.
+        The message is the reason alone; the caller adds the clip.
     acoustic_store.StoreError
         The object storage does not answer.
 
@@ -138,9 +137,9 @@ def decode(path: str | Path | io.BytesIO, mono: Mono = "mean") -> Sound:
 
 
 def decode_as(path: str | Path | io.BytesIO, decodings: Collection[Decoding]) -> dict[Decoding, Sound]:
-    """Decode a file once, in each of these forms. Memory is that of the results, resampled while the file is read.
+    """Decode a file once, in each of these forms. It is resampled while it is read, so memory is that of the results.
 
-    Raises as ``decode`` does.
+    Raises the errors of ``decode``.
     """
     with open_sound(path) as file:
         samples = {d: _Samples(file.sample_rate, d.sample_rate or file.sample_rate) for d in decodings}
@@ -153,7 +152,7 @@ def decode_as(path: str | Path | io.BytesIO, decodings: Collection[Decoding]) ->
 
 
 class _Samples:
-    """Samples that arrive in blocks, resampled; an array that grows in place."""
+    """Samples that are added in blocks and resampled, in an array that grows in place."""
 
     def __init__(self, rate: int, target_rate: int) -> None:
         self._rate, self._target_rate = rate, target_rate
@@ -177,7 +176,7 @@ class _Samples:
     def _append(self, block: np.ndarray) -> None:
         end = self._n + len(block)
         if end > len(self._array):
-            self._array.resize(max(end, self._n * 3 // 2), refcheck=False)  # moves no pages of a large array
+            self._array.resize(max(end, self._n * 3 // 2), refcheck=False)  # copies no pages of a large array
         self._array[self._n : end] = block
         self._n = end
 
@@ -198,7 +197,7 @@ def resampled_length(n: int, rate: int, target_rate: int) -> int:
 
 
 def _resampler(rate: int, target_rate: int) -> Any:
-    """Return what resamples block by block, to the same bits as all at once; None where there is nothing to do."""
+    """Return a resampler for blocks, equal to that of the whole wave bit by bit; None if the rates are equal."""
     if rate == target_rate:
         return None
     import soxr
@@ -211,21 +210,21 @@ def trim(
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Cut leading and trailing silence, to the same sample as ``librosa.effects.trim`` (0.11).
 
-    A frame (2048 samples, hop 512, centred) is silent if its power is ``top_db`` or more below the
-    loudest frame's. What is kept reaches from the first sound frame to one hop past the last. Silence is kept whole.
+    A frame (2048 samples, hop 512, centered) is silent if its power is ``top_db`` or more below the loudest frame's.
+    The result extends from the first non-silent frame to one hop past the last. An all-silent wave is kept whole.
 
     Parameters
     ----------
     wave : float32 (n,), n ≥ 1
     top_db : positive, dB
-    pad_mode : what lies beyond the ends: zeros, or with ``reflect``, as in librosa 0.6, the wave reflected
+    pad_mode : padding at both ends: zeros, or, as in librosa 0.6, the wave reflected (``reflect``)
 
     Returns
     -------
     wave[start:end] (a view), and (start, end) in samples
 
     """
-    # The order of float32 operations is librosa's, so that a frame on the threshold falls on the same side.
+    # The order of float32 operations is librosa's, so that a frame at the threshold is treated the same.
     rms = np.sqrt(_frame_power(wave, pad_mode))
     decibels = 10.0 * np.log10(np.maximum(1e-10, rms**2)) - 10.0 * np.log10(np.maximum(1e-10, rms.max() ** 2))
     sound = np.flatnonzero(decibels > -top_db)
@@ -234,10 +233,10 @@ def trim(
 
 
 def _frame_power(wave: np.ndarray, pad_mode: Literal["constant", "reflect"]) -> np.ndarray:
-    """Mean square of each centred frame: float32 (1 + n // HOP_LENGTH,).
+    """Return the mean square of each centered frame: float32 (1 + n // HOP_LENGTH,).
 
-    Frames share the sums of their hops. Adding four hops by pairs is what numpy does inside a frame of librosa's, so
-    the rounding is the same.
+    Frames share the sums of their hops. Four hops are added in pairs, as numpy does inside a frame of librosa's, so the
+    rounding is the same.
     """
     from acoustic_kit.dsp.frame_energy import hop_energy
 
@@ -250,8 +249,8 @@ def _frame_power(wave: np.ndarray, pad_mode: Literal["constant", "reflect"]) -> 
     return sums / np.float32(FRAME_LENGTH)
 
 
-def normalise_peak(wave: np.ndarray, peak: float = 1.0) -> np.ndarray:
-    """Scale float32 (n,) so that its largest absolute sample is ``peak``; silence stays as it is."""
+def normalize_peak(wave: np.ndarray, peak: float = 1.0) -> np.ndarray:
+    """Scale float32 (n,) so that its largest absolute sample is ``peak``; silence is unchanged."""
     largest = np.abs(wave).max()
     return wave if largest == 0 else wave * np.float32(peak / largest)
 
