@@ -1,4 +1,4 @@
-"""Model weights that were trained elsewhere: where to find them, which they are, and the model that they make.
+"""Pretrained model weights: find or download them, identify them, and load the model.
 
 Only ``config.json`` and ``model.safetensors`` are read. Pickles are not, as they can run code.
 """
@@ -23,9 +23,9 @@ AST_NAME = "MIT/ast-finetuned-audioset-10-10-0.4593"
 AST_MODEL_TYPE = "audio-spectrogram-transformer"
 CONFIG, TENSORS, PICKLE = "config.json", "model.safetensors", "pytorch_model.bin"
 
-# What these names meant when akit was written, so that they mean the same for everybody. Others mean the newest.
+# Commits of these names, so that they are the same for all users. Other names mean their newest commit.
 _PINNED = {AST_NAME: "f826b80d28226b62986cc218e5cec390b1096902"}
-_CLASSIFIER = "classifier."  # of ASTForAudioClassification; the encoder does without
+_CLASSIFIER = "classifier."  # of ASTForAudioClassification; not part of the encoder
 
 
 @dataclass(frozen=True)
@@ -37,44 +37,44 @@ class Weights:
     revision: str | None = None  # the commit on the hub
 
     def config(self) -> dict[str, Any]:
-        """What ``config.json`` says. Raises AkitError where it is damaged."""
+        """Return the content of ``config.json``. Raises AkitError if it is damaged."""
         try:
             config = json.loads((self.folder / CONFIG).read_bytes())
         except (OSError, ValueError, RecursionError) as error:
             raise AkitError(f"{self.folder / CONFIG} cannot be read: {error}") from error
         if not isinstance(config, dict):
-            raise AkitError(f"{self.folder / CONFIG} is damaged: it holds no table of settings")
+            raise AkitError(f"{self.folder / CONFIG} is damaged: it is no JSON object of settings")
         return config
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of both files, by name: the same weights in another folder have the same."""
+        """Return the SHA-256 of both files, by name, which does not depend on the folder."""
         return {name: _sha256(self.folder / name) for name in (CONFIG, TENSORS)}
 
     def describe(self) -> str:
-        """Which they are, for a record that others read: the name on the hub and the commit, or the tensors' digest."""
+        """Return text that identifies them, for a record: name on the hub and commit, or the tensors' digest."""
         if self.name is not None:
             return f"{self.name} at commit {self.revision}"
         return f"weights in a folder, SHA-256 {self.digests()[TENSORS]}"
 
 
 def find_weights(name: str, revision: str | None = None, *, how: str) -> Weights:
-    """The weights of a name on the hub or of a local folder; a folder of that name goes first.
+    """Return the weights of a name on the hub or of a local folder; a folder of that name has precedence.
 
     From the hub they are downloaded once, into the cache that all Hugging Face libraries share, and not looked up
-    again: to get what is newer, name its revision. With ``HF_HUB_OFFLINE=1`` the network is left alone.
+    again: for newer ones, pass their revision. With ``HF_HUB_OFFLINE=1`` the network is not accessed.
 
     Parameters
     ----------
     name : OWNER/NAME on the hub, or a folder
-    revision : branch, tag or commit on the hub; None is the commit that akit was written with, or else the newest
-    how : how the caller's user names a folder, for the error message
+    revision : branch, tag or commit on the hub; None is the commit that akit has pinned, or the newest
+    how : how the user passes a folder, for the error message
 
     Raises
     ------
     AkitError
-        They are not there and cannot be had; the message says how to get them.
+        They are missing and cannot be downloaded; the message says how to get them.
     UsageError
-        A revision of a local folder was asked for.
+        ``revision`` was given for a local folder.
 
     """
     folder = Path(name).expanduser()
@@ -113,7 +113,7 @@ def _is_hub_name(name: str) -> bool:
 
 
 def _from_hub(name: str, revision: str, how: str) -> Weights:
-    """The weights from the cache, or else from the hub."""
+    """Return the weights from the cache, or from the hub. Raises AkitError if neither has them."""
     from huggingface_hub import constants, errors, is_offline_mode
 
     reason = "the network is switched off (HF_HUB_OFFLINE)"
@@ -126,18 +126,19 @@ def _from_hub(name: str, revision: str, how: str) -> Weights:
                 f"{name} on the hub (revision {revision}) lacks {CONFIG} or {TENSORS}; akit reads nothing else."
             ) from error
         except errors.RepositoryNotFoundError:
-            reason = "the hub knows no such model"
+            reason = "the hub has no such model"
         except errors.RevisionNotFoundError:
-            reason = f"the hub knows no revision {revision} of it"
+            reason = f"the hub has no revision {revision} of it"
         except Exception as error:
-            # Whatever the network, a proxy or the disk does; the libraries below have no common error.
+            # Errors of the network, a proxy or the disk have no common class in these libraries.
             reason = f"the download failed ({_first_line(error)})"
     if found is not None:
         return found
     raise AkitError(
-        f"No weights {name}: there is no such folder, the cache {constants.HF_HUB_CACHE} lacks them, and {reason}.\n"
-        f"Where there is a network: hf download {name} {CONFIG} {TENSORS} --revision {revision} --local-dir FOLDER\n"
-        f"Then name that folder: {how}"
+        f"Cannot load weights {name}: there is no such folder, the cache {constants.HF_HUB_CACHE} lacks them, and "
+        f"{reason}.\n"
+        f"Download them elsewhere: hf download {name} {CONFIG} {TENSORS} --revision {revision} --local-dir FOLDER\n"
+        f"Then pass that folder: {how}"
     )
 
 
@@ -154,7 +155,7 @@ def _in_cache(name: str, revision: str) -> Weights | None:
 def _download(name: str, revision: str) -> Weights:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    # Where there is no network this fails at once; the downloads would try again for half a minute.
+    # Without a network this fails at once, whereas downloads are retried for half a minute.
     get_hf_file_metadata(hf_hub_url(name, CONFIG, revision=revision))
     folder = Path(hf_hub_download(name, CONFIG, revision=revision)).parent
     hf_hub_download(name, TENSORS, revision=folder.name)  # of the same commit
@@ -176,7 +177,7 @@ def _sha256_at(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def load_ast(weights: Weights) -> ASTModel:
-    """The Audio Spectrogram Transformer of transformers, without classifier, with these weights.
+    """Return the Audio Spectrogram Transformer of transformers, without classifier, with these weights.
 
     Returns
     -------
@@ -185,7 +186,7 @@ def load_ast(weights: Weights) -> ASTModel:
     Raises
     ------
     AkitError
-        The files are damaged, do not fit each other, or are of another model. No weight is left at random.
+        The files are damaged, do not fit each other, or are of another model. No weight stays random.
 
     """
     import safetensors.torch
@@ -197,7 +198,7 @@ def load_ast(weights: Weights) -> ASTModel:
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise AkitError(f"{path} is damaged: {error}. Fetch it again.") from error
+        raise AkitError(f"{path} is damaged: {error}. Download it again.") from error
     try:
         with _quiet():
             model, report = ASTModel.from_pretrained(
@@ -210,17 +211,18 @@ def load_ast(weights: Weights) -> ASTModel:
                 output_loading_info=True,
             )
     except Exception as error:
-        # Settings that make no model fail in as many ways as there are settings.
+        # Invalid settings raise many kinds of errors.
         raise AkitError(f"{weights.folder / CONFIG} describes no model: {_first_line(error)}") from error
     _check_report(path, report)
     return model.eval()
 
 
 def ast_settings(weights: Weights) -> dict[str, Any]:
-    """What ``config.json`` says of the encoder's shape, as arguments of ``transformers.ASTConfig``.
+    """Return the encoder's shape from ``config.json``, as arguments of ``transformers.ASTConfig``.
 
-    Raises AkitError where it is the configuration of another model. Nothing else of the file is used: among the rest
-    are settings with which transformers would fetch code.
+    The rest of the file is ignored: it may have settings that make transformers download code.
+
+    Raises AkitError if it is the configuration of another model.
     """
     config = weights.config()
     if config.get("model_type") != AST_MODEL_TYPE:
@@ -230,11 +232,11 @@ def ast_settings(weights: Weights) -> dict[str, Any]:
 
 
 def ast_shape(name: str, *, how: str = "") -> dict[str, Any]:
-    """The whole configuration of the encoder that weights of this name are for: arguments of `new_ast`.
+    """Return the whole configuration of the encoder for weights of this name: arguments of `new_ast`.
 
-    For the published weights, and for a path where there is no folder (any more), it is the published one, so that a
-    trained network can be built again elsewhere. A folder is asked for its ``config.json``, and so is another name on
-    the hub: its weights are fetched as `find_weights` does, with its errors.
+    For the published weights, and for a folder that does not exist, it is the published one, so that a trained network
+    can be built again elsewhere. For another folder or name on the hub it is that of its ``config.json``; weights are
+    found as by `find_weights`, with its errors.
     """
     if name == AST_NAME or not (Path(name).expanduser().is_dir() or _is_hub_name(name)):
         return dict(_PUBLISHED)
@@ -242,9 +244,9 @@ def ast_shape(name: str, *, how: str = "") -> dict[str, Any]:
 
 
 def new_ast(shape: dict[str, Any]) -> ASTModel:
-    """The encoder of this configuration with random weights, as transformers draws them from torch's generator.
+    """Return the encoder of this configuration with random weights, drawn by transformers from torch's generator.
 
-    Raises AkitError where the configuration makes no model.
+    Raises AkitError if the configuration is invalid.
     """
     from transformers import ASTConfig, ASTModel
 
@@ -252,7 +254,7 @@ def new_ast(shape: dict[str, Any]) -> ASTModel:
         with _quiet():
             return ASTModel(ASTConfig(**shape, attn_implementation="sdpa"))
     except Exception as error:
-        # Settings that make no model fail in as many ways as there are settings.
+        # Invalid settings raise many kinds of errors.
         raise AkitError(f"These settings describe no AST: {_first_line(error)}") from error
 
 
@@ -286,7 +288,7 @@ def _check_report(path: Path, report: dict[str, Any]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' notes and progress bars off the screen."""
+    """Silence the notes and progress bars of transformers."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

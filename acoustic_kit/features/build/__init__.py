@@ -1,1 +1,1 @@
-"""Building features into the store."""
+"""Build features into the store: plan, execute, report."""

@@ -1,4 +1,4 @@
-"""Blocks that torch computes on a GPU, in this process, while worker processes decode what comes next."""
+"""Compute blocks on a GPU with torch, in this process, while worker processes decode the next clips."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, Self, TypeVar
 
 from acoustic_kit.features.build.job import BlockJob, Stages, forget_opened_features
 
-MIN_ROUND = 2  # blocks: for each round the index of the source is read anew
-SHARE = 8  # a round is at least this part of all before it, so that indexes are not read more often than they grow
+MIN_ROUND = 2  # blocks; each round reads the index of the source again
+GROWTH = 8  # a round has at least 1/8 of all blocks before it, to limit how often indexes are read
 
 T = TypeVar("T")
 
 
 def overlapped(jobs: Sequence[BlockJob]) -> Generator[tuple[BlockJob, Stages]]:
-    """Run jobs: while the device computes one, a thread reads the next, and another writes the one before."""
+    """Run jobs: while the device computes one, a thread reads the next, and another writes the previous one."""
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         ahead = reader.submit(_timed, jobs[0].read)
         behind: Future[tuple[BlockJob, Stages]] | None = None
@@ -48,12 +48,12 @@ def _written(job: BlockJob, rows: Sequence[Any], read: float, computed: float) -
 
 @dataclass
 class DeviceJobs:
-    """Jobs for a device, which begin, in rounds, once all clips that they are computed from are in the store.
+    """Jobs for a device, which begin, in rounds, once all clips that they read are stored.
 
     Parameters
     ----------
     waiting : the jobs of each feature, in order
-    unbuilt : by the key of a feature: the clips that are still to be built of it
+    unbuilt : feature key → ids of the clips that are still to be built
 
     """
 
@@ -70,7 +70,7 @@ class DeviceJobs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End after the blocks under way; they are committed whole, or not at all."""
+        """Stop after the blocks in progress, which are committed whole, or not at all."""
         self._left = True
         self._pool.shutdown(cancel_futures=True)
         forget_opened_features()
@@ -81,14 +81,14 @@ class DeviceJobs:
             self.unbuilt[feature.key].difference_update(id for id, _ in block.clips)
 
     def begin(self, ready: Callable[[BlockJob], BlockJob], rest: bool = False) -> None:
-        """Begin the jobs whose sources are there, if they are enough for a round, or the `rest`.
+        """Begin the jobs whose sources are stored, if they are enough for a round, or the `rest`.
 
-        `ready` gives each the last touch.
+        `ready` returns the final form of each.
         """
         for line in self.waiting:
             while line and not self._waits(line[0]):
                 self._free.append(line.popleft())
-        if len(self._free) >= (1 if rest else max(MIN_ROUND, self._begun // SHARE)):
+        if len(self._free) >= (1 if rest else max(MIN_ROUND, self._begun // GROWTH)):
             self._rounds.append(self._pool.submit(self._round, [ready(job) for job in self._free]))
             self._begun += len(self._free)
             self._free.clear()
@@ -100,7 +100,7 @@ class DeviceJobs:
         return bool(unbuilt) and not unbuilt.isdisjoint(id for id, _ in job.clips)
 
     def finished(self, wait: bool = False) -> Iterator[tuple[BlockJob, Stages]]:
-        """The jobs that are done; `wait` for all that have begun. Raises what a job raised."""
+        """Yield the finished jobs; with `wait`, all that have begun. Raises the error of a job."""
         while self._rounds and (wait or not self._found.empty()):
             if (one := self._found.get()) is not None:
                 self.built(one[0])
@@ -109,7 +109,7 @@ class DeviceJobs:
                 self._rounds.popleft().result()
 
     def _round(self, jobs: Sequence[BlockJob]) -> None:
-        forget_opened_features()  # which had fewer clips
+        forget_opened_features()  # snapshots with fewer clips
         try:
             with closing(overlapped(jobs)) as found:
                 for one in found:

@@ -1,4 +1,4 @@
-"""One block of clips, of one feature or several, on its way from the files to the store."""
+"""Compute one block of clips, of one feature or several, from the files into the store."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class BlockJob:
 
     @property
     def feature(self) -> Feature:
-        """The first feature, or the only one."""
+        """The first feature."""
         return self.parts[0][0]
 
     @property
     def clips(self) -> tuple[tuple[str, str], ...]:
-        """Id and fingerprint of each clip."""
+        """Id and fingerprint of each clip of the block."""
         return self.parts[0][1].clips
 
     def without(self, id: str, reason: str) -> BlockJob:
@@ -106,18 +106,18 @@ class BlockJob:
         return Stages(read, compute, write + clock() - began)
 
     def try_clip(self, clip: tuple[str, str]) -> None:
-        """Compute one clip and keep nothing: to find the clip on which processes die."""
+        """Compute one clip without storing it, to find the clip on which processes die."""
         source = self._source(clip[0])
         for feature, _ in self.parts:
             self._rows(feature, [clip], [source])
 
     def read(self) -> list[Any]:
-        """The sources of a feature's clips, or failures; `compute` and `write` take it from there, as `run` does."""
+        """Return the sources of the clips, or failures; with `compute` and `write` this is `run` in three steps."""
         with self._fetching() as fetched:
             return [self._source(id, fetched) for id, _ in self.clips]
 
     def compute(self, sources: Sequence[Any]) -> list[Any]:
-        """The feature of all its clips, or failures."""
+        """Return the feature of all clips, or failures."""
         return self._rows(self.feature, self.clips, sources)
 
     def write(self, rows: Sequence[Any]) -> None:
@@ -126,12 +126,12 @@ class BlockJob:
 
     @cached_property
     def _gpu(self) -> str | None:
-        """Where torch is to compute the feature; None is the CPU, without torch."""
+        """The device on which torch computes the feature; None for the CPU, without torch."""
         return Compute(self.device).gpu() if self.feature.has_device_form else None
 
     @contextmanager
     def _fetching(self) -> Iterator[Mapping[str, Future[Any]]]:
-        """What comes from object storage, by clip, many at a time: each answer takes long, however small it is."""
+        """Fetch clips from object storage, many at a time, to hide its latency; nothing for local files."""
         from acoustic_kit.dsp.sound_file import fetch
 
         source = self.feature.source
@@ -139,7 +139,7 @@ class BlockJob:
             yield NOTHING
             return
         if source is not None:
-            _stored(self.store_url, source.key)  # opened once, not by each thread
+            _stored(self.store_url, source.key)  # opened here once, for all threads
         read = partial(self._stored_source, source.key) if source else lambda id: fetch(self.paths[id])
         wanted = [id for id, _ in self.clips if id not in self.left_out and id not in self._silent]
         pool = ThreadPoolExecutor(N_REQUESTS)
@@ -149,7 +149,7 @@ class BlockJob:
             pool.shutdown(cancel_futures=True)
 
     def _stored_source(self, key: str, id: str) -> Any:
-        """What the source feature has of a clip: its array, for a GPU as it is stored, or a Failure."""
+        """Return a clip of the source feature: its array, for a GPU as it is stored, or a Failure."""
         stored = _stored(self.store_url, key)
         if id not in stored:
             return stored.failures[id]
@@ -161,7 +161,7 @@ class BlockJob:
         return frozenset(id for id, state in self.parts[0][1].states if state == SILENT)
 
     def _source(self, id: str, fetched: Mapping[str, Future[Any]] = NOTHING) -> Any:
-        """The decoded file as each feature wants it, or the source feature's array; or a Failure."""
+        """Return the decoded file by decoding, or the source feature's array; or a Failure."""
         from acoustic_kit.features.wave import Sound, decode_as
 
         if id in self.left_out:
@@ -177,7 +177,7 @@ class BlockJob:
         )
 
     def _rows(self, feature: Feature, clips: Sequence[tuple[str, str]], sources: Sequence[Any]) -> list:
-        """The feature of each clip, or a Failure."""
+        """Return the feature of each clip, or a Failure."""
         from acoustic_store import Failure
 
         compute: Callable[[list[Any]], list[Any]] = feature.compute_batch
@@ -190,7 +190,7 @@ class BlockJob:
         inputs = [sources[i] if feature.source else sources[i][feature.decoding] for i in good]
         try:
             computed = compute(inputs) if good else []
-        except AkitError:  # of one of them: each by itself
+        except AkitError:  # of one clip: compute each by itself
             computed = [
                 row
                 for i, one in zip(good, inputs, strict=True)
@@ -205,7 +205,7 @@ class BlockJob:
         return found if isinstance(found, list) else [found]
 
     def _guarded(self, id: str, work: Callable[[], Any]) -> Any:
-        """What `work` gives; a Failure where it cannot, unless the build is to stop."""
+        """Return the result of `work`, or a Failure if it raises AkitError, unless the build is to stop."""
         from acoustic_store import Failure
 
         try:
@@ -222,7 +222,7 @@ def _leave_out(reason: str) -> None:
 
 @lru_cache(maxsize=4)
 def _stored(store_url: str, key: str) -> StoredFeature:
-    """The finished source of the feature under construction, opened once a process."""
+    """Return the reader of a stored source feature, opened once a process."""
     from acoustic_store import FeatureStore
 
     return FeatureStore.open(store_url)[key]

@@ -1,4 +1,4 @@
-"""Worker processes: each computes one block at a time, and one that dies costs neither the build nor the block."""
+"""Worker processes: each computes one block at a time; if one dies, its block is computed again."""
 
 from __future__ import annotations
 
@@ -23,25 +23,28 @@ from acoustic_kit.errors import AkitError
 from acoustic_kit.features.build.job import BlockJob, Stages, forget_opened_features
 from acoustic_kit.features.feature import Feature
 
-DEATHS_IN_A_ROW = 10  # without a block between them: then it is not for this clip or that
+DEATHS_IN_A_ROW = 10  # without a finished block between them: the clips are not the reason
 
 
 @dataclass
 class Workers:
-    """Up to `n` processes that run jobs, started as jobs come; without any, jobs run in this process.
+    """Up to `n` processes that run jobs, started as needed; with 0, jobs run in this process.
 
-    The clip on which a process died is tried once more, by a new process; one on which that dies too is left out.
+    The clip on which a process died is tried again, in a new process; if that dies too, the clip is left out.
     """
 
     n: int
-    died_on: dict[str, str] = field(default_factory=dict)  # clip → how the process ended that was computing it
+    died_on: dict[str, str] = field(default_factory=dict)  # clip id → how the process ended that was computing it
     _idle: list[_Worker] = field(default_factory=list)
     _busy: dict[Any, _Worker] = field(default_factory=dict)
     _deaths: Counter[tuple[str, str]] = field(default_factory=Counter)  # of feature and clip
     _in_a_row: int = 0
 
     def run(self, jobs: Sequence[BlockJob], in_this_process: bool = False) -> Generator[tuple[BlockJob, Stages]]:
-        """Each job as it finishes, without the clips that had to be left out. Close it when you leave it early."""
+        """Yield each job as it finishes, without the clips that were left out. Close it when you leave it early.
+
+        Raises the error of a job, and AkitError if processes die one after another.
+        """
         if not self.n or in_this_process:
             yield from ((job, job.run()) for job in jobs)
             return
@@ -75,7 +78,7 @@ class Workers:
         return _Worker(with_main)
 
     def _after_death(self, worker: _Worker) -> BlockJob:
-        """What is to be done again."""
+        """Return the job to run again. Raises AkitError if too many processes have died in a row."""
         how, clip, job = worker.end(), worker.clip, worker.job
         self._in_a_row += 1
         if self._in_a_row == DEATHS_IN_A_ROW:
@@ -94,7 +97,7 @@ class Workers:
         return job.without(clip, f"the process that computed it {how}, twice; the next build tries again")
 
     def stop(self) -> None:
-        """End all processes at once: blocks are committed whole, so nothing is lost."""
+        """Kill all processes: blocks are committed whole, so nothing stored is lost."""
         for worker in (*self._idle, *self._busy.values()):
             worker.end(kill=True)
         self._idle.clear()
@@ -110,7 +113,7 @@ def worker_count(workers: int | None) -> int:
 
 @contextmanager
 def workers(n: int) -> Iterator[Workers]:
-    """Worker processes, which end with the `with` block."""
+    """Provide worker processes, which end with the `with` block."""
     forget_opened_features()  # of an earlier build in this process
     found = Workers(n)
     try:
@@ -120,9 +123,9 @@ def workers(n: int) -> Iterator[Workers]:
 
 
 class _Worker:
-    """A process, spawned, as a fork after a Zarr read can deadlock; and the job that it was given.
+    """A process with its job; spawned, as a fork after a Zarr read can deadlock.
 
-    `with_main`: it executes the calling script first, as a feature is defined there. Else scripts need no guard.
+    `with_main`: it first executes the calling script, in which a feature is defined. Otherwise scripts need no guard.
     """
 
     job: BlockJob
@@ -133,7 +136,7 @@ class _Worker:
         self._jobs, jobs = context.Pipe()
         self._clips, clips = context.Pipe(duplex=False)
         self._process = context.Process(target=_serve, args=(jobs, clips), daemon=True)
-        # Ctrl-C in a terminal goes to all processes; this one is told to end by its parent, without a traceback. The
+        # Ctrl-C in a terminal is sent to all processes; this one is ended by its parent, without a traceback. The
         # tracker, which the first process starts, would unblock the signal.
         resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -146,14 +149,14 @@ class _Worker:
         clips.close()
 
     def give(self, job: BlockJob) -> Connection:
-        """Begin a job; what comes back is ready when it is finished, or the process is dead."""
+        """Begin a job; return a connection that is ready once the job is finished or the process is dead."""
         self.job = job
-        with suppress(BrokenPipeError):  # dead already, which `result` finds out
+        with suppress(BrokenPipeError):  # dead already, which `result` detects
             self._jobs.send(job)
         return self._jobs
 
     def result(self) -> Stages:
-        """What the finished job took. Raises what it raised, and EOFError where the process died."""
+        """Return the seconds of the finished job. Raises its error, or EOFError if the process died."""
         try:
             found = self._jobs.recv()
         except ConnectionResetError:
@@ -166,7 +169,7 @@ class _Worker:
 
     @property
     def clip(self) -> str | None:
-        """The clip that a dead process was at."""
+        """The clip that a dead process was computing; None if it had not begun one."""
         last = None
         with suppress(EOFError, OSError):
             while self._clips.poll():
@@ -174,7 +177,7 @@ class _Worker:
         return None if last is None else self.job.clips[last][0]
 
     def end(self, kill: bool = False) -> str:
-        """Make sure that the process is gone; how it ended."""
+        """Wait for the end of the process, or kill it, and return how it ended."""
         if kill:
             self._process.kill()
         self._process.join()
@@ -184,7 +187,7 @@ class _Worker:
         if code >= 0:
             return f"ended with exit code {code}"
         name = signal.Signals(-code).name
-        return f"was killed ({name}), perhaps for want of memory" if name == "SIGKILL" else f"crashed ({name})"
+        return f"was killed ({name}), perhaps for lack of memory" if name == "SIGKILL" else f"crashed ({name})"
 
 
 def _is_of_main(job: BlockJob) -> bool:
@@ -210,7 +213,7 @@ def _without_main() -> Iterator[None]:
 
 
 def _serve(jobs: Connection, clips: Connection) -> None:
-    """The work of a process, until its parent is gone or ends it."""
+    """Run jobs in a process, until its parent ends."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         while True:
@@ -218,7 +221,7 @@ def _serve(jobs: Connection, clips: Connection) -> None:
                 job = jobs.recv()
             except (EOFError, OSError):
                 return
-            except Exception as error:  # of a class that cannot be imported here
+            except Exception as error:  # a class cannot be imported here
                 why = f"{type(error).__name__}: {error}"
                 outcome: Any = AkitError(
                     f"A worker process cannot load the feature ({why}). Define it in the recipe's own file, or "
@@ -228,7 +231,7 @@ def _serve(jobs: Connection, clips: Connection) -> None:
                 outcome = _outcome(job, clips)
             try:
                 jobs.send(outcome)
-            except (pickle.PicklingError, TypeError, AttributeError):  # an exception that cannot travel
+            except (pickle.PicklingError, TypeError, AttributeError):  # the exception cannot be pickled
                 jobs.send(RuntimeError(repr(outcome)))
     except (EOFError, OSError):
         return
@@ -238,9 +241,9 @@ def _outcome(job: BlockJob, clips: Connection) -> Any:
     try:
         return job.run(lambda number: clips.send_bytes(b"%d" % number))
     except MemoryError:
-        os._exit(errno.ENOMEM)  # as if the system had killed it: the clip is named, and the build goes on
+        os._exit(errno.ENOMEM)  # as if the system had killed it, so that the clip is left out
     except Exception as error:
-        error.add_note(traceback.format_exc())  # for --debug: a traceback does not come through the pipe
+        error.add_note(traceback.format_exc())  # for --debug: tracebacks are not pickled
         return error
 
 

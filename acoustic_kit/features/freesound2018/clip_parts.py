@@ -1,4 +1,4 @@
-"""Statistics of parts of a clip, 72 numbers: block D of the Freesound table (see ``freesound_table``)."""
+"""Statistics of parts of a clip, 72 numbers: block D of the Freesound table (see ``table``)."""
 
 import numba
 import numpy as np
@@ -15,10 +15,10 @@ COLUMNS = tuple(
 
 
 def part_statistics(wave: np.ndarray) -> np.ndarray:
-    """Mean, standard deviation, minimum and maximum of parts of the wave, of its magnitude and of its slope.
+    """Return mean, standard deviation, minimum and maximum of parts of the wave, of its magnitude and of its slope.
 
-    The original has a quirk, which is kept: the last part is the last sample alone. A part without samples counts as
-    zero, and so does the slope of a single sample.
+    As in the original, the last part is the last sample alone. A part without samples counts as zero, and so does the
+    slope of a single sample.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def part_statistics(wave: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
 def _describe(signal: np.ndarray) -> tuple[float, float, float, float]:
-    """Mean, population standard deviation, minimum and maximum of float32 (n,)."""
+    """Return mean, population standard deviation, minimum and maximum of float32 (n,)."""
     n = len(signal)
     if n == 0:
         return 0.0, 0.0, 0.0, 0.0

@@ -1,9 +1,9 @@
 """Chroma from a constant-Q transform, and the tonal centroids that follow from it, as in librosa 0.6.2.
 
 J. Brown, Calculation of a constant Q spectral transform, JASA 1991; C. Schörkhuber and A. Klapuri, Constant-Q
-transform toolbox for music processing, SMC 2010: one octave's filters serve all octaves, as each octave is given the
-sound at half the sample rate of the one above. librosa multiplies a filter's spectrum with that of each frame and sums
-over the bins; here the same sum is taken over the samples of the frame, which needs no transform.
+transform toolbox for music processing, SMC 2010: one octave's filters serve all octaves, as each octave has half the
+sample rate of the one above. librosa multiplies a filter's spectrum with that of each frame and sums over the bins;
+here the same sum is computed over the samples of the frame, which needs no transform.
 
 librosa 0.11 differs: its filters are 3 % longer, and another filter halves the sample rate.
 """
@@ -21,12 +21,12 @@ NOTES = 12  # filters in an octave
 Q = 1.0 / (2.0 ** (1 / NOTES) - 1.0)  # a filter's frequency by its width
 REACH = 2.0 ** ((NOTES - 1) / NOTES) * (1.0 + 0.75009 / Q)  # upper end of an octave's uppermost filter by its lowest
 SPARSITY = 0.01  # of the sum over a filter's spectrum is left out, in the smallest bins
-PASS_BAND = 0.85  # of half the lower sample rate: what the filter that halves the rate lets pass
+PASS_BAND = 0.85  # of half the lower sample rate, of the filter that halves the rate
 _ZEROS, _BETA = 16, 8.555504641634386  # zero crossings of its sinc to each side; of its Kaiser window
 
 
 def constant_q_chroma(wave: np.ndarray, sample_rate: int, hop_length: int, tuning: float) -> np.ndarray:
-    """Magnitude of the pitch classes C … B over seven octaves from C1, each frame divided by its sum.
+    """Return the magnitude of the pitch classes C … B over seven octaves from C1, each frame divided by its sum.
 
     Octaves that reach beyond half the sample rate are left out.
 
@@ -35,11 +35,11 @@ def constant_q_chroma(wave: np.ndarray, sample_rate: int, hop_length: int, tunin
     wave : float32 (n,), n ≥ 1
     sample_rate : Hz, at least 1000
     hop_length : samples from one frame to the next, a multiple of 512
-    tuning : semitones by which the pitches lie above those of A = 440 Hz
+    tuning : semitones by which the pitches are above those of A = 440 Hz
 
     Returns
     -------
-    float32 (12, 1 + n // hop_length), 0 to 1; frames of silence are 0. Where n is one sample short of another frame,
+    float32 (12, 1 + n // hop_length), 0 to 1; frames of silence are 0. If n is one sample short of another frame,
     halving the sample rate may complete it
 
     """
@@ -60,7 +60,7 @@ def constant_q_chroma(wave: np.ndarray, sample_rate: int, hop_length: int, tunin
 
 
 def tonal_centroids(chroma: np.ndarray) -> np.ndarray:
-    """Where each frame lies on the circles of fifths, minor and major thirds, as ``librosa.feature.tonnetz``.
+    """Return each frame's position on the circles of fifths, minor and major thirds, as ``librosa.feature.tonnetz``.
 
     C. Harte, M. Sandler and M. Gasser, Detecting harmonic change in musical audio, AMCMM 2006.
 
@@ -81,9 +81,9 @@ def tonal_centroids(chroma: np.ndarray) -> np.ndarray:
 
 
 def halve_rate(wave: np.ndarray) -> np.ndarray:
-    """Every other sample of float32 (n,) under a low-pass of 63 taps: float32 (⌈n / 2⌉,).
+    """Return every other sample of float32 (n,) after a low-pass of 63 taps: float32 (⌈n / 2⌉,).
 
-    It is resampy's ``kaiser_fast``. As with librosa, the last sample is 0 where n is odd.
+    The filter is resampy's ``kaiser_fast``. As in librosa, the last sample is 0 if n is odd.
     """
     n = len(wave)
     padded = np.zeros(2 * (n // 2 + 2 * _ZEROS), np.float32)
@@ -94,11 +94,11 @@ def halve_rate(wave: np.ndarray) -> np.ndarray:
 
 
 def _octaves(sample_rate: int) -> Iterator[tuple[int, int]]:
-    """The octaves, uppermost first, and how often the sample rate is halved before each is looked at."""
+    """Yield the octaves, uppermost first, and how often the sample rate is halved before each."""
     nyquist = sample_rate / 2
     top = max(octave for octave in range(OCTAVES) if FMIN * 2.0**octave * REACH <= nyquist)
     room = math.log2(PASS_BAND * nyquist / (FMIN * 2.0**top * REACH))
-    early = min(10 - OCTAVES, max(0, math.ceil(room) - 2))  # librosa leaves an octave free, and hops whole
+    early = min(10 - OCTAVES, max(0, math.ceil(room) - 2))  # librosa keeps an octave free, and hops integer
     for octave in range(top, -1, -1):
         below = top - octave
         yield octave, early + (below if room > 0 else max(0, below - 1))
@@ -106,10 +106,10 @@ def _octaves(sample_rate: int) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=128)  # tunings
 def _octave_filters(lowest: float) -> np.ndarray:
-    """Real and imaginary parts of an octave's filters: float32 (2, 12, samples), a power of two of samples.
+    """Return real and imaginary parts of an octave's filters: float32 (2, 12, samples), a power of two of samples.
 
     Each is a complex tone under a Hann window of Q periods, scaled by the root of its length, of which the positive
-    frequencies are kept, but for the smallest bins. ``lowest`` is the frequency of the first, as a share of the rate.
+    frequencies are kept, except the smallest bins. ``lowest`` is the frequency of the first, as a fraction of the rate.
     """
     frequencies = lowest * 2.0 ** (np.arange(NOTES) / NOTES)
     n = 2 ** math.ceil(math.log2(Q / lowest))
@@ -136,7 +136,7 @@ def _sparse(spectrum: np.ndarray) -> np.ndarray:
 
 @cache
 def _low_pass() -> np.ndarray:
-    """The upper half of the taps: float32 (32,)."""
+    """Return the upper half of the taps: float32 (32,)."""
     lag = np.arange(2 * _ZEROS) / 2  # in samples of the lower rate
     window = np.i0(_BETA * np.sqrt(1 - (lag / _ZEROS) ** 2)) / np.i0(_BETA)
     taps: np.ndarray = 0.5 * PASS_BAND * np.sinc(PASS_BAND * lag) * window
@@ -145,15 +145,15 @@ def _low_pass() -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
 def _decimate(even: np.ndarray, odd: np.ndarray, taps: np.ndarray, halved: np.ndarray) -> None:
-    """Symmetric filter of every other sample; ``even`` and ``odd`` samples have ``len(taps) // 2`` zeros in front."""
+    """Filter every other sample symmetrically; ``even`` and ``odd`` samples have ``len(taps) // 2`` zeros in front."""
     reach = len(taps) // 2
     n = len(halved)
     for start in range(0, n, 512):
         out = halved[start : start + 512]
         first = start + reach
-        centre = even[first : first + len(out)]
+        center = even[first : first + len(out)]
         for t in range(len(out)):
-            out[t] = taps[0] * centre[t]
+            out[t] = taps[0] * center[t]
         for k in range(reach):  # taps 2 k + 1, and 2 k + 2 where there is one
             before, after = odd[first - k - 1 :], odd[first + k :]
             wide = taps[2 * k + 2] if 2 * k + 2 < len(taps) else np.float32(0)

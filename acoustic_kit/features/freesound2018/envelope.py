@@ -1,4 +1,4 @@
-"""How the energy of a clip runs, in twelve numbers: block B of the Freesound table (see ``freesound_table``)."""
+"""The energy envelope of a clip, in twelve numbers: block B of the Freesound table (see ``table``)."""
 
 import numba
 import numpy as np
@@ -15,10 +15,10 @@ COLUMNS = (
 
 
 def envelope_statistics(wave: np.ndarray) -> np.ndarray:
-    """Where and how long the wave is loud, and how often its sign changes.
+    """Return when and how long the wave is loud, and how often its sign changes.
 
     The envelope is the mean square of 2000 samples, from each sample on; m is its maximum. A wave shorter than 2000
-    samples has zeros after it, and in silence the attack is at 0.
+    samples is padded with zeros, and in silence the attack is at 0.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def envelope_statistics(wave: np.ndarray) -> np.ndarray:
     -------
     float64 (12,), by ``COLUMNS``: the runs above 0.05 m and above 0.25 m (see ``describe_runs``); log(1 + the first
     sample above 0.99 m); log(1 + the first after it below 0.2 m, or the envelope's length); log(1 + pairs of
-    neighbouring samples that do not have the same sign); the share of these pairs in n
+    neighboring samples of different signs); the fraction of these pairs in n
 
     """
     squares = np.zeros(max(len(wave), WINDOW), np.float32)
     np.multiply(wave, wave, out=squares[: len(wave)])
-    # The sums are in float32, one after the other, as they were in the original: its rounding moves thresholds.
+    # The sums are in float32 and sequential as in the original, whose rounding affects thresholds.
     sums = np.cumsum(squares)
     sums[WINDOW:] -= sums[:-WINDOW].copy()
     envelope = sums[WINDOW - 1 :] / np.float32(WINDOW)
@@ -43,15 +43,15 @@ def envelope_statistics(wave: np.ndarray) -> np.ndarray:
     quiet = envelope[attack + 1 :] < np.float32(0.2 * loudest)
     relax = attack + 1 + int(np.argmax(quiet)) if quiet.any() else len(envelope)
     crossings = int(np.count_nonzero(wave[1:] * wave[:-1] <= 0))
-    runs = [describe_runs(envelope > np.float32(share * loudest)) for share in (0.05, 0.25)]
+    runs = [describe_runs(envelope > np.float32(level * loudest)) for level in (0.05, 0.25)]
     return np.array([*runs[0], *runs[1], np.log1p(attack), np.log1p(relax), np.log1p(crossings), crossings / len(wave)])
 
 
 @numba.njit(cache=True, nogil=True)
 def describe_runs(mask: np.ndarray) -> tuple[float, float, float, float]:
-    """The runs of True in bool (n,): log(1 + mean length), log(1 + their deviation), log(1 + longest), their number.
+    """Return, of the runs of True in bool (n,), log(1 + mean length), log(1 + its deviation), log(1 + longest), number.
 
-    All are 0 where there is none.
+    All are 0 if there is none.
     """
     count, longest, length = 0, 0, 0
     total, squares = 0, 0
@@ -64,5 +64,5 @@ def describe_runs(mask: np.ndarray) -> tuple[float, float, float, float]:
             length = 0
     if count == 0:
         return 0.0, 0.0, 0.0, 0.0
-    deviation = np.sqrt(count * squares - total * total) / count  # integers: nothing is lost in the difference
+    deviation = np.sqrt(count * squares - total * total) / count  # integers: the difference is exact
     return np.log1p(total / count), np.log1p(deviation), np.log1p(longest), float(count)

@@ -1,4 +1,4 @@
-"""The harmonic part of a sound: what stays the same from frame to frame, without what is spread over all frequencies.
+"""The harmonic part of a sound: components that are steady over frames and narrow in frequency.
 
 D. FitzGerald, Harmonic/percussive separation using median filtering, DAFx 2010, as in ``librosa.decompose.hpss``.
 """
@@ -11,7 +11,7 @@ from acoustic_kit.features.freesound2018.stft import istft
 
 
 def harmonic_part(spectra: np.ndarray, magnitude: np.ndarray, hop_length: int, n: int) -> np.ndarray:
-    """The harmonic part of a wave.
+    """Return the harmonic part of a wave.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def harmonic_part(spectra: np.ndarray, magnitude: np.ndarray, hop_length: int, n
 
 
 def harmonic_mask(magnitude: np.ndarray) -> np.ndarray:
-    """The share of each cell that is harmonic: h² / (h² + p²), ½ where both are 0.
+    """Return the harmonic fraction of each cell: h² / (h² + p²), ½ if both are 0.
 
     h is the median of 31 frames around the cell, p that of 31 bins.
 
@@ -49,7 +49,7 @@ def harmonic_mask(magnitude: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _soft_mask(wanted: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """wanted² / (wanted² + other²) of float32 arrays; both are divided by the larger, so that no square vanishes."""
+    """Return wanted² / (wanted² + other²) of float32; both are divided by the larger, so that no square underflows."""
     mask = np.empty(wanted.shape, np.float32)
     for i in range(len(wanted)):
         a, b, out = wanted[i], other[i], mask[i]

@@ -1,4 +1,4 @@
-"""The shape of a clip's mean spectrum, in 64 numbers: block C of the Freesound table (see ``freesound_table``)."""
+"""The shape of a clip's mean spectrum, in 64 numbers: block C of the Freesound table (see ``table``)."""
 
 import numpy as np
 import scipy.fft
@@ -25,9 +25,9 @@ COLUMNS = (
 
 
 def spectrum_statistics(wave: np.ndarray) -> np.ndarray:
-    """Centroid, widths, peak, runs, fitted parabolas, sums and a smoothed outline of ``mean_spectrum``.
+    """Return centroid, widths, peak, runs, fitted parabolas, sums and a smoothed outline of ``mean_spectrum``.
 
-    P is the spectrum's maximum. The main lobe reaches from the last bin below 0.1 P before the peak to the first after
+    P is the spectrum's maximum. The main lobe extends from the last bin below 0.1 P before the peak to the first after
     it; without one of these, or with fewer than three bins, its parabola is 0.
 
     Parameters
@@ -59,10 +59,10 @@ def spectrum_statistics(wave: np.ndarray) -> np.ndarray:
 
 
 def mean_spectrum(wave: np.ndarray) -> np.ndarray:
-    """log(1 + mean magnitude) of each bin below half the sample rate, over segments of 2000 samples: float64 (1000,).
+    """Return log(1 + mean magnitude) of each bin below half the sample rate, over segments of 2000: float64 (1000,).
 
-    The first segment begins at sample 100; the last ends before the last sample. A wave too short for one segment is
-    one from its beginning, with zeros after it.
+    The first segment begins at sample 100; the last ends before the last sample. A wave too short for that is one
+    segment from its beginning, padded with zeros.
     """
     count = (len(wave) - 1 - FIRST) // SEGMENT
     if count > 0:
@@ -83,12 +83,12 @@ def _lobe(p: np.ndarray, peak: int) -> tuple[float, float, float]:
 
 
 def _parabola(p: np.ndarray, first: int) -> tuple[float, float, float]:
-    """Coefficients of k, of k² and of 1 in the least-squares parabola through p[k - first], at least three bins."""
-    centre = first + (len(p) - 1) / 2
-    t = np.arange(first, first + len(p)) - centre  # odd moments of t vanish
+    """Return the coefficients of k, k² and 1 of the least-squares parabola through p[k - first], three or more bins."""
+    center = first + (len(p) - 1) / 2
+    t = np.arange(first, first + len(p)) - center  # odd moments of t vanish
     t2 = t * t
     mean2, mean4, mean = t2.mean(), (t2 * t2).mean(), p.mean()
     slope = (t * p).mean() / mean2
     bend = ((t2 * p).mean() - mean2 * mean) / (mean4 - mean2 * mean2)
     base = mean - bend * mean2
-    return slope - 2 * bend * centre, bend, base - slope * centre + bend * centre * centre
+    return slope - 2 * bend * center, bend, base - slope * center + bend * center * center

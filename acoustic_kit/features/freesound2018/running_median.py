@@ -1,24 +1,24 @@
-"""The running median of many columns of numbers at once."""
+"""Running medians of many columns at once."""
 
 import numba
 import numpy as np
 
 WIDTH = 31
-_GROUP = 16  # windows that are worked on together: half of WIDTH + 1
-_LANES = 512  # columns worked on together, at most: enough to hide the cost of a loop, and few enough for the cache
-_VECTOR = 16  # columns that one instruction works on: their number is rounded up to it
+_GROUP = 16  # windows processed together: half of WIDTH + 1
+_LANES = 512  # columns processed together, at most: enough to amortize a loop, few enough for the cache
+_VECTOR = 16  # columns of one instruction: their number is rounded up to a multiple
 
 
 @numba.njit(cache=True, nogil=True)
 def running_median(values: np.ndarray) -> np.ndarray:
-    """Median of the 31 values around each, along the first axis, as ``scipy.ndimage.median_filter`` takes it.
+    """Return the median of the 31 values around each, along the first axis, as ``scipy.ndimage.median_filter``.
 
-    Beyond the ends the values are mirrored, the outermost one included (scipy's mode ``reflect``).
+    At the ends the values are mirrored, the outermost one included (scipy's mode ``reflect``).
 
-    Sixteen neighbouring windows have 16 values in common, which are sorted once; each half of these windows shares 8
+    Sixteen neighboring windows have 16 values in common, which are sorted once; each half of these windows shares 8
     more, each quarter 4 more, and so on. Of the values so far, only those that can still be the median are kept: 16,
-    8, 4, 2, and at last the median itself. This takes 36 minima and maxima a value, without a branch, and each of them
-    for all columns at once.
+    8, 4, 2, and finally the median itself. This takes 36 minima and maxima per value, without a branch, each for all
+    columns at once.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def running_median(values: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True)
 def _narrow(lanes: np.ndarray, first: int, j: int, kept: np.ndarray, added: np.ndarray) -> None:
-    """Bring ``kept`` from the window around row first + j - 1 to the one around row ``first`` + ``j``."""
+    """Update ``kept`` from the window around row first + j - 1 to the one around row ``first`` + ``j``."""
     level, size = 0, _GROUP
     while size > 1:
         half = size // 2
         if j % half == 0:
-            # What the half shares and the whole does not lies before the core in the first half, else after it.
+            # The values that only this half shares are before the core in the first half, after it in the second.
             new = first + j + (half if j % size == 0 else WIDTH + 1 - half) - _GROUP
             _load(lanes, new, added[:half])
             _middle(kept[level : level + size], added[:half], kept[level + size : level + size + half])
@@ -68,7 +68,7 @@ def _load(lanes: np.ndarray, first: int, rows: np.ndarray) -> None:
         i = (first + k) % (2 * n)  # mirrored at the ends
         rows[k, :width] = lanes[min(i, 2 * n - 1 - i)]
     run = 1
-    while run < len(rows):  # merge sorted runs, the second of two turned round
+    while run < len(rows):  # merge sorted runs, the second of two reversed
         for a in range(0, len(rows), 2 * run):
             for k in range(run):
                 _exchange(rows[a + k], rows[a + 2 * run - 1 - k])
@@ -79,7 +79,7 @@ def _load(lanes: np.ndarray, first: int, rows: np.ndarray) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _merge(rows: np.ndarray) -> None:
-    """Sort columns that rise and then fall, or the reverse; the number of rows is a power of two (Batcher 1968)."""
+    """Sort bitonic columns (ascending, then descending, or the reverse) of a power of two of rows (Batcher 1968)."""
     gap = len(rows) // 2
     while gap >= 1:
         for a in range(0, len(rows), 2 * gap):
@@ -98,7 +98,7 @@ def _exchange(low: np.ndarray, high: np.ndarray) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _middle(core: np.ndarray, added: np.ndarray, out: np.ndarray) -> None:
-    """The middle third of the sorted union of sorted ``core`` (2 h rows) and sorted ``added`` (h rows)."""
+    """Write the middle third of the sorted union of sorted ``core`` (2 h rows) and sorted ``added`` (h rows)."""
     h = len(added)
     for k in range(h):  # the lower of each pair are the h smallest of all
         a, b, larger = core[k], added[h - 1 - k], out[k]

@@ -1,7 +1,7 @@
-"""The short-time Fourier transform of a whole clip with its phases, and its inverse.
+"""The short-time Fourier transform of a whole clip with phases, and its inverse.
 
-``spectrum.power_blocks``, which serves features of powers, keeps neither phases nor more than a block of frames, and
-its FFT is in float32. This one is in float64, and rounded to float32 afterwards, as librosa does.
+``spectrum.power_blocks``, for features of the power, keeps neither phases nor more than a block of frames, and its FFT
+is in float32. This one is in float64, and rounded to float32 afterwards, as in librosa.
 """
 
 import numba
@@ -13,7 +13,7 @@ from acoustic_kit.dsp.spectrum import BLOCK, frame_count, hann
 
 
 def stft(wave: np.ndarray, n_fft: int, hop_length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Spectra of centred frames under a periodic Hann window; the wave is reflected at its ends.
+    """Return the spectra of centered frames under a periodic Hann window; the wave is reflected at its ends.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def stft(wave: np.ndarray, n_fft: int, hop_length: int) -> tuple[np.ndarray, np.
 
 
 def istft(spectra: np.ndarray, weights: np.ndarray, hop_length: int, n: int) -> np.ndarray:
-    """The wave whose spectra are closest to ``weights`` times ``spectra``, as ``librosa.istft``.
+    """Return the wave whose spectra are closest to ``weights`` times ``spectra``, as ``librosa.istft``.
 
     The inverse FFT is in float32.
 
@@ -76,7 +76,7 @@ def istft(spectra: np.ndarray, weights: np.ndarray, hop_length: int, n: int) -> 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
 def _keep(block: np.ndarray, spectra: np.ndarray, magnitude: np.ndarray, start: int) -> None:
-    """Round complex128 (frames, bins) and its magnitude into the columns of two arrays from ``start`` on."""
+    """Write complex128 (frames, bins) and its magnitude, rounded, to the columns of two arrays from ``start`` on."""
     n, bins = block.shape
     for b in range(bins):
         kept, size = spectra[b, start : start + n], magnitude[b, start : start + n]
@@ -88,7 +88,7 @@ def _keep(block: np.ndarray, spectra: np.ndarray, magnitude: np.ndarray, start: 
 
 @numba.njit(cache=True, nogil=True)
 def _weigh(spectra: np.ndarray, weights: np.ndarray, weighted: np.ndarray, start: int) -> None:
-    """Transpose weighted columns, from ``start`` on, into complex64 (frames, bins)."""
+    """Write weighted columns, from ``start`` on, to complex64 (frames, bins)."""
     n, bins = weighted.shape
     for b in range(bins):
         spectrum, weight = spectra[b, start : start + n], weights[b, start : start + n]
@@ -100,7 +100,7 @@ def _weigh(spectra: np.ndarray, weights: np.ndarray, weighted: np.ndarray, start
 def _overlap_add(
     frames: np.ndarray, window: np.ndarray, wave: np.ndarray, squares: np.ndarray, start: int, hop_length: int
 ) -> None:
-    """Add windowed float32 (frames, n_fft) to ``wave`` where they lie, and the squared windows to ``squares``."""
+    """Add windowed float32 (frames, n_fft) to ``wave`` at their positions, and the squared windows to ``squares``."""
     for f in range(len(frames)):
         first = start + f * hop_length
         frame = frames[f]

@@ -1,8 +1,8 @@
 """The table of 1,133 numbers a clip of Freesound 2018's eighth place, in its four blocks.
 
-The original is code of S. Adapa (github.com/sainathadapa/kaggle-freesound-audio-tagging), on librosa 0.6.2. All of it
-is measured on spectra of 2048 samples every 512, with the wave reflected at its ends. Their FFT is in float64: with a
-float32 one, 7 % of the numbers on contrast and of the minima of mel bands would be off by more than 1e-3.
+The original is code of S. Adapa (github.com/sainathadapa/kaggle-freesound-audio-tagging), on librosa 0.6.2. All spectra
+are of 2048 samples every 512, with the wave reflected at its ends. Their FFT is in float64: with a float32 one, 7 % of
+the numbers on contrast and of the minima of mel bands would be inaccurate by more than 1e-3.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ from acoustic_kit.features.freesound2018.tuning import estimate_tuning
 
 N_FFT = 2048
 HOP_LENGTH = 512
-FAMILIES = {  # rows of each; all but the last two are measured on magnitudes
+FAMILIES = {  # rows of each; all but the last two are computed from magnitudes
     "mel": 128,
     "mfcc": 40,
     "chroma": 12,
@@ -43,8 +43,8 @@ COLUMNS = (  # in the original's order
     *mean_spectrum.COLUMNS,
     *clip_parts.COLUMNS,
 )
-_PLACES = [STATISTICS.index(statistic) for statistic in FRAME_STATISTICS]
-_TOGETHER = 128  # frames
+_INDICES = [STATISTICS.index(statistic) for statistic in FRAME_STATISTICS]
+_BLOCK = 128  # frames
 
 
 def freesound_table(wave: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -66,13 +66,13 @@ def freesound_table(wave: np.ndarray, sample_rate: int) -> np.ndarray:
 
     """
     wave = np.ascontiguousarray(wave, dtype=np.float32)
-    frames = [summarize(rows)[:, _PLACES].T.ravel() for rows in freesound_rows(wave, sample_rate).values()]
+    frames = [summarize(rows)[:, _INDICES].T.ravel() for rows in freesound_rows(wave, sample_rate).values()]
     blocks = [envelope.envelope_statistics, mean_spectrum.spectrum_statistics, clip_parts.part_statistics]
     return np.concatenate([*frames, *(block(wave) for block in blocks)]).astype(np.float32)
 
 
 def freesound_rows(wave: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
-    """The families of block A: what is measured frame by frame.
+    """Return the families of block A, measured frame by frame.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def freesound_rows(wave: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
     -------
     float32 (rows, frames) by family, rows as in ``FAMILIES``: ``mel`` (of magnitudes, not in dB), ``mfcc`` (of all
     magnitudes as they are), ``chroma`` (0 to 1, C first), ``contrast`` (dB; 0 in octaves above half the sample rate),
-    ``rolloff``, ``centroid`` and ``bandwidth`` (Hz), ``tonnetz`` (of the harmonic part), ``zcr`` (share of samples)
+    ``rolloff``, ``centroid`` and ``bandwidth`` (Hz), ``tonnetz`` (of the harmonic part), ``zcr`` (fraction of samples)
 
     """
     spectra, magnitude = stft(wave, N_FFT, HOP_LENGTH)
@@ -105,8 +105,8 @@ def _spectral_rows(magnitude: np.ndarray, sample_rate: int) -> dict[str, np.ndar
     rows = {family: np.zeros((FAMILIES[family], frames), np.float32) for family in list(FAMILIES)[:-2]}
     bands, frequencies = contrast_bands(sample_rate, N_FFT), fft_frequencies(sample_rate, N_FFT)
     extremes = np.empty((2, len(bands), frames), np.float32)
-    for start in range(0, frames, _TOGETHER):
-        block = np.ascontiguousarray(magnitude[:, start : start + _TOGETHER])
+    for start in range(0, frames, _BLOCK):
+        block = np.ascontiguousarray(magnitude[:, start : start + _BLOCK])
         for family, bank in banks.items():
             apply_filters(block, *bank, rows[family], start)
         write_rolloff(block, frequencies, rows["rolloff"][0], start)
@@ -120,8 +120,8 @@ def _spectral_rows(magnitude: np.ndarray, sample_rate: int) -> dict[str, np.ndar
 
 def _tonnetz(spectra: np.ndarray, magnitude: np.ndarray, n: int, sample_rate: int) -> np.ndarray:
     harmonic = harmonic_part(spectra, magnitude, HOP_LENGTH, n)
-    harmonic[HOP_LENGTH * (magnitude.shape[1] - 1) :] = 0  # after the last frame's centre, as in librosa 0.6.2
-    harmonic /= 64  # it may be up to 40 times as loud as the loudest wave allowed; only ratios matter from here on
+    harmonic[HOP_LENGTH * (magnitude.shape[1] - 1) :] = 0  # after the last frame's center, as in librosa 0.6.2
+    harmonic /= 64  # it may exceed the loudest valid wave 40 times; only ratios matter below
     blocks = power_blocks(harmonic, N_FFT, HOP_LENGTH, "reflect")
     tuning = estimate_tuning((np.sqrt(power) for _, power in blocks), sample_rate, N_FFT)
     return tonal_centroids(constant_q_chroma(harmonic, sample_rate, HOP_LENGTH, tuning))

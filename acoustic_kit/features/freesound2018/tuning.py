@@ -1,6 +1,6 @@
-"""How far a sound's pitches lie from those of a piano tuned to A = 440 Hz, as ``librosa.estimate_tuning`` finds it.
+"""Deviation of a sound's pitches from those of a piano tuned to A = 440 Hz, as ``librosa.estimate_tuning``.
 
-It is that of librosa 0.6.2, which leaves out what lies 0.49 semitones or more above a note; 0.11 may answer 0.49.
+It equals librosa 0.6.2, which ignores peaks 0.49 semitones or more above a note; 0.11 may return 0.49.
 """
 
 from collections.abc import Iterable
@@ -8,12 +8,12 @@ from collections.abc import Iterable
 import numba
 import numpy as np
 
-FMIN, FMAX = 150.0, 4000.0  # Hz, between which pitches are looked for
-THRESHOLD = 0.1  # of a frame's maximum: lower peaks count for nothing
+FMIN, FMAX = 150.0, 4000.0  # Hz, range of pitches
+THRESHOLD = 0.1  # of a frame's maximum: lower peaks are ignored
 
 
 def estimate_tuning(magnitudes: Iterable[np.ndarray], sample_rate: int, n_fft: int) -> float:
-    """The commonest distance of a spectral peak from the nearest semitone, of the louder half of all peaks.
+    """Return the most common distance of spectral peaks from the nearest semitone, of the louder half of all peaks.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def estimate_tuning(magnitudes: Iterable[np.ndarray], sample_rate: int, n_fft: i
 
     Returns
     -------
-    Semitones, a multiple of 0.01 from -0.5 to 0.48; 0 where there are no peaks
+    Semitones, a multiple of 0.01 from -0.5 to 0.48; 0 without peaks
 
     """
     hz = sample_rate / n_fft
@@ -41,14 +41,14 @@ def estimate_tuning(magnitudes: Iterable[np.ndarray], sample_rate: int, n_fft: i
 
 @numba.njit(cache=True, nogil=True)
 def _peaks(magnitude: np.ndarray, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Place (in bins) and height of the parabolas through the local maxima from bin ``first`` ≥ 1 up to ``end``."""
+    """Return position (in bins) and height of parabolas through the local maxima from bin ``first`` ≥ 1 to ``end``."""
     n, frames = magnitude.shape
     loudest = np.zeros(frames, np.float32)
     for b in range(n):
         row = magnitude[b]
         for f in range(frames):
             loudest[f] = row[f] if row[f] > loudest[f] else loudest[f]
-    most = frames * (max(0, end - first) + 1) // 2  # of two neighbours, only one is a maximum
+    most = frames * (max(0, end - first) + 1) // 2  # of two neighbors, only one is a maximum
     places, heights = np.empty(most), np.empty(most, np.float32)
     count = 0
     for b in range(first, end):

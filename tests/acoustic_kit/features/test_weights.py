@@ -118,7 +118,7 @@ def test_the_default_configuration_has_the_published_number_of_parameters() -> N
             "lacks 1 of the model's tensors, .* layernorm.bias",
         ),
         (lambda f: rewrite(f, lambda t: t.clear()), "lacks 39 of the model's tensors"),
-        (lambda f: os.truncate(f / "model.safetensors", 5000), "model.safetensors is damaged: .* Fetch it again"),
+        (lambda f: os.truncate(f / "model.safetensors", 5000), "model.safetensors is damaged"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors is damaged"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04" * 500), "model.safetensors is damaged"),
     ],
@@ -380,23 +380,20 @@ def test_a_half_finished_download_is_completed(hub: Hub, ask: Callable[..., str]
     [
         (["owner/tiny"], {"HF_HUB_OFFLINE": "1"}, "the network is switched off (HF_HUB_OFFLINE)"),
         (["owner/tiny"], {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the download failed ("),
-        (["owner/none"], {}, "the hub knows no such model"),
-        (["owner/tiny", "none"], {}, "the hub knows no revision none of it"),
+        (["owner/none"], {}, "no such model"),
+        (["owner/tiny", "none"], {}, "no revision none"),
     ],
 )
-def test_missing_weights_say_what_was_looked_for_and_the_two_ways_to_get_them(
+def test_missing_weights_name_the_cache_and_two_remedies(
     ask: Callable[..., str], tmp_path: Path, arguments: list[str], environment: dict[str, str], reason: str
 ) -> None:
     name, revision = (*arguments, "main")[:2]
     cache = tmp_path / "hf" / "hub"
     files = f"config.json model.safetensors --revision {revision}"
-    first, *rest = ask(*arguments, **environment).splitlines()
-    assert first.startswith(f"No weights {name}: there is no such folder, the cache {cache} lacks them, and {reason}")
-    assert rest == [
-        f"Where there is a network: hf download {name} {files} --local-dir FOLDER",
-        "Then name that folder: ast:weights=FOLDER for a build, --weights FOLDER for akit predict, "
-        'Ast(weights="FOLDER") in Python.',
-    ]
+    first, command, folder = ask(*arguments, **environment).splitlines()
+    assert all(value in first for value in (name, str(cache), reason))
+    assert command.endswith(f": hf download {name} {files} --local-dir FOLDER")
+    assert all(way in folder for way in ("ast:weights=FOLDER", "--weights FOLDER", 'Ast(weights="FOLDER")'))
 
 
 @pytest.mark.slow
