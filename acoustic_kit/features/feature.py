@@ -87,7 +87,7 @@ class Feature:
     name: ClassVar[str]
     version: ClassVar[int]  # raise it if the same parameters give other values
     batch_size: ClassVar[int] = 1  # clips in one call of `compute_batch`
-    uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, on all cores
+    uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, on all cores or a GPU
 
     has_device_form: ClassVar[bool] = False  # True: `compute_on` can compute it on a GPU, with torch
     defined_in: ClassVar[DefiningFile | None] = None  # the recipe that defines the family; None for akit's own

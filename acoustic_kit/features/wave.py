@@ -38,11 +38,12 @@ class Wave(Feature):
         Leading and trailing frames this far below the loudest frame are cut off; None keeps the whole clip.
     trim_pad : padding for the frames at both ends: zeros (``constant``), as in librosa 0.11, or the clip reflected
         (``reflect``), as in librosa 0.6; two clips in a hundred of ESC-10 then keep a hop or more in addition
-    peak : the largest absolute sample after normalisation; None keeps the loudness. Silence stays silent
+    peak : the largest absolute sample after normalization; None keeps the loudness. Silence stays silent
     seconds : one length for all clips: longer ones are cut to their middle, shorter ones get zeros at the end.
         None keeps each clip's length
     encoding : how clips are stored: ``int16`` with one scale a clip, or ``float32``
-    mono : how several channels are reduced to one: ``mean``, ``left`` (the first) or ``right`` (the second)
+    mono : how several channels are reduced to one: ``mean``, ``left`` (the first) or ``right`` (the
+        second); a file of one channel keeps it
 
     """
 

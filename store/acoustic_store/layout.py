@@ -163,7 +163,7 @@ def _versions(table: dict[str, list]) -> dict[str, tuple[str, str]]:
 
 
 def _version(fingerprint: str) -> tuple[str, str]:
-    """Split a fingerprint of a block without states: before there were any, akit wrote them behind the fingerprint."""
+    """Split a fingerprint of a block without states: earlier versions of akit appended the state."""
     state = ""
     for suffix, meaning in SUFFIXES.items():
         if fingerprint.endswith(suffix):

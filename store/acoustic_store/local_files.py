@@ -22,7 +22,7 @@ _held: set[int] = set()  # the descriptors of this process's locks
 
 
 def _drop_inherited_locks() -> None:
-    # A forked child shares its parent's locks, and one that outlives a killed parent would lock the feature for ever.
+    # A forked child shares its parent's locks, and one that outlives a killed parent would keep the lock.
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()

@@ -47,7 +47,7 @@ def test_states_survive_the_compaction(any_store, build):
     assert feature.verify() == []
 
 
-def test_superseded_clips_leave_the_disk_and_the_others_stay_bit_by_bit(any_store, prepare, script):
+def test_only_superseded_clips_are_removed(any_store, prepare, script):
     old = prepare(any_store)
     stored = {clip_id: old.stored(clip_id) for clip_id in old.ids}
     n_bytes = old.n_bytes
@@ -99,7 +99,7 @@ def test_every_clip_can_be_read_at_every_instant(any_store, prepare, script, mon
         before.read("clip-21")
 
 
-def test_a_feature_that_is_compacted_while_it_is_opened_is_seen_whole(any_store, prepare, script, monkeypatch):
+def test_a_feature_compacted_while_it_is_opened_is_complete(any_store, prepare, script, monkeypatch):
     prepare(any_store)
     Files, name = (ObjectFiles, "_index_or_none") if "://" in any_store.url else (LocalFiles, "index")
     index, calls = getattr(Files, name), []
@@ -115,7 +115,7 @@ def test_a_feature_that_is_compacted_while_it_is_opened_is_seen_whole(any_store,
     assert calls
 
 
-def test_a_block_whose_number_is_taken_again_is_not_mistaken_for_damage(any_store, prepare, build, script):
+def test_a_block_number_that_is_reused_is_no_damage(any_store, prepare, build, script):
     old = prepare(any_store)
     any_store.compact(script.KEY, keep=KEEP)
     build(any_store, {"other": np.full(50, 5)}, "int16", key=script.KEY)  # takes the lowest number that is free
@@ -123,7 +123,7 @@ def test_a_block_whose_number_is_taken_again_is_not_mistaken_for_damage(any_stor
     assert old.verify() == []
 
 
-def test_a_feature_is_compacted_only_when_it_is_sound_and_nobody_writes_it(any_store, prepare, script, tree):
+def test_damaged_and_locked_features_are_not_compacted(any_store, prepare, script, tree):
     prepare(any_store)
     before = tree(any_store.url)
     with any_store.writer(script.KEY, "int16", {}), pytest.raises(LockedError, match=script.KEY):
@@ -160,7 +160,7 @@ def n_lines(start, script, prepare, tmp_path_factory):
 
 
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 40))])
-def test_a_compaction_killed_at_any_line_loses_nothing_and_can_be_repeated(
+def test_a_compaction_killed_at_any_line_can_be_repeated(
     seed, any_store, prepare, script, start, tree, n_lines, expire_lease
 ):
     prepare(any_store)

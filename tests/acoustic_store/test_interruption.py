@@ -105,7 +105,7 @@ def test_workers_that_outlive_their_writer_write_nothing_more(is_locked_again, a
 
 
 @pytest.mark.parametrize(("call", "ids"), [("rename", ["a"]), ("unlink", []), ("rmdir", [])])
-def test_a_block_committed_while_drafts_are_removed_is_whole_or_refused(call, ids, store, monkeypatch):
+def test_a_block_committed_during_a_clean_up_is_whole_or_refused(call, ids, store, monkeypatch):
     """By a worker that outlived its writer, just before the next one's first such call."""
     real, refused = getattr(os, call), []
 
@@ -144,7 +144,7 @@ with FeatureStore.open(sys.argv[1], create=True).writer("x-1", "float32", {}) as
 
 
 @pytest.mark.parametrize("with_child", ["alone", "fork"])
-def test_two_writers_are_kept_apart_and_a_killed_one_leaves_no_lock(with_child, start, store):
+def test_a_killed_writer_leaves_no_lock(with_child, start, store):
     process = start("-c", HOLD, store.path, with_child)
     try:
         assert process.stdout.readline() == "locked\n", process.stderr.read()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 
-def test_the_memory_of_a_build_does_not_grow_with_the_number_of_clips(store):
+def test_memory_does_not_grow_with_the_number_of_clips(store):
     def peak(key: str, n: int) -> int:
         clips = [(f"clip-{number}", "1") for number in range(n)]
         tracemalloc.start()

@@ -115,7 +115,7 @@ with FeatureStore.open(sys.argv[1]).writer("x-1", "float32", {}) as writer:
 """
 
 
-def test_two_writers_are_kept_apart_and_the_lock_of_a_killed_one_runs_out(object_store, start, expire_lease):
+def test_the_lease_of_a_killed_writer_expires(object_store, start, expire_lease):
     process = start("-c", HOLD, object_store.url)
     try:
         assert process.stdout.readline() == "locked\n", process.stderr.read()
@@ -149,7 +149,7 @@ def test_a_lease_is_renewed_while_its_writer_lives(object_store, monkeypatch):
             pass
 
 
-def test_a_writer_that_lost_its_lease_is_told_and_its_blocks_are_whole(object_store, build, expire_lease):
+def test_a_writer_that_lost_its_lease_gets_an_error(object_store, build, expire_lease):
     slow = object_store.writer("x-1", "float32", {})
     slow.__enter__()
     first, second = slow.plan([("a", "1"), ("b", "1")], block_size=1)

@@ -59,7 +59,7 @@ def test_states_of_earlier_stores_are_read_from_the_fingerprints(any_store, buil
     assert plan(any_store, [(name, "1") for name in "ad"], states={"a": "silence"}) == []
 
 
-def test_gaps_of_an_interrupted_build_are_filled_but_never_before_what_they_supersede(any_store, lose_block, build):
+def test_gaps_are_filled_after_the_blocks_they_supersede(any_store, lose_block, build):
     build(any_store, {name: np.full(1, 1) for name in "abcdefgh"}, block_size=2)
     lose_block(any_store, "x-1", 1)
     clips = [(name, "1") for name in "abcdefgh"]
@@ -87,7 +87,7 @@ def test_blocks_can_be_written_in_any_order(any_store, tree, build, tmp_path):
     assert other["x-1"].ids == list(rows)
 
 
-def test_writing_a_block_again_is_harmless_but_another_content_is_refused(any_store, tree):
+def test_a_block_can_be_written_twice_but_not_with_other_content(any_store, tree):
     with any_store.writer("x-1", "float32", {}) as writer:
         (block,) = writer.plan([("a", "1")])
         block.write([np.ones(3)])

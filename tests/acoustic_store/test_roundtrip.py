@@ -120,7 +120,7 @@ def test_any_zarr_reader_can_read_a_block(store, build):
         {"serializer": zarr.codecs.BytesCodec(endian="big"), "compressors": None},
     ],
 )
-def test_blocks_that_another_tool_has_rewritten_are_read_through_zarr(store, build, options):
+def test_blocks_rewritten_by_other_tools_are_read_through_zarr(store, build, options):
     rows = {f"c{n}": np.random.default_rng(n).standard_normal((2, 9 + n)) for n in range(4)}
     feature = build(store, rows, "int16")
     expected = {clip_id: feature.read(clip_id) for clip_id in rows}
@@ -268,7 +268,7 @@ def test_stored_values_are_what_lies_on_disk(any_store, build, dtype):
         feature.stored("b")
 
 
-def test_rows_can_be_added_one_by_one_to_the_blocks_of_several_features(any_store):
+def test_rows_are_added_one_by_one_to_several_blocks(any_store):
     rows = {"a": np.ones(3), "b": Failure("bad"), "c": np.zeros((2, 0))}
     clips = [(clip_id, "1") for clip_id in rows]
     with any_store.writer("x-1", "float32", {}) as one, any_store.writer("y-1", "int16", {}) as other:

@@ -43,7 +43,7 @@ def build_features(
     """Build what the store lacks of the features, and of what they are computed from, for all clips of the manifest.
 
     A clip is held if the store has it under the same key and fingerprint (a digest of the file's bytes). A build that
-    was stopped at any instant resumes. A file is decoded once, whatever the number of waves made of it.
+    was stopped at any instant resumes. A file is decoded once, whatever the number of waves computed from it.
 
     A clip that cannot be computed is recorded with its reason (`on_error="skip"`) and not tried again until its file
     changes, unless it could not be read (a missing file, an error of the disk, too little memory): those are tried by
@@ -55,7 +55,7 @@ def build_features(
     manifest : one row a clip: `id`, `path`, `content`, `size`, `mtime_ns`
     data_root : the folder, or the s3://bucket/path, that `path` is relative to
     store : opened for writing
-    features : those that learn from clips (`pca`) as `for_folds` gives them
+    features : those that learn from clips (`pca`) as `for_folds` returns them
     workers : worker processes; 0 computes in this process. A clip on which one dies is tried a second time; one on
         which two die is recorded as failed, and tried again by the next build
     rebuild : feature key → clips to build again though they are held
@@ -118,7 +118,7 @@ class _Build:
         return found
 
     def waves(self, features: Sequence[Feature], followers: Sequence[Feature]) -> list[BuildReport]:
-        """Build the features that are made of the decoded files, all at once, and what follows them on the GPU."""
+        """Build the features of the decoded files, all at once, and their followers on the GPU."""
         plan = self.plan
         if self.on_error != "fail":
             for feature in features:

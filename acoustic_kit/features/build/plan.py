@@ -78,7 +78,7 @@ class BuildPlan:
         blocks = writer.plan(self.clips, rebuild=again, states=states)
         if blocks and feature.source is None and not self._has_data(blocks[0]):
             raise AkitError(
-                f"The data folder {self.data_root} is missing. Mount it, or say in akit.toml where it is: data = …"
+                f"The data folder {self.data_root} is missing. Mount it, or set its path in akit.toml: data = …"
             )
         if blocks:
             self.complete.pop(feature.key, None)

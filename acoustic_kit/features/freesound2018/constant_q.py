@@ -154,7 +154,7 @@ def _decimate(even: np.ndarray, odd: np.ndarray, taps: np.ndarray, halved: np.nd
         center = even[first : first + len(out)]
         for t in range(len(out)):
             out[t] = taps[0] * center[t]
-        for k in range(reach):  # taps 2 k + 1, and 2 k + 2 where there is one
+        for k in range(reach):  # taps 2 k + 1, and 2 k + 2 if it exists
             before, after = odd[first - k - 1 :], odd[first + k :]
             wide = taps[2 * k + 2] if 2 * k + 2 < len(taps) else np.float32(0)
             earlier, later = even[first - k - 1 :], even[first + k + 1 :]

@@ -32,7 +32,7 @@ class AttentiveStatisticsPooling(nn.Module):
 
 
 class AttentiveHead(nn.Module):
-    """Attentive statistics pooling, batch normalisation, dropout, one linear layer.
+    """Attentive statistics pooling, batch normalization, dropout, one linear layer.
 
     Parameters
     ----------

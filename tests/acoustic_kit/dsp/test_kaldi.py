@@ -7,7 +7,7 @@ from acoustic_kit.dsp import kaldi
 
 
 @pytest.mark.parametrize("n_mels", [4, 40, 128, 200])
-def test_filters_are_torchaudios_but_for_the_rounding_of_its_mels_to_float32(n_mels: int) -> None:
+def test_filters_equal_torchaudio_but_for_its_float32_mels(n_mels: int) -> None:
     bank = kaldi.filters(n_mels)
     theirs, _ = get_mel_banks(n_mels, 512, 16000.0, 20.0, 0.0, 100.0, -500.0, 1.0)
     assert bank.weights.dtype == np.float32

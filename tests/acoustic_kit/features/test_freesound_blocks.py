@@ -75,7 +75,7 @@ def test_spectrum_statistics_follow_their_definitions(wave: np.ndarray) -> None:
     np.testing.assert_allclose([found[f"spec_smooth_{i:03d}"] for i in range(0, 1000, 40)], smooth, rtol=1e-9)
 
 
-def test_the_lobes_parabola_is_that_through_the_bins_around_the_peak() -> None:
+def test_the_lobes_parabola_fits_the_bins_around_the_peak() -> None:
     t = np.arange(10_100)
     tones = [size * np.sin(2 * np.pi * k / 2000 * t) for k, size in enumerate((0.1, 0.3, 0.5, 0.4, 0.1), start=298)]
     wave = np.sum(tones, axis=0, dtype=np.float32)

@@ -80,7 +80,7 @@ def check_mel(feature: LogMel, clips: list[StoredClip], device: torch.device = C
 
 
 @pytest.mark.parametrize("feature", MELS, ids=lambda f: f"{f.scale} {f.pad_mode}")
-def test_mel_spectrograms_are_the_cpus_to_a_hundredth_of_a_decibel(feature: LogMel) -> None:
+def test_mel_spectrograms_equal_the_cpu_to_a_hundredth_decibel(feature: LogMel) -> None:
     check_mel(feature, ragged(feature.wave.sample_rate))
 
 
@@ -157,7 +157,7 @@ def test_waves_that_are_none_are_refused(wave: np.ndarray) -> None:
         MEL.compute_on(CPU, [(np.ones(500, np.float32), None), (wave, None)])
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_a_clip_that_does_not_goes_to_the_cpu() -> None:
+def test_too_large_batches_are_halved_and_clips_go_to_the_cpu() -> None:
     tried: list[int] = []
 
     def compute(items: list[int]) -> list[int]:
@@ -222,7 +222,7 @@ def test_a_build_comes_out_as_on_the_cpu(tmp_path: Path, on_torchs_cpu: None, wo
     assert [(r.built, r.held) for r in again] == [(0, 150)] * 4
 
 
-def test_a_feature_that_follows_one_on_the_gpu_is_computed_there_too(
+def test_features_of_features_on_the_gpu_are_computed_there(
     tmp_path: Path, on_torchs_cpu: None, tiny_ast: Path
 ) -> None:
     feature = Ast(AstInput(n_mels=32, max_length=64), str(tiny_ast))
@@ -237,7 +237,7 @@ def test_a_feature_that_follows_one_on_the_gpu_is_computed_there_too(
         )
 
 
-def test_new_and_changed_clips_and_those_that_count_as_silence_are_built(tmp_path: Path, on_torchs_cpu: None) -> None:
+def test_new_changed_and_silenced_clips_are_built(tmp_path: Path, on_torchs_cpu: None) -> None:
     data, store = tmp_path / "data", new_store(tmp_path / "features.zarr")
     manifest = make_clips(data, 130)
     build_features(manifest[:100], data, store, [MEL], device="cuda")
@@ -262,7 +262,7 @@ class Picky(Feature):
         return [values[:3].astype(np.float32) for values, _ in sources]
 
 
-def test_a_clip_that_cannot_be_computed_is_recorded_or_stops_the_build(tmp_path: Path, on_torchs_cpu: None) -> None:
+def test_a_failing_clip_is_recorded_or_stops_the_build(tmp_path: Path, on_torchs_cpu: None) -> None:
     data, store = tmp_path / "data", new_store(tmp_path / "features.zarr")
     manifest = make_clips(data, 70)  # of which one has 643 samples
     with pytest.raises(AkitError, match="0049: not this one"):
@@ -271,7 +271,7 @@ def test_a_clip_that_cannot_be_computed_is_recorded_or_stops_the_build(tmp_path:
     assert (report.built, report.failures) == (70, {"0049": "not this one"})
 
 
-def test_clips_on_which_workers_died_are_tried_again_by_the_next_build(
+def test_the_next_build_retries_clips_on_which_workers_died(
     tmp_path: Path, on_torchs_cpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, store = tmp_path / "data", new_store(tmp_path / "features.zarr")
@@ -335,7 +335,7 @@ def test_jobs_begin_when_their_sources_are_there_and_are_enough(monkeypatch: pyt
     assert log == ["ab", "cd", "ef", "gh"]
 
 
-def test_what_a_job_raises_is_raised_and_those_after_it_do_not_begin() -> None:
+def test_the_error_of_a_job_is_raised_and_ends_the_queue() -> None:
     log: list[str] = []
     jobs = [StubJob("mel", "a", log), StubJob("mel", "b", log, AkitError("no")), StubJob("mel", "c", log)]
     with given(*jobs, unbuilt="") as device:

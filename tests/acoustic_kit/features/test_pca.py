@@ -151,7 +151,7 @@ def test_what_cannot_be_fitted_says_why(workspace: Workspace) -> None:
         replace(Pca(), table=Pca())
 
 
-def test_on_real_clips_a_tenth_of_the_columns_holds_most_of_the_variance(esc10: Path, tmp_path: Path) -> None:
+def test_a_tenth_of_real_columns_holds_most_of_the_variance(esc10: Path, tmp_path: Path) -> None:
     from acoustic_kit.features import Stats, Wave
 
     paths = sorted((esc10 / "audio").iterdir())[::10]

@@ -47,7 +47,7 @@ def test_every_family_comes_back_from_its_parameters(name: str) -> None:
     assert feature_from_parameters(FEATURES[name]().parameters()) == FEATURES[name]()
 
 
-def test_what_a_feature_was_fitted_on_is_not_a_parameter_to_come_back() -> None:
+def test_the_training_clips_are_not_restored_from_parameters() -> None:
     fitted = Pca().for_fold(Training("1", (("a", "1"),)), Training("all", ()))
     assert feature_from_parameters(fitted.parameters()) == Pca()
 

@@ -122,7 +122,7 @@ def test_on_the_same_spectra_all_families_are_librosas_to_1e6(rate: int, n_fft: 
         np.testing.assert_allclose(ours[family], rows, rtol=0, atol=2e-6 * np.abs(rows).max(), err_msg=family)
 
 
-def test_stats_are_the_statistics_of_the_rows_in_the_order_of_the_columns() -> None:
+def test_stats_are_the_rows_statistics_in_column_order() -> None:
     y, feature = sound(20_000, 22050, 2), Stats()
     values = dict(zip(feature.columns(), feature.compute(y), strict=True))
     rows = basic_rows(y, 22050, 2048, 512)

@@ -36,7 +36,7 @@ def test_decode_is_the_mean_of_the_channels(tmp_path: Path, suffix: str, channel
     np.testing.assert_allclose(wave, theirs, atol=1e-7)
 
 
-def test_what_cannot_be_heard_is_refused_in_one_line_without_the_path(tmp_path: Path) -> None:
+def test_bad_audio_is_refused_in_one_line_without_the_path(tmp_path: Path) -> None:
     float_wav = {"samplerate": 8000, "subtype": "FLOAT"}
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8000)
     soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan]), **float_wav)
@@ -66,7 +66,7 @@ def test_what_cannot_be_heard_is_refused_in_one_line_without_the_path(tmp_path: 
         assert name not in str(caught.value)
 
 
-def test_a_header_that_claims_more_than_memory_holds_is_not_believed(tmp_path: Path) -> None:
+def test_lengths_beyond_memory_in_headers_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "liar.flac"
     soundfile.write(path, noise(8000), 8000)
     content = bytearray(path.read_bytes())
@@ -107,7 +107,7 @@ def test_trim_is_librosas_to_the_sample(parts: list[tuple[int, int]], seed: int,
 
 
 @pytest.mark.parametrize("top_db", [20.0, 40.0, 60.0])
-def test_trim_puts_frames_on_the_very_threshold_where_librosa_puts_them(top_db: float) -> None:
+def test_trim_treats_frames_at_the_threshold_as_librosa(top_db: float) -> None:
     quiet = np.full(8192, 10 ** (-top_db / 20), dtype=np.float32)
     wave = np.concatenate([quiet, np.ones(8192, dtype=np.float32), quiet])
     assert trim(wave, top_db)[1] == tuple(librosa.effects.trim(wave, top_db=top_db)[1])
@@ -136,7 +136,7 @@ def test_wave_is_librosas_load_and_trim_on_real_clips(esc10: Path) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 700, 5000, 30000])
-def test_trim_with_reflected_ends_is_librosas_frames_of_the_reflected_wave(n: int) -> None:
+def test_trim_with_reflected_ends_equals_librosa(n: int) -> None:
     wave = (noise(n) * np.linspace(0, 1, n) ** 4).astype(np.float32)
     padded = np.pad(wave, 1024, mode="reflect")
     power = librosa.feature.rms(y=padded, center=False)[0] ** 2
@@ -188,7 +188,7 @@ def test_a_wave_is_trimmed_then_normalised_then_fitted() -> None:
 # Parameters
 
 
-def test_every_parameter_and_the_resamplers_version_decide_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_parameters_and_the_resampler_decide_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     base = Wave()
     changes = [
         {"sample_rate": 16000},

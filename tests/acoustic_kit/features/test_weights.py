@@ -47,7 +47,7 @@ def equal(ours: ASTModel, theirs: ASTModel) -> bool:
     return list(ours_state) == list(their_state) and all(torch.equal(ours_state[k], their_state[k]) for k in ours_state)
 
 
-def test_a_classifier_and_a_bare_encoder_load_as_transformers_loads_them(tiny_ast: Path, tmp_path: Path) -> None:
+def test_classifiers_and_encoders_load_as_in_transformers(tiny_ast: Path, tmp_path: Path) -> None:
     theirs = ASTModel.from_pretrained(tiny_ast)
     theirs.save_pretrained(tmp_path)
     for folder in (tiny_ast, tmp_path):
@@ -85,7 +85,7 @@ def test_settings_that_would_fetch_or_run_code_are_left_aside(checkpoint: Path, 
     assert equal(load_ast(Weights(checkpoint)), ASTModel.from_pretrained(tiny_ast))
 
 
-def test_the_default_configuration_has_the_published_number_of_parameters() -> None:
+def test_the_default_has_the_published_number_of_parameters() -> None:
     with torch.device("meta"):
         model = ASTModel(ASTConfig())
     assert sum(parameter.numel() for parameter in model.parameters()) == 86_187_264
@@ -200,7 +200,7 @@ def test_incomplete_folders_say_what_they_lack(checkpoint: Path, keep: list[str]
         find_weights(str(checkpoint), how=HOW)
 
 
-def test_a_pickle_is_not_loaded_and_the_command_of_the_message_converts_it(
+def test_a_pickle_is_refused_with_a_command_that_converts_it(
     checkpoint: Path, tiny_ast: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(load_file(checkpoint / "model.safetensors"), checkpoint / "pytorch_model.bin")
@@ -346,7 +346,7 @@ def ask(hub: Hub, tmp_path: Path) -> Callable[..., str]:
     return in_a_process
 
 
-def test_weights_are_downloaded_once_and_the_key_holds_their_commit(
+def test_weights_are_downloaded_once_and_the_key_has_the_commit(
     hub: Hub, ask: Callable[..., str], checkpoint: Path
 ) -> None:
     parameters = json.loads(ask("owner/tiny"))

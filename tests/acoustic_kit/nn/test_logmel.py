@@ -90,7 +90,7 @@ def test_layers_and_features_are_the_winning_front_end(n: int, seed: int) -> Non
     np.testing.assert_allclose(feature.compute(wave.numpy())[0], pcen, atol=1e-4)
 
 
-def test_the_state_dict_is_empty_and_the_buffers_follow_the_device() -> None:
+def test_the_state_dict_is_empty_and_buffers_follow_the_device() -> None:
     layer = MelSpectrogram(RATE)
     assert not layer.state_dict()
     assert not list(layer.parameters())

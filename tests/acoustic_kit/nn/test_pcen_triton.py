@@ -86,7 +86,7 @@ def run(script: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_values_and_gradients_are_those_of_the_cpu_kernels_and_of_a_loop_in_float64() -> None:
+def test_values_and_gradients_equal_cpu_kernels_and_a_loop() -> None:
     assert run(COMPARE, TRITON_INTERPRET="1") == "compared"
 
 

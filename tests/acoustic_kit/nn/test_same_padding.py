@@ -21,9 +21,7 @@ def test_its_output_has_n_over_stride_frames_rounded_up(n: int, kernel: int, str
 
 @pytest.mark.parametrize(("n", "before", "after"), [(8, 0, 1), (7, 1, 1)])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_an_even_length_is_padded_after_its_end_and_an_odd_one_on_both_sides(
-    n: int, before: int, after: int, axis: int
-) -> None:
+def test_even_lengths_are_padded_at_the_end_odd_on_both_sides(n: int, before: int, after: int, axis: int) -> None:
     conv = SameConv2d(2, 4, 3, 2, groups=2)
     plain = nn.Conv2d(2, 4, 3, 2, groups=2)
     plain.load_state_dict(conv.state_dict())

@@ -137,9 +137,7 @@ def test_only_new_and_changed_files_are_built(tmp_path: Path, store: FeatureStor
     np.testing.assert_allclose(store[Wave().key].read("clip 1").max(), 0.1, rtol=0.5)
 
 
-def test_a_file_with_a_new_time_stamp_and_the_same_content_is_not_built_again(
-    tmp_path: Path, store: FeatureStore
-) -> None:
+def test_a_new_time_stamp_alone_builds_nothing(tmp_path: Path, store: FeatureStore) -> None:
     manifest = make_clips(tmp_path / "data")
     build_features(manifest, tmp_path / "data", store, [Wave()])
     os.utime(tmp_path / "data" / "2.wav", (1, 1))
@@ -155,7 +153,7 @@ def test_what_was_built_outlives_its_files(tmp_path: Path, store: FeatureStore) 
     assert [(report.built, len(report.failures)) for report in reports] == [(0, 0), (0, 0)]
 
 
-def test_bad_files_are_recorded_with_their_reason_and_not_tried_again(tmp_path: Path, store: FeatureStore) -> None:
+def test_bad_files_are_recorded_and_not_tried_again(tmp_path: Path, store: FeatureStore) -> None:
     data = tmp_path / "data"
     make_clips(data, n=2)
     (data / "text.wav").write_text("no sound")
@@ -185,7 +183,7 @@ def test_on_error_fail_stops_and_names_the_clip(tmp_path: Path, store: FeatureSt
 
 @pytest.mark.parametrize("on_error", ["skip", "silence"])
 @pytest.mark.parametrize("problem", [OSError(errno.EIO, "Input/output error"), MemoryError()])
-def test_a_clip_that_could_not_be_read_is_tried_again_by_the_next_build(
+def test_the_next_build_retries_clips_that_could_not_be_read(
     tmp_path: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch, problem: Exception, on_error: OnError
 ) -> None:
     manifest, wave = make_clips(tmp_path / "data"), Wave(8000)
@@ -204,9 +202,7 @@ def test_a_clip_that_could_not_be_read_is_tried_again_by_the_next_build(
     assert build() == [(0, 0, 0), (0, 0, 0)]
 
 
-def test_clips_that_cannot_be_decoded_count_as_silence_where_that_is_asked_for(
-    tmp_path: Path, store: FeatureStore
-) -> None:
+def test_undecodable_clips_count_as_silence_on_request(tmp_path: Path, store: FeatureStore) -> None:
     data = tmp_path / "data"
     make_clips(data, n=2)
     (data / "text.wav").write_text("no sound")
@@ -228,7 +224,7 @@ def test_clips_that_cannot_be_decoded_count_as_silence_where_that_is_asked_for(
     assert store[Wave(RATE).key].read("text").max() > 0.4
 
 
-def test_silence_is_not_taken_for_sound_by_a_build_that_is_to_fail(tmp_path: Path, store: FeatureStore) -> None:
+def test_a_build_that_must_fail_does_not_accept_silence(tmp_path: Path, store: FeatureStore) -> None:
     data = tmp_path / "data"
     make_clips(data, n=1)
     (data / "text.wav").write_text("no sound")
@@ -293,7 +289,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_build_killed_at_several_instants_ends_as_an_uninterrupted_one(tmp_path: Path, workers: int) -> None:
+def test_a_killed_build_ends_as_an_uninterrupted_one(tmp_path: Path, workers: int) -> None:
     data, script = tmp_path / "data", tmp_path / "build.py"
     make_clips(data, n=400, seconds=0.2).write_parquet(data / "manifest.parquet")
     script.write_text(BUILD)

@@ -85,7 +85,7 @@ def test_halving_is_every_other_sample_of_a_convolution(n: int, seed: int) -> No
     np.testing.assert_allclose(halve_rate(wave), full, rtol=0, atol=1e-5)
 
 
-def test_halving_keeps_low_tones_and_removes_those_that_would_fold() -> None:
+def test_halving_keeps_low_tones_and_removes_aliases() -> None:
     inside = slice(100, -100)
     for hz, gain in ((1000, 1.0), (5000, 1.0), (16_000, 0.0)):
         level = np.abs(halve_rate(tone(hz, 44100))[inside]).max()

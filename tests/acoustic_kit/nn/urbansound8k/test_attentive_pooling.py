@@ -29,7 +29,7 @@ def test_it_is_the_plain_loop() -> None:
         np.testing.assert_allclose(found, by_hand(clip, w1, b1, w2, b2), atol=1e-12)
 
 
-def test_sound_that_stays_the_same_has_its_value_as_mean_and_no_deviation() -> None:
+def test_a_constant_sound_has_its_value_as_mean_and_no_deviation() -> None:
     maps = torch.randn(2, 6, 1, 1).expand(-1, -1, 3, 10)
     mean, deviation = AttentiveStatisticsPooling(6)(maps).chunk(2, dim=1)
     torch.testing.assert_close(mean, maps[:, :, 0, 0])

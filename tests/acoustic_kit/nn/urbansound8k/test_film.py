@@ -10,7 +10,7 @@ def test_at_the_start_it_changes_nothing() -> None:
     assert torch.equal(Film(6, 5)(maps, torch.randn(3, 6)), maps)
 
 
-def test_it_scales_and_shifts_each_channel_by_what_the_condition_says() -> None:
+def test_it_scales_and_shifts_channels_by_the_condition() -> None:
     torch.manual_seed(0)
     layer, maps, condition = Film(6, 5), torch.randn(3, 5, 2, 4), torch.randn(3, 6)
     torch.nn.init.normal_(layer.linear.weight)
@@ -23,7 +23,7 @@ def test_it_scales_and_shifts_each_channel_by_what_the_condition_says() -> None:
             torch.testing.assert_close(found[clip, channel], maps[clip, channel] * scale + shift)
 
 
-def test_the_condition_gets_a_gradient_once_the_weights_have_moved() -> None:
+def test_the_condition_has_a_gradient_once_weights_have_moved() -> None:
     layer, condition = Film(6, 5), torch.randn(3, 6, requires_grad=True)
     layer(torch.randn(3, 5, 2, 4), condition).sum().backward()
     assert condition.grad is not None

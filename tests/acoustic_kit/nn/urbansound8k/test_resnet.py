@@ -9,7 +9,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 from acoustic_kit.nn import CbamResnet34, DeepStemResnet, resnet34
 
 
-def test_the_first_convolution_starts_as_torchs_do_and_the_rest_as_torchvisions() -> None:
+def test_convolutions_start_as_in_torch_and_torchvision() -> None:
     torch.manual_seed(0)
     net = resnet34(1, 10)
     assert net.conv1.weight.abs().max() <= 1 / 7  # uniform within 1 / √49
