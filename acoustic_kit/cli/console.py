@@ -1,4 +1,4 @@
-"""Printing: tables that are rich on a terminal and plain in a pipe, JSON, and pictures."""
+"""Output: tables that fit the terminal and are plain in a pipe, JSON, and pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from acoustic_kit.cli.tables import print_fitting
 from acoustic_kit.errors import UsageError
 
 Row = Sequence[object]
-MAX_SEED = 2**32 - 1  # the largest that NumPy and scikit-learn take
+MAX_SEED = 2**32 - 1  # the largest that NumPy and scikit-learn accept
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -26,12 +26,12 @@ _IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), 0x2028, 0x2029
 
 
 def print_line(text: str = "") -> None:
-    """A line of a result, or several, on stdout."""
+    """Print one or more lines of a result on stdout."""
     print(escape_controls(text), flush=True)
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout: in ASCII where that is all that stdout takes, and without control codes."""
+    """Print a JSON document on stdout: without control codes, and in ASCII if stdout is not UTF-8."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(document, indent=2, ensure_ascii=not utf8)
     print(text.translate(_IN_JSON), flush=True)
@@ -57,7 +57,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Row], right: Sequence[str
 
 
 def inline_picture(png: bytes) -> bool:
-    """Show a PNG in the terminal, by the protocol of kitty or of iTerm2; False where stdout is none that can."""
+    """Show a PNG by the protocol of kitty or iTerm2 and return True; return False if stdout supports neither."""
     if not sys.stdout.isatty():
         return False
     text = base64.standard_b64encode(png).decode()
@@ -94,12 +94,12 @@ def whole_numbers(option: str, text: str) -> list[int]:
 
 
 def shown(path: Path) -> str:
-    """A path as one would type it: relative where it lies below the current folder."""
+    """Return a path as a user would type it: relative if it is below the current folder."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def size(n_bytes: int) -> str:
-    """A size as people say it: `79.2 MB`."""
+    """Return a readable size: `79.2 MB`."""
     value, unit = float(n_bytes), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 1000:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acoustic_kit.data.archives import OnProgress as OnBytes
     from acoustic_kit.workspace.workspace import Workspace
 
-commands = typer.Typer(no_args_is_help=True, help="The clips of this workspace, and public data sets.")
+commands = typer.Typer(no_args_is_help=True, help="Inspect, update and download data sets.")
 
 
 def register(app: typer.Typer) -> None:
@@ -27,10 +27,10 @@ def register(app: typer.Typer) -> None:
 
 @commands.command(epilog="Example: akit data update")
 def update(ctx: typer.Context) -> None:
-    """Take in what changed in the data set since `akit init`.
+    """Update the manifest after changes of the data set.
 
-    New clips, mended labels, changed files, clips that are gone. The others keep their ids and folds, and what is built
-    stays. Runs made before are marked in `akit runs list`.
+    Adds new clips, corrects labels, notes changed files and removes deleted clips since `akit init`. The others keep
+    their ids, folds and features. Earlier runs are marked in `akit runs list`.
     """
     from acoustic_kit.runs.data_update import update_data
 
@@ -40,9 +40,9 @@ def update(ctx: typer.Context) -> None:
     files = f"{done.changed_files} changed files" if done.changed_files else ""
     classes = f"new classes: {', '.join(done.new_classes)}" if done.new_classes else ""
     found = "; ".join(part for part in (str(done.changes), files, classes) if part)
-    say(f"Took in {found}." if found else "Nothing to update: the data set is as the manifest says.")
+    say(f"Updated: {found}." if found else "Nothing to update: the data set matches the manifest.")
     if done.new_classes:
-        say("Runs made before cannot be blended with new ones: they have other classes.")
+        say("Earlier runs cannot be blended with new ones: their classes differ.")
 
 
 def print_summary(summary: Summary) -> None:
@@ -59,7 +59,7 @@ def print_summary(summary: Summary) -> None:
 
 
 def _counts(counts: dict[Any, int], form: str) -> str:
-    """The keys of a count; with their numbers where there is more than one key."""
+    """Format the keys of a count; with their numbers if there is more than one key."""
     if len(counts) > 1 and "{1}" not in form:
         form += " ({1} clips)"
     return ", ".join(form.format(key, n) for key, n in counts.items())
@@ -75,7 +75,7 @@ def say_changes(workspace: Workspace) -> None:
 
 @commands.command(epilog="Example: akit data inspect --json")
 def inspect(ctx: typer.Context, as_json: Json = False) -> None:
-    """What the data set holds, class by class, and the clips worth a listen."""
+    """Summarize the data set and list odd clips."""
     from acoustic_kit.data import odd_clips, summarize
 
     workspace = workspace_of(ctx)
@@ -111,18 +111,18 @@ def inspect(ctx: typer.Context, as_json: Json = False) -> None:
 @commands.command(epilog="Example: akit data download esc50 && akit init work --data ESC-50")
 def download(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="The data set; without it, which ones there are.")
+        str | None, typer.Argument(metavar="NAME", help="The data set (default: list those available).")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="The folder to make; the data set's own name if left out.")
+        Path | None, typer.Argument(metavar="DIR", help="The folder to make (default: named after the data set).")
     ] = None,
     keep_archives: Annotated[
-        bool, typer.Option("--keep-archives", help="Leave what was downloaded in DIR.download.")
+        bool, typer.Option("--keep-archives", help="Keep the downloaded archives in DIR.download.")
     ] = False,
 ) -> None:
-    """Download a public data set, check it and unpack it.
+    """Download a public data set, verify it and unpack it.
 
-    A download that was stopped goes on with the same command.
+    The same command resumes a download that was stopped.
     """
     from acoustic_kit.data.download import download_data_set, find_data_set
     from acoustic_kit.data.public_data import PUBLIC_DATA_SETS
@@ -162,5 +162,5 @@ def extract(
 
 
 def _in_megabytes(bar: OnProgress) -> OnBytes:
-    """A bar counts whole things; bytes would be many digits."""
+    """Return a function that is called with bytes and draws megabytes, which have fewer digits."""
     return lambda what, done, total: bar(f"{what}, MB", done // 1_000_000, max(1, total // 1_000_000))

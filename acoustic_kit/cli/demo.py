@@ -1,4 +1,4 @@
-"""`akit demo`: the whole way from sound to a scored submission, shown command by command."""
+"""`akit demo`: all commands from audio files to a scored submission."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from acoustic_kit.api.progress import duration, escape_controls, say
 from acoustic_kit.errors import UsageError
 from acoustic_kit.files import write_atomically
 
-MARK = ".akit-demo"  # how a demo was begun that is not finished yet
+MARK = ".akit-demo"  # holds the first command of an unfinished demo
 STEPS = (
     "init {work} --data {data} --test-folds 5 --metric {metric}",
     "-C {work} data inspect",
@@ -33,13 +33,13 @@ def register(app: typer.Typer) -> None:
 
     @app.command(epilog="Example: akit demo --data ESC-50")
     def demo(
-        folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder for it.")] = Path("demo"),
-        data: Annotated[Path | None, typer.Option(help="Your own data set, instead of generated sound.")] = None,
-        metric: Annotated[str, typer.Option(help="f1, map3, accuracy, …")] = "f1",
+        folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to make.")] = Path("demo"),
+        data: Annotated[Path | None, typer.Option(help="Your own data set, instead of generated sounds.")] = None,
+        metric: Annotated[str, typer.Option(help="Metric: f1, map3, accuracy, …")] = "f1",
     ) -> None:
-        """From sound to a scored submission.
+        """Run all steps from audio files to a scored submission.
 
-        On a small competition of generated sound, or on your own data set.
+        Uses a small competition of generated sounds, or your own data set.
         """
         from acoustic_kit.data import make_synthetic
 
@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
         ]
         _begin(folder, steps[0])
         if data is None and not sound.exists():
-            say("Making a data set of generated sound.")
+            say("Making a data set of generated sounds.")
             draft = folder / ".data"
             shutil.rmtree(draft, ignore_errors=True)  # of a demo that was stopped
             make_synthetic(draft)
@@ -66,14 +66,14 @@ def register(app: typer.Typer) -> None:
             if code:
                 raise typer.Exit(code)
         (folder / MARK).unlink(missing_ok=True)
-        say(f"\nThe whole way took {duration(time.monotonic() - began)}.")
+        say(f"\nAll steps took {duration(time.monotonic() - began)}.")
 
 
 def _begin(folder: Path, how: str) -> None:
-    """Make the folder; a demo in it that was stopped goes on. Nothing else is touched: it may hold someone's work."""
+    """Make the folder, or resume a demo in it that was stopped. Raises UsageError if it contains anything else."""
     mark = folder / MARK
     others = folder.exists() and any(path != mark for path in folder.iterdir())
     if others and not (mark.is_file() and mark.read_bytes() == how.encode()):
-        raise UsageError(f"{folder} is not empty, and a demo replaces nothing. Name a new folder: akit demo DIR.")
+        raise UsageError(f"{folder} is not empty. Name a new folder: akit demo DIR.")
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(mark, how)

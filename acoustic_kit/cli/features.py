@@ -1,4 +1,4 @@
-"""`akit features`: build what the store lacks, list what it holds, check that it is whole."""
+"""`akit features`: build, list, verify, delete and show the features of a workspace."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from acoustic_kit.workspace.workspace import Workspace
     from acoustic_store import StoredFeature
 
-commands = typer.Typer(no_args_is_help=True, help="The feature store of this workspace.")
+commands = typer.Typer(no_args_is_help=True, help="Build, list, verify and delete features.")
 Names = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME…]",
-        help="Features (with parameters: logmel:n_mels=64,wave.sample_rate=32000), or recipes for what they need.",
+        help="Features, with parameters (logmel:n_mels=64,wave.sample_rate=32000), or recipes for what they read.",
     ),
 ]
 Built = Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Names or keys of built features.")]
@@ -43,17 +43,17 @@ def build(
     workers: Workers = None,
     on_error: Annotated[
         Literal["skip", "fail", "silence"],
-        typer.Option(help="A clip that cannot be decoded: record it and go on, stop, or take it for silence."),
+        typer.Option(help="For a clip that cannot be decoded: record it and continue, stop, or use silence."),
     ] = "skip",
     device: Annotated[
         str,
-        typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:1, for features that have a GPU form."),
+        typer.Option(help="Device of features that can be computed on a GPU; auto: a GPU if available."),
     ] = "auto",
     cluster: OnCluster = None,
 ) -> None:
     """Build features for all clips.
 
-    A stopped build goes on where it was; a second one does nothing and says so.
+    The same command resumes a build that was stopped; clips that are built are not built again.
     """
     from acoustic_kit.cluster import ClusterExecutor
     from acoustic_kit.features.build.worker import worker_count
@@ -78,7 +78,7 @@ def build(
 
 
 def _say_missing(recipe: str) -> None:
-    say(f"Note: akit.toml lists the recipe {recipe} in `features`, which does not exist (any more). It is passed over.")
+    say(f"Note: akit.toml lists the recipe {recipe} in `features`, which does not exist. It is ignored.")
 
 
 def _print_reports(workspace: Workspace, reports: Sequence[BuildReport]) -> None:
@@ -100,19 +100,19 @@ def _print_reports(workspace: Workspace, reports: Sequence[BuildReport]) -> None
 
 
 def _say_where(reports: Sequence[BuildReport], device: str) -> None:
-    """Which features a GPU computed, and which ones have no form for it; nothing where none was meant."""
+    """Say which features were computed on a GPU and which ones cannot be, if a GPU was used or requested."""
     built = [report for report in reports if report.built and report.feature.source is not None]
     on_gpu = [report.feature.name for report in built if report.gpu]
     on_cpu = [report.feature.name for report in built if not report.feature.has_device_form]
     if on_gpu:
         say(f"Computed on {next(report.gpu for report in built if report.gpu)}: {', '.join(on_gpu)}.")
     if on_cpu and (on_gpu or device.startswith("cuda")):
-        say(f"Computed on the CPU, as they have no form for a GPU: {', '.join(on_cpu)}.")
+        say(f"Computed on the CPU, for lack of a GPU implementation: {', '.join(on_cpu)}.")
 
 
 @commands.command("list", epilog="Example: akit features list --json")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
-    """What can be built, and what is built."""
+    """List the features that are built and those that can be."""
     from acoustic_kit.features import FEATURES
     from acoustic_kit.runs.feature_maintenance import list_stored, own_parameters
 
@@ -144,7 +144,7 @@ def info(
     name: Annotated[str, typer.Argument(help="A feature's name or key.")],
     as_json: Json = False,
 ) -> None:
-    """A built feature: parameters, shape, size, clips and failures."""
+    """Show a built feature: parameters, shape, size, clips and failures."""
     from acoustic_kit.runs.feature_maintenance import find_stored
 
     workspace = workspace_of(ctx)
@@ -164,7 +164,7 @@ def info(
 
             share = workspace.store()[fit_key(stored.key)].read("explained_variance_ratio")
             asked = stored.attributes["n_components"]
-            fewer = f" ({asked} were asked for)" if len(share) < asked else ""
+            fewer = f" ({asked} requested)" if len(share) < asked else ""
             rows += [("explained variance", f"{share.sum():.2%} by {len(share)} components{fewer}")]
         rows += [(f"failed: {id}", failure.reason) for id, failure in stored.failures.items()]
         print_table(["", "value"], rows)
@@ -181,7 +181,7 @@ def _flat(parameters: dict[str, object], prefix: str = "") -> list[tuple[str, ob
 def verify(
     ctx: typer.Context,
     names: Built = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build the damaged clips again.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Rebuild the damaged clips.")] = False,
 ) -> None:
     """Read every clip and check it against its checksum."""
     from acoustic_kit.errors import DataError
@@ -194,9 +194,9 @@ def verify(
     if not any(damaged.values()):
         return
     if not rebuild:
-        raise DataError("Some clips are damaged. `akit features verify --rebuild` builds them again.")
+        raise DataError("Some clips are damaged. `akit features verify --rebuild` rebuilds them.")
     feature_maintenance.rebuild(workspace, damaged)
-    say("The damaged clips are built again.")
+    say("Rebuilt the damaged clips.")
 
 
 @commands.command(epilog="Example: akit features prune --yes")
@@ -204,12 +204,12 @@ def prune(
     ctx: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     outside: Annotated[
-        bool, typer.Option("--outside", help="Also where the store lies outside of this workspace.")
+        bool, typer.Option("--outside", help="Delete also from a store outside of this workspace.")
     ] = False,
 ) -> None:
-    """Delete what neither akit.toml nor a run refers to, and the clips that newer ones have replaced.
+    """Delete unused features, and clips that newer ones have replaced.
 
-    What another workspace with the same store refers to stays.
+    A feature is unused if neither akit.toml nor a run refers to it, nor another workspace with the same store.
     """
     from acoustic_kit.runs import feature_maintenance
     from acoustic_kit.runs.feature_usage import unused_keys
@@ -243,17 +243,20 @@ def show(
     out: Annotated[Path | None, typer.Option(help="The PNG file to write (default: shown in the terminal).")] = None,
     as_json: Json = False,
 ) -> None:
-    """A picture of one clip's feature: in the terminal where it can show one, else as a PNG file."""
+    """Draw one clip's feature.
+
+    Draws it in the terminal if that can show pictures, else in a PNG file.
+    """
     from acoustic_kit.errors import UsageError
     from acoustic_kit.report.picture import draw
     from acoustic_kit.runs.feature_maintenance import find_stored
 
     found = find_stored(workspace_of(ctx), [name])
     if len(found) > 1:
-        raise UsageError(f"Several features are called {name}: {', '.join(s.key for s in found)}. Name one by its key.")
+        raise UsageError(f"Several features are named {name}: {', '.join(s.key for s in found)}. Use a key.")
     stored = found[0]
     if id not in stored:
-        reason = f"could not be computed: {stored.failures[id].reason}" if id in stored.failures else "is not there"
+        reason = f"could not be computed: {stored.failures[id].reason}" if id in stored.failures else "is missing"
         raise UsageError(f"{stored.key}: the clip {id!r} {reason}.")
     picture = draw(stored, id)
     if out is None and not as_json and inline_picture(picture):

@@ -46,14 +46,18 @@ def run(
     ctx: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Recipes: names, patterns or files.")],
     assignments: Assignments = None,
-    fast: Annotated[bool, typer.Option("--fast", help="The recipe's small form: a minute, for trying things.")] = False,
-    folds: Annotated[str | None, typer.Option(metavar="1,2", help="Train these folds only; others can follow.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Fit one model on all training clips instead.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Use the recipe's small settings, for a trial of about a minute.")
+    ] = False,
+    folds: Annotated[str | None, typer.Option(metavar="1,2", help="Train only these folds; others can follow.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Fit one model on all training clips instead of the folds.")
+    ] = False,
     seed: Annotated[
-        str, typer.Option(metavar="0,1,2", help="Seeds; each makes a run (of recipes that use one).")
+        str, typer.Option(metavar="0,1,2", help="Seeds; each makes a run, if the recipe uses seeds.")
     ] = "0",
-    note: Annotated[str, typer.Option(help="A remark that the leaderboard shows.")] = "",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what there is of this run.")] = False,
+    note: Annotated[str, typer.Option(help="A remark, shown in the leaderboard.")] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard earlier results of this run.")] = False,
     workers: Workers = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -64,7 +68,7 @@ def run(
 ) -> None:
     """Train recipes on the folds.
 
-    Builds the features that are missing, trains, predicts and stores the run. A stopped run goes on where it was.
+    Builds missing features, trains, predicts and stores the run. The same command resumes a run that was stopped.
     """
     from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.errors import UsageError
@@ -72,7 +76,7 @@ def run(
     from acoustic_kit.recipe.recipe import match_recipes, read_assignments
 
     if full and folds:
-        raise UsageError("--full trains one model on all clips; it does not go with --folds.")
+        raise UsageError("--full trains one model on all clips; it cannot be combined with --folds.")
     compute = Compute(device, precision, compile_)
     if cluster is not None:
         require_one_process("recipe run --cluster")
@@ -84,7 +88,7 @@ def run(
         warn_of_leaks(workspace)
         say_changes(workspace)
         runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _seeds_of(recipe, seed)]
-        for recipe, settings, _ in runs:  # all, before the first is trained
+        for recipe, settings, _ in runs:  # check all before the first is trained
             if warning := recipe.needs(settings).check(workspace.manifest.columns, full=full):
                 say(f"Warning: {warning}")
         asked: _Asked = {
@@ -103,7 +107,7 @@ def run(
 
 
 class _Asked(TypedDict):
-    """What the command line says of every run."""
+    """Options that apply to every run."""
 
     folds: list[str] | None
     full: bool
@@ -149,7 +153,7 @@ def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
     from acoustic_kit.runs.leaderboard import leaderboard
 
     if not trained:
-        say(f"{run.name} is already there; --fresh runs it again.")
+        say(f"{run.name} is already there; --fresh repeats it.")
     say(f"Run {shown(run.path)}")
     config = workspace.config
     standing = leaderboard([run], workspace.manifest, config.task_spec)[0]
@@ -169,11 +173,11 @@ def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
         say(f"Note: {note}.")
     without = {id for fold in run.done.values() for id in fold.without_features}
     if without:
-        say(f"{len(without)} clips have no features and are predicted with the class frequencies.")
+        say(f"{len(without)} clips have no features; their predictions are the class frequencies.")
     if run.missing_folds:
-        say(f"Folds still to train: {', '.join(run.missing_folds)}.")
+        say(f"Folds to train: {', '.join(run.missing_folds)}.")
 
 
 def number(score: float | None) -> str:
-    """A score in a table."""
+    """Format a score for a table."""
     return "" if score is None else f"{score:.4f}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from acoustic_kit.recipe.write_up import Compared
 
 _LABEL = re.compile(r"(Source|Data|Published|Reproduce|Differs)\b[^:]*:")
-commands = typer.Typer(no_args_is_help=True, help="Recipes: one file a documented solution.")
+commands = typer.Typer(no_args_is_help=True, help="List, show, create, run and tune recipes.")
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _workspace_recipes(ctx: typer.Context) -> Path | None:
-    """The folder of the workspace's own recipes, or None outside a workspace."""
+    """Return the folder of the workspace's own recipes, or None outside of a workspace."""
     from acoustic_kit.workspace.workspace import Workspace
 
     workspace = Workspace.around(folder_of(ctx))
@@ -41,19 +41,22 @@ def _workspace_recipes(ctx: typer.Context) -> Path | None:
 
 
 def say_what_runs(ctx: typer.Context, names: list[str]) -> None:
-    """Remind of what a recipe is where its file is neither installed nor of this workspace."""
+    """Warn of recipe files that are neither installed nor in this workspace: they are programs."""
     from acoustic_kit.recipe.catalog import recipe_folders
 
     own = _workspace_recipes(ctx)
     known = [folder.resolve() for folder in (*recipe_folders(), *([own.parent] if own else []))]
     for path in (Path(name) for name in names if name.endswith(".py")):
         if path.is_file() and not any(path.resolve().is_relative_to(folder) for folder in known):
-            say(f"Note: {path} comes from outside this workspace. A recipe is a program, and can do all that you can.")
+            say(f"Note: {path} comes from outside this workspace. A recipe is a program with all of your permissions.")
 
 
 @commands.command("list", epilog="Example: akit recipe list")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
-    """List the recipes by solution: data set, published score and the features that each reads."""
+    """List the recipes by solution.
+
+    Prints the data set, the published score and the features that each recipe reads.
+    """
     from acoustic_kit.errors import AkitError
     from acoustic_kit.recipe.catalog import find_recipes, recipe_folders, summarize
 
@@ -87,7 +90,7 @@ def _print_summaries(found: Mapping[str, RecipeSummary]) -> None:
 
 
 def _loaded(names: Iterable[str], own: Path | None) -> list[dict[str, Any]]:
-    """What the files do not say without being run: settings and feature keys."""
+    """Load the recipes, which gives their settings and feature keys; report those that fail."""
     from acoustic_kit.errors import AkitError
     from acoustic_kit.recipe.recipe import load_recipe
 
@@ -120,12 +123,12 @@ def _as_json(recipe: Recipe) -> dict[str, Any]:
 @commands.command(epilog="Example: akit recipe show stats_pca_linear")
 def show(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="A recipe's name or file.")],
+    name: Annotated[str, typer.Argument(help="Name or file of a recipe.")],
     as_json: Json = False,
 ) -> None:
-    """One recipe: its documentation, and each setting beside what the write-up has.
+    """Show a recipe's documentation and settings.
 
-    ≠ marks a setting that is not as it stood there; the documentation says why.
+    Prints each default beside the published value. ≠ marks a setting that differs from the publication; the documentation says why.
     """
     from acoustic_kit.recipe.recipe import load_recipe
     from acoustic_kit.recipe.write_up import compare
@@ -157,21 +160,21 @@ def _print_settings(recipe: Recipe, settings: list[Compared]) -> None:
         for s, rest in zip(settings, about, strict=True)
     ]
     print_table(["", "setting", "write-up", "here", "--fast", "meaning"], rows)
-    marked = "≠ not as in the write-up: see Differs. " if any(s.differs for s in settings) else ""
+    marked = "≠ differs from the write-up: see Differs. " if any(s.differs for s in settings) else ""
     typer.echo(f"\n{marked}– not in the write-up.")
 
 
 def _value(value: object) -> str:
-    """A setting's value, as one would type it."""
+    """Format a setting's value as a user would type it."""
     if isinstance(value, tuple):
         return ", ".join(map(_value, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _wrapped(doc: str) -> str:
-    """A docstring for the screen, as wide as that is: lines that go on are joined, and broken anew."""
+    """Rewrap a docstring to the width of the terminal, keeping paragraphs, lists and labeled lines."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
-    items: list[tuple[str, str, str]] = []  # what precedes the first line, and all others; the text
+    items: list[tuple[str, str, str]] = []  # indents of the first line and of the others; the text
     for line in doc.splitlines():
         text = line.strip()
         indent = line[: len(line) - len(text)]
@@ -187,12 +190,12 @@ def _wrapped(doc: str) -> str:
 @commands.command(epilog="Example: akit recipe new my_idea --torch")
 def new(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The new recipe's name: a Python name.")],
+    name: Annotated[str, typer.Argument(help="Name of the new recipe: a Python identifier.")],
     torch: Annotated[
-        bool, typer.Option("--torch", help="A network on log-mel spectrograms, not scikit-learn.")
+        bool, typer.Option("--torch", help="Use a network on log-mel spectrograms instead of scikit-learn.")
     ] = False,
 ) -> None:
-    """Write a commented recipe that runs to the workspace's `recipes/`."""
+    """Write a commented, runnable recipe to the workspace's `recipes/`."""
     from acoustic_kit.recipe.recipe import new_recipe
 
     path = new_recipe(name, workspace_of(ctx).recipes_path, torch=torch)

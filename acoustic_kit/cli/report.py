@@ -1,4 +1,4 @@
-"""`akit report`: one HTML file that says how the competition stands."""
+"""`akit report`: write the HTML report."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ def report(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ID…", help="Runs and submissions to look into (default: the newest blend and the best run)."
+            metavar="ID…", help="Runs and submissions to analyze (default: the newest blend and the best run)."
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write (default: reports/report.html).")
+        Path | None, typer.Option(metavar="FILE", help="The file to write (default: reports/report.html).")
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Write a self-contained HTML page: scores, curves, confusions, blends, mistakes to listen to.
+    """Write an HTML report of scores, mistakes and blends.
 
-    It needs no network, and opens from disk.
+    The page also has learning curves, confusion matrices and clips to listen to. It is self-contained: it opens from
+    disk, without a network.
     """
     import webbrowser
 
@@ -42,6 +43,6 @@ def report(
     warn_of_leaks(workspace)
     path = write_report(workspace, names or (), out)
     about = f" ({size(path.stat().st_size)})" if path.is_file() else ""
-    say(f"Wrote {shown(path)}{about}.")  # the page itself may go to stdout
+    say(f"Wrote {shown(path)}{about}.")  # on stderr, as the page itself may go to stdout
     if open_:
         webbrowser.open(path.resolve().as_uri())

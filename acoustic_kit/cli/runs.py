@@ -1,4 +1,4 @@
-"""`akit runs`: the leaderboard, one run in detail, and deletion."""
+"""`akit runs`: the leaderboard, one run in detail, import and deletion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acoustic_kit.runs.leaderboard import Placing, Standing
     from acoustic_kit.runs.run import Run
 
-commands = typer.Typer(no_args_is_help=True, help="The runs of this workspace.")
+commands = typer.Typer(no_args_is_help=True, help="Rank, show, import and delete runs.")
 
 
 def register(app: typer.Typer) -> None:
@@ -31,9 +31,10 @@ def list_(
     metric: Annotated[str | None, typer.Option(help="Rank by this metric instead of the workspace's.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The leaderboard.
+    """Show the leaderboard.
 
-    Runs ranked by their out-of-fold score, with its spread over folds; seeds of one setting are averaged in a row.
+    Ranks runs by their out-of-fold score and shows its standard deviation over folds. Seeds of one setting are averaged
+    in one row.
     """
     from acoustic_kit.ensemble.best_subset import BestSubset
     from acoustic_kit.metrics.scores import validate_metric
@@ -71,7 +72,7 @@ def list_(
         if best := together.best():
             shares = ", ".join(f"{name} {share:.0%}" for name, share in best.shares.items())
             typer.echo(f"\nBest together: {shares}: {metric} {best.score:.4f}.")
-            typer.echo("That is of the predictions that chose them; `akit blend` says what it is worth.")
+            typer.echo("That score is of the predictions that chose them; `akit blend` estimates it on other clips.")
 
 
 def _row(rank: int | None, placing: Placing) -> list[object]:
@@ -106,7 +107,7 @@ def _folds(standing: Standing) -> str:
 
 
 def _notes(runs: list[Run]) -> list[str]:
-    """What sets the runs of a row apart from their recipe's defaults, and what the user said of them."""
+    """Return the settings of a row's runs that differ from the defaults, their marks, and the user's notes."""
     record = runs[0].record
     seeds = sorted(run.record.seed for run in runs)
     notes = [f"{key}={value}" for key, value in record.changed.items()]
@@ -152,10 +153,10 @@ def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any
 @commands.command(epilog="Example: akit runs show stats_pca_linear-1a2b3c4d")
 def show(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(help="The run's name, or enough of its beginning or end.")],
+    run: Annotated[str, typer.Argument(help="Name of the run, or enough of its beginning or end.")],
     as_json: Json = False,
 ) -> None:
-    """One run: what produced it, and how it scores."""
+    """Show one run: its settings, features, scores and versions."""
     from acoustic_kit.runs.run import find_run, open_run
 
     found = open_run(find_run(workspace_of(ctx, with_runs=True).runs_path, run))
@@ -186,23 +187,25 @@ def show(
 def import_(
     ctx: typer.Context,
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE…", help="Predictions of the test clips; each file is a run.")
+        list[Path] | None, typer.Argument(metavar="FILE…", help="Predictions of the test clips; one run per file.")
     ] = None,
     oof: Annotated[Path | None, typer.Option(help="Out-of-fold predictions of the training clips.")] = None,
-    ids: Annotated[Path | None, typer.Option(help="The ids of an .npy FILE's rows, one a line.")] = None,
-    oof_ids: Annotated[Path | None, typer.Option(help="The ids of an .npy --oof file's rows.")] = None,
-    name: Annotated[str | None, typer.Option(help="What the run's name begins with (default: the file's).")] = None,
-    note: Annotated[str, typer.Option(help="A remark that the leaderboard shows.")] = "",
+    ids: Annotated[Path | None, typer.Option(help="Ids of the rows of an .npy FILE, one per line.")] = None,
+    oof_ids: Annotated[Path | None, typer.Option(help="Ids of the rows of an .npy --oof file, one per line.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Beginning of the run's name (default: the name of the file).")
+    ] = None,
+    note: Annotated[str, typer.Option(help="A remark, shown in the leaderboard.")] = "",
 ) -> None:
-    """Take in predictions made elsewhere: CSV, parquet or .npy.
+    """Import predictions made elsewhere: CSV, parquet or .npy.
 
-    A table has an id column and one probability column a class. Without --oof a run is blended only by name.
+    A table has an id column and one column of probabilities per class. A run without --oof is blended only by name.
     """
     from acoustic_kit.errors import UsageError
     from acoustic_kit.runs.imported import import_run
 
     if files and len(files) > 1 and (oof or ids or name):
-        raise UsageError("--oof, --ids and --name belong to one FILE; import one after another.")
+        raise UsageError("--oof, --ids and --name apply to one FILE; import the files one by one.")
     workspace = workspace_of(ctx)
     alone: list[Path | None] = [None]  # --oof without a FILE
     for file in files or alone:

@@ -1,4 +1,4 @@
-"""Standard streams that take any text: what an encoding lacks is spelled out, and a closed stream is /dev/null."""
+"""Standard streams that accept any text: unsupported characters are replaced, a closed stream becomes /dev/null."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _SPELLED = str.maketrans(
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr ready for what commands print, whatever the locale and the caller left of them."""
-    for expected in range(3):  # a file that is opened later must not become stdin, stdout or stderr
+    """Prepare stdout and stderr for any text, whatever the locale, and even if the caller closed them."""
+    for expected in range(3):  # otherwise a file that is opened later would become stdin, stdout or stderr
         try:
             os.fstat(expected)
         except OSError:
@@ -28,7 +28,7 @@ def prepare_streams() -> None:
 
 
 def flush_stdout() -> OSError | None:
-    """Write out what is buffered; why that failed, if it did. Nothing is tried again when Python ends."""
+    """Write the buffered output; return the error if that fails, after which Python does not try again at exit."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -38,11 +38,11 @@ def flush_stdout() -> OSError | None:
 
 
 def _nowhere() -> io.TextIOWrapper:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 (it is open as long as Python runs)
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 (stays open until exit)
 
 
 def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What stands for characters that the encoding lacks: something similar, else the code point in hexadecimal."""
+    """Replace characters that the encoding lacks by similar ones, else by the code point in hexadecimal."""
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end].translate(_SPELLED)
     return text.encode("ascii", "backslashreplace").decode("ascii"), error.end

@@ -1,4 +1,4 @@
-"""Tables on a terminal, as wide as it is: names and numbers stay whole, prose is broken between words."""
+"""Tables that fit the terminal: names and numbers stay whole, prose is wrapped between words."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-GAP = 2  # blanks between columns
-PROSE = 16  # columns that prose needs to be readable
+GAP = 2  # spaces between columns
+PROSE = 16  # characters per line that prose needs to be readable
 
 
 def print_fitting(
@@ -43,9 +43,9 @@ def print_fitting(
 def column_widths(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int
 ) -> list[int] | None:
-    """The width of each column of a table that is at most `width` wide; None where words or numbers had to be broken.
+    """Return the width of each column in a table of at most `width` characters; None if words would be broken.
 
-    The widest columns that can be broken between words are made narrower first.
+    The widest columns of prose are narrowed first.
     """
     from rich.cells import cell_len
 
@@ -65,7 +65,7 @@ def column_widths(
 
 
 def _narrowest(cell: str) -> int:
-    """How wide a cell must be: its longest word; all of it where it is a number, or a range of numbers."""
+    """Return the minimum width of a cell: its longest word; all of it if it is a number or a range of numbers."""
     from rich.cells import cell_len
 
     if not re.search(r"[^\W\d_]", cell):
@@ -75,11 +75,11 @@ def _narrowest(cell: str) -> int:
 
 
 def _print_blocks(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print each row as lines: its name, then `column: value`, as many as fit in a line."""
+    """Print each row as a block: its name, then `column: value` pairs, as many as fit in a line."""
     from rich.cells import cell_len
     from rich.text import Text
 
-    head = 1 if columns[0] or len(columns) < 3 else 2  # a first column without a name is a rank or a mark
+    head = 1 if columns[0] or len(columns) < 3 else 2  # a first column without a header is a rank or a mark
     for row in rows:
         console.print(Text("  ".join(cell for cell in row[:head] if cell), style="bold"), soft_wrap=True)
         line = ""
@@ -96,7 +96,7 @@ def _print_blocks(console: Console, columns: Sequence[str], rows: Sequence[Seque
 
 
 def _print_below(console: Console, line: str) -> None:
-    """Print a line, indented; one that is too long is broken between words, never inside one."""
+    """Print an indented line; if it is too long, wrap it between words, never inside one."""
     from rich.text import Text
 
     width = max(console.width - 2, PROSE)

@@ -1,4 +1,4 @@
-"""`akit recipe tune`: a search for better settings."""
+"""`akit recipe tune`: search for better settings."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ def register(_: typer.Typer) -> None:
 
 def tune(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="A recipe's name or file; it needs a search(trial).")],
-    trials: Annotated[int, typer.Option(min=1, help="Trials in all, with those of earlier calls.")] = 50,
+    name: Annotated[str, typer.Argument(help="Name or file of a recipe that defines search(trial).")],
+    trials: Annotated[int, typer.Option(min=1, help="Total number of trials, earlier calls included.")] = 50,
     assignments: Assignments = None,
     folds: Annotated[
-        str | None, typer.Option(metavar="1,2,3", help="The last is kept out, the others choose (default: all).")
+        str | None,
+        typer.Option(metavar="1,2,3", help="Folds to use (default: all): the last is held out, the others choose."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the search and of the training.")] = 0,
-    fast: Annotated[bool, typer.Option("--fast", help="The recipe's small form, for trying things.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the search and of the training.")] = 0,
+    fast: Annotated[bool, typer.Option("--fast", help="Use the recipe's small settings.")] = False,
     workers: Workers = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Search the recipe's own search space.
+    """Search the recipe's search space for better settings.
 
-    One fold is kept out of the search and says what the best settings are worth. A stopped search goes on where it was;
-    with more --trials, it goes further.
+    One fold is held out of the search and scores the best settings. The same command resumes a search that was stopped;
+    more --trials extend it.
     """
     from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.features.build.worker import worker_count
@@ -79,19 +80,19 @@ def _print_tuning(result: TuneResult, name: str) -> None:
         ["the best settings", result.metric],
         [
             (f"on folds {searched}, which chose them", number(result.best.score)),
-            (f"on fold {result.kept_out}, which was kept out", number(result.kept_out_score)),
+            (f"on fold {result.kept_out}, which was held out", number(result.kept_out_score)),
         ],
         right=[result.metric],
     )
-    typer.echo(f"\nBelieve the second: the first is the highest of {len(result.trials)}, and flatters.")
+    typer.echo(f"\nRely on the second: the first is the highest of {len(result.trials)}, so it is optimistic.")
     for why in result.optimistic:
-        typer.echo(f"Optimistic all the same: {why}.")
-    typer.echo(f"Wrote {shown(result.settings_path)}. To run them on all folds:")
+        typer.echo(f"Both are optimistic: {why}.")
+    typer.echo(f"Wrote {shown(result.settings_path)}. Run these settings on all folds with:")
     typer.echo(f"  akit recipe run {name} --set @{shown(result.settings_path)}")
 
 
 def _short(assignment: str) -> str:
-    """An assignment with its number in four digits, for a table."""
+    """Round the number of an assignment to four digits."""
     key, _, value = assignment.partition("=")
     try:
         return f"{key}={float(value):.4g}"

@@ -86,7 +86,7 @@ def test_a_clips_feature_becomes_a_picture(
 
 def test_show_says_what_there_is_no_picture_of(workspace: Workspace) -> None:
     akit(workspace, "features", "show", "logmel", "x", code=2)
-    assert "is not there" in akit(workspace, "features", "show", "stats", "x", code=2).stderr
+    assert "'x' is missing" in akit(workspace, "features", "show", "stats", "x", code=2).stderr
     akit(workspace, "features", "build", "stats:hop_length=256", "--workers", 0)
     id = workspace.manifest["id"][0]
     assert "Name one by its key" in akit(workspace, "features", "show", "stats", id, code=2).stderr
@@ -237,4 +237,5 @@ def test_the_build_says_which_features_have_no_form_for_a_gpu(
     monkeypatch.setattr(Compute, "gpu", lambda asked: "cpu")  # torch's, in place of a GPU
     said = akit(workspace, "features", "build", "logmel", "stats:hop_length=256", "--workers", 0).stderr
     assert "Computed on cpu: logmel." in said
-    assert "Computed on the CPU, as they have no form for a GPU: stats." in said
+    assert "Computed on the CPU" in said
+    assert ": stats." in said

@@ -46,8 +46,8 @@ def test_tuning_prints_the_best_and_writes_settings_to_run(workspace: Workspace)
     result = akit("-C", root, "recipe", "tune", "stats_pca_linear", "--trials", "3", "--set", "sample_rate=22050")
     assert "3 trials: 3 done." in result.stderr
     assert re.search(r"on folds 1, 2, 3, which chose them\s+0\.\d{4}", result.stdout)
-    assert re.search(r"on fold 4, which was kept out\s+0\.\d{4}", result.stdout)
-    assert "Believe the second" in result.stdout
+    assert re.search(r"on fold 4, which was held out\s+0\.\d{4}", result.stdout)
+    assert "Rely on the second" in result.stdout
     found = re.search(r"akit recipe run stats_pca_linear --set @(.*)", result.stdout)
     assert found
     assert Path(found[1]).is_file()
@@ -214,7 +214,7 @@ def test_show_sets_the_write_up_beside_the_recipe_and_names_its_quirks(
     shown = akit("recipe", "show", name).stdout
     assert [row for row in rows if not re.search(f"^{row}", shown, flags=re.M)] == []
     assert [words for words in says if words not in shown] == []
-    assert "\n≠ not as in the write-up: see Differs. – not in the write-up.\n" in shown
+    assert "\n≠ differs from the write-up: see Differs. – not in the write-up.\n" in shown
     settings = {setting["name"]: setting for setting in document("recipe", "show", name, "--json")["write_up"]}
     marked = re.findall(r"^≠  (\S+)", shown, flags=re.M)
     assert [key for key, setting in settings.items() if setting["differs"]] == marked

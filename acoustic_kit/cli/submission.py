@@ -1,0 +1,178 @@
+"""`akit submission`, `akit submit` and `akit score`: list, check, annotate, submit and score submissions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from acoustic_kit.api.progress import say
+from acoustic_kit.cli.app import warn_of_leaks, workspace_of
+from acoustic_kit.cli.console import Json, print_json, print_line, print_table, shown
+
+if TYPE_CHECKING:
+    from acoustic_kit.submission.record import Sidecar
+
+commands = typer.Typer(no_args_is_help=True, help="List, check and annotate submissions.")
+File = Annotated[Path, typer.Argument(help="The CSV of a submission.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.add_typer(commands, name="submission")
+    app.command(epilog='Example: akit submit submissions/first.csv -m "mean of 12"')(submit)
+    app.command(epilog="Example: akit score submissions/first.csv --json")(score)
+
+
+@commands.command("list", epilog="Example: akit submission list")
+def list_(ctx: typer.Context, as_json: Json = False) -> None:
+    """List submissions with their scores.
+
+    Prints the out-of-fold score, the nested estimate and the public score side by side.
+    """
+    from acoustic_kit.errors import AkitError
+    from acoustic_kit.submission.record import list_sidecars
+
+    found = []
+    for name, sidecar in list_sidecars(workspace_of(ctx).submissions_path):
+        if isinstance(sidecar, AkitError):
+            say(f"Left out: {sidecar}")
+        else:
+            found.append((name, sidecar))
+    if as_json:
+        print_json([{"name": name, **sidecar.model_dump(mode="json", exclude={"blend"})} for name, sidecar in found])
+    elif not found:
+        say("No submissions yet. `akit blend` writes the first.")
+    else:
+        columns = ["submission", "metric", "out-of-fold", "nested", "public", "public - nested"]
+        rows = [(name, s.metric, *_side_by_side(s), _submitted(s), _remark(s)) for name, s in found]
+        print_table([*columns, "submitted", "note"], rows, right=columns[2:])
+
+
+def _side_by_side(sidecar: Sidecar) -> list[str]:
+    """Return the out-of-fold, nested and public score, and the public minus the nested one."""
+    own = sidecar.scores.out_of_fold if sidecar.scores else None
+    nested = sidecar.scores.nested if sidecar.scores else None
+    apart = None if nested is None or sidecar.public is None else sidecar.public - nested
+    figures = ["" if value is None else f"{value:.4f}" for value in (own, nested, sidecar.public)]
+    return [*figures, "" if apart is None else f"{apart:+.4f}"]
+
+
+def _remark(sidecar: Sidecar) -> str:
+    """Return the user's note, and which training clips the scores are of if not of all."""
+    part = sidecar.scores.scored_on if sidecar.scores else ""
+    return "; ".join(filter(None, [sidecar.note, part and f"scores are of {part}"]))
+
+
+def _submitted(sidecar: Sidecar) -> str:
+    return sidecar.submitted[-1].partition("T")[0] if sidecar.submitted else ""
+
+
+@commands.command(epilog='Example: akit submission note first --public 0.913 "rank 14 of 231"')
+def note(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The submission's name.")],
+    text: Annotated[str | None, typer.Argument(help="A remark, shown in the list.")] = None,
+    public: Annotated[float | None, typer.Option(help="The score on the public leaderboard.")] = None,
+) -> None:
+    """Record the public score of a submission, or a remark."""
+    from acoustic_kit.errors import UsageError
+    from acoustic_kit.metrics import get_metric
+    from acoustic_kit.submission.record import find_sidecar, read_sidecar
+
+    if text is None and public is None:
+        raise UsageError("Nothing to record: give --public 0.913, a text, or both.")
+    if public is not None and not math.isfinite(public):
+        raise UsageError(f"--public {public}: write a finite number.")
+    path = find_sidecar(workspace_of(ctx).submissions_path, name)
+    metric = read_sidecar(path).metric
+    highest = get_metric(metric).highest
+    if public is not None and not 0 <= public <= highest:
+        percent = f"; for a percentage, write --public {public / 100:.6g}" if highest == 1 and 1 < public <= 100 else ""
+        raise UsageError(f"--public {public:g}: {metric} is between 0 and {highest:g}{percent}.")
+    changes = {key: value for key, value in (("note", text), ("public", public)) if value is not None}
+    read_sidecar(path).model_copy(update=changes).write(path)
+    say(f"Recorded in {shown(path)}.")
+
+
+@commands.command("check", epilog="Example: akit submission check submissions/first.csv")
+def check(
+    ctx: typer.Context,
+    file: File,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric of the competition (default: the blend's); map3 allows three labels.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check whether the competition would accept a file.
+
+    Checks columns, ids, order, labels, duplicates and probabilities, and names the lines.
+    """
+    from acoustic_kit.ensemble.competition import check as check_file
+    from acoustic_kit.submission.submission import errors
+
+    problems = check_file(workspace_of(ctx), file, metric)
+    wrong = errors(problems)
+    if as_json:
+        document: dict[str, Any] = {
+            "file": str(file),
+            "acceptable": not wrong,
+            "problems": [
+                {"message": problem.message, "lines": list(problem.rows), "warning": problem.harmless}
+                for problem in problems
+            ],
+        }
+        print_json(document)
+    else:
+        for problem in problems:
+            print_line(f"{file}: {'warning: ' if problem.harmless else ''}{problem}")
+        if not wrong:
+            print_line(f"{file} is acceptable.")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def submit(
+    ctx: typer.Context,
+    file: File,
+    message: Annotated[
+        str, typer.Option("-m", "--message", help="Description for the competition's list of submissions.")
+    ],
+    competition: Annotated[
+        str | None, typer.Option(help="Kaggle's short name of the competition (default: `competition` in akit.toml).")
+    ] = None,
+) -> None:
+    """Check a submission and hand it to the `kaggle` command."""
+    from acoustic_kit.ensemble.competition import submit as hand_in
+
+    done = hand_in(workspace_of(ctx), file, message, competition)
+    print_line(done.said)
+    if done.status == "error":
+        say(f"Submitted {shown(file)}, but Kaggle could not score it: see the competition's page for the reason.")
+    elif done.public is not None:
+        say(f"Submitted {shown(file)}: public score {done.public:g}, recorded.")
+    else:
+        say(f"Submitted {shown(file)}. Record its score: akit submission note {file.stem} --public …")
+
+
+def score(
+    ctx: typer.Context,
+    file: File,
+    metric: Annotated[str | None, typer.Option(help="Metric to print (default: the workspace's).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a submission against held-out labels.
+
+    Uses the labels of the folds that `akit init --test-folds` held out.
+    """
+    from acoustic_kit.ensemble.competition import score_against_truth
+
+    workspace = workspace_of(ctx)
+    warn_of_leaks(workspace)
+    scores = score_against_truth(workspace, file, metric)
+    if as_json:
+        print_json(scores)
+    else:
+        print_table(["metric", "score"], [(name, f"{value:.4f}") for name, value in scores.items()], right=["score"])
