@@ -128,7 +128,8 @@ def show(
 ) -> None:
     """Show a recipe's documentation and settings.
 
-    Prints each default beside the published value. ≠ marks a setting that differs from the publication; the documentation says why.
+    Prints each default beside the published value. ≠ marks a setting that differs from the publication; the
+    documentation says why.
     """
     from acoustic_kit.recipe.recipe import load_recipe
     from acoustic_kit.recipe.write_up import compare

@@ -1,6 +1,6 @@
-"""The report: one HTML file that says how a competition stands, to be opened from disk.
+"""Report of a workspace as one HTML file that opens from disk.
 
-`build_report` collects what is shown as a tree of plain values, `render` makes a page of it, `write_report` does both.
+`build_report` collects the content as a tree of plain values, `render` makes a page of it, `write_report` does both.
 """
 
 from acoustic_kit.report.build import build_report

@@ -1,4 +1,4 @@
-"""From a workspace to what its report shows."""
+"""Collect the content of a report from a workspace."""
 
 from __future__ import annotations
 
@@ -20,20 +20,57 @@ from acoustic_kit.runs.run import Run, list_runs
 from acoustic_kit.submission.record import Sidecar, list_sidecars
 from acoustic_kit.workspace.workspace import Workspace
 
-TRAININGS = 6  # stages whose curves are shown, of the best runs; of named runs all
-CORRELATED = 20  # runs; more squares would be too small to read
+TRAININGS = 6  # stages of the best runs whose curves are shown; of named runs, all stages
+CORRELATED = 20  # runs; cells of a larger matrix would be too small to read
 
 
 def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
-    """All that a report shows.
+    """Return the content of a report.
 
-    `names` are runs (or enough of their names), or submissions, to look into; by default the newest blend and the best
-    run. The leaderboard shows all runs.
+    `names` are runs (or enough of their names) or submissions to analyze; by default the newest blend and the best run.
+    The leaderboard has all runs.
 
-    Raises UsageError for an unknown name, and AkitError where there are no runs.
+    Raises UsageError for an unknown name, and AkitError if there are no runs.
     """
-    config = workspace.config
+    task, manifest = workspace.task_spec, workspace.manifest
     unreadable: list[str] = []
+    standings, scored = _score_runs(workspace, unreadable)
+    sidecars = _submissions(workspace, unreadable)
+    clips = workspace.training_set
+    best = [one.standing.run for one in scored.values()][:1]
+    subjects, named_runs = find_subjects(workspace, names, best, sidecars, clips)
+    placings = by_setting(standings)
+    return Report(
+        workspace=workspace.root.name,
+        metric=workspace.config.metric,
+        task=workspace.config.task,
+        n_train=len(clips),
+        n_test=int((manifest["split"] == "test").sum()),
+        n_extra=int((manifest["split"] == "extra").sum()),
+        classes=task.names,
+        folds=tuple(str(fold) for fold in clips.rows["fold"].unique().sort()),
+        n_groups=clips.n_groups or None,
+        rows=tuple(_row(rank, placing) for rank, placing in zip(ranks(placings), placings, strict=True)),
+        warnings=tuple(leak_warnings(manifest)),
+        unreadable=tuple(unreadable),
+        blends=tuple(
+            _blended(name, sidecar, scored if sidecar.metric == workspace.config.metric else {})
+            for name, sidecar in sidecars.items()
+        ),
+        evaluations=tuple(evaluate(subject, workspace.config.metric, clips) for subject in subjects),
+        mistakes=most_confident(workspace, subjects[0], clips, scored) if subjects else None,
+        trainings=_trainings(standings, named_runs),
+        correlation=_correlation(list(scored.values())),
+        akit=__version__,
+        created=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+    )
+
+
+def _score_runs(workspace: Workspace, unreadable: list[str]) -> tuple[list[Standing], dict[str, Scored]]:
+    """Return the leaderboard, and by name the runs that have a score, best first.
+
+    Appends the reasons of runs that cannot be read to `unreadable`. Raises AkitError if there are no runs.
+    """
 
     def leave_out(_: str, error: AkitError) -> None:
         unreadable.append(str(error))
@@ -41,14 +78,7 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
     runs = list_runs(workspace.runs_path, leave_out)
     if not runs:
         raise AkitError("There are no runs to report on yet. `akit recipe run NAME` makes one.")
-    sidecars: dict[str, Sidecar] = {}
-    for name, sidecar in reversed(list_sidecars(workspace.submissions_path)):
-        if isinstance(sidecar, AkitError):
-            unreadable.append(str(sidecar))
-        else:
-            sidecars[name] = sidecar
-    clips = workspace.training_set
-    scoring = Scoring(clips)
+    scoring = Scoring(workspace.training_set)
     standings = leaderboard(
         runs,
         workspace.manifest,
@@ -57,36 +87,19 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
         on_scored=scoring.add,
         on_unreadable=leave_out,
     )
-    scored = {
-        standing.run.name: scoring.runs[standing.run.name] for standing in standings if standing.score is not None
-    }
-    best = [one.standing.run for one in scored.values()][:1]
-    subjects, named_runs = find_subjects(workspace, names, best, sidecars, clips)
-    splits, placings = workspace.manifest["split"], by_setting(standings)
-    return Report(
-        workspace=workspace.root.name,
-        metric=config.metric,
-        task=config.task,
-        n_train=len(clips),
-        n_test=int((splits == "test").sum()),
-        n_extra=int((splits == "extra").sum()),
-        classes=workspace.task_spec.names,
-        folds=tuple(str(fold) for fold in clips.rows["fold"].unique().sort()),
-        n_groups=clips.n_groups or None,
-        rows=tuple(_row(rank, placing) for rank, placing in zip(ranks(placings), placings, strict=True)),
-        warnings=tuple(leak_warnings(workspace.manifest)),
-        unreadable=tuple(unreadable),
-        blends=tuple(
-            _blended(name, sidecar, scored if sidecar.metric == config.metric else {})
-            for name, sidecar in sidecars.items()
-        ),
-        evaluations=tuple(evaluate(subject, config.metric, clips) for subject in subjects),
-        mistakes=most_confident(workspace, subjects[0], clips, scored) if subjects else None,
-        trainings=_trainings(standings, named_runs),
-        correlation=_correlation(list(scored.values())),
-        akit=__version__,
-        created=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-    )
+    names = [standing.run.name for standing in standings if standing.score is not None]
+    return standings, {name: scoring.runs[name] for name in names}
+
+
+def _submissions(workspace: Workspace, unreadable: list[str]) -> dict[str, Sidecar]:
+    """Return the records of submissions by name, newest first; append the errors of others to `unreadable`."""
+    found = {}
+    for name, sidecar in reversed(list_sidecars(workspace.submissions_path)):
+        if isinstance(sidecar, AkitError):
+            unreadable.append(str(sidecar))
+        else:
+            found[name] = sidecar
+    return found
 
 
 def _row(rank: int | None, placing: Placing) -> Row:
@@ -158,7 +171,7 @@ def _blended(name: str, sidecar: Sidecar, scored: dict[str, Scored]) -> Blended:
 
 
 def _trainings(standings: Sequence[Standing], named: Sequence[Run]) -> tuple[TrainingCurves, ...]:
-    """The learning curves of named runs, else of the best runs that have any."""
+    """Return the learning curves of the named runs, else of the best runs that have any."""
     if named:
         return tuple(training for run in named for training in training_curves(run.path))
     found: list[TrainingCurves] = []
@@ -169,7 +182,7 @@ def _trainings(standings: Sequence[Standing], named: Sequence[Run]) -> tuple[Tra
 
 
 def _correlation(scored: Sequence[Scored]) -> Correlation | None:
-    """Of the runs that predicted the same clips as the best one."""
+    """Return the correlation of errors between runs that predicted the same clips as the best one."""
     alike = [one for one in scored if (one.known == scored[0].known).all()][:CORRELATED]
     if len(alike) < 2:
         return None

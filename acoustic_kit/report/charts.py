@@ -1,4 +1,4 @@
-"""The charts of a report, as SVG: colours are classes of the page's style sheet, so that they follow dark mode."""
+"""Charts of a report, as SVG. Colors are classes of the page's style sheet, so that they follow dark mode."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from markupsafe import Markup
 from acoustic_kit.report.content import AudioPreview, Blended, Confusion, Correlation, Curve, Reliability, Row
 from acoustic_kit.report.svg import circle, label, line, num, percent, polyline, rect, shortened, svg, text, ticks
 
-NUMBERS_UP_TO = 14  # classes; the cells of larger matrices are too small for a number
-LONGEST_NAME = 24  # characters beside a chart; a pointer reads the rest
-WEIGHTS = 30  # bars; of a larger blend the rest is said in words
+NUMBERS_UP_TO = 14  # classes; cells of larger matrices are too small for a number
+LONGEST_NAME = 24  # characters beside a chart; the tooltip has the whole name
+WEIGHTS = 30  # bars; the number of other runs is stated in the text
 
 
 def learning_curve(curve: Curve) -> Markup:
-    """One figure over epochs: folds thin, their mean bold."""
+    """Draw one metric over epochs: folds as thin lines, their mean as a bold line."""
     width, height, left, bottom, top = 380, 210, 46, 34, 10
     drawn = [one for one in curve.lines if np.isfinite(one.y).any()]
     x, y = np.concatenate([one.x for one in drawn]), np.concatenate([one.y for one in drawn])
@@ -50,7 +50,7 @@ def _span(values: np.ndarray, room: float = 0.0) -> tuple[float, float]:
 
 
 def reliability_diagram(found: Reliability) -> Markup:
-    """How often predictions are right over how sure they are; below, how many of them there are."""
+    """Draw accuracy over confidence, and below it the number of predictions."""
     size, left, top, bars = 260, 44, 10, 46
     height = top + size + bars + 44
 
@@ -70,7 +70,7 @@ def reliability_diagram(found: Reliability) -> Markup:
     base, points = top + size + 4 + bars, []
     for low, n, confidence, accuracy in zip(found.edges, found.counts, found.confidence, found.accuracy, strict=False):
         if n:
-            says = f"{n:,} predictions: {percent(confidence, 1)} sure, {percent(accuracy, 1)} right"
+            says = f"{n:,} predictions: confidence {percent(confidence, 1)}, accuracy {percent(accuracy, 1)}"
             tall = max(1.0, bars * n / most)
             parts.append(rect(at(low, 0)[0] + 1, base - tall, size / len(found.counts) - 2, tall, "bar", says))
             parts.append(line(*at(confidence, confidence), *at(confidence, accuracy), "gap"))
@@ -78,12 +78,12 @@ def reliability_diagram(found: Reliability) -> Markup:
     parts.append(polyline([point for point, _ in points], "line validation bold"))
     parts += [circle(*point, 4, "dot validation", says) for point, says in points]
     parts.append(text(left + size / 2, height - 4, "confidence", anchor="middle"))
-    parts.append(text(12, top + size / 2, "share that is right", anchor="middle", turn=-90))
+    parts.append(text(12, top + size / 2, "accuracy", anchor="middle", turn=-90))
     return svg(left + size + 14, height, f"Reliability diagram; expected calibration error {found.ece:.3f}", parts)
 
 
 def confusion_matrix(found: Confusion) -> Markup:
-    """Rows are true, columns predicted classes; a cell is as strong as its share of the row."""
+    """Draw true classes as rows and predicted ones as columns; opacity is the fraction of the row."""
     n = len(found.classes)
     cell = 36.0 if n <= NUMBERS_UP_TO else 17.0
     longest = max(len(shortened(name, LONGEST_NAME)) for name in found.classes)
@@ -99,7 +99,7 @@ def confusion_matrix(found: Confusion) -> Markup:
     for i, j in np.argwhere(found.counts > 0):
         count, share = int(found.counts[i, j]), float(shares[i, j])
         total = int(found.counts[i].sum())
-        verb = "rightly" if i == j else f"as {found.classes[j]}"
+        verb = "correctly" if i == j else f"as {found.classes[j]}"
         says = f"{found.classes[i]}, predicted {verb}: {count:,} of {total:,} ({percent(share)})"
         x, y = side + j * cell, side + i * cell
         parts.append(rect(x, y, cell - 1, cell - 1, "hit" if i == j else "miss", says, round(0.25 + 0.75 * share, 2)))
@@ -111,7 +111,7 @@ def confusion_matrix(found: Confusion) -> Markup:
 
 
 def correlation_matrix(found: Correlation) -> Markup:
-    """How alike the errors of each two runs are."""
+    """Draw the correlation of errors between each two runs."""
     n, cell, most = len(found.names), 44.0, 34
     side = 40 + max(len(shortened(name, most)) for name in found.names) * 6.6
     top, parts = 26.0, []
@@ -135,7 +135,7 @@ def correlation_matrix(found: Correlation) -> Markup:
 
 
 def weight_bars(blend: Blended) -> Markup:
-    """The share of each run in a blend."""
+    """Draw the weight of each run in a blend."""
     shown, row, most = blend.weights[:WEIGHTS], 24.0, 38
     left = 14 + max(len(shortened(weight.name, most)) for weight in shown) * 6.6
     widest, scale = max(weight.share for weight in shown) or 1.0, 220
@@ -148,12 +148,12 @@ def weight_bars(blend: Blended) -> Markup:
             rect(left, y + 4, wide, row - 8, "bar", f"{weight.name}: {percent(weight.share, 1)}{own}"),
             text(left + wide + 6, y + 16, percent(weight.share, 1)),
         ]
-    says = f"Shares of {len(blend.weights)} runs in {blend.name}"
+    says = f"Weights of {len(blend.weights)} runs in {blend.name}"
     return svg(left + scale + 56, len(shown) * row + 2, says, parts, "chart bars")
 
 
 def interval_plot(row: Row, low: float, high: float) -> Markup:
-    """A row's score and its interval on the scale from `low` to `high`, which all rows share."""
+    """Draw a row's score and interval on the scale from `low` to `high`, which all rows share."""
     if row.score is None:
         return Markup("")
     width, middle = 150, 9
@@ -165,7 +165,7 @@ def interval_plot(row: Row, low: float, high: float) -> Markup:
     if row.interval:
         parts.append(line(at(row.interval[0]), middle, at(row.interval[1]), middle, "span"))
         says += f", 95 % interval {row.interval[0]:.4f} to {row.interval[1]:.4f}"
-    if row.score < low:  # an arrow: it lies further to the left
+    if row.score < low:  # an arrow: the score is further to the left
         parts.append(polyline([(12, middle - 4), (6, middle), (12, middle + 4)], "off"))
     else:
         parts.append(circle(at(row.score), middle, 4, "dot validation"))
@@ -173,7 +173,7 @@ def interval_plot(row: Row, low: float, high: float) -> Markup:
 
 
 def waveform(sound: AudioPreview) -> Markup:
-    """The wave between its lowest and highest samples."""
+    """Draw the waveform between its lowest and highest samples."""
     low, high = sound.peaks
     n, height = len(low), 60
     upper = [(i, height / 2 * (1 - value)) for i, value in enumerate(high)]

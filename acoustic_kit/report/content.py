@@ -1,4 +1,4 @@
-"""What a report shows, as one tree of plain values: `build.py` makes it from a workspace, `page.py` draws it."""
+"""Content of a report as one tree of plain values; `build.py` makes it from a workspace, `page.py` renders it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the leaderboard: a run, or the seeds of one setting."""
+    """Row of the leaderboard: a run, or the seeds of one setting."""
 
-    rank: int | None  # None if its score is of other clips than the first row's, or missing
+    rank: int | None  # None if the score is missing or is of other clips than the first row's
     names: tuple[str, ...]  # of the runs, best first
     score: float | None  # the mean over seeds; None without out-of-fold predictions
     interval: tuple[float, float] | None  # 95 %, bootstrap over groups
     spread: float | None  # the standard deviation over folds
-    folds: str  # those that are done, `4/5`; of imported predictions of some clips, `39/320 clips`
+    folds: str  # finished folds, `4/5`; for imported predictions of some clips, `39/320 clips`
     seconds: float  # wall time, the mean over seeds
     marks: tuple[str, ...]  # such as "fast" or "optimistic"
-    settings: tuple[str, ...]  # what differs from the recipe's defaults
-    notes: tuple[str, ...]  # the user's, and what there is to know
+    settings: tuple[str, ...]  # those that differ from the recipe's defaults
+    notes: tuple[str, ...]  # of the user, and remarks
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart, from left to right; not a number where it is broken."""
+    """Line of a chart, from left to right; NaN where the line is interrupted."""
 
     name: str
     x: np.ndarray  # float (points,)
@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curve:
-    """How one figure of a training stage went over the epochs."""
+    """One metric of a training stage over epochs."""
 
     figure: str  # "loss", or a metric
     lines: tuple[Line, ...]
@@ -43,7 +43,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class TrainingCurves:
-    """The learning curves of one stage of a run."""
+    """Learning curves of one stage of a run."""
 
     run: str
     stage: str
@@ -53,74 +53,76 @@ class TrainingCurves:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Which class was taken for which."""
+    """Confusion matrix."""
 
     classes: tuple[str, ...]
     counts: np.ndarray  # int (classes, classes): row true, column predicted
-    n_classes: int  # of the data set; more than are shown where the matrix would not be readable
-    pairs: tuple[tuple[str, str, int, float], ...]  # the most frequent mistakes: true, predicted, clips, share of true
+    n_classes: int  # of the data set; more than `classes` if the whole matrix would be too large to read
+    pairs: tuple[
+        tuple[str, str, int, float], ...
+    ]  # the most frequent mistakes: true, predicted, clips, fraction of true
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How well one class is found."""
+    """Scores of one class."""
 
     name: str
-    support: int  # clips that have it
-    precision: float | None  # None where nothing was predicted to be of it
-    recall: float | None  # None where no clip has it
+    support: int  # clips with this label
+    precision: float | None  # None if no clip is predicted as this class
+    recall: float | None  # None if no clip has this label
     f1: float | None
-    average_precision: float | None  # of tasks with several labels; None where no clip has it
+    average_precision: float | None  # only in multi-label tasks; None if no clip has this label
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often a prediction of some confidence is right."""
+    """Accuracy by confidence."""
 
     edges: np.ndarray  # float (bins + 1,)
-    counts: np.ndarray  # int (bins,): predictions in each
-    confidence: np.ndarray  # float (bins,): their mean probability; NaN in an empty bin
-    accuracy: np.ndarray  # float (bins,): the share that was right
+    counts: np.ndarray  # int (bins,): number of predictions
+    confidence: np.ndarray  # float (bins,): mean probability; NaN in an empty bin
+    accuracy: np.ndarray  # float (bins,): fraction of correct predictions; NaN in an empty bin
     ece: float  # expected calibration error: |accuracy - confidence|, averaged over the predictions
     what: str  # "the first label", or "every class of every clip"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How one run, or one blend, does on its out-of-fold predictions."""
+    """Scores of the out-of-fold predictions of one run or blend."""
 
     name: str
     kind: str  # "run" or "blend"
     score: float
     n_clips: int
-    caveats: tuple[str, ...]  # why the score flatters, or is of some clips only
-    confusion: Confusion | None  # None where clips have several labels
+    caveats: tuple[str, ...]  # reasons why the score is biased upward, or covers only some clips
+    confusion: Confusion | None  # None in multi-label tasks
     classes: tuple[ClassScores, ...]
     reliability: Reliability
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """How alike the errors of runs are."""
+    """Correlation of the errors of runs."""
 
     names: tuple[str, ...]
-    values: np.ndarray  # float (runs, runs), NaN where a run errs nowhere
+    values: np.ndarray  # float (runs, runs), NaN if the errors of a run do not vary
     n_clips: int
-    left_out: int  # runs that predicted other clips, or that there was no room for
+    left_out: int  # runs that predicted other clips, or are ranked too low
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One run's share of a blend."""
+    """Weight of one run in a blend."""
 
     name: str
     share: float
-    score: float | None  # the run's own, if the blend's metric is the report's
+    score: float | None  # of the run itself, if the blend's metric is that of the report
 
 
 @dataclass(frozen=True)
 class Blended:
-    """A submission that was blended."""
+    """Blended submission."""
 
     name: str
     method: str
@@ -128,11 +130,11 @@ class Blended:
     created: str
     runs: int
     out_of_fold: float | None
-    nested: float | None  # what to believe
+    nested: float | None  # the estimate to rely on
     interval: tuple[float, float] | None
     best_run: tuple[str, float] | None
     mean_of_all: float | None
-    gain: tuple[float, float, float] | None  # over the best single run, nested, with its 95 % interval
+    gain: tuple[float, float, float] | None  # over the best single run, nested, with the limits of its 95 % interval
     public: float | None  # on the competition's leaderboard
     note: str
     weights: tuple[Weight, ...]  # the largest first
@@ -140,44 +142,44 @@ class Blended:
 
 @dataclass(frozen=True)
 class AudioPreview:
-    """A clip to hear and to see."""
+    """Audio, waveform and spectrogram of a clip."""
 
     audio: str  # data URI, FLAC
-    seconds: float  # that can be heard
-    cut: bool  # the clip goes on
-    peaks: np.ndarray  # float32 (2, columns): the lowest and the highest sample of each stretch, full scale ±1
+    seconds: float  # of the audio
+    cut: bool  # the clip is longer
+    peaks: np.ndarray  # float32 (2, columns): the lowest and the highest sample of each segment, full scale ±1
     spectrogram: str  # data URI, PNG: mel bands upwards, time to the right
     top: float  # Hz, the spectrogram's upper edge
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A clip that was predicted wrongly and confidently."""
+    """Clip with a wrong and confident prediction."""
 
     id: str
     path: str
     true: tuple[str, ...]
-    predicted: tuple[tuple[str, float], ...]  # classes and their probability, best first
-    wrong: str  # the class that is wrong: predicted and not true, or, of several labels, missed
-    probability: float  # that the prediction gives to what is wrong
-    wrong_runs: int  # that err on this clip too
+    predicted: tuple[tuple[str, float], ...]  # classes and their probabilities, highest first
+    wrong: str  # the wrong class: predicted and not true, or, in multi-label tasks, missed
+    probability: float  # that the prediction assigns to the error
+    wrong_runs: int  # that are wrong on this clip as well
     scored_runs: int
     sound: AudioPreview | None
-    silent_because: str  # why there is no sound
+    silent_because: str  # why there is no audio
 
 
 @dataclass(frozen=True)
 class Mistakes:
-    """The most confident mistakes of a run or a blend."""
+    """Most confident mistakes of a run or a blend."""
 
-    of: str  # its name
+    of: str  # name of the run or blend
     clips: tuple[Mistake, ...]  # the worst first
-    n: int  # clips with a wrong decision, in all
+    n: int  # total number of clips with a wrong decision
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report."""
+    """Content of a report."""
 
     workspace: str
     metric: str

@@ -1,6 +1,6 @@
-"""What predictions get right and wrong, class by class: pure functions on arrays.
+"""Errors and scores of predictions by class: pure functions on arrays.
 
-`targets` are int (clips,) class positions, or bool (clips, classes) where clips have several labels;
+`targets` are int (clips,) class positions, or bool (clips, classes) in multi-label tasks;
 `probabilities` are float (clips, classes), as everywhere in akit.
 """
 
@@ -14,14 +14,14 @@ from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD
 from acoustic_kit.report.content import ClassScores, Confusion, Reliability
 
 BINS = 10
-MOST_CLASSES = 60  # a confusion matrix of more can no longer be read; then those with the most mistakes are shown
+MOST_CLASSES = 60  # a larger confusion matrix is unreadable; then the classes with the most mistakes are shown
 PAIRS = 10
 
 
 def errors(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """How much probability went to what is wrong: float32 (clips,), in [0, 1].
+    """Return the probability assigned to errors: float32 (clips,), in [0, 1].
 
-    One label a clip: 1 - p(true class). Several: |p - label|, averaged over the classes.
+    Single-label: 1 - p(true class). Multi-label: |p - label|, averaged over the classes.
     """
     if targets.ndim == 1:
         return np.asarray(1 - probabilities[np.arange(len(targets)), targets], np.float32)
@@ -29,14 +29,14 @@ def errors(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def is_wrong(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Whether the decision is wrong: bool (clips,). Of several labels, whether any is wrong."""
+    """Return whether the decision is wrong: bool (clips,). Multi-label: whether any label is wrong."""
     if targets.ndim == 1:
         return np.asarray(np.argmax(probabilities, axis=1) != targets)
     return np.asarray(((probabilities >= MULTI_LABEL_THRESHOLD) != targets).any(axis=1))
 
 
 def confusion(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Confusion:
-    """The confusion matrix of a single-label task, and the most frequent mistakes."""
+    """Return the confusion matrix of a single-label task, with the most frequent mistakes."""
     from sklearn.metrics import confusion_matrix
 
     predicted = np.argmax(probabilities, axis=1)
@@ -58,7 +58,7 @@ def confusion(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[
 
 
 def class_scores(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> tuple[ClassScores, ...]:
-    """Precision, recall, F1 and support of every class, and, where clips have several labels, average precision."""
+    """Return precision, recall, F1 and support of every class, and in multi-label tasks average precision."""
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
     several = targets.ndim == 2
@@ -84,9 +84,9 @@ def _finite(value: float) -> float | None:
 
 
 def reliability(targets: np.ndarray, probabilities: np.ndarray) -> Reliability:
-    """How often predictions of some confidence are right, in ten bins of equal width.
+    """Return the accuracy of predictions by confidence, in ten bins of equal width, and the calibration error.
 
-    One label a clip: the first label's probability. Several: the probability of every class of every clip.
+    Single-label: of the first label's probability. Multi-label: of the probability of every class of every clip.
     """
     if targets.ndim == 1:
         confidence = probabilities.max(axis=1)
@@ -105,7 +105,7 @@ def reliability(targets: np.ndarray, probabilities: np.ndarray) -> Reliability:
 
 
 def correlation(errors: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of runs' errors (runs, clips): float (runs, runs), NaN where a run's do not vary."""
+    """Return Pearson's correlation of errors (runs, clips): float (runs, runs), NaN if a run's errors do not vary."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.atleast_2d(np.corrcoef(errors))
 
@@ -113,10 +113,10 @@ def correlation(errors: np.ndarray) -> np.ndarray:
 def most_confident_mistakes(
     targets: np.ndarray, probabilities: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The `n` clips that are predicted wrongly with the most confidence, the worst first.
+    """Return the `n` clips with the most confident wrong predictions, the worst first.
 
-    Returns the clips' positions, the class that is wrong in each, and the probability that it is said with: of one
-    label, that of the first label; of several, p where the class is no label and 1 - p where it is.
+    Returns the clips' positions, the wrong class of each, and the probability of the error: single-label, that of the
+    first label; multi-label, p if the class is no label and 1 - p if it is.
     """
     if targets.ndim == 1:
         wrong_class = np.argmax(probabilities, axis=1)

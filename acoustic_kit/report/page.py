@@ -1,4 +1,4 @@
-"""The report as one HTML file that loads nothing: whatever came from data is text in it, never markup."""
+"""Report as one HTML file without external resources; values from data are escaped, never markup."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from acoustic_kit.report.build import build_report
 from acoustic_kit.report.content import Correlation, Report
 from acoustic_kit.workspace.workspace import Workspace
 
-PLOTTED = 10  # widths of the best row's interval that the plots of intervals show
+PLOTTED = 10  # range of the interval plots, in widths of the best row's interval
 MARKS = {
-    "fast": "a recipe's small form, which tries the code and not the idea",
-    "full": "trained on all clips, so that no clip tells its score",
-    "imported": "predictions that were made elsewhere",
+    "fast": "a recipe's small settings, which test the code and not the method",
+    "full": "trained on all clips, so it has no out-of-fold score",
+    "imported": "predictions made elsewhere",
     "at chance": "a fold's predictions are constant, or no better than with shuffled labels",
-    "optimistic": "training looked at the fold that it is scored on, or at copies or recordings of its clips",
-    "other labels": "trained before labels or clips changed in the data set; the score is by the labels of now",
+    "optimistic": "training used the fold on which it is scored, or copies or recordings of its clips",
+    "other labels": "trained before labels or clips of the data set changed; the score uses the current labels",
     "part": "some training clips have no prediction, so other rows are scored on other clips",
 }
 
 
 def write_report(workspace: Workspace, names: Sequence[str] = (), path: Path | None = None) -> Path:
-    """Write the report of a workspace to `path`, by default `reports/report.html` in it; returns where it is.
+    """Write the report of a workspace to `path`, by default its `reports/report.html`, and return the path.
 
-    `names` are runs or submissions to look into; see `build_report`, whose errors it raises.
+    `names` are runs or submissions to analyze; see `build_report`, whose errors it raises.
     """
     target = path or workspace.output_folder("reports") / "report.html"
     write_atomically(target, render(build_report(workspace, names)), follow=path is not None)
@@ -39,7 +39,7 @@ def write_report(workspace: Workspace, names: Sequence[str] = (), path: Path | N
 
 
 def render(report: Report) -> str:
-    """The page: HTML with its style, script, pictures and sounds inside."""
+    """Return the page: HTML with style, script, pictures and audio embedded."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -85,7 +85,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """What the browser may do: nothing but show what is in the page, and run this one script."""
+    """Return the content security policy: only embedded content, this style and this script."""
 
     def allowed(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -97,7 +97,7 @@ def _policy(style: str, script: str) -> str:
 
 
 def _scale(report: Report) -> tuple[float, float]:
-    """From the lowest to the highest score that an interval reaches; one that failed does not flatten all others."""
+    """Return the range of all intervals, limited to `PLOTTED` widths of the best one, so that most stay readable."""
     spans = [row.interval or (row.score, row.score) for row in report.rows if row.score is not None]
     if not spans:
         return 0.0, 1.0
@@ -108,7 +108,7 @@ def _scale(report: Report) -> tuple[float, float]:
 
 
 def _alike(found: Correlation | None) -> list[tuple[str, str, float]]:
-    """The two runs whose errors are most alike, and, of more than two runs, those whose errors are least alike."""
+    """Return the two runs with the most correlated errors and, of more than two runs, those with the least."""
     if found is None:
         return []
     pairs = [
@@ -121,10 +121,10 @@ def _alike(found: Correlation | None) -> list[tuple[str, str, float]]:
 
 
 def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Format seconds as hours, minutes and seconds."""
     return str(datetime.timedelta(seconds=round(seconds)))
 
 
 def _day(created: str) -> str:
-    """ISO 8601 to the minute."""
+    """Shorten an ISO 8601 time to the minute."""
     return created[:16].replace("T", " ")

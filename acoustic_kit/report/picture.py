@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from acoustic_store import StoredFeature
 
-COMPARED_CLIPS = 1000  # with so many clips a table's columns are compared, at most
+COMPARED_CLIPS = 1000  # most clips from which mean and deviation of a table's columns are computed
 
 
 def draw(stored: StoredFeature, id: str) -> bytes:
-    """One clip's feature as a PNG: a wave over time, bands over time, or the columns of a table.
+    """Draw one clip's feature as a PNG: a wave over time, bands over time, or the columns of a table.
 
-    The columns of a table, whose units differ, are drawn in standard deviations from the mean of the stored clips.
+    Columns of a table have different units: they are drawn in standard deviations from the mean of the stored clips.
     """
     from matplotlib.figure import Figure
 
@@ -40,14 +40,14 @@ def draw(stored: StoredFeature, id: str) -> bytes:
 
 
 def extremes(wave: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """The lowest and the highest sample of each of at most `most` stretches of a wave, and a stretch's samples."""
+    """Return the lowest and highest sample of each of at most `most` segments of a wave, and the segment length."""
     step = -(-len(wave) // most)
-    stretches = np.pad(wave, (0, -len(wave) % step), mode="edge").reshape(-1, step)
-    return stretches.min(axis=1), stretches.max(axis=1), step
+    segments = np.pad(wave, (0, -len(wave) % step), mode="edge").reshape(-1, step)
+    return segments.min(axis=1), segments.max(axis=1), step
 
 
 def _wave(ax: Axes, wave: np.ndarray, sample_rate: int) -> None:
-    """The largest and smallest sample of each of at most 2,000 stretches: as a plot of all would look."""
+    """Draw the lowest and highest sample of at most 2,000 segments, which looks like a plot of all samples."""
     low, high, step = extremes(wave, 2000)
     seconds = np.arange(len(low)) * step / sample_rate
     ax.fill_between(seconds, low, high, linewidth=0.5, edgecolor="C0")
@@ -55,7 +55,7 @@ def _wave(ax: Axes, wave: np.ndarray, sample_rate: int) -> None:
 
 
 def _bands(ax: Axes, panel: np.ndarray, parameters: dict[str, Any], number: int) -> None:
-    """Bands upwards, time to the right: in seconds where the hop is known."""
+    """Draw bands upwards and time to the right: in seconds if the hop is known."""
     name, hop, xlabel = parameters["name"], 1.0, "frame"
     if name == "ast_input":
         panel, hop, xlabel = panel.T, 0.01, "seconds"

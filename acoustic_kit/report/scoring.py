@@ -1,4 +1,4 @@
-"""What each run's out-of-fold predictions say of the training clips."""
+"""Errors of each run's out-of-fold predictions of the training clips."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from acoustic_kit.runs.leaderboard import Standing
 
 @dataclass(frozen=True)
 class Scored:
-    """A run that has out-of-fold predictions: of each clip only what the report needs of every run."""
+    """Errors of a run with out-of-fold predictions: per clip only what the report needs of every run."""
 
     standing: Standing
     known: np.ndarray  # bool (clips,): predicted
@@ -22,14 +22,14 @@ class Scored:
 
 
 class Scoring:
-    """What the report needs of every run with a score, in the order in which it hears of them: one at a time."""
+    """Collects the errors of scored runs, one run at a time, in the order of the calls of `add`."""
 
     def __init__(self, clips: TrainingSet) -> None:
         self.runs: dict[str, Scored] = {}
         self._clips = clips
 
     def add(self, standing: Standing, known: np.ndarray, probabilities: np.ndarray) -> None:
-        """One run, as `leaderboard` tells of it."""
+        """Add a run; `leaderboard` calls this with each scored run."""
         targets = self._clips.targets[known]
         of_all, wrong = np.full(len(known), np.nan, np.float32), np.zeros(len(known), bool)
         of_all[known], wrong[known] = errors(targets, probabilities), is_wrong(targets, probabilities)

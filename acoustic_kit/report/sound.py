@@ -1,4 +1,4 @@
-"""A clip as a player, a waveform and a spectrogram, small enough to lie in a page."""
+"""Audio, waveform and spectrogram of a clip, small enough to be embedded in a page."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from acoustic_kit.report.content import AudioPreview
 from acoustic_kit.report.picture import extremes
 
 SAMPLE_RATE = 22050  # Hz
-SECONDS = 10.0  # the longest that a page holds of one clip
-MOST_BYTES = 300_000  # of one clip's audio; what is noisy is cut shorter
-COLUMNS = 320  # of the pictures
+SECONDS = 10.0  # longest audio of one clip
+MOST_BYTES = 300_000  # of one clip's FLAC; noisy clips are cut shorter
+COLUMNS = 320  # of waveform and spectrogram
 N_MELS = 96
 
 
 def clip_sound(path: Path | str) -> AudioPreview:
-    """The beginning of a clip, also of one on S3. Raises AkitError, with the reason alone, where it cannot be read."""
+    """Return the beginning of a clip, which may be on S3. Raises AkitError with the reason if it is unreadable."""
     wave, cut = _beginning(path)
     flac = _flac(wave)
     if len(flac) > MOST_BYTES:
@@ -39,7 +39,7 @@ def clip_sound(path: Path | str) -> AudioPreview:
 
 
 def _beginning(path: Path | str) -> tuple[np.ndarray, bool]:
-    """The first seconds as float32 (n,) at `SAMPLE_RATE`, mono, and whether the clip goes on."""
+    """Return the first seconds as float32 (n,) at `SAMPLE_RATE`, mono, and whether the clip is longer."""
     blocks, n = [], 0
     with open_sound(path) as file:
         most = int(SECONDS * file.sample_rate)
@@ -63,13 +63,13 @@ def _flac(wave: np.ndarray) -> bytes:
 
 
 def _peaks(wave: np.ndarray) -> np.ndarray:
-    """The lowest and the highest sample of each of at most `COLUMNS` stretches, as a plot of all would look."""
+    """Return the lowest and highest sample of at most `COLUMNS` segments: float32 (2, segments)."""
     low, high, _ = extremes(wave, COLUMNS)
     return np.asarray(np.clip([low, high], -1, 1))
 
 
 def _spectrogram(wave: np.ndarray) -> bytes:
-    """The log-mel spectrogram as a PNG, one pixel a band and frame."""
+    """Return the log-mel spectrogram as a PNG, one pixel per band and frame."""
     from matplotlib.image import imsave
 
     hop = max(256, -(-len(wave) // COLUMNS))

@@ -1,4 +1,4 @@
-"""What a report looks into, class by class and clip by clip: runs, and blends put together again from their runs."""
+"""Runs, and blends recomputed from their runs, that a report analyzes class by class and clip by clip."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from acoustic_kit.submission.record import Sidecar
 from acoustic_kit.workspace.workspace import Workspace
 
 MISTAKES = 12
-LABELS = 3  # predicted labels that are shown of a mistake
+LABELS = 3  # predicted labels shown for a mistake
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Out-of-fold predictions of a run or of a blend."""
+    """Out-of-fold predictions of a run or a blend."""
 
     name: str
     kind: str  # "run" or "blend"
     known: np.ndarray  # bool (training clips,): predicted
     probabilities: np.ndarray  # float (known clips, classes)
-    caveats: tuple[str, ...]  # why scores of it flatter
+    caveats: tuple[str, ...]  # reasons why its scores are biased upward
 
 
 def find_subjects(
@@ -43,10 +43,10 @@ def find_subjects(
     sidecars: Mapping[str, Sidecar],
     clips: TrainingSet,
 ) -> tuple[list[Subject], list[Run]]:
-    """The runs and blends to look into, as far as they have out-of-fold predictions, and the runs among `names`.
+    """Return the runs and blends to analyze that have out-of-fold predictions, and the runs among `names`.
 
-    `names` are runs or submissions; without any, the newest blend (the first of `sidecars` with predictions) and `best`
-    are taken. Raises UsageError for an unknown name.
+    `names` are runs or submissions; without names, the newest blend (the first of `sidecars` with predictions) and
+    `best` are used. Raises UsageError for an unknown name.
     """
     if not names:
         blends = (_blend_subject(workspace, *pair, clips) for pair in sidecars.items())
@@ -73,7 +73,7 @@ def _run_subject(run: Run, clips: TrainingSet) -> Subject | None:
 
 
 def _blend_subject(workspace: Workspace, name: str, sidecar: Sidecar, clips: TrainingSet) -> Subject | None:
-    """None where some of its runs are gone, or have no out-of-fold predictions of common clips."""
+    """Return None if some of its runs are missing or have no out-of-fold predictions of common clips."""
     blend = combination(sidecar)
     try:
         members = list(_members(workspace, sidecar, clips))
@@ -81,16 +81,16 @@ def _blend_subject(workspace: Workspace, name: str, sidecar: Sidecar, clips: Tra
         if blend is None or len(members) < len(sidecar.runs) or not known.any():
             return None
         blended = blend.predict(np.stack([found[known[which]] for which, found in members]))
-    except (AkitError, ValueError):  # a run of other classes, or a sidecar that was edited
+    except (AkitError, ValueError):  # a run with other classes, or an edited record
         return None
-    caveats = ["these predictions chose the blend, so they flatter it: believe its nested estimate"]
+    caveats = ["these predictions chose the blend, so the score is optimistic: rely on its nested estimate"]
     reasons = Counter(why for member in sidecar.runs for why in member.optimistic)
-    caveats += [f"{n} of its {len(sidecar.runs)} runs flatter too: {why}" for why, n in reasons.items()]
+    caveats += [f"{n} of its {len(sidecar.runs)} runs are optimistic too: {why}" for why, n in reasons.items()]
     return Subject(name, "blend", known, blended, tuple(caveats))
 
 
 def combination(sidecar: Sidecar) -> Blend | None:
-    """How the sidecar's runs are combined; None where this akit cannot read it."""
+    """Return how a submission's runs are combined; None if this version of akit cannot read it."""
     try:
         return Blend.from_dict(sidecar.blend)
     except AkitError:
@@ -98,7 +98,7 @@ def combination(sidecar: Sidecar) -> Blend | None:
 
 
 def _members(workspace: Workspace, sidecar: Sidecar, clips: TrainingSet) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The out-of-fold predictions of a blend's runs, as `Predictions.found` gives them, as far as there are any."""
+    """Yield the out-of-fold predictions of a blend's runs that have any, as `Predictions.found` returns them."""
     for member in sidecar.runs:
         path = workspace.runs_path / member.name
         if sidecar.by == "run" and (path / "oof.parquet").exists():
@@ -108,7 +108,7 @@ def _members(workspace: Workspace, sidecar: Sidecar, clips: TrainingSet) -> Iter
 
 
 def evaluate(subject: Subject, metric: str, clips: TrainingSet) -> Evaluation:
-    """All scores of one subject."""
+    """Return all scores of one subject."""
     targets, probabilities = clips.targets[subject.known], subject.probabilities
     caveats = list(subject.caveats)
     if not subject.known.all():
@@ -128,7 +128,7 @@ def evaluate(subject: Subject, metric: str, clips: TrainingSet) -> Evaluation:
 def most_confident(
     workspace: Workspace, subject: Subject, clips: TrainingSet, scored: Mapping[str, Scored]
 ) -> Mistakes:
-    """The clips that a subject gets most confidently wrong, to hear and to see."""
+    """Return the most confident mistakes of a subject, with audio and spectrogram."""
     targets = clips.targets[subject.known]
     worst, classes, certainty = most_confident_mistakes(targets, subject.probabilities, MISTAKES)
     positions = np.flatnonzero(subject.known)[worst]
@@ -155,7 +155,7 @@ def most_confident(
 
 
 def _predicted(probabilities: np.ndarray, classes: Sequence[str], *, several: bool) -> tuple[tuple[str, float], ...]:
-    """The first labels of one clip; where it may have several, those that are predicted, at least one."""
+    """Return the first labels of one clip; in multi-label tasks the predicted labels, at least one."""
     order = np.argsort(-probabilities, kind="stable")
     n = max(1, int((probabilities >= MULTI_LABEL_THRESHOLD).sum())) if several else LABELS
     return tuple((classes[c], float(probabilities[c])) for c in order[:n])

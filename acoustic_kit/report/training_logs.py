@@ -1,4 +1,4 @@
-"""Learning curves from the logs that folds leave: `runs/<name>/folds/<fold>/<stage>.jsonl`, one epoch a line."""
+"""Learning curves from the logs of folds: `runs/<name>/folds/<fold>/<stage>.jsonl`, one epoch per line."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from acoustic_kit.report.content import Curve, Line, TrainingCurves
 from acoustic_kit.runs.training_log import read_log
 
-MOST_POINTS = 200  # of a line
+MOST_POINTS = 200  # per line
 OTHER_FIGURES = {"epoch", "phase", "lr", "seconds", "train_seconds"}
 
 Log = Mapping[int, Mapping[str, float]]  # epoch → figures
 
 
 def training_curves(run: Path) -> list[TrainingCurves]:
-    """The curves of each stage of a run; folds are thin lines, their mean is bold. Logs that are damaged are left out.
+    """Return the curves of each stage of a run; folds are thin lines, their mean is bold. Damaged logs are left out.
 
-    Figures of one name share a chart, such as `train_loss` and `valid_loss`.
+    Metrics of one name share a chart, such as `train_loss` and `valid_loss`.
     """
     stages: dict[str, list[Log]] = {}
     for path in sorted(run.glob("folds/*/*.jsonl")):
@@ -30,7 +30,7 @@ def training_curves(run: Path) -> list[TrainingCurves]:
 
 
 def _read(path: Path) -> Log:
-    """Return the figures of a log by epoch."""
+    """Return a log's values by epoch."""
     return {
         epoch: {k: float(v) for k, v in entry.items() if isinstance(v, int | float) and k not in OTHER_FIGURES}
         for epoch, entry in read_log(path).items()
@@ -51,7 +51,7 @@ def _curves(logs: Sequence[Log]) -> list[Curve]:
 
 
 def _lines(figure: str, logs: Sequence[Log]) -> list[Line]:
-    """One line a fold, and last their mean, as far as all of them go."""
+    """Return one line per fold, then their mean over the epochs that all folds have."""
     name = "training" if figure.startswith("train_") else "validation"
     epochs = sorted({epoch for log in logs for epoch in log})
     values = np.array([[log.get(epoch, {}).get(figure, math.nan) for epoch in epochs] for log in logs])

@@ -158,7 +158,7 @@ def test_tables_sort_by_click_and_by_keyboard(visit: Visit) -> None:
 def test_a_cell_of_the_confusion_matrix_is_read_out(visit: Visit) -> None:
     figure = visit.page.locator("#evaluation-1 figure.readable")
     figure.locator("rect.hit").first.hover()
-    assert "dog, predicted rightly: " in figure.locator("output").inner_text()
+    assert "dog, predicted correctly: " in figure.locator("output").inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -94,7 +94,7 @@ def test_the_newest_blend_is_looked_into_as_its_sidecar_says(competition: Any) -
     blended = np.exp(np.log(oofs).mean(axis=0))
     assert report.evaluations[0].score == score("accuracy", competition.targets, blended)
     assert report.evaluations[0].score == pytest.approx(result.blend.score)
-    assert "flatter" in report.evaluations[0].caveats[0]
+    assert "optimistic" in report.evaluations[0].caveats[0]
     (shown,) = report.blends
     assert (shown.name, shown.runs, shown.nested) == ("second", 3, result.blend.nested_score)
     assert [weight.share for weight in shown.weights] == pytest.approx([1 / 3] * 3)
