@@ -58,10 +58,10 @@ def test_imported_runs_stand_on_the_leaderboard(workspace: Workspace, runs: list
 def test_several_files_are_several_runs(workspace: Workspace, tmp_path: Path) -> None:
     files = [write_predictions(workspace, "test", tmp_path / f"{name}.csv", 0, i) for i, name in enumerate("ab")]
     assert akit(workspace, "runs", "import", *files).stderr.count("only by name") == 2
-    assert "one after another" in akit(workspace, "runs", "import", *files, "--oof", files[0], code=2).stderr
+    assert "--oof" in akit(workspace, "runs", "import", *files, "--oof", files[0], code=2).stderr
 
 
-def test_a_blend_says_what_it_is_worth(workspace: Workspace, runs: list[str]) -> None:
+def test_a_blend_prints_its_scores(workspace: Workspace, runs: list[str]) -> None:
     said = akit(workspace, "blend", "--top", 2, "--name", "first").stdout
     for text in (
         "best single run",
@@ -97,7 +97,7 @@ def test_a_submission_is_written_again_from_its_sidecar(workspace: Workspace, ru
     assert (folder / "again.csv").read_bytes() == (folder / "first.csv").read_bytes()
 
 
-def test_public_scores_stand_beside_ones_own(workspace: Workspace, runs: list[str]) -> None:
+def test_public_scores_are_listed_beside_own_scores(workspace: Workspace, runs: list[str]) -> None:
     assert "No submissions yet" in akit(workspace, "submission", "list").stderr
     akit(workspace, "blend", "--name", "first")
     akit(workspace, "submission", "note", "first.csv", "--public", 0.5, "rank 3 of 9")
@@ -142,7 +142,7 @@ def test_imports_of_some_clips_have_no_rank_beside_others(
     assert not any("some-" in line for line in lines if line.startswith("Best together"))
 
 
-def test_a_blend_that_writes_no_submission_fails_and_says_so_last(
+def test_a_blend_without_a_submission_fails_and_says_why_last(
     workspace: Workspace, runs: list[str], tmp_path: Path
 ) -> None:
     oof = write_predictions(workspace, "train", tmp_path / "o.csv", 3.0, 7)

@@ -71,7 +71,7 @@ def test_from_audio_files_to_a_checked_submission(synthetic: Path, tmp_path: Pat
     assert {len(label.split()) for label in labels} == {3 if metric == "map3" else 1}
 
 
-def test_a_second_build_does_nothing_and_says_so(workspace: Workspace) -> None:
+def test_a_second_build_says_that_nothing_is_to_do(workspace: Workspace) -> None:
     assert "Nothing to do" in succeed("-C", workspace.root, "features", "build").stderr
 
 
@@ -204,7 +204,7 @@ def test_verify_reports_a_flipped_bit_and_rebuilds_it(workspace: Workspace) -> N
         (["-C", "{work}", "recipe", "new", "stats_pca_linear"], 2, "already"),
     ],
 )
-def test_mistakes_are_told_in_a_line_or_two(
+def test_mistakes_give_errors_of_one_or_two_lines(
     built: Path, synthetic: Path, tmp_path: Path, arguments: list[str], code: int, says: str
 ) -> None:
     filled = [part.format(tmp=tmp_path, work=built, data=synthetic) for part in arguments]
@@ -231,7 +231,7 @@ def test_a_seed_that_no_generator_takes_is_misuse(built: Path, command: list[str
     ("error", "says"),
     [(RecursionError("maximum depth"), "nested too deeply"), (pl.exceptions.PanicException("index 9"), "index 9")],
 )
-def test_recursion_and_panics_of_libraries_are_told_in_a_line_or_two(
+def test_recursion_and_panics_of_libraries_give_short_errors(
     built: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, says: str
 ) -> None:
     def fails(*_: object) -> None:
@@ -269,7 +269,7 @@ def test_an_interrupt_ends_with_130_and_says_how_to_go_on(workspace: Workspace) 
     assert "Traceback" not in errors
 
 
-def test_paths_other_than_the_workspace_stay_relative_to_the_current_folder(
+def test_other_paths_are_relative_to_the_current_folder(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     succeed("-C", workspace.root, "recipe", "run", "stats_pca_linear")
@@ -299,7 +299,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
         assert f"Example: {name}" in text.replace("\n  ", " ")
 
 
-def test_demo_takes_a_data_set_all_the_way_and_touches_no_finished_one(synthetic: Path, tmp_path: Path) -> None:
+def test_demo_runs_on_a_data_set_and_replaces_no_finished_demo(synthetic: Path, tmp_path: Path) -> None:
     result = succeed("demo", tmp_path / "demo", "--data", synthetic, "--metric", "map3")
     assert (tmp_path / "demo" / "work" / "submissions" / "first.csv").exists()
     assert "balanced_accuracy" in result.stdout
@@ -324,7 +324,7 @@ def test_a_demo_that_was_stopped_goes_on(synthetic: Path, tmp_path: Path, monkey
     assert manifest.stat().st_mtime_ns == before
 
 
-def test_a_run_that_looked_at_its_own_fold_is_shown_as_optimistic(workspace: Workspace) -> None:
+def test_a_run_that_used_its_own_fold_is_marked_optimistic(workspace: Workspace) -> None:
     recipe = workspace.root / "peeking.py"
     recipe.write_text(
         '"""Peeking."""\nfrom sklearn.dummy import DummyClassifier\nimport acoustic_kit as akit\n'
@@ -342,7 +342,7 @@ def test_a_run_that_looked_at_its_own_fold_is_shown_as_optimistic(workspace: Wor
     assert sidecar["runs"][0]["optimistic"] == ["chose by its own fold"]
 
 
-def test_the_demo_stops_where_a_step_fails_and_touches_nothing_else(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_demo_stops_at_a_failed_step_and_changes_nothing(workspace: Workspace, tmp_path: Path) -> None:
     before = sorted(str(path) for path in workspace.root.rglob("*"))
     fail(2, "demo", workspace.root / "d", "--data", tmp_path / "nothing")
     (tmp_path / "empty").mkdir()

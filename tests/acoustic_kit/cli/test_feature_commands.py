@@ -25,7 +25,7 @@ def akit(workspace: Workspace, *arguments: object, code: int = 0) -> Result:
     return result
 
 
-def test_a_feature_is_built_with_the_parameters_that_its_name_gives(workspace: Workspace) -> None:
+def test_a_feature_is_built_with_the_parameters_in_its_name(workspace: Workspace) -> None:
     akit(workspace, "features", "build", "logmel:n_mels=16,wave.sample_rate=8000", "--workers", 0)
     assert LogMel(Wave(8000), n_mels=16).key in workspace.store()
     again = Workspace.find(workspace.root)
@@ -33,14 +33,14 @@ def test_a_feature_is_built_with_the_parameters_that_its_name_gives(workspace: W
     assert "Nothing to do" in akit(again, "features", "build", "--workers", 0).stderr
 
 
-def test_names_with_brackets_stand_in_the_configuration_beside_others(workspace: Workspace) -> None:
+def test_names_with_brackets_are_stored_in_the_configuration(workspace: Workspace) -> None:
     names = ("pcen:n_fft=[512,256]", "logmel:n_mels=8")
     for name in names:
         akit(workspace, "features", "build", name, "--workers", 0)
     assert Workspace.find(workspace.root).config.features == ("stats", *names)
 
 
-def test_a_pca_is_built_for_every_fold_and_info_tells_its_variance(workspace: Workspace) -> None:
+def test_a_pca_is_built_per_fold_and_info_prints_its_variance(workspace: Workspace) -> None:
     akit(workspace, "features", "build", "pca:n_components=5", "--workers", 0)
     built = json.loads(akit(workspace, "features", "list", "--json").stdout)["built"]
     folds = [stored["parameters"]["training"]["fold"] for stored in built if stored["parameters"]["name"] == "pca"]
@@ -92,7 +92,7 @@ def test_show_says_what_there_is_no_picture_of(workspace: Workspace) -> None:
     assert akit(workspace, "features", "show", "stats", id, code=2).stderr.count("stats-") == 2
 
 
-def test_names_as_long_as_the_file_system_allows_and_files_that_are_all_equal(
+def test_names_of_maximum_length_and_equal_files(
     synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip, name = next((synthetic / "audio").iterdir()), "é" * 122 + "{}.wav"  # 249 bytes
@@ -125,7 +125,7 @@ def test_terminals_that_can_show_the_picture_inline(
     assert capsys.readouterr().out.startswith(begins)
 
 
-def test_prune_keeps_what_is_referred_to_and_asks_before_it_deletes(workspace: Workspace) -> None:
+def test_prune_keeps_used_features_and_asks_before_deleting(workspace: Workspace) -> None:
     akit(workspace, "features", "build", "logmel", "pca:n_components=5", "--workers", 0)
     akit(workspace, "recipe", "run", "stats_pca_linear", "--set", "sample_rate=8000", "--folds", "1")
     held = set(workspace.store().keys())
@@ -140,9 +140,7 @@ def test_prune_keeps_what_is_referred_to_and_asks_before_it_deletes(workspace: W
     assert left == {Wave().key, Stats().key, Wave(8000).key, Stats(Wave(8000)).key}
 
 
-def test_prune_drops_what_was_fitted_on_other_clips_and_rows_that_were_replaced(
-    workspace: Workspace, synthetic: Path, tmp_path: Path
-) -> None:
+def test_prune_deletes_outdated_fits_and_replaced_rows(workspace: Workspace, synthetic: Path, tmp_path: Path) -> None:
     data = shutil.copytree(synthetic, tmp_path / "data")
     mine = init_workspace(tmp_path / "mine", data)
     akit(mine, "features", "build", "stats", "pca:n_components=5", "--workers", 0)
@@ -161,7 +159,7 @@ def test_prune_drops_what_was_fitted_on_other_clips_and_rows_that_were_replaced(
     np.testing.assert_allclose(store[Wave().key].read(mine.manifest["id"][0]).max(), -samples.min(), rtol=1)
 
 
-def test_prune_keeps_what_another_workspace_with_the_same_store_needs(workspace: Workspace, tmp_path: Path) -> None:
+def test_prune_keeps_features_of_other_workspaces(workspace: Workspace, tmp_path: Path) -> None:
     other = Workspace.at(shutil.copytree(workspace.root, tmp_path / "other"))
     link = other.root / "features.zarr"  # a link counts as a path in akit.toml does
     shutil.rmtree(link)

@@ -93,7 +93,7 @@ def test_a_copied_run_predicts_without_workspace_and_network(kit: Path, tmp_path
     assert "Predicted 12 clips with copy, 4 models." in done.stderr  # as its folder is called
 
 
-def test_a_copied_blend_fills_the_template_without_workspace_and_network(kit: Path, tmp_path: Path) -> None:
+def test_a_copied_blend_fills_the_template_without_a_workspace(kit: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "submission.csv"
     options = ["--template", kit / "template.csv", "--out", out, "--workers", "0"]
     done = isolated(tmp_path, "predict", kit / "submissions" / "first.json", kit / "audio", *options)

@@ -208,9 +208,7 @@ def test_seeds_of_one_setting_are_one_row_with_their_mean(workspace: Workspace) 
         ),
     ],
 )
-def test_show_sets_the_write_up_beside_the_recipe_and_names_its_quirks(
-    name: str, rows: list[str], says: list[str]
-) -> None:
+def test_show_prints_published_values_and_differences(name: str, rows: list[str], says: list[str]) -> None:
     shown = akit("recipe", "show", name).stdout
     assert [row for row in rows if not re.search(f"^{row}", shown, flags=re.M)] == []
     assert [words for words in says if words not in shown] == []
@@ -285,9 +283,7 @@ def test_a_run_says_and_remembers_what_it_was_trained_on(workspace: Workspace) -
     assert (fold["device"], fold["gpu"], fold["precision"], fold["processes"]) == ("cpu", None, "bf16-mixed", 1)
 
 
-def test_a_bar_shows_losses_and_the_metric_of_an_epoch_within_80_columns(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bar_shows_losses_and_metric_within_80_columns(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     run = ["recipe", "run", "logmel_cnn", "--fast", "--folds", "1", "--set", "epochs=1", "--set", "width=4"]
     shown = akit("-C", workspace.root, *run, "--set", "n_mels=16", "--set", "frames=24").stderr

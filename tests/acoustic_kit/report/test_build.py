@@ -30,7 +30,7 @@ def with_tests(competition: Any) -> None:
         )
 
 
-def test_the_leaderboard_has_seeds_in_one_row_and_says_what_a_run_is(competition: Any) -> None:
+def test_the_leaderboard_has_seeds_in_one_row_with_marks(competition: Any) -> None:
     competition.run("good-1", 4, setting="s", seed=0, changed={"lr": 0.1})
     competition.run("good-2", 3, setting="s", seed=1, changed={"lr": 0.1}, note="tried again")
     competition.run("flattered", 2, optimistic=["the best epoch was chosen on it"])
@@ -132,7 +132,7 @@ def test_rows_of_other_clips_have_no_rank(competition: Any) -> None:
     assert rows[1].folds == "20/60 clips"
 
 
-def test_a_blend_whose_runs_are_gone_is_listed_and_not_looked_into(competition: Any) -> None:
+def test_a_blend_with_missing_runs_is_listed_but_not_analyzed(competition: Any) -> None:
     for name in "abc":
         competition.run(name, 2)
     with_tests(competition)

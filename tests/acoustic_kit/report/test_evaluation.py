@@ -31,7 +31,7 @@ def several(seed: int, n: int = 80, classes: int = 4) -> tuple[np.ndarray, np.nd
     return rng.random((n, classes)) < 0.3, rng.random((n, classes))
 
 
-def test_the_confusion_matrix_counts_and_names_the_most_frequent_mistakes() -> None:
+def test_the_confusion_matrix_has_the_most_frequent_mistakes() -> None:
     targets = np.array([0, 0, 0, 1, 1, 2])
     guesses = np.array([1, 1, 0, 1, 2, 2])
     found = confusion(targets, np.eye(4)[guesses], CLASSES)
@@ -40,7 +40,7 @@ def test_the_confusion_matrix_counts_and_names_the_most_frequent_mistakes() -> N
     assert found.classes == ("a", "b", "c", "d")
 
 
-def test_of_too_many_classes_those_with_the_most_mistakes_are_shown() -> None:
+def test_of_many_classes_those_with_most_mistakes_are_shown() -> None:
     n = MOST_CLASSES + 5
     targets = np.repeat(np.arange(n), 2)
     guesses = targets.copy()

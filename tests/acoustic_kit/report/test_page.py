@@ -125,7 +125,7 @@ def test_a_run_that_is_never_wrong(competition: Any) -> None:
     assert "1.0000" in page
 
 
-def test_several_labels_a_clip_have_no_confusion_matrix(make_competition: Callable) -> None:
+def test_multi_label_tasks_have_no_confusion_matrix(make_competition: Callable) -> None:
     competition = make_competition(task="multi")
     competition.run("a", 2)
     page = render(build_report(competition.workspace))

@@ -29,7 +29,7 @@ def test_folds_are_thin_lines_and_their_mean_is_bold(tmp_path: Path) -> None:
     assert found.curves[1].lines[-1].y.tolist() == [1, 2]
 
 
-def test_stages_stand_apart_and_the_mean_goes_as_far_as_all_folds(tmp_path: Path) -> None:
+def test_stages_are_separate_and_the_mean_ends_with_all_folds(tmp_path: Path) -> None:
     write(tmp_path, "1", [{"epoch": e, "valid_loss": 1} for e in (1, 2, 3)], "first")
     write(tmp_path, "2", [{"epoch": e, "valid_loss": 3} for e in (1, 2)], "first")
     write(tmp_path, "1", [{"epoch": 1, "valid_loss": 1}], "second")
@@ -53,7 +53,7 @@ def test_long_logs_are_thinned_and_keep_their_ends(tmp_path: Path) -> None:
     assert (line.x[0], line.x[-1]) == (1, 5000)
 
 
-def test_damaged_logs_and_figures_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+def test_damaged_logs_and_invalid_values_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, "1", [{"epoch": 1, "valid_loss": float("nan"), "valid_f1": 0.5}])
     write(tmp_path, "2", [["no", "record"]])
     write(tmp_path, "3", [{"loss": 1}])
