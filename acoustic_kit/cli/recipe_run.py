@@ -18,7 +18,7 @@ from acoustic_kit.cli.compute import (
 )
 from acoustic_kit.cli.console import listed, print_table, shown, whole_numbers
 from acoustic_kit.cli.data import say_changes
-from acoustic_kit.cli.recipes import commands, say_what_runs
+from acoustic_kit.cli.recipes import commands, warn_of_outside_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ def run(
         require_one_process("recipe run --cluster")
     workspace = workspace_of(ctx)
     with first_process_prints():
-        say_what_runs(ctx, names)
+        warn_of_outside_recipes(ctx, names)
         recipes = match_recipes(names, workspace.recipes_path)
         given = read_assignments(assignments or ())
         warn_of_leaks(workspace)

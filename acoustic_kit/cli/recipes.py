@@ -40,7 +40,7 @@ def _workspace_recipes(ctx: typer.Context) -> Path | None:
     return workspace.recipes_path if workspace else None
 
 
-def say_what_runs(ctx: typer.Context, names: list[str]) -> None:
+def warn_of_outside_recipes(ctx: typer.Context, names: list[str]) -> None:
     """Warn of recipe files that are neither installed nor in this workspace: they are programs."""
     from acoustic_kit.recipe.catalog import recipe_folders
 
@@ -134,7 +134,7 @@ def show(
     from acoustic_kit.recipe.recipe import load_recipe
     from acoustic_kit.recipe.write_up import compare
 
-    say_what_runs(ctx, [name])
+    warn_of_outside_recipes(ctx, [name])
     recipe = load_recipe(name, _workspace_recipes(ctx))
     settings = compare(recipe)
     if as_json:

@@ -47,16 +47,16 @@ def list_(
     warn_of_leaks(workspace)
     together = BestSubset(workspace.training_set, metric)
 
-    def tell(_: str, error: AkitError) -> None:
+    def report_error(_: str, error: AkitError) -> None:
         say(str(error))
 
     standings = leaderboard(
-        list_runs(workspace.runs_path, tell),
+        list_runs(workspace.runs_path, report_error),
         workspace.manifest,
         replace(workspace.task_spec, metric=metric),
         resample=True,
         on_scored=together.add,
-        on_unreadable=tell,
+        on_unreadable=report_error,
     )
     if as_json:
         print_json(

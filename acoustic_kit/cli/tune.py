@@ -11,7 +11,7 @@ from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.compute import Device, Precision, Workers
 from acoustic_kit.cli.console import MAX_SEED, listed, print_table, shown
 from acoustic_kit.cli.recipe_run import Assignments, number
-from acoustic_kit.cli.recipes import commands, say_what_runs
+from acoustic_kit.cli.recipes import commands, warn_of_outside_recipes
 
 if TYPE_CHECKING:
     from acoustic_kit.runs.tuning import TuneResult
@@ -49,7 +49,7 @@ def tune(
 
     require_one_process("recipe tune")
     workspace = workspace_of(ctx)
-    say_what_runs(ctx, [name])
+    warn_of_outside_recipes(ctx, [name])
     recipe = load_recipe(name, workspace.recipes_path)
     warn_of_leaks(workspace)
     with progress() as bar:
