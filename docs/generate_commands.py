@@ -1,4 +1,4 @@
-"""Write docs/commands.md from the commands' own help, so that the two cannot differ. A test compares them."""
+"""Write docs/commands.md from the help of the commands. A test compares the two."""
 
 import sys
 from pathlib import Path
@@ -12,14 +12,15 @@ PAGE = Path(__file__).parent / "commands.md"
 HEAD = """# Commands
 
 Every command works in the nearest workspace from the current folder upwards, or in `-C DIR`. The global options `-C`,
-`--offline` and `--debug` are accepted before and after the command. Results go to
-stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+`--offline` and `--debug` are accepted before and after the command. Results go to stdout, progress bars and messages to
+stderr; `AKIT_PROGRESS=0` in the environment switches the bars off. Exit codes: 0 done, 1 failed, 2 wrong usage,
+130 interrupted.
 
 """
 
 
 def page() -> str:
-    """The text of the page."""
+    """Return the text of the page."""
     sections = [_section([])]
     group = typer.main.get_command(app)
     for name in group.list_commands(None):  # type: ignore[attr-defined, arg-type]
