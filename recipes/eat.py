@@ -18,12 +18,7 @@ Reproduce: each with NAME for the submission:
     `akit -C work score work/submissions/NAME.csv`
   - AudioSet: `akit init work --data AudioSet --metric map`, `akit -C work recipe run eat_s_audioset --full`,
     `akit -C work blend --runs eat_s_audioset --name NAME`, `akit -C work score work/submissions/NAME.csv`
-Differs: Kept as it ran, with the intent as an option:
-  - ema: the exponential average was kept up and never used. `--set ema=0.995` predicts with it. There it moved every
-    fifth step, with a decay of 0.01 an epoch in the first two; here it moves every step, and the
-    number of steps warms it up (`WeightAverage`).
-  - checkpoint: the last epoch, as the code has it since 2023-05; the published scores may be of the epoch that was best
-    on the test fold (`--set checkpoint=best`).
+Differs: see "What all recipes share" in docs/recipes.md; and:
   Kept as it ran, because it scored:
   - Class token and positions start at zero, and all layers of the transformer alike: the code that should draw them is
     never reached, and the layers are copies of one.
@@ -34,9 +29,6 @@ Differs: Kept as it ran, with the intent as an option:
   - Starting from AudioSet's weights crashed, and none were published: `--set pretrained=FOLDER` takes a run's.
   - Background noise was scaled by the clip's power, where its amplitude was meant: `--set background=FOLDER`.
   Not reproduced:
-  - Waves are resampled by soxr, as for every recipe.
-  - encoding: waves are kept in 16 bits, half the space of float32: off by 1.5e-5 at most, where the peak is 0.95.
-    `--set encoding=float32` keeps them as they are.
   - bf16 on GPUs that have it, where the original had fp16 and scaled the loss: bf16 needs no scale. Without it, ε and
     the cut norm stay those of mixed precision; there they were 1e-8 and none.
   - Batch normalization over the whole batch on several GPUs; there each GPU normalized its own part of it, in the runs
@@ -142,19 +134,24 @@ VARIANTS = {
     "eat_m_speechcommands": MEDIUM | SPEECH,
     "eat_m_audioset": MEDIUM | AUDIOSET,
 }
-WRITE_UP = {  # the trainer's defaults with the README's command for ESC-50; the variants are its other commands
-    "encoding": "float32",
-    "sample_rate": 22050, "seq_len": 114688, "ds_factors": (4, 4, 4, 4), "nf": 16, "emb_dim": 128, "n_head": 8,
-    "n_layers": 4, "dim_feedforward": 512, "dropout": 0.1, "epochs": 3500, "batch_size": 128, "max_lr": 3e-4,
-    "weight_decay": 1e-5, "eps": 1e-4, "clip_norm": 1.0, "loss": "label_smooth", "mix_loss": "bce", "epoch_mix": 12,
-    "augment.amp": 0.5, "augment.neg": 0.5, "augment.tshift": 0.5, "augment.tmask": 0.5, "augment.ampsegment": 0.5,
-    "augment.cycshift": 0.5, "augment.noise": 0.5, "augment.awgn": True, "augment.apgn": True, "augment.argn": True,
-    "augment.abgn": True, "augment.avgn": True, "augment.aun": True, "augment.phn": True, "augment.sine": True,
-    "augment.resample": 0.5, "augment.mix": 1.0, "augment.mixup": True, "augment.timemix": True,
-    "augment.freqmix": True, "augment.phmix": True,
-    "sampler": "uniform", "background": None, "checkpoint": "last; or best on test", "ema": "0.995, never used",
-    "pretrained": None, **VARIANTS,
-}  # fmt: skip
+WRITE_UP = {  # of the trainer's defaults and the README's commands, one for each variant
+    "encoding": (
+        "float32",
+        "waves are kept in 16 bits, half the space of float32: off by 1.5e-5 at most, where the peak is 0.95; "
+        "`--set encoding=float32` keeps them as they are",
+    ),
+    "ema": (
+        "0.995, never used",
+        "the exponential average was kept up and never used; `--set ema=0.995` predicts with it. There it moved every "
+        "fifth step, with a decay of 0.01 an epoch in the first two; here it moves every step, and the number of steps "
+        "warms it up (`WeightAverage`)",
+    ),
+    "checkpoint": (
+        "last; or best on test",
+        "the last epoch, as the code has it since 2023-05; the published scores may be of the epoch that was best on "
+        "the test fold (`--set checkpoint=best`)",
+    ),
+}
 FAST = akit.Fast(
     clips_per_class=8,
     folds=2,

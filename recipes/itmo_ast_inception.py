@@ -13,22 +13,18 @@ Reproduce:
   - `akit -C work recipe run itmo_ast_inception --full --set weights=FOLDER`
   - `akit -C work blend --runs itmo_ast_inception --method mean --name itmo`
   - `akit -C work submission check work/submissions/itmo.csv`
-Differs: Kept as it ran, though hardly meant, with the intent as an option:
+Differs: see "What all recipes share" in docs/recipes.md; and:
+  Kept as it ran, though hardly meant, with the intent as an option:
   - head_input: the transformer sees a sequence of length one, so its attention has nothing to choose from: its queries
     and keys get no gradient, it is 12 residual layers. `--set head_input=tokens` gives it the AST's own tokens,
     averaged over frequency and over 4 steps of time, and leaves out the Inception blocks, for which they are no image.
   - ast: the README reads as if the AST were only asked for features; the code fine-tunes it. `--set ast=frozen` does
     the former, with embeddings from the feature store.
-  Not reproduced, with the original as an option:
-  - head_outputs: as executed, the output layer had 131,072 outputs, the input's size given for the number of classes;
-    labels used the first 41. Here there are as many as classes: the others only learn to be small.
-    `--set head_outputs=131072` has them.
   Not reproduced:
   - Its local F1 is of clips that it had trained on, and says nothing. Here folds are held out.
   - The script predicts with dropout on, the notebook without: without, as the notebook is what ran.
   - bf16 on GPUs that have it, for speed; there float32. Waves are kept in 16 bits, half the space of float32:
     AST's input (std 0.41) moves by 3e-4 on average, and by up to 0.3 in the quietest bands.
-  - A single clip that is left over joins the last batch, as batch normalisation is poor on one clip.
   - A clip of less than a frame (25 ms) is filled up with zeros; it made the original fail.
 """
 
@@ -83,10 +79,13 @@ class Settings(akit.Settings):
 
 
 WRITE_UP = {
-    "ast": "finetune", "weights": "MIT/ast-finetuned-audioset-10-10-0.4593", "head_input": "pooled",
-    "head_outputs": 131072, "head_layers": 12, "dropout": 0.4, "epochs": 15, "batch_size": 10, "lr": 1e-5,
-    "lr_epochs": 5, "lr_factor": 0.1,
-}  # fmt: skip
+    "head_outputs": (
+        131072,
+        "as executed, the output layer had 131,072 outputs, the input's size given for the number of classes; labels "
+        "used the first 41. Here there are as many as classes: the others only learn to be small. "
+        "`--set head_outputs=131072` has them",
+    ),
+}
 FAST = akit.Fast(
     clips_per_class=8,
     folds=2,

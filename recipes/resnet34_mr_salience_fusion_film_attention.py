@@ -11,130 +11,72 @@ Reproduce:
   - `akit -C work recipe run resnet34_mr_salience_fusion_film_attention`
   - `akit -C work blend --runs resnet34_mr_salience_fusion_film_attention --method mean --name mr`
   - `akit -C work score work/submissions/mr.csv`
-Differs:
-  - Waves are resampled by soxr, as for every recipe; there by torchaudio's sinc filter. PCEN's output (std 0.14) moves
-    by 8e-4 on average, by 1.4e-2 in the worst clip of ESC-10. `--set encoding=int16` halves the space of the waves, and
-    moves it by 1.8e-3 and 4e-2.
-  - bf16 on GPUs that have it, for speed; there TF32.
-  - The published text divides where it meant whole numbers (a padding of `7 / 2`), and does not run; whole here.
+Differs: see "What the eight models share" in docs/recipes.md; and:
   - The report has the CBAMs in the residual blocks, the code one after each stage: so here, as it scored.
-  As published, though it flatters: each fold keeps the epoch that was best on its validation clips.
-  `--set checkpoint=last` is the honest variant.
 """
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from pydantic import Field, PositiveInt
 from torch import nn
-from torchvision.models import ResNet34_Weights
 
 import acoustic_kit as akit
-from acoustic_kit.nn import CbamResnet34, Film, MixedEmbedding, WaveFrontEnd, imagenet_weights, load_imagenet
-from acoustic_kit.recipe.side_inputs import one_hot_column
-from acoustic_kit.training import Batches, Phase, cosine, default_loss, warm_up
+from acoustic_kit.nn import CbamResnet34, Film, MixedEmbedding
+from acoustic_kit.recipe import urbansound8k as us8k
+from acoustic_kit.training import Batches, Phase, cosine, warm_up
 
 if TYPE_CHECKING:
     import optuna
 
 
-class Settings(akit.Settings):
-    sample_rate: int = Field(32000, ge=8000, description="Hz; clips are resampled to it")
-    encoding: Literal["float32", "int16"] = Field("float32", description="of stored waves; int16 takes half the space")
+class Settings(us8k.SalienceSettings):
     seconds: float = Field(4.0, gt=0, description="clips are cut, in training at random, or padded at the end")
     n_fft: tuple[PositiveInt, ...] = Field((2048, 1024), min_length=1, description="samples in each channel's window")
-    n_mels: int = Field(128, ge=1, description="mel bands")
-    max_mask_bands: int = Field(20, ge=0, description="width of the frequency mask is below this")
-    max_mask_frames: int = Field(80, ge=0, description="width of the time mask is below this")
-    salience: Literal["manifest", "none"] = Field("manifest", description="column of the manifest, 1 or 2; or unknown")
-    salience_width: int = Field(64, ge=1, description="of the salience's embedding")
+    max_mask_frames: us8k.MaskFrames = 80
     gru_width: int = Field(256, ge=1, description="of the GRU, in each direction")
-    mixup: float = Field(1.0, ge=0, description="α of mixup's Beta distribution; one λ a batch")
-    mixup_share: float = Field(0.9, ge=0, le=1, description="share of batches that are mixed")
+    mixup_share: float = Field(0.9, ge=0, le=1, description="fraction of batches that are mixed")
     balanced: bool = Field(False, description="draw clips so that classes come equally often")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target spread over all classes")
-    dropout: float = Field(0.4, ge=0, lt=1, description="before the output")
-    epochs: int = Field(160, ge=1, description="passes over the training clips")
-    warm_up_epochs: int = Field(5, ge=0, description="with a rate that rises in a line from 0")
-    batch_size: int = Field(128, ge=1, description="clips a step; a smaller last batch is left out")
-    lr: float = Field(1e-3, gt=0, description="AdamW's highest learning rate")
-    weight_decay: float = Field(1e-4, ge=0, description="AdamW's weight decay")
-    rho: float = Field(0.05, gt=0, description="radius of SAM's step uphill")
-    clip_norm: float = Field(2.0, gt=0, description="the gradient's norm is cut to this, in both of SAM's passes")
-    checkpoint: Literal["best", "last"] = Field("best", description="epoch that is kept: best on validation, or last")
-    pretrained: bool = Field(False, description="start from ImageNet's weights, which torchvision downloads")
-    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
+    dropout: us8k.Dropout = 0.4
+    epochs: us8k.Epochs = 160
+    warm_up_epochs: int = Field(5, ge=0, description="with a rate that rises linearly from 0")
+    weight_decay: us8k.WeightDecay = 1e-4
+    clip_norm: us8k.ClipNorm = 2.0
+    pretrained: us8k.Pretrained = False
 
 
-WRITE_UP = {
-    "encoding": "float32",
-    "sample_rate": 32000, "seconds": 4.0, "n_fft": (2048, 1024), "n_mels": 128, "max_mask_bands": 20,
-    "max_mask_frames": 80, "salience": "manifest", "salience_width": 64, "gru_width": 256, "mixup": 1.0,
-    "mixup_share": 0.9, "balanced": False, "label_smoothing": 0.1, "dropout": 0.4, "epochs": 160, "warm_up_epochs": 5,
-    "batch_size": 128, "lr": 1e-3, "weight_decay": 1e-4, "rho": 0.05, "clip_norm": 2.0, "checkpoint": "best",
-    "pretrained": False,
-}  # fmt: skip
-FAST = akit.Fast(
-    clips_per_class=8,
-    folds=2,
-    settings={
-        "sample_rate": 8000, "seconds": 1.0, "n_mels": 16, "gru_width": 32,
-        "epochs": 10, "warm_up_epochs": 1, "batch_size": 8,
-        "max_mask_bands": 0, "max_mask_frames": 0, "mixup": 0.0, "dropout": 0.0,  # these need more steps
-        "salience": "none",  # so that it runs on any data set
-    },
-)  # fmt: skip
+WRITE_UP = {}  # all settings are the published ones
+FAST = us8k.fast(
+    max_mask_bands=0, dropout=0.0, epochs=10, warm_up_epochs=1, batch_size=8, salience="none", n_mels=16, gru_width=32
+)
 
 
 def search(trial: "optuna.Trial") -> dict[str, Any]:
-    return {
-        "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
-        "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-1, log=True),
-        "mixup": trial.suggest_float("mixup", 0.5, 2.0),
-        "rho": trial.suggest_float("rho", 0.02, 0.1),
-        "dropout": trial.suggest_float("dropout", 0.0, 0.5, step=0.1),
-        "mixup_share": trial.suggest_float("mixup_share", 0.5, 1.0),
-    }
+    return us8k.search_regularized(trial) | {"mixup_share": trial.suggest_float("mixup_share", 0.5, 1.0)}
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, encoding=s.encoding)}
 
 
+def needs(s: Settings) -> akit.Needs:
+    return us8k.needs_of(s)
+
+
 def salience(clips: akit.Clips) -> np.ndarray:
-    """The salience, 1 (and what is not known) or 2, one-hot; the original's row 0, for padding, is never looked at."""
-    return np.pad(one_hot_column(clips, "salience", (1, 2), default=1), ((0, 0), (1, 0)))
+    """Return the salience, 1 (or unknown) or 2, one-hot; row 0 of the original's embedding, for padding, is unused."""
+    return np.pad(us8k.one_hot_salience(clips), ((0, 0), (1, 0)))
 
 
 def class_weights(clips: akit.Clips) -> np.ndarray:
-    """For each clip, one over the number of clips of its class."""
+    """Return for each clip one over the number of clips of its class."""
     return 1 / np.bincount(clips.labels)[clips.labels]
 
 
-def needs(s: Settings) -> akit.Needs:
-    return akit.Needs(
-        columns=("salience",) if s.salience == "manifest" else (),
-        validation=s.checkpoint == "best",
-        weights=partial(imagenet_weights, ResNet34_Weights.IMAGENET1K_V1) if s.pretrained else None,
-    )
-
-
 def batches(s: Settings) -> Batches:
-    return Batches(
-        "wave",
-        s.batch_size,
-        round(s.seconds * s.sample_rate),
-        short="start",
-        channel_axis=True,
-        side=salience if s.salience == "manifest" else None,
-        mixup=s.mixup,
-        mixup_by="batch",
-        mixup_share=s.mixup_share,
-        drop_last=True,
-        weights=class_weights if s.balanced else None,
-    )
+    weights = class_weights if s.balanced else None
+    return us8k.wave_batches(s, side=salience, short="start", mixup_share=s.mixup_share, weights=weights)
 
 
 class SharedAttentionPooling(nn.Module):
@@ -156,14 +98,7 @@ class FilmCrnn(nn.Module):
 
     def __init__(self, s: Settings, n_classes: int) -> None:
         super().__init__()
-        self.front_end = WaveFrontEnd(
-            s.sample_rate,
-            s.n_fft,
-            n_mels=s.n_mels,
-            max_mask_bands=s.max_mask_bands,
-            max_mask_frames=s.max_mask_frames,
-            extra_eps=1e-6,
-        )
+        self.front_end = us8k.front_end(s, s.n_fft, extra_eps=1e-6)
         self.backbone = CbamResnet34(len(s.n_fft), max_pool=False)
         self.embedding = MixedEmbedding(3, s.salience_width)
         nn.init.zeros_(self.embedding.table[0])
@@ -186,24 +121,6 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
-    torch.manual_seed(fold.seed)
+    phase = Phase(s.epochs, warm_up(cosine(s.lr), s.warm_up_epochs))
     net = build_model(s, fold.n_classes)
-    if s.pretrained:
-        load_imagenet(net.backbone, ResNet34_Weights.IMAGENET1K_V1)
-    return akit.fit(
-        fold,
-        "resnet",
-        net,
-        batches=batches(s),
-        phases=[Phase(s.epochs, warm_up(cosine(s.lr), s.warm_up_epochs))],
-        optimizer=partial(torch.optim.AdamW, lr=s.lr, weight_decay=s.weight_decay),
-        loss=default_loss(fold.train.task, s.label_smoothing),
-        keep="0.8*accuracy+0.2*f1" if s.checkpoint == "best" else "last",
-        clip_norm=s.clip_norm,
-        micro_batch=s.micro_batch,
-        sam=s.rho,
-    )
-
-
-def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:
-    return akit.forward(model, clips, batches(s))
+    return us8k.fit_with_sam(fold, s, net, phase, batches(s), best=us8k.BOTH_SCORES)

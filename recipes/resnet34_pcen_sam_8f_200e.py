@@ -10,93 +10,55 @@ Reproduce:
   - `akit -C work recipe run resnet34_pcen_sam_8f_200e`
   - `akit -C work blend --runs resnet34_pcen_sam_8f_200e --method mean --name sam200`
   - `akit -C work score work/submissions/sam200.csv`
-Differs:
-  - Waves are resampled by soxr, as for every recipe; there by torchaudio's sinc filter. PCEN's output (std 0.14) moves
-    by 8e-4 on average, by 1.4e-2 in the worst clip of ESC-10. `--set encoding=int16` halves the space of the waves, and
-    moves it by 1.8e-3 and 4e-2.
-  - bf16 on GPUs that have it, for speed; there fp16 with a scaled loss.
+Differs: see "What the eight models share" in docs/recipes.md; and:
   - Mel spectrograms are computed in float32, outside autocast; there the filter bank's product ran in fp16.
-  - The published text divides where it meant whole numbers (a padding of `7 / 2`), and does not run; whole here.
-  - The original took SAM's second gradient without undoing that scale, which AdamW hardly notices; bf16 needs none.
-  - A single clip that is left over joins the last batch; batch normalization needs two.
+  - The original took SAM's second gradient without undoing the scale of fp16's loss, which AdamW hardly notices; bf16
+    needs no scale.
   - The search: `akit recipe tune resnet34_pcen_sam_8f_200e --trials 300 --set epochs=80` searches the same space with
     the same sampler (multivariate TPE), pruner (median, after five trials, from the second fold on) and value (mean
-    over the folds). It keeps the last fold out, to say what the best settings are worth; the original searched on all
-    eight. It seeds the sampler anew for each trial, so that a stopped search can go on; there once, with 42. It ends
-    after a number of trials; there after four days, with over 300.
-  As published, though it flatters: each fold keeps the epoch that was best on its validation clips.
-  `--set checkpoint=last` is the honest variant.
+    over the folds). It keeps the last fold out, to score the best settings; the original searched on all eight. It
+    seeds the sampler anew for each trial, so that a stopped search can go on; there once, with 42. It ends after a
+    number of trials; there after four days, with over 300.
 """
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
-from torchvision.models import ResNet34_Weights
 
 import acoustic_kit as akit
-from acoustic_kit.nn import WaveFrontEnd, imagenet_weights, load_imagenet, resnet34
-from acoustic_kit.training import Batches, Phase, by_epoch, cosine, default_loss, warm_up
+from acoustic_kit.nn import resnet34
+from acoustic_kit.recipe import urbansound8k as us8k
+from acoustic_kit.training import Batches, Phase, by_epoch, cosine, warm_up
 
 if TYPE_CHECKING:
     import optuna
 
 
-class Settings(akit.Settings):
-    sample_rate: int = Field(32000, ge=8000, description="Hz; clips are resampled to it")
-    encoding: Literal["float32", "int16"] = Field("float32", description="of stored waves; int16 takes half the space")
-    seconds: float = Field(4.0, gt=0, description="clips are cut to their middle, or padded at the end")
+class Settings(us8k.WaveSettings):
     n_fft: int = Field(2048, ge=2, description="samples in a window")
     hop_length: int = Field(320, ge=1, description="samples between windows")
-    n_mels: int = Field(128, ge=1, description="mel bands")
     freq_mask_ratio: float = Field(0.1454714917791759, ge=0, le=1, description="widest frequency mask, of all bands")
-    max_mask_frames: int = Field(84, ge=0, description="width of the time mask is below this")
-    mixup: float = Field(1.8855049141520537, ge=0, description="α of mixup's Beta distribution; one λ a batch")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target spread over all classes")
-    dropout: float = Field(0.0, ge=0, lt=1, description="before the output")
-    epochs: int = Field(200, ge=1, description="passes over the training clips")
-    warm_up_epochs: int = Field(2, ge=0, description="with a rate that rises in a line from 1 %")
-    batch_size: int = Field(256, ge=1, description="clips a step")
-    lr: float = Field(0.0012817574949798138, gt=0, description="AdamW's highest learning rate")
-    weight_decay: float = Field(0.00026743110625072756, ge=0, description="AdamW's weight decay")
-    rho: float = Field(0.0724398361671321, gt=0, description="radius of SAM's step uphill")
-    checkpoint: Literal["best", "last"] = Field("best", description="epoch that is kept: best on validation, or last")
-    pretrained: bool = Field(False, description="start from ImageNet's weights, which torchvision downloads")
-    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
+    max_mask_frames: us8k.MaskFrames = 84
+    mixup: us8k.Mixup = 1.8855049141520537
+    label_smoothing: us8k.LabelSmoothing = 0.1
+    dropout: us8k.Dropout = 0.0
+    epochs: us8k.Epochs = 200
+    warm_up_epochs: int = Field(2, ge=0, description="with a rate that rises linearly from 1 %")
+    batch_size: int = Field(256, ge=1, description="clips per step")
+    lr: us8k.Lr = 0.0012817574949798138
+    weight_decay: us8k.WeightDecay = 0.00026743110625072756
+    rho: us8k.Rho = 0.0724398361671321
+    pretrained: us8k.Pretrained = False
 
 
-WRITE_UP = {
-    "encoding": "float32",
-    "sample_rate": 32000, "seconds": 4.0, "n_fft": 2048, "hop_length": 320, "n_mels": 128,
-    "freq_mask_ratio": 0.1454714917791759, "max_mask_frames": 84, "mixup": 1.8855049141520537, "label_smoothing": 0.1,
-    "dropout": 0.0, "epochs": 200, "warm_up_epochs": 2, "batch_size": 256, "lr": 0.0012817574949798138,
-    "weight_decay": 0.00026743110625072756, "rho": 0.0724398361671321, "checkpoint": "best", "pretrained": False,
-}  # fmt: skip
-FAST = akit.Fast(
-    clips_per_class=8,
-    folds=2,
-    settings={
-        "sample_rate": 8000,
-        "seconds": 1.0,
-        "n_fft": 1024,
-        "n_mels": 32,
-        "freq_mask_ratio": 0.0,  # masks and mixup need more steps
-        "max_mask_frames": 0,
-        "mixup": 0.0,
-        "epochs": 12,
-        "warm_up_epochs": 1,
-        "batch_size": 6,
-        "lr": 5e-4,
-        "rho": 0.05,
-    },
-)
+WRITE_UP = {}  # all settings are the published ones
+FAST = us8k.fast(n_fft=1024, freq_mask_ratio=0.0, epochs=12, warm_up_epochs=1, batch_size=6, lr=5e-4, rho=0.05)
 
 
 def search(trial: "optuna.Trial") -> dict[str, Any]:
-    """The write-up's search space."""
+    """Return settings from the write-up's search space."""
     return {
         "n_mels": trial.suggest_categorical("n_mels", [64, 80, 128]),
         "freq_mask_ratio": trial.suggest_float("freq_mask_ratio", 0.10, 0.35),
@@ -118,15 +80,11 @@ def features(s: Settings) -> dict[str, akit.Feature]:
 
 
 def needs(s: Settings) -> akit.Needs:
-    return akit.Needs(
-        validation=s.checkpoint == "best",
-        weights=partial(imagenet_weights, ResNet34_Weights.IMAGENET1K_V1) if s.pretrained else None,
-    )
+    return us8k.needs_of(s)
 
 
 def batches(s: Settings) -> Batches:
-    frames = round(s.seconds * s.sample_rate)
-    return Batches("wave", s.batch_size, frames, channel_axis=True, mixup=s.mixup, mixup_by="batch")
+    return us8k.wave_batches(s, drop_last=False)
 
 
 class PcenResnet34(nn.Module):
@@ -134,14 +92,8 @@ class PcenResnet34(nn.Module):
 
     def __init__(self, s: Settings, n_classes: int) -> None:
         super().__init__()
-        self.front_end = WaveFrontEnd(
-            s.sample_rate,
-            s.n_fft,
-            s.hop_length,
-            s.n_mels,
-            max_mask_bands=int(s.n_mels * s.freq_mask_ratio),
-            max_mask_frames=s.max_mask_frames,
-        )
+        bands = int(s.n_mels * s.freq_mask_ratio)
+        self.front_end = us8k.front_end(s, s.n_fft, hop_length=s.hop_length, max_mask_bands=bands)
         self.backbone = resnet34(1, n_classes)
         self.backbone.fc = nn.Sequential(nn.Dropout(s.dropout), self.backbone.fc)
 
@@ -154,24 +106,6 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
-    torch.manual_seed(fold.seed)
-    net = build_model(s, fold.n_classes)
-    if s.pretrained:
-        load_imagenet(net.backbone, ResNet34_Weights.IMAGENET1K_V1)
-    schedule = warm_up(cosine(s.lr, final=1e-6), s.warm_up_epochs, start=0.01)
-    return akit.fit(
-        fold,
-        "resnet",
-        net,
-        batches=batches(s),
-        phases=[Phase(s.epochs, by_epoch(schedule))],
-        optimizer=partial(torch.optim.AdamW, lr=s.lr, weight_decay=s.weight_decay),
-        loss=default_loss(fold.train.task, s.label_smoothing),
-        keep="0.8*accuracy+0.2*f1" if s.checkpoint == "best" else "last",
-        micro_batch=s.micro_batch,
-        sam=s.rho,
-    )
-
-
-def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:
-    return akit.forward(model, clips, batches(s))
+    schedule = by_epoch(warm_up(cosine(s.lr, final=1e-6), s.warm_up_epochs, start=0.01))
+    net, phase = build_model(s, fold.n_classes), Phase(s.epochs, schedule)
+    return us8k.fit_with_sam(fold, s, net, phase, batches(s), best=us8k.BOTH_SCORES)

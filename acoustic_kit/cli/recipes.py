@@ -6,7 +6,9 @@ import re
 import shutil
 import sys
 import textwrap
+from dataclasses import asdict
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from acoustic_kit.recipe.catalog import RecipeSummary
     from acoustic_kit.recipe.recipe import Recipe
-    from acoustic_kit.recipe.write_up import Compared
+    from acoustic_kit.recipe.write_up import Difference
 
 _LABEL = re.compile(r"(Source|Data|Published|Reproduce|Differs)\b[^:]*:")
 commands = typer.Typer(no_args_is_help=True, help="List, show, create, run and tune recipes.")
@@ -126,43 +128,40 @@ def show(
     name: Annotated[str, typer.Argument(help="Name or file of a recipe.")],
     as_json: Json = False,
 ) -> None:
-    """Show a recipe's documentation and settings.
-
-    Prints each default beside the published value. ≠ marks a setting that differs from the publication; the
-    documentation says why.
-    """
+    """Show a recipe: its documentation and settings, and why a default is not the published value."""
     from acoustic_kit.recipe.recipe import load_recipe
-    from acoustic_kit.recipe.write_up import compare
+    from acoustic_kit.recipe.write_up import differences
 
     warn_of_outside_recipes(ctx, [name])
     recipe = load_recipe(name, _workspace_recipes(ctx))
-    settings = compare(recipe)
+    differing = differences(recipe)
     if as_json:
-        print_json(_as_json(recipe) | {"write_up": [_compared_as_json(setting) for setting in settings]})
+        print_json(_as_json(recipe) | {"write_up": {name: asdict(one) for name, one in differing.items()}})
         return
     print_line(f"{recipe.name} ({shown(recipe.path)})\n\n{_wrapped(recipe.doc)}\n")
-    _print_settings(recipe, settings)
+    _print_settings(recipe, differing)
 
 
-def _compared_as_json(setting: Compared) -> dict[str, Any]:
-    there = {"there": setting.there} if setting.said else {}
-    return {"name": setting.name, **there, "here": setting.here, "differs": setting.differs}
+def _print_settings(recipe: Recipe, differing: Mapping[str, Difference]) -> None:
+    from acoustic_kit.recipe.write_up import has_write_up
 
-
-def _print_settings(recipe: Recipe, settings: list[Compared]) -> None:
-    fast = {key: _value(value) for key, value in recipe.fast.settings.items()}
-    about = [(fast.get(s.name, ""), recipe.fields[s.name].description or "") for s in settings]
-    if not any(setting.said for setting in settings):
-        rows: list[tuple[str, ...]] = [(s.name, _value(s.here), *rest) for s, rest in zip(settings, about, strict=True)]
-        print_table(["setting", "default", "--fast", "meaning"], rows)
-        return
+    defaults = recipe.settings()
     rows = [
-        ("≠" if s.differs else "", s.name, _value(s.there) if s.said else "–", _value(s.here), *rest)
-        for s, rest in zip(settings, about, strict=True)
+        (
+            name,
+            _value(attrgetter(name)(defaults)),
+            *([f"≠ {_value(differing[name].published)}" if name in differing else ""] if differing else []),
+            _value(recipe.fast.settings[name]) if name in recipe.fast.settings else "",
+            field.description or "",
+        )
+        for name, field in recipe.fields.items()
     ]
-    print_table(["", "setting", "write-up", "here", "--fast", "meaning"], rows)
-    marked = "≠ differs from the write-up: see Differs. " if any(s.differs for s in settings) else ""
-    typer.echo(f"\n{marked}– not in the write-up.")
+    print_table(["setting", "default", *(["published"] if differing else []), "--fast", "meaning"], rows)
+    if differing:
+        reasons = "\n".join(f"- {name}: {one.reason}." for name, one in differing.items())
+        print_line(f"\n{_wrapped(reasons)}")
+    elif has_write_up(recipe):
+        print_line("\nAll defaults are the published values.")
 
 
 def _value(value: object) -> str:

@@ -9,7 +9,7 @@ that are checked before features are built. ``FAST`` is the recipe's small form,
 the settings that a trial of ``akit recipe tune`` tries; ``SEEDED = False`` says that its result depends on no seed. Its
 docstring's first line is its title; the lines that begin with ``Source:``, ``Published:`` and ``Differs:`` say where it
 comes from.
-``WRITE_UP`` has what stood there of each setting, beside which ``akit recipe show`` sets the defaults.
+``WRITE_UP`` has the settings whose default is not the published value, which ``akit recipe show`` prints.
 
 A solution that was published with several settings is several recipes in one file: ``VARIANTS`` maps each one's name to
 its own defaults, and the file's name is no recipe's. ``Published NAME:`` speaks of one variant only. Settings may

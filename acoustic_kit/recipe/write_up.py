@@ -1,9 +1,8 @@
-"""What a recipe's source says of each setting, beside what the recipe does.
+"""Settings whose default is not the published value, with the value and the reason.
 
-A recipe file may define ``WRITE_UP``: what stood in the write-up, or in the code that scored, by the settings' names.
-In a file of several recipes, a variant's name holds what stood there for that one alone. A setting that the source does
-not have is left out; where the source says one thing and another ran, the entry is a few words. Whatever is not equal
-to the default is shown as different, and the docstring's ``Differs:`` says why.
+A recipe file may define ``WRITE_UP``: name of a setting → (published value, reason for the default here). If the source
+states one value and another ran, the value is a few words. All settings that it does not name are as published, or
+options that only akit has. In a file of several recipes, the name of a variant holds entries of that variant alone.
 """
 
 from __future__ import annotations
@@ -13,40 +12,40 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import RecipeError
 from acoustic_kit.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One setting: what the source has, and the default here."""
+class Difference:
+    """One setting whose default is not the published value."""
 
-    name: str
-    said: bool  # whether the source says anything of it
-    there: Any  # None where it does not
-    here: Any
-
-    @property
-    def differs(self) -> bool:
-        """Whether the default is not what the source has."""
-        return self.said and self.there != self.here
+    published: Any
+    default: Any
+    reason: str
 
 
-def write_up(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe's source says of its settings, by their names; empty for a recipe without ``WRITE_UP``.
+def has_write_up(recipe: Recipe) -> bool:
+    """Return whether the recipe states how its defaults relate to published ones."""
+    return hasattr(recipe.module, "WRITE_UP")
 
-    Raises AkitError where it names something that is no setting.
+
+def differences(recipe: Recipe) -> dict[str, Difference]:
+    """Return the differences of a recipe by the names of its settings.
+
+    Raises RecipeError if ``WRITE_UP`` names no setting, or has no value with its reason.
     """
     variants = getattr(recipe.module, "VARIANTS", {})
     entries: Mapping[str, Any] = getattr(recipe.module, "WRITE_UP", {})
-    said = {name: value for name, value in entries.items() if name not in variants}
-    said |= entries.get(recipe.name, {}) if recipe.name in variants else {}
-    if unknown := [name for name in said if name not in recipe.fields]:
-        raise AkitError(f"{recipe.path}: WRITE_UP names {unknown[0]!r}, which is no setting of the recipe.")
-    return said
-
-
-def compare(recipe: Recipe) -> list[Compared]:
-    """All settings of a recipe, in order. Raises as `write_up` does."""
-    said, defaults = write_up(recipe), recipe.settings()
-    return [Compared(name, name in said, said.get(name), attrgetter(name)(defaults)) for name in recipe.fields]
+    named = {name: entry for name, entry in entries.items() if name not in variants}
+    named |= entries.get(recipe.name, {}) if recipe.name in variants else {}
+    defaults, found = recipe.settings(), dict[str, Difference]()
+    for name, entry in named.items():
+        if name not in recipe.fields:
+            raise RecipeError(f"{recipe.path}: WRITE_UP names {name!r}, which is no setting of the recipe.")
+        match entry:
+            case (published, str() as reason):
+                found[name] = Difference(published, attrgetter(name)(defaults), reason)
+            case _:
+                raise RecipeError(f"{recipe.path}: WRITE_UP[{name!r}] must be (published value, reason).")
+    return found

@@ -1,13 +1,14 @@
 """`WRITE_UP` in akit's own recipes: it keeps to the specifications, and every difference has a reason."""
 
 import re
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import torch
 
 from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
-from acoustic_kit.recipe.write_up import Compared, compare
+from acoustic_kit.recipe.write_up import differences, has_write_up
 
 BASELINES = {"stats_pca_linear", "logmel_cnn"}
 PUBLISHED = sorted(set(find_recipes(recipe_folders())) - BASELINES)
@@ -16,7 +17,6 @@ PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text("utf-8")
 CLASSES = {"logmel_cnn": 50, "tiny_resnet_transformer": 30, "itmo_ast_inception": 41, "freesound_mobilenet_pca": 41}
 CLASSES |= {f"eat_{size}_{data}": n for size in "sm" for data, n in (("esc50", 50), ("speechcommands", 35))}
 CLASSES |= {f"eat_{size}_audioset": 527 for size in "sm"}  # all others: 10
-AKITS_OWN = {"micro_batch", "last_epochs"}  # options that no write-up has
 DIFFERENT = {
     "tiny_resnet_transformer": {"schedule"},
     "resnet34_attention": {"warm_up_epochs"},
@@ -28,27 +28,20 @@ DIFFERENT = {
 }
 
 
-def compared(name: str) -> dict[str, Compared]:
-    return {setting.name: setting for setting in compare(load_recipe(name))}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_all_but_akits_own_options_stand_beside_the_write_up(name: str) -> None:
-    assert {s.name for s in compared(name).values() if not s.said} == AKITS_OWN & compared(name).keys()
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_what_differs_is_known_and_has_its_reason(name: str) -> None:
-    differing = {s.name for s in compared(name).values() if s.differs}
-    assert differing == DIFFERENT.get(name, set())
-    reasons = load_recipe(name).note("Differs")
-    assert [setting for setting in differing if f"- {setting}: " not in reasons] == []
+    recipe = load_recipe(name)
+    found = differences(recipe)
+    assert has_write_up(recipe)
+    assert set(found) == DIFFERENT.get(name, set())
+    assert all(one.published != one.default and one.reason for one in found.values())
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_options_that_the_reasons_name_are_there(name: str) -> None:
     recipe = load_recipe(name)
-    options = [f"{key}={value}" for key, value in re.findall(r"--set (\w+)=(\w[\w.]*)", recipe.doc)]
+    texts = [recipe.doc, *(one.reason for one in differences(recipe).values())]
+    options = [f"{key}={value}" for key, value in re.findall(r"--set (\w+)=(\w[\w.]*)", " ".join(texts))]
     assert recipe.settings(options)
 
 
@@ -68,7 +61,7 @@ def test_the_commands_of_the_write_up_are_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(BASELINES))
 def test_the_baselines_have_no_write_up(name: str) -> None:
-    assert not any(setting.said for setting in compare(load_recipe(name)))
+    assert not has_write_up(load_recipe(name))
 
 
 @pytest.mark.parametrize(
@@ -92,9 +85,9 @@ def test_the_baselines_have_no_write_up(name: str) -> None:
     ],
 )
 def test_what_stood_there_is_what_the_specification_says(name: str, facts: dict[str, object]) -> None:
-    found = compared(name)
-    assert {key: found[key].there for key in facts} == facts
-    assert not [key for key in facts if found[key].differs]
+    recipe = load_recipe(name)
+    assert {key: attrgetter(key)(recipe.settings()) for key in facts} == facts
+    assert not facts.keys() & differences(recipe).keys()
 
 
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) | {"logmel_cnn"}))

@@ -1,12 +1,12 @@
-"""A write-up's settings beside a recipe's: what is equal, what differs, what the write-up does not have."""
+"""Settings whose default is not the published value."""
 
 from pathlib import Path
 
 import pytest
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import RecipeError
 from acoustic_kit.recipe.recipe import load_recipe
-from acoustic_kit.recipe.write_up import Compared, compare
+from acoustic_kit.recipe.write_up import Difference, differences, has_write_up
 
 TEXT = '''"""Two sizes.
 
@@ -28,7 +28,7 @@ class Settings(akit.Settings):
     micro_batch: int | None = None
 
 VARIANTS = {"small": {}, "large": {"epochs": 9}}
-WRITE_UP = {"epochs": 3, "lengths": (1, 2), "decay": "0.9, never used", "augment.flip": False, "large": {"epochs": 8}}
+WRITE_UP = {"decay": ("0.9, never used", "why"), "augment.flip": (False, "because"), "large": {"epochs": (8, "more")}}
 
 def features(s): return {}
 def train(fold, s): return None
@@ -41,21 +41,15 @@ def sizes(folder: Path, text: str = TEXT) -> Path:
     return folder
 
 
-def test_settings_stand_beside_the_write_up(tmp_path: Path) -> None:
-    settings = compare(load_recipe("small", sizes(tmp_path)))
-    assert settings == [
-        Compared("epochs", True, 3, 3),
-        Compared("lengths", True, (1, 2), (1, 2)),
-        Compared("decay", True, "0.9, never used", None),
-        Compared("augment.flip", True, False, True),
-        Compared("micro_batch", False, None, None),
-    ]
-    assert [setting.name for setting in settings if setting.differs] == ["decay", "augment.flip"]
+def test_differences_have_the_published_value_and_the_reason(tmp_path: Path) -> None:
+    assert differences(load_recipe("small", sizes(tmp_path))) == {
+        "decay": Difference("0.9, never used", None, "why"),
+        "augment.flip": Difference(False, True, "because"),
+    }
 
 
 def test_a_variant_has_entries_of_its_own(tmp_path: Path) -> None:
-    first = compare(load_recipe("large", sizes(tmp_path)))[0]
-    assert (first.there, first.here, first.differs) == (8, 9, True)
+    assert differences(load_recipe("large", sizes(tmp_path)))["epochs"] == Difference(8, 9, "more")
 
 
 def test_a_variants_documentation_leaves_out_the_others_scores(tmp_path: Path) -> None:
@@ -65,12 +59,15 @@ def test_a_variants_documentation_leaves_out_the_others_scores(tmp_path: Path) -
     assert "Published small" in load_recipe(tmp_path / "sizes.py").doc
 
 
-def test_a_recipe_without_a_write_up_says_nothing(tmp_path: Path) -> None:
+def test_a_recipe_without_a_write_up_has_no_differences(tmp_path: Path) -> None:
     text = "\n".join(line for line in TEXT.splitlines() if not line.startswith("WRITE_UP"))
-    assert not any(setting.said for setting in compare(load_recipe("small", sizes(tmp_path, text))))
+    recipe = load_recipe("small", sizes(tmp_path, text))
+    assert not has_write_up(recipe)
+    assert differences(recipe) == {}
 
 
-def test_an_entry_that_is_no_setting_is_told(tmp_path: Path) -> None:
-    recipe = load_recipe("small", sizes(tmp_path, TEXT.replace('WRITE_UP = {"epochs"', 'WRITE_UP = {"epoch"')))
-    with pytest.raises(AkitError, match=r"sizes\.py: WRITE_UP names 'epoch', which is no setting"):
-        compare(recipe)
+@pytest.mark.parametrize(("entry", "says"), [('"decays": (1, "why")', "'decays'"), ('"decay": 3', "'decay'")])
+def test_a_wrong_entry_is_named(tmp_path: Path, entry: str, says: str) -> None:
+    recipe = load_recipe("small", sizes(tmp_path, TEXT.replace('"decay": ("0.9, never used", "why")', entry)))
+    with pytest.raises(RecipeError, match=rf"sizes\.py: WRITE_UP.*{says}"):
+        differences(recipe)
