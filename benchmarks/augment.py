@@ -40,7 +40,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 def main() -> None:
     recipe = load_recipe(sys.argv[1] if len(sys.argv) > 1 else "eat_s_esc50")
     clips = int(sys.argv[2]) if len(sys.argv) > 2 else 32
-    s, fabric = recipe.settings([f"batch_size={clips}"]), make_fabric(Compute())
+    s, fabric = recipe.settings({"batch_size": clips}), make_fabric(Compute())
     net = recipe.build_model(CLASSES).train()
     net, optimizer = fabric.setup(net, recipe.module.adamw(net.parameters(), s))
     batch = Batch(

@@ -27,6 +27,7 @@ import torch
 from transformers import ASTConfig, ASTModel
 from transformers.utils import logging
 
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.data import make_synthetic
 from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError
@@ -132,10 +133,11 @@ def _method(function: Callable) -> Callable:
 
 def measure_recipe(workspace: Workspace, recipe: Recipe, settings: list[str], device: str, *, tiny: bool) -> None:
     measured = Measured(2 if tiny else EPOCHS)
+    values = {**parse_assignments(recipe, settings), "epochs": 99}
     try:
         with measured.in_place():
             run_recipe(
-                workspace, recipe, recipe.settings([*settings, "epochs=99"], fast=tiny), folds=["1"], fast=tiny,
+                workspace, recipe, recipe.settings(values, fast=tiny), folds=["1"], fast=tiny,
                 workers=os.cpu_count() or 1, compute=Compute(device),
             )  # fmt: skip
     except EnoughError:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -36,22 +37,22 @@ class Case:
     """A recipe, how it is trained here, and what its bare model sees."""
 
     recipe: str
-    settings: tuple[str, ...]
+    settings: dict[str, Any]
     shape: tuple[int, ...]  # of a clip
     batch: int = 32
     passes: int = 1  # forward and backward, in a step
 
 
 CASES = (
-    Case("logmel_cnn", (), (1, 64, 216)),
-    Case("tiny_resnet_transformer", (), (1, 80, 401)),
-    Case("resnet34_pcen_sam_8fold", ("batch_size=16", "checkpoint=last"), (1, 128_000), batch=16, passes=2),
+    Case("logmel_cnn", {}, (1, 64, 216)),
+    Case("tiny_resnet_transformer", {}, (1, 80, 401)),
+    Case("resnet34_pcen_sam_8fold", {"batch_size": 16, "checkpoint": "last"}, (1, 128_000), batch=16, passes=2),
 )
 
 
 def real_steps(workspace: Workspace, recipe: Recipe, case: Case, seed: int) -> list[float]:
     """Seconds a step of each epoch but the first."""
-    settings = recipe.settings(["epochs=3", *case.settings])
+    settings = recipe.settings({"epochs": 3, **case.settings})
     run, _ = run_recipe(workspace, recipe, settings, folds=["1"], seed=seed, compute=Compute("cpu"), workers=2)
     log = next((run.path / "folds" / "1").glob("*.jsonl")).read_text().splitlines()
     steps = run.done["1"].trained_on / case.batch

@@ -174,7 +174,7 @@ def _print_members(result: BlendResult) -> None:
     for position, one in zip(result.blend.members, result.members, strict=True):
         scores = [f"{result.own_scores[one.name]:.4f}"] if result.own_scores else []
         share = f"{result.blend.weights[position]:.1%}"
-        rows.append((one.name, share, *scores, "; ".join(one.run.optimistic)))
+        rows.append((one.name, share, *scores, "; ".join(one.run.bias_warnings)))
     optimistic = any(row[-1] for row in rows)
     print_table(
         columns if optimistic else columns[:-1],

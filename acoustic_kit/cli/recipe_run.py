@@ -8,6 +8,7 @@ import typer
 
 from acoustic_kit.api.progress import duration, progress, run_events, say
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.cli.compute import (
     Device,
     OnCluster,
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acoustic_kit.cluster import Cluster
-    from acoustic_kit.cluster.folds import Wanted
     from acoustic_kit.device import Compute
+    from acoustic_kit.recipe.job import Job
     from acoustic_kit.recipe.recipe import Recipe
     from acoustic_kit.runs.run import Run
     from acoustic_kit.workspace.workspace import Workspace
@@ -73,7 +74,8 @@ def run(
     from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.errors import UsageError
     from acoustic_kit.features.build.worker import worker_count
-    from acoustic_kit.recipe.recipe import match_recipes, read_assignments
+    from acoustic_kit.recipe.job import make_job
+    from acoustic_kit.recipe.recipe import match_recipes
 
     if full and folds:
         raise UsageError("--full trains one model on all clips; it cannot be combined with --folds.")
@@ -84,57 +86,55 @@ def run(
     with first_process_prints():
         warn_of_outside_recipes(ctx, names)
         recipes = match_recipes(names, workspace.recipes_path)
-        given = read_assignments(assignments or ())
         warn_of_leaks(workspace)
         say_changes(workspace)
-        runs = [(recipe, recipe.settings(given, fast=fast), n) for recipe in recipes for n in _seeds_of(recipe, seed)]
-        for recipe, settings, _ in runs:  # check all before the first is trained
-            if warning := recipe.needs(settings).check(workspace.manifest.columns, full=full):
-                say(f"Warning: {warning}")
+        here = compute if cluster is None else None  # workers have devices of their own
+        jobs = [
+            make_job(workspace, recipe, settings, n, fast=fast, full=full, compute=here)
+            for recipe in recipes  # all are checked before the first is trained
+            for settings in [recipe.settings(parse_assignments(recipe, assignments or ()), fast=fast)]
+            for n in _seeds_of(recipe, seed)
+        ]
+        for warning in dict.fromkeys(job.warning for job in jobs if job.warning):
+            say(f"Warning: {warning}")
         asked: _Asked = {
             "folds": None if folds is None else listed("--folds", folds),
-            "full": full,
-            "fast": fast,
             "note": note,
             "fresh": fresh,
             "compute": compute,
         }
         with cluster_at(cluster, workers) as machines:
             if machines is None:
-                _run_here(workspace, runs, worker_count(workers), asked)
+                _run_here(workspace, jobs, worker_count(workers), asked)
             else:
-                _run_on_cluster(workspace, runs, machines, asked)
+                _run_on_cluster(workspace, jobs, machines, asked)
 
 
 class _Asked(TypedDict):
     """Options that apply to every run."""
 
     folds: list[str] | None
-    full: bool
-    fast: bool
     note: str
     fresh: bool
     compute: Compute
 
 
-def _run_here(workspace: Workspace, runs: Sequence[Wanted], workers: int, asked: _Asked) -> None:
+def _run_here(workspace: Workspace, jobs: Sequence[Job], workers: int, asked: _Asked) -> None:
     from acoustic_kit.device import is_first_process
-    from acoustic_kit.runs.runner import run_recipe
+    from acoustic_kit.runs.runner import run_job
 
-    for recipe, settings, seed in runs:
+    for job in jobs:
         with progress() as bar:
-            made, trained = run_recipe(
-                workspace, recipe, settings, seed=seed, workers=workers, events=run_events(bar), **asked
-            )
+            made, trained = run_job(job, workers=workers, events=run_events(bar), **asked)
         if is_first_process():
             _print_run(workspace, made, trained)
 
 
-def _run_on_cluster(workspace: Workspace, runs: Sequence[Wanted], machines: Cluster, asked: _Asked) -> None:
+def _run_on_cluster(workspace: Workspace, jobs: Sequence[Job], machines: Cluster, asked: _Asked) -> None:
     from acoustic_kit.cluster.folds import run_on_cluster
 
     with progress() as bar:
-        found = run_on_cluster(workspace, runs, machines, **asked, events=run_events(bar, parallel=True))
+        found = run_on_cluster(jobs, machines, **asked, events=run_events(bar, parallel=True))
     for made, trained in found:
         _print_run(workspace, made, trained)
 

@@ -196,7 +196,7 @@ def new(
     ] = False,
 ) -> None:
     """Write a commented, runnable recipe to the workspace's `recipes/`."""
-    from acoustic_kit.recipe.recipe import new_recipe
+    from acoustic_kit.recipe.template import new_recipe
 
     path = new_recipe(name, workspace_of(ctx).recipes_path, torch=torch)
     say(f"Wrote {shown(path)}. Run it with `akit recipe run {name}`.")

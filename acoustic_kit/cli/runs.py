@@ -115,7 +115,7 @@ def _notes(runs: list[Run]) -> list[str]:
     notes += ["fast"] if record.fast else []
     notes += ["imported"] if record.imported else []
     notes += ["at chance"] if any(run.warnings for run in runs) else []
-    notes += ["optimistic"] if any(run.optimistic for run in runs) else []
+    notes += ["optimistic"] if any(run.bias_warnings for run in runs) else []
     return notes + list(dict.fromkeys(run.record.note for run in runs if run.record.note))
 
 
@@ -143,7 +143,7 @@ def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any
         "fast": record.fast,
         "full": record.full,
         "imported": bool(record.imported),
-        "optimistic": standing.run.optimistic,
+        "optimistic": standing.run.bias_warnings,
         "warnings": standing.run.warnings,
         "other_labels": standing.other_labels,
         "note": record.note,
@@ -175,7 +175,7 @@ def show(
         rows.append((f"fold {fold}", f"{done.trained_on} training clips, {duration(done.seconds)}{without}"))
     rows += [("folds missing", ", ".join(found.missing_folds) or None)]
     rows += [("warning", why) for why in found.warnings]
-    rows += [("optimistic", why) for why in found.optimistic]
+    rows += [("optimistic", why) for why in found.bias_warnings]
     rows += [("note", note) for note in found.notes]
     rows += [("device", compute) for compute in found.compute]
     rows += [("imported", f"{file}, sha256 {digest[:16]}…") for file, digest in record.imported.items()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import starmap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from acoustic_kit.api.progress import progress, say, tune_events
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.cli.compute import Device, Precision, Workers
 from acoustic_kit.cli.console import MAX_SEED, listed, print_table, shown
 from acoustic_kit.cli.recipe_run import Assignments, number
@@ -44,7 +46,7 @@ def tune(
     """
     from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.features.build.worker import worker_count
-    from acoustic_kit.recipe.recipe import load_recipe, read_assignments
+    from acoustic_kit.recipe.recipe import load_recipe
     from acoustic_kit.runs.tuning import tune_recipe
 
     require_one_process("recipe tune")
@@ -56,7 +58,7 @@ def tune(
         result = tune_recipe(
             workspace,
             recipe,
-            read_assignments(assignments or ()),
+            parse_assignments(recipe, assignments or ()),
             n_trials=trials,
             folds=None if folds is None else listed("--folds", folds),
             fast=fast,
@@ -72,7 +74,7 @@ def _print_tuning(result: TuneResult, name: str) -> None:
     counts = {state: sum(t.state == state for t in result.trials) for state in ("done", "pruned", "failed")}
     say(f"{len(result.trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n) + ".")
     best = [trial for trial in result.trials if trial.state == "done"][:10]
-    rows = [(t.number, number(t.score), "  ".join(map(_short, t.settings))) for t in best]
+    rows = [(t.number, number(t.score), "  ".join(starmap(_short, t.settings.items()))) for t in best]
     print_table(["trial", result.metric, "settings"], rows, right=["trial", result.metric])
     searched = ", ".join(result.searched)
     typer.echo("")
@@ -85,16 +87,12 @@ def _print_tuning(result: TuneResult, name: str) -> None:
         right=[result.metric],
     )
     typer.echo(f"\nRely on the second: the first is the highest of {len(result.trials)}, so it is optimistic.")
-    for why in result.optimistic:
+    for why in result.bias_warnings:
         typer.echo(f"Both are optimistic: {why}.")
     typer.echo(f"Wrote {shown(result.settings_path)}. Run these settings on all folds with:")
     typer.echo(f"  akit recipe run {name} --set @{shown(result.settings_path)}")
 
 
-def _short(assignment: str) -> str:
-    """Round the number of an assignment to four digits."""
-    key, _, value = assignment.partition("=")
-    try:
-        return f"{key}={float(value):.4g}"
-    except ValueError:
-        return assignment
+def _short(name: str, value: object) -> str:
+    """Return a setting for a table, a number rounded to four digits."""
+    return f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from acoustic_kit.cluster.connection import Cluster, Tell
 from acoustic_kit.cluster.feature_jobs import ClusterExecutor
 from acoustic_kit.device import AUTO, Compute, require_one_process
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import AkitError, RunError
 from acoustic_kit.files import replacing
-from acoustic_kit.recipe.job import SILENT, Job, RunEvents, fit_fold, make_job, stored_features, wanted_folds
-from acoustic_kit.recipe.recipe import Recipe, Settings, load_recipe
+from acoustic_kit.recipe.job import SILENT, Job, RunEvents, fit_fold, stored_features, wanted_folds
+from acoustic_kit.recipe.recipe import Recipe, load_recipe
 from acoustic_kit.recipe.recipe_file import RecipeFile
 from acoustic_kit.runs import remote_runs
-from acoustic_kit.runs.locked_run import HeldRun, holding
+from acoustic_kit.runs.locked_run import LockedRun, lock_run
 from acoustic_kit.runs.remote_runs import RemoteCheckpoints, push_fold
 from acoustic_kit.runs.run import Run, new_fold, open_run
 from acoustic_kit.runs.runner import store_fold
@@ -30,7 +30,6 @@ from acoustic_kit.workspace.workspace import Workspace
 if TYPE_CHECKING:
     from acoustic_kit.recipe.job import Stored
 
-Wanted = tuple[Recipe, Settings, int]  # a run that is asked for: recipe, settings, seed
 _OF_FILES = ("size", "mtime_ns")  # columns of the manifest that training has no use for
 
 
@@ -61,42 +60,38 @@ class FoldTask:
 
 
 def run_on_cluster(
-    workspace: Workspace,
-    wanted: Sequence[Wanted],
+    jobs: Sequence[Job],
     cluster: Cluster,
     *,
     folds: Sequence[str] | None = None,
-    full: bool = False,
-    fast: bool = False,
     note: str = "",
     fresh: bool = False,
     compute: Compute = AUTO,
     events: RunEvents = SILENT,
 ) -> list[tuple[Run, bool]]:
-    """Build features and train folds on a cluster, all folds of all runs at once; parameters as for `run_recipe`.
+    """Build features and train folds on a cluster, all folds of all jobs at once; parameters as for `run_job`.
 
-    A fold whose worker dies is trained by another one: from its last epoch where both see the workspace's folder, else
-    anew. One that fails does not stop the others.
+    A fold whose worker dies is trained by another one: from its last epoch if both have access to the workspace's
+    folder, else from the start. One that fails does not stop the others.
 
     Returns each run, and whether anything of it was trained.
 
-    Raises UsageError for a fold that does not exist or several processes a fold, AkitError where folds failed.
+    Raises UsageError for a fold that does not exist or several processes a fold, RunError if folds failed.
 
     """
     require_one_process("A cluster's client")
     with ExitStack() as locks:
-        running: dict[str, HeldRun] = {}
-        for recipe, settings, seed in wanted:
-            job = make_job(workspace, recipe, settings, seed, fast=fast, full=full)
+        running: dict[str, LockedRun] = {}
+        for job in jobs:
             if job.name not in running:
                 names = wanted_folds(folds, job.folds)
-                running[job.name] = locks.enter_context(holding(job, names, note, fresh=fresh))
+                running[job.name] = locks.enter_context(lock_run(job, names, note, fresh=fresh))
         tasks = [task for one in running.values() for task in _tasks(one, cluster, compute, events)]
         _train(running, tasks, cluster, events)
-        return [(one.settle(), bool(one.todo)) for one in running.values()]
+        return [(one.finalize(), bool(one.todo)) for one in running.values()]
 
 
-def _tasks(one: HeldRun, cluster: Cluster, compute: Compute, events: RunEvents) -> list[FoldTask]:
+def _tasks(one: LockedRun, cluster: Cluster, compute: Compute, events: RunEvents) -> list[FoldTask]:
     """What is to train of a run, when the features that it reads are built."""
     if not one.todo:
         return []
@@ -131,7 +126,7 @@ def _recipe_file(recipe: Recipe) -> RecipeFile:
     return recipe.file or RecipeFile(recipe.path, recipe.path.stem, recipe.source)
 
 
-def _take_in(one: HeldRun, fold: str, files: Mapping[str, bytes] | None) -> None:
+def _take_in(one: LockedRun, fold: str, files: Mapping[str, bytes] | None) -> None:
     """Put the folder of a finished fold into place; None: its worker has put it where runs lie on S3."""
     if files is None:
         remote_runs.pull(one.job.workspace, one.job.name)
@@ -140,10 +135,10 @@ def _take_in(one: HeldRun, fold: str, files: Mapping[str, bytes] | None) -> None
             for name, content in files.items():
                 with replacing(folder / Path(name).name) as temporary:
                     temporary.write_bytes(content)
-    one.settle()
+    one.finalize()
 
 
-def _train(running: Mapping[str, HeldRun], tasks: Sequence[FoldTask], cluster: Cluster, events: RunEvents) -> None:
+def _train(running: Mapping[str, LockedRun], tasks: Sequence[FoldTask], cluster: Cluster, events: RunEvents) -> None:
     """Train all folds of all runs. Raises AkitError at the end where some failed."""
     if not tasks:
         return
@@ -162,7 +157,7 @@ def _train(running: Mapping[str, HeldRun], tasks: Sequence[FoldTask], cluster: C
     if failures:
         task, error = failures[0]
         why = str(error) if isinstance(error, AkitError | OSError) else f"{type(error).__name__}: {error}"
-        raise AkitError(
+        raise RunError(
             f"{len(failures)} of {len(tasks)} folds failed, first fold {task.fold} of {task.run}: {why}\n"
             "The others are stored; the same command trains those that are missing."
         ) from error

@@ -124,7 +124,7 @@ def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path
                 fold=one.fold,
                 recipe=one.run.record.recipe,
                 weight=float(weight),
-                optimistic=one.run.optimistic,
+                optimistic=one.run.bias_warnings,
                 test_sha256=file_sha256(one.folder / "test.parquet"),
             )
             for one, weight in zip(result.members, blend.weights, strict=True)

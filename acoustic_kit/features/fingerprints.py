@@ -9,7 +9,7 @@ from acoustic_kit.data.folds import FULL, training_rows
 from acoustic_kit.features.feature import Feature, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -36,12 +36,19 @@ def fingerprints(manifest: pl.DataFrame, data_root: Path | str) -> dict[str, str
 
 
 def for_folds(
-    features: Sequence[Feature], manifest: pl.DataFrame, data_root: Path | str, folds: Sequence[str]
+    features: Sequence[Feature],
+    manifest: pl.DataFrame,
+    data_root: Path | str,
+    folds: Sequence[str],
+    digests: Mapping[str, str] | None = None,
 ) -> dict[str, list[Feature]]:
-    """Return the features for the models of each fold: those that learn are fitted on the fold's training clips."""
+    """Return the features for the models of each fold: those that learn are fitted on the fold's training clips.
+
+    - `digests`: those of `fingerprints`, if they are known already
+    """
     if all(type(f).for_fold is Feature.for_fold for f in features):  # none learns: no digests needed
         return {fold: list(features) for fold in folds}
-    digests = fingerprints(manifest, data_root)
+    digests = fingerprints(manifest, data_root) if digests is None else digests
 
     def training(fold: str) -> Training:
         ids = training_rows(manifest, fold).train["id"]

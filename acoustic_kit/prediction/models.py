@@ -20,8 +20,9 @@ from acoustic_kit.features.learnt import with_learnt
 from acoustic_kit.features.weights import TENSORS, find_weights
 from acoustic_kit.prediction.saved_models import check_model, load_model
 from acoustic_kit.recipe.catalog import recipe_folders
-from acoustic_kit.recipe.recipe import Recipe, Settings, load_recipe
+from acoustic_kit.recipe.recipe import Recipe, load_recipe
 from acoustic_kit.recipe.recipe_file import RecipeFile, source_digest
+from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.runs import remote_runs
 from acoustic_kit.runs.run import RECORD_NAME, Run, RunRecord, find_run, open_run
 from acoustic_kit.submission.record import read_sidecar

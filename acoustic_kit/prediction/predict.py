@@ -15,7 +15,7 @@ from acoustic_kit.errors import AkitError
 from acoustic_kit.features import Feature, build_features, with_sources
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import clips_at, read_columns, rows_of
-from acoustic_kit.recipe.job import checked_predictions
+from acoustic_kit.recipe.inference import infer
 from acoustic_kit.training.fold import Clips
 
 if TYPE_CHECKING:
@@ -138,16 +138,21 @@ class _Job:
         total = np.zeros((len(rows), len(task_spec.names)))
         for fold in member.folds:
             stored = {name: store[feature.key] for name, feature in features[fold].items()}
-            held = np.array([all(id in feature for feature in stored.values()) for id in rows["id"]], dtype=bool)
-            found = np.tile(member.frequencies(fold), (len(rows), 1))
-            model = member.model(fold, self.compute) if held.any() else None
-            for start in range(0, len(rows), AT_ONCE):
-                part = np.zeros(len(rows), dtype=bool)
-                part[start : start + AT_ONCE] = held[start : start + AT_ONCE]
-                clips = Clips(rows.filter(part), task_spec.names, task_spec.task, stored, self.compute)
-                found[part] = checked_predictions(member.recipe, member.settings, model, clips)
-                self.predicted += min(AT_ONCE, len(rows) - start)
-                self.on_progress("predictions", self.predicted, self.n_clips * self.predictor.n_models)
+            clips = Clips(rows, task_spec.names, task_spec.task, stored, self.compute)
+            model = member.model(fold, self.compute)
+            found, _ = infer(
+                member.recipe,
+                member.settings,
+                model,
+                clips,
+                member.frequencies(fold),
+                at_once=AT_ONCE,
+                on_clips=self._on_clips,
+            )
             total += found
         mean: np.ndarray = total / len(member.folds)
         return mean
+
+    def _on_clips(self, n: int) -> None:
+        self.predicted += n
+        self.on_progress("predictions", self.predicted, self.n_clips * self.predictor.n_models)

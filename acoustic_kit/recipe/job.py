@@ -8,22 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from acoustic_kit.data.folds import FULL, FoldRows, fold_names, training_rows
 from acoustic_kit.data.leaks import bias_of_fold
 from acoustic_kit.device import AUTO, Compute
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.features import BuildReport, Feature, build_features, fingerprints, for_folds
 from acoustic_kit.features.build.executor import Executor
 from acoustic_kit.features.store_users import note_user
+from acoustic_kit.recipe.inference import class_frequencies, has_features, infer
 from acoustic_kit.recipe.predictions import Predictions
-from acoustic_kit.recipe.recipe import Fast, Recipe, Settings
+from acoustic_kit.recipe.recipe import Recipe
+from acoustic_kit.recipe.settings import Fast, Settings
 from acoustic_kit.task import Task
 from acoustic_kit.training.fold import Clips, FitResult, Fold
 from acoustic_kit.workspace.workspace import Workspace
@@ -64,6 +64,12 @@ class Job:
     seed: int = 0
     fast: bool = False
     full: bool = False
+    warning: str | None = None  # about what the recipe needs, such as missing weights
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The digest of each clip's file, by id. Files are looked at once a job."""
+        return fingerprints(self.manifest, self.workspace.data_root)
 
     @cached_property
     def features(self) -> dict[str, Feature]:
@@ -100,7 +106,7 @@ class Job:
     def _decides(self) -> dict[str, Any]:
         import polars as pl
 
-        content = list(fingerprints(self.manifest, self.workspace.data_root).values())
+        content = list(self.digests.values())
         left_out = {fold: self.rows(fold).left_out["id"].to_list() for fold in self.folds}
         rows = self.manifest.drop(_OF_FILES, strict=False).with_columns(content=pl.Series(content, dtype=pl.String))
         rows = rows.select(sorted(rows.columns))
@@ -133,17 +139,28 @@ class Job:
 
 
 def make_job(
-    workspace: Workspace, recipe: Recipe, settings: Settings, seed: int = 0, *, fast: bool = False, full: bool = False
+    workspace: Workspace,
+    recipe: Recipe,
+    settings: Settings,
+    seed: int = 0,
+    *,
+    fast: bool = False,
+    full: bool = False,
+    compute: Compute | None = None,
 ) -> Job:
-    """Return the job of a recipe on a workspace's clips: on some of them in its small form.
+    """Return the job of a recipe on a workspace's clips, or on those of its small form, if all that it needs exists.
 
     All seeds of a recipe whose result depends on none make one job.
 
-    Raises AkitError for what the recipe needs and cannot have, see `Needs`.
+    - `compute`: where it will be trained; None: not on this machine
+
+    Raises AkitError if the device is missing, or for the first of the recipe's needs that is not met, see `Needs`.
     """
-    recipe.needs(settings).check(workspace.manifest.columns, full=full)
+    if compute is not None:
+        device_in_words(recipe, compute)
+    warning = recipe.needs(settings).check(workspace.manifest.columns, full=full)
     manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
-    return Job(workspace, recipe, settings, manifest, seed if recipe.is_seeded else 0, fast, full)
+    return Job(workspace, recipe, settings, manifest, seed if recipe.is_seeded else 0, fast, full, warning)
 
 
 def _hash(parts: Mapping[str, Any]) -> str:
@@ -158,24 +175,24 @@ def fit_fold(
     - `name`: of the fold, or `FULL`
     - `folder`: for checkpoints, from which the same call goes on
 
-    Returns the fold that the recipe trained on, and its model with all warnings and notes. Raises AkitError if too few
+    Returns the fold that the recipe trained on, and its model with all warnings and notes. Raises DataError if too few
     clips can be read.
     """
     train, valid, left_out = job.rows(name)
-    usable = _readable(train, stored)
-    if usable["label"].explode().n_unique() < 2:
-        raise AkitError(
+    usable = _readable(job.clips(train, stored, compute))
+    if usable.rows["label"].explode().n_unique() < 2:
+        raise DataError(
             f"Fold {name} has no training clips of two classes. `akit features info NAME` lists what failed."
         )
     bias_warnings = [f"{x} was fitted on validation clips too" for x, f in job.features.items() if f.sees_validation]
-    bias_warnings += bias_of_fold(usable, valid)
+    bias_warnings += bias_of_fold(usable.rows, valid)
     notes = [
         f"fold {name}: not trained on {len(left_out)} extra clips that are equal to held-out clips or share a group"
     ]
     fold = Fold(
         name,
-        job.clips(usable, stored, compute),
-        job.clips(_readable(valid, stored), stored, compute) if len(valid) else None,
+        usable,
+        _readable(job.clips(valid, stored, compute)) if len(valid) else None,
         fold_seed(job.seed, name),
         job.workspace.config.metric,
         folder,
@@ -186,52 +203,15 @@ def fit_fold(
 
 
 def predict_rows(job: Job, fold: Fold, model: Any, rows: pl.DataFrame, stored: Stored) -> tuple[Predictions, list[str]]:
-    """A fold model's predictions of rows of the manifest; class frequencies where features could not be computed.
-
-    Returns them with the ids of those clips. Raises AkitError for a recipe that breaks its contract.
-    """
-    usable = _readable(rows, stored)
-    probabilities = np.tile(class_frequencies(fold), (len(rows), 1))
-    held = rows["id"].is_in(usable["id"].to_list()).to_numpy()
-    probabilities[held] = checked_predictions(job.recipe, job.settings, model, job.clips(usable, stored, fold.compute))
-    return Predictions(tuple(rows["id"]), probabilities), sorted(set(rows["id"]) - set(usable["id"]))
+    """Return a fold model's predictions of rows of the manifest, and the ids that lack features; see `infer`."""
+    clips = job.clips(rows, stored, fold.compute)
+    probabilities, held = infer(job.recipe, job.settings, model, clips, class_frequencies(fold))
+    return Predictions(tuple(clips.ids), probabilities), sorted(rows.filter(~held)["id"])
 
 
-def _readable(rows: pl.DataFrame, stored: Stored) -> pl.DataFrame:
-    """The rows of clips that every feature could be computed for."""
-    held = [all(id in feature for feature in stored.values()) for id in rows["id"]]
-    return rows.filter(np.array(held, dtype=bool))
-
-
-def checked_predictions(recipe: Recipe, settings: Settings, model: Any, clips: Clips) -> np.ndarray:
-    """A recipe's predictions of clips that have features: float64 (clips, classes), rows that sum to one do so exactly.
-
-    Raises AkitError where the recipe breaks its contract.
-    """
-    n_classes = len(clips.classes)
-    if not len(clips):
-        return np.empty((0, n_classes))
-    name = recipe.name
-    found = recipe.predict(model, clips, settings).astype(np.float64)
-    if found.shape != (len(clips), n_classes):
-        raise AkitError(f"{name}: predict gave shape {found.shape} for {len(clips)} clips and {n_classes} classes.")
-    if not np.isfinite(found).all() or (found < 0).any() or (found > 1 + 1e-3).any():
-        raise AkitError(f"{name}: predict gave values that are not between 0 and 1.")
-    found = np.minimum(found, 1)
-    if clips.task == "single":
-        total = found.sum(axis=1, keepdims=True)
-        if not np.allclose(total, 1, atol=1e-3):
-            raise AkitError(
-                f"{name}: predict must give rows that sum to one; they sum to {total.min():.3g}–{total.max():.3g}."
-            )
-        found = found / total
-    return found
-
-
-def class_frequencies(fold: Fold) -> np.ndarray:
-    """The share of the training clips that have each class: float64 (classes,)."""
-    labels = fold.train.labels
-    return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=fold.n_classes) / len(labels)
+def _readable(clips: Clips) -> Clips:
+    """Return the clips that have all features."""
+    return replace(clips, rows=clips.rows.filter(has_features(clips)))
 
 
 def stored_features(
@@ -245,7 +225,7 @@ def stored_features(
     """The recipe's features as each fold reads them, built where the store lacks them, on the device of the run."""
     workspace, store = job.workspace, job.workspace.store()
     note_user(workspace.store_place, workspace.root)
-    of_fold = for_folds(list(job.features.values()), job.manifest, workspace.data_root, folds)
+    of_fold = _features_of_folds(job, folds)
     wanted = [feature for features in of_fold.values() for feature in features]
     reports = build_features(
         job.manifest,
@@ -256,6 +236,7 @@ def stored_features(
         on_progress=events.on_build,
         device=device,
         executor=executor,
+        digests=job.digests,
     )
     events.on_built(reports)
     workspace.remember_features([job.recipe.name] if job.recipe.named else [])
@@ -264,7 +245,11 @@ def stored_features(
 
 def open_features(job: Job, folds: Sequence[str]) -> dict[str, Stored]:
     """The recipe's features as each fold reads them, which are built."""
-    return _opened(job, for_folds(list(job.features.values()), job.manifest, job.workspace.data_root, folds))
+    return _opened(job, _features_of_folds(job, folds))
+
+
+def _features_of_folds(job: Job, folds: Sequence[str]) -> dict[str, list[Feature]]:
+    return for_folds(list(job.features.values()), job.manifest, job.workspace.data_root, folds, job.digests)
 
 
 def _opened(job: Job, of_fold: Mapping[str, Sequence[Feature]]) -> dict[str, Stored]:
@@ -276,9 +261,14 @@ def _opened(job: Job, of_fold: Mapping[str, Sequence[Feature]]) -> dict[str, Sto
     }
 
 
-def trained_on(recipe: Recipe, compute: Compute) -> str | None:
-    """On what the recipe's networks will be trained, None where it has none. AkitError where that is not to be had."""
+def device_in_words(recipe: Recipe, compute: Compute) -> str | None:
+    """Return the device and precision of a recipe's networks, as in `cpu, float32`; None for a recipe without any.
+
+    Raises AkitError if a device is named that is missing, also one for features alone.
+    """
     if not recipe.has_network:
+        if compute.device != "auto":
+            compute.gpu()
         return None
     from acoustic_kit.training.fabric import describe
 

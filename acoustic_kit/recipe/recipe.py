@@ -26,41 +26,23 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeGuard, get_origin
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import RecipeError, UsageError
 from acoustic_kit.features import Feature, own_features
-from acoustic_kit.files import read_regular
 from acoustic_kit.recipe.catalog import documentation, find_recipes, first_line, labeled, recipe_folders
 from acoustic_kit.recipe.needs import Needs
 from acoustic_kit.recipe.recipe_file import RecipeFile, names_line
+from acoustic_kit.recipe.settings import Fast, Settings, nested, setting_fields
 from acoustic_kit.training.fold import Clips, FitResult, Fold
 
 if TYPE_CHECKING:
     import optuna
     from pydantic.fields import FieldInfo
-
-
-class Settings(BaseModel):
-    """A recipe's settings: frozen, typed, the published values as defaults."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-@dataclass(frozen=True)
-class Fast:
-    """A recipe's own small form, which walks the same code in a minute: fewer clips and folds, other settings.
-
-    All test clips are predicted, so that a small run too can become a submission.
-    """
-
-    clips_per_class: int | None = None  # in each fold
-    folds: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,39 +101,36 @@ class Recipe:
     @cached_property
     def fields(self) -> dict[str, FieldInfo]:
         """All settings by name; those of settings inside settings as `augment.mixup`."""
-        return _fields(self.settings_class)
+        return setting_fields(self.settings_class)
 
     @cached_property
     def fast(self) -> Fast:
         """The recipe's small form."""
         return getattr(self.module, "FAST", Fast())
 
-    def settings(self, assignments: Sequence[str] = (), fast: bool = False) -> Settings:
-        """Return the defaults, then the variant's, then the small form's if `fast`, then `key=value` assignments.
+    def settings(self, values: Mapping[str, Any] = MappingProxyType({}), fast: bool = False) -> Settings:
+        """Return the defaults, then the variant's, then the small form's if `fast`, then `values`, by name.
 
-        Raises UsageError for an unknown key (with the nearest known one), a value of the wrong type, or `fast` if the
+        A setting inside settings is named `augment.mixup`. Values are converted as pydantic does: "7" is an int, too.
+
+        Raises UsageError for an unknown name (with the nearest known one), a value of the wrong type, or `fast` if the
         recipe has no small form.
         """
         if fast and not hasattr(self.module, "FAST"):
             raise UsageError(f"{self.name} has no small form for --fast: define FAST in {self.path}, or omit --fast.")
-        values, known = dict(self.fast.settings) if fast else {}, self.fields
-        for assignment in assignments:
-            key, equals, text = assignment.partition("=")
-            if not equals:
-                raise UsageError(f"--set {assignment}: write it as key=value.")
-            if key not in known:
-                near = [name for name in known if name.endswith(f".{key}")] or difflib.get_close_matches(
-                    key, known, n=1
-                )
+        known = self.fields
+        for name in values:
+            if name not in known:
+                near = [other for other in known if other.endswith(f".{name}")]
+                near = near or difflib.get_close_matches(name, known, n=1)
                 hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(known) or 'none'}."
-                raise UsageError(f"{self.name} has no setting {key!r}. {hint}")
-            values[key] = _split(text) if get_origin(known[key].annotation) in (tuple, list) else text
-        return self._settings(values)
+                raise UsageError(f"{self.name} has no setting {name!r}. {hint}")
+        return self._settings({**(self.fast.settings if fast else {}), **values})
 
     def _settings(self, values: Mapping[str, Any]) -> Settings:
         """The defaults with other values, by name."""
         try:
-            return self.settings_class(**_nested({**self.variant, **values}))
+            return self.settings_class(**nested({**self.variant, **values}))
         except ValidationError as error:
             first = error.errors()[0]
             at = ".".join(map(str, first["loc"]))
@@ -160,10 +139,10 @@ class Recipe:
                 raise UsageError(f"{self.name}: {first['msg'].removeprefix('Value error, ')}.") from error
             raise UsageError(f"{self.name}, setting {setting}: {first['msg']} (got {first['input']!r}).") from error
 
-    def search(self, trial: optuna.Trial) -> list[str]:
-        """The settings that one trial tries, as `key=value` assignments.
+    def search(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Return the settings that one trial tries, by name.
 
-        Raises UsageError for a recipe that has no search space, AkitError for one that gives no dictionary.
+        Raises UsageError for a recipe that has no search space, RecipeError for one that gives no dictionary.
         """
         if not hasattr(self.module, "search"):
             raise UsageError(
@@ -173,20 +152,20 @@ class Recipe:
         with self._calling():
             found = self.module.search(trial)
         if not isinstance(found, Mapping):
-            raise AkitError(f"{self.name}: search must return a dictionary of settings, not {type(found).__name__}.")
-        return [f"{key}={_joined(value)}" for key, value in found.items()]
+            raise RecipeError(f"{self.name}: search must return a dictionary of settings, not {type(found).__name__}.")
+        return dict(found)
 
     def features(self, settings: Settings) -> dict[str, Feature]:
         """Return the features that the recipe reads, by its own names for them.
 
-        Raises AkitError for what is no feature, and for a family without a name and a version, or with one of akit's.
+        Raises RecipeError for what is no feature, and for a family without a name and a version, or with one of akit's.
         """
         with self._calling():
             found = dict(self.module.features(settings))
         _ = self.own_features
         for alias, feature in found.items():
             if not isinstance(feature, Feature) or not (hasattr(feature, "name") and hasattr(feature, "version")):
-                raise AkitError(
+                raise RecipeError(
                     f"{self.path}: features gives a {type(feature).__name__} for {alias!r}, which is no feature with a "
                     "name and a version: name: ClassVar[str] = …; version: ClassVar[int] = 1."
                 )
@@ -257,7 +236,7 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
     Raises
     ------
     UsageError : there is no such recipe
-    AkitError : the file fails to load or lacks a part of the contract
+    RecipeError : the file fails to load or lacks a part of the contract
 
     """
     path = Path(name_or_path)
@@ -275,12 +254,12 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
     file = RecipeFile.read(path.resolve(), called)
     module = file.load()
     if missing := _missing_parts(module):
-        raise AkitError(
+        raise RecipeError(
             f"{path} is not a recipe: it lacks {', '.join(missing)}. `akit recipe new` writes one that runs."
         )
     required = [name for name, field in module.Settings.model_fields.items() if field.is_required()]
     if required:
-        raise AkitError(f"{path}: every setting needs a default: {', '.join(required)}.")
+        raise RecipeError(f"{path}: every setting needs a default: {', '.join(required)}.")
     variants = getattr(module, "VARIANTS", {}) if named else {}
     name = str(name_or_path) if variants else called
     return Recipe(name, file.path, file.source, module, named, variants.get(name, {}), file)
@@ -297,89 +276,3 @@ def match_recipes(names: Sequence[str], workspace_recipes: Path | None = None) -
     known = find_recipes(recipe_folders(workspace_recipes))
     wanted = (match for name in names for match in (fnmatch.filter(known, name) or [name]))
     return [load_recipe(name, workspace_recipes) for name in dict.fromkeys(wanted)]
-
-
-def new_recipe(name: str, folder: Path, *, torch: bool = False) -> Path:
-    """Write a recipe template to `folder/name.py`: for scikit-learn, or for a network if `torch`.
-
-    Raises UsageError for a name that is taken or no Python name.
-    """
-    if not name.isidentifier() or name.startswith("_"):
-        raise UsageError(f"{name!r} cannot name a recipe: use letters, digits and underscores, like my_idea.")
-    taken = find_recipes(recipe_folders(folder))
-    if name in taken:
-        raise UsageError(f"There is a recipe {name} already: {taken[name]}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.py"
-    template = "recipe_template_torch.txt" if torch else "recipe_template.txt"
-    path.write_text((Path(__file__).parent / template).read_text("utf-8"), "utf-8")
-    return path
-
-
-def read_assignments(assignments: Sequence[str]) -> list[str]:
-    """`key=value` assignments, where `@FILE` stands for those in a file: one a line; empty lines and `#` are skipped.
-
-    Raises UsageError for a file that is not there or a line that is no assignment.
-    """
-    found: list[str] = []
-    for assignment in assignments:
-        if not assignment.startswith("@"):
-            found.append(assignment)
-            continue
-        path = Path(assignment[1:])
-        try:
-            lines = read_regular(path).decode().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise UsageError(f"--set {assignment}: {path} cannot be read: {reason}.") from error
-        for number, line in enumerate(map(str.strip, lines), start=1):
-            if line and not line.startswith("#"):
-                if not line.partition("=")[1]:
-                    raise UsageError(f"{path}, line {number}: {line[:40]!r}: write it as key=value.")
-                found.append(line)
-    return found
-
-
-def flat_settings(settings: BaseModel) -> dict[str, Any]:
-    """All settings by name, as JSON has them; those of settings inside settings as `augment.mixup`."""
-    found: dict[str, Any] = {}
-    for name, value in settings.model_dump(mode="json").items():
-        inner = getattr(settings, name)
-        found |= (
-            {f"{name}.{k}": v for k, v in flat_settings(inner).items()} if _has_fields(type(inner)) else {name: value}
-        )
-    return found
-
-
-def _fields(settings: type[BaseModel]) -> dict[str, FieldInfo]:
-    found: dict[str, FieldInfo] = {}
-    for name, info in settings.model_fields.items():
-        inner = info.annotation
-        found |= {f"{name}.{k}": v for k, v in _fields(inner).items()} if _has_fields(inner) else {name: info}
-    return found
-
-
-def _has_fields(kind: Any) -> TypeGuard[type[BaseModel]]:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"augment.mixup": 0}` as `{"augment": {"mixup": 0}}`."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        *outer, last = name.split(".")
-        part = found
-        for key in outer:
-            part = part.setdefault(key, {})
-        part[last] = value
-    return found
-
-
-def _split(text: str) -> list[str]:
-    """A list setting's value: `1,2,3` or `[1, 2, 3]`."""
-    return [part.strip() for part in text.strip("[]() ").split(",") if part.strip()]
-
-
-def _joined(value: Any) -> str:
-    """A setting's value as `--set` reads it."""
-    return ",".join(map(str, value)) if isinstance(value, list | tuple | range) else str(value)

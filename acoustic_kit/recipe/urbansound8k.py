@@ -17,7 +17,7 @@ from torchvision.models import ResNet34_Weights, WeightsEnum
 
 from acoustic_kit.nn import WaveFrontEnd, imagenet_weights, load_imagenet
 from acoustic_kit.recipe.needs import Needs
-from acoustic_kit.recipe.recipe import Fast, Settings
+from acoustic_kit.recipe.settings import Fast, Settings
 from acoustic_kit.recipe.side_inputs import one_hot_column
 from acoustic_kit.training import Batches, Phase, default_loss, fit
 from acoustic_kit.training.fold import Clips, FitResult, Fold

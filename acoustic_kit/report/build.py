@@ -111,12 +111,12 @@ def _row(rank: int | None, placing: Placing) -> Row:
         "full": record.full,
         "imported": bool(record.imported),
         "at chance": any(run.warnings for run in runs),
-        "optimistic": any(run.optimistic for run in runs),
+        "optimistic": any(run.bias_warnings for run in runs),
         "other labels": any(standing.other_labels for standing in placing.standings),
         "part": first.score is not None and not first.complete,
     }
     notes = [run.record.note for run in runs if run.record.note]
-    notes += [why for run in runs for why in (*run.warnings, *run.optimistic, *run.notes)]
+    notes += [why for run in runs for why in (*run.warnings, *run.bias_warnings, *run.notes)]
     if first.score is None:
         notes.append("no out-of-fold predictions, so there is no score")
     part = record.imported and first.score is not None and not first.complete

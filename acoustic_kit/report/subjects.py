@@ -69,7 +69,7 @@ def _run_subject(run: Run, clips: TrainingSet) -> Subject | None:
     if oof is None:
         return None
     known, probabilities = oof.found(clips.ids)
-    return Subject(run.name, "run", known, probabilities, tuple(run.optimistic)) if known.any() else None
+    return Subject(run.name, "run", known, probabilities, tuple(run.bias_warnings)) if known.any() else None
 
 
 def _blend_subject(workspace: Workspace, name: str, sidecar: Sidecar, clips: TrainingSet) -> Subject | None:

@@ -32,7 +32,7 @@ FoldName = Annotated[str, Field(pattern=r"^[\w-]+$")]  # that of a folder: a run
 class FoldRecord(BaseModel):
     """How one fold went; `folds/<name>/fold.json`, written before the folder is renamed into place."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     seconds: float  # wall time of training and prediction
     trained_on: int  # clips
@@ -43,10 +43,15 @@ class FoldRecord(BaseModel):
     gpu: str | None = None  # what it calls itself
     precision: str = "float64"
     processes: int = 1  # that trained it together
-    optimistic: list[str] = []  # why the score of this fold flatters, a line each
+    # Reasons why the score of this fold is biased upward, a line each; stored as `optimistic`.
+    bias_warnings: list[str] = Field([], validation_alias="optimistic", serialization_alias="optimistic")
     warnings: list[str] = []  # why the model may be worth nothing, a line each
     notes: list[str] = []  # what else to know of it, such as weights that were not to be had
     files: dict[str, str] = {}  # `oof.parquet` and `test.parquet` → their sha256; empty in older runs
+
+    def to_json(self) -> str:
+        """Return the content of `fold.json`."""
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"
 
     @property
     def compute(self) -> str:
@@ -146,9 +151,9 @@ class Run:
         return sorted({fold.compute for fold in self.done.values()})
 
     @property
-    def optimistic(self) -> list[str]:
-        """Why the out-of-fold score flatters: choices that looked at the fold that they are scored on."""
-        return sorted({why for fold in self.done.values() for why in fold.optimistic})
+    def bias_warnings(self) -> list[str]:
+        """Reasons why the out-of-fold score is biased upward, such as an epoch chosen on the fold it is scored on."""
+        return sorted({why for fold in self.done.values() for why in fold.bias_warnings})
 
     @property
     def warnings(self) -> list[str]:

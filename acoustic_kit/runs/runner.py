@@ -13,23 +13,24 @@ from acoustic_kit.data.targets import clip_targets
 from acoustic_kit.device import AUTO, Compute, gpu_name, is_first_process, n_processes, require_one_process
 from acoustic_kit.features.learnt import save_learnt
 from acoustic_kit.files import replacing, write_atomically
+from acoustic_kit.recipe.inference import class_frequencies
 from acoustic_kit.recipe.job import (
     SILENT,
     Job,
     RunEvents,
-    class_frequencies,
+    device_in_words,
     fit_fold,
     make_job,
     open_features,
     predict_rows,
     stored_features,
-    trained_on,
     wanted_folds,
 )
 from acoustic_kit.recipe.predictions import Predictions
-from acoustic_kit.recipe.recipe import Recipe, Settings
+from acoustic_kit.recipe.recipe import Recipe
+from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.runs.guessing import find_guessing
-from acoustic_kit.runs.locked_run import holding
+from acoustic_kit.runs.locked_run import lock_run
 from acoustic_kit.runs.run import FOLD_RECORD_NAME, FoldRecord, Run, new_fold, open_run
 from acoustic_kit.training.fold import FitResult, Fold
 from acoustic_kit.workspace.workspace import Workspace
@@ -55,35 +56,66 @@ def run_recipe(
     compute: Compute = AUTO,
     events: RunEvents = SILENT,
 ) -> tuple[Run, bool]:
-    """Build the features a recipe needs, train its folds, predict out-of-fold and test clips, and store the run.
-
-    A fold that is done is not done again, so a stopped run goes on where it was. Test predictions are the mean over
-    the fold models. A clip whose features could not be computed is predicted with the training labels' frequencies.
+    """Check what a recipe needs, build its features, train its folds, predict all clips, and store the run.
 
     Parameters
     ----------
-    folds : the folds to train, by name; None for all (of the recipe's small form, where `fast`)
+    settings : None for the defaults, or for those of the small form if `fast`
     full : fit one model on all training clips instead: test predictions, no out-of-fold ones
     fast : the recipe's small form; pass its settings too (`recipe.settings(fast=True)`)
-    fresh : discard the run if it exists
-    compute : device and precision, for recipes that train with torch
+    folds, note, fresh, workers, compute, events : see `run_job`
 
-    Returns the run, and whether anything was trained.
-
-    Raises UsageError for a fold that does not exist or several processes without a network, AkitError for a recipe that
-    breaks its contract, or a device that is missing.
+    Returns the run, and whether anything was trained. Raises as `make_job` and `run_job` do.
 
     """
-    if not recipe.has_network:
-        require_one_process(f"{recipe.name}, which trains no network,")
-    where = trained_on(recipe, compute)  # told before there is a run
-    job = make_job(workspace, recipe, settings or recipe.settings(fast=fast), seed, fast=fast, full=full)
+    settings = settings or recipe.settings(fast=fast)
+    job = make_job(workspace, recipe, settings, seed, fast=fast, full=full, compute=compute)
+    return run_job(job, folds=folds, note=note, fresh=fresh, workers=workers, compute=compute, events=events)
+
+
+def run_job(
+    job: Job,
+    *,
+    folds: Sequence[str] | None = None,
+    note: str = "",
+    fresh: bool = False,
+    workers: int = 0,
+    compute: Compute = AUTO,
+    events: RunEvents = SILENT,
+) -> tuple[Run, bool]:
+    """Build the features of a job, train its folds, predict out-of-fold and test clips, and store the run.
+
+    A finished fold is not trained again, so that a stopped run resumes. Test predictions are the mean over the fold
+    models. A clip whose features could not be computed is predicted with the class frequencies of the training clips.
+
+    Parameters
+    ----------
+    folds : names of the folds to train; None for all of the job
+    note : a remark stored with the run; empty keeps the stored one
+    fresh : delete the run first if it exists
+    workers : processes that compute features; 0 is this one
+    compute : device and precision, for recipes that train with torch
+
+    Returns
+    -------
+    The run, and whether anything was trained.
+
+    Raises
+    ------
+    UsageError : a fold does not exist, or several processes for a recipe without a network
+    RecipeError : the recipe breaks its contract
+    AkitError : the device is missing, or another process trains the run
+
+    """
+    if not job.recipe.has_network:
+        require_one_process(f"{job.recipe.name}, which trains no network,")
+    where = device_in_words(job.recipe, compute)
     wanted = wanted_folds(folds, job.folds)
     with _processes(compute) as broadcast:
         if not is_first_process():
             return _train_along(job, compute, broadcast)
-        with holding(job, wanted, note, fresh=fresh) as one:
-            todo = one.todo
+        with lock_run(job, wanted, note, fresh=fresh) as locked_run:
+            todo = locked_run.todo
             if todo and where:
                 events.on_start(where)
             stored = stored_features(job, todo, workers, events, compute.device) if todo else {}
@@ -91,10 +123,10 @@ def run_recipe(
             if todo:
                 events.on_fold(0, len(todo))
             for done, fold in enumerate(todo, 1):
-                _train_fold(one.run, job, stored[fold], fold, compute, events)
-                one.settle()
+                _train_fold(locked_run.run, job, stored[fold], fold, compute, events)
+                locked_run.finalize()
                 events.on_fold(done, len(todo))
-            run = one.settle()  # what a killed run left, too
+            run = locked_run.finalize()  # also what a killed run left
             broadcast(None)  # all files are written
             return run, bool(todo)
 
@@ -156,13 +188,13 @@ def store_fold(folder: Path, job: Job, fold: Fold, result: FitResult, stored: St
         without_features=without,
         frequencies=class_frequencies(fold).tolist(),
         n_parameters=sum(p.numel() for p in model.parameters()) if _is_torch(model) else None,
-        optimistic=list(result.bias_warnings),
+        bias_warnings=list(result.bias_warnings),
         warnings=warnings,
         notes=list(result.notes),
         files=files,
         **(_used(fold.compute) if _is_torch(model) else {}),
     )
-    write_atomically(folder / FOLD_RECORD_NAME, record.model_dump_json(indent=2) + "\n")
+    write_atomically(folder / FOLD_RECORD_NAME, record.to_json())
 
 
 def _fold_predictions(job: Job, fold: Fold, model: Any, stored: Stored) -> dict[str, tuple[Predictions, list[str]]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -26,15 +27,17 @@ from acoustic_kit.recipe.job import (
     Job,
     RunEvents,
     being_trained,
+    device_in_words,
     fast_manifest,
     fit_fold,
     fold_seed,
+    make_job,
     predict_rows,
     stored_features,
-    trained_on,
     wanted_folds,
 )
 from acoustic_kit.recipe.recipe import Recipe
+from acoustic_kit.recipe.settings import flat_settings, is_sequence
 from acoustic_kit.workspace.workspace import Workspace
 from acoustic_store import DamagedError
 
@@ -65,7 +68,7 @@ class TrialRecord:
     state: Literal["done", "pruned", "failed"]
     score: float | None  # mean over the folds that were trained; None where it failed
     folds: int  # that were trained
-    settings: tuple[str, ...]  # `key=value`
+    settings: Mapping[str, Any]  # those that it tried, in their JSON form
     reason: str  # why it failed, or empty
 
 
@@ -79,7 +82,7 @@ class TuneResult:
     searched: tuple[str, ...]  # the folds whose scores chose
     kept_out: str  # the fold that no trial saw
     kept_out_score: float
-    optimistic: tuple[str, ...]  # why even that flatters
+    bias_warnings: tuple[str, ...]  # reasons why even that score is biased upward
 
     @property
     def best(self) -> TrialRecord:
@@ -95,7 +98,7 @@ class TuneResult:
 def tune_recipe(
     workspace: Workspace,
     recipe: Recipe,
-    assignments: Sequence[str] = (),
+    settings: Mapping[str, Any] = MappingProxyType({}),
     *,
     n_trials: int = 50,
     folds: Sequence[str] | None = None,
@@ -113,7 +116,7 @@ def tune_recipe(
 
     Parameters
     ----------
-    assignments : `key=value` for settings that are not searched
+    settings : values of settings that are not searched, by name
     n_trials : in all, with those of earlier calls
     folds : the last of these is kept out, the others score the trials; None for all. Clips of folds that are not named
         are trained on
@@ -129,10 +132,10 @@ def tune_recipe(
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    tuning = _Tuning(workspace, recipe, tuple(assignments), n_trials, folds, fast, seed, workers, compute, events)
+    tuning = _Tuning(workspace, recipe, settings, n_trials, folds, fast, seed, workers, compute, events)
     tuning.check_search()
-    recipe.needs(recipe.settings(assignments, fast=fast)).check(workspace.manifest.columns, full=False)
-    if where := trained_on(recipe, compute):
+    make_job(workspace, recipe, recipe.settings(settings, fast=fast), fast=fast, compute=compute)  # checks its needs
+    if where := device_in_words(recipe, compute):
         events.on_start(where)
     with locked(tuning.folder, being_trained(tuning.folder.name)):
         try:
@@ -150,7 +153,7 @@ def tune_recipe(
 class _Tuning:
     workspace: Workspace
     recipe: Recipe
-    assignments: tuple[str, ...]
+    settings: Mapping[str, Any]
     n_trials: int
     asked_folds: Sequence[str] | None
     fast: bool
@@ -192,7 +195,7 @@ class _Tuning:
     @cached_property
     def folder(self) -> Path:
         """`<recipe>-<8 hex>` of all that decides how the search goes."""
-        parts = f"{self._job((), self.manifest).name} {self.folds} {self.workspace.config.metric}"
+        parts = f"{self._job({}, self.manifest).name} {self.folds} {self.workspace.config.metric}"
         return self.workspace.tuning_path / f"{self.recipe.name}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
 
     @property
@@ -220,8 +223,7 @@ class _Tuning:
 
         probe = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
         searched = self.recipe.search(probe)
-        both = {text.partition("=")[0] for text in searched} & {text.partition("=")[0] for text in self.assignments}
-        if both:
+        if both := searched.keys() & self.settings.keys():
             raise UsageError(f"--set {sorted(both)[0]}: the search decides this setting. Leave out --set for it.")
         self._job(searched, self.search_manifest)
 
@@ -256,10 +258,12 @@ class _Tuning:
         trial = self.study.ask()
         try:
             searched = self.recipe.search(trial)
-            trial.set_user_attr("settings", searched)
+            job = self._job(searched, self.search_manifest)
+            flat = flat_settings(job.settings)
+            trial.set_user_attr("settings", {name: flat[name] for name in searched})
             if killed >= KILLS:
                 raise AkitError(f"its process was killed {killed} times, perhaps for want of memory")
-            self._score_trial(trial, searched)
+            self._score_trial(trial, job)
         except KeyboardInterrupt:
             trial.set_user_attr("stopped", True)
             self.study.tell(trial, state=TrialState.FAIL)
@@ -274,10 +278,10 @@ class _Tuning:
         rmtree(self.folder / "checkpoints", ignore_errors=True)
         return str(trial.user_attrs.get("reason", ""))
 
-    def _score_trial(self, trial: optuna.Trial, searched: Sequence[str]) -> None:
+    def _score_trial(self, trial: optuna.Trial, job: Job) -> None:
         from optuna.trial import TrialState
 
-        job, folds = self._job(searched, self.search_manifest), self.folds[:-1]
+        folds = self.folds[:-1]
         scores: list[float] = []
         for done, (found, _) in enumerate(self._fold_scores(job, folds), start=1):
             scores.append(found)
@@ -306,10 +310,10 @@ class _Tuning:
         if best is None:
             raise AkitError(f"None of the {len(self._over())} trials was completed, so there are no best settings.")
         known = self.study.user_attrs.get("kept_out", {})
-        if known.get("settings") != list(best.settings):
+        if known.get("settings") != _as_lines(best.settings):
             job = self._job(best.settings, self.manifest)
             ((found, optimistic),) = self._fold_scores(job, [self.kept_out])
-            known = {"settings": list(best.settings), "score": found, "optimistic": optimistic}
+            known = {"settings": _as_lines(best.settings), "score": found, "optimistic": optimistic}
             self.study.set_user_attr("kept_out", known)
             rmtree(self.folder / "checkpoints", ignore_errors=True)
         ranked = sorted(self._over(), key=lambda t: (t.state != "done", -(t.score or 0), t.number))
@@ -320,14 +324,13 @@ class _Tuning:
             f"# {self.recipe.name}, the best of {len(ranked)} trials.",
             f"# {metric}: {best.score:.4f} on folds {', '.join(searched)}, which chose it; "
             f"{worth:.4f} on fold {kept_out}, which no trial saw.",
-            *self.assignments,
-            *best.settings,
+            *_as_lines({**self.settings, **best.settings}),
         ]
         write_atomically(result.settings_path, "\n".join(lines) + "\n")
         return result
 
-    def _job(self, searched: Sequence[str], manifest: pl.DataFrame) -> Job:
-        settings = self.recipe.settings([*self.assignments, *searched], fast=self.fast)
+    def _job(self, searched: Mapping[str, Any], manifest: pl.DataFrame) -> Job:
+        settings = self.recipe.settings({**self.settings, **searched}, fast=self.fast)
         return Job(self.workspace, self.recipe, settings, manifest, self.seed, self.fast)
 
     def _best(self) -> TrialRecord | None:
@@ -352,9 +355,27 @@ class _Tuning:
                 state=states.get(trial.state.name, "failed"),
                 score=trial.value if trial.state.name in states else None,
                 folds=len(trial.intermediate_values),
-                settings=tuple(trial.user_attrs.get("settings", ())),
+                settings=self._settings_of(trial),
                 reason=trial.user_attrs.get("reason", ""),
             )
             for trial in self.study.get_trials(deepcopy=False)
             if trial.state.name in states or "reason" in trial.user_attrs
         ]
+
+    def _settings_of(self, trial: optuna.trial.FrozenTrial) -> Mapping[str, Any]:
+        stored = trial.user_attrs.get("settings", {})
+        if isinstance(stored, Mapping):
+            return stored
+        found: dict[str, Any] = {}  # studies of earlier versions store lines as in `best.txt`
+        for line in stored:
+            name, _, text = line.partition("=")
+            found[name] = text.split(",") if is_sequence(self.recipe.fields[name]) else text
+        return found
+
+
+def _as_lines(settings: Mapping[str, Any]) -> list[str]:
+    """Return `key=value` lines, which `akit recipe run --set @FILE` reads."""
+    return [
+        f"{name}={','.join(map(str, value)) if isinstance(value, list | tuple | range) else value}"
+        for name, value in settings.items()
+    ]

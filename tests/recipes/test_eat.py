@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import acoustic_kit
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import build_features
@@ -147,7 +148,8 @@ def fit_call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 
         monkeypatch.setattr(acoustic_kit, "fit", fake_fit)
         train = type("Train", (), {"task": task, "__len__": lambda _: clips})()
-        recipe.train(SimpleNamespace(seed=1, n_classes=50, train=train), recipe.settings([*TINY, *assignments]))
+        settings = recipe.settings(parse_assignments(recipe, [*TINY, *assignments]))
+        recipe.train(SimpleNamespace(seed=1, n_classes=50, train=train), settings)
         return seen
 
     return call
@@ -218,8 +220,9 @@ def test_named_options_reach_the_loop(fit_call: Callable[..., dict]) -> None:
     ],
 )
 def test_settings_that_cannot_work_say_so(assignment: str, says: str) -> None:
+    recipe = load_recipe("eat_s_esc50")
     with pytest.raises(UsageError, match=says):
-        load_recipe("eat_s_esc50").settings([assignment])
+        recipe.settings(parse_assignments(recipe, [assignment]))
 
 
 def some_clips(workspace: Workspace, recipe: Recipe, assignments: list[str], task: str = "single") -> Clips:
@@ -230,7 +233,7 @@ def some_clips(workspace: Workspace, recipe: Recipe, assignments: list[str], tas
         labels = rows["label"].to_list()
         both = [sorted({*own, *other}) for own, other in zip(labels, labels[1:] + labels[:1], strict=True)]
         rows = rows.with_columns(label=pl.Series(both))
-    wave = recipe.features(recipe.settings(assignments))["wave"]
+    wave = recipe.features(recipe.settings(parse_assignments(recipe, assignments)))["wave"]
     build_features(rows, workspace.data_root, workspace.store(), [wave])
     return Clips(rows, tuple(workspace.config.classes), task, {"wave": workspace.store()[wave.key]}, Compute("cpu"))
 
@@ -266,7 +269,9 @@ def test_a_switch_changes_the_training_and_the_seed_alone_does_not(workspace: Wo
     clips = some_clips(workspace, recipe, given)
 
     def weights(folder: str, *more: str) -> torch.Tensor:
-        net = recipe.train(halves(clips, tmp_path / folder), recipe.settings([*given, *more])).model
+        net = recipe.train(
+            halves(clips, tmp_path / folder), recipe.settings(parse_assignments(recipe, [*given, *more]))
+        ).model
         return torch.cat([p.detach().flatten() for p in net.parameters()])
 
     assert torch.equal(weights("a"), weights("b"))
@@ -277,7 +282,9 @@ def test_an_average_of_the_weights_may_predict(workspace: Workspace, tmp_path: P
     recipe = load_recipe("eat_s_esc50")
     clips = some_clips(workspace, recipe, TINY)
     nets = [
-        recipe.train(halves(clips, tmp_path / name), recipe.settings([*TINY, "epochs=2", *more])).model
+        recipe.train(
+            halves(clips, tmp_path / name), recipe.settings(parse_assignments(recipe, [*TINY, "epochs=2", *more]))
+        ).model
         for name, more in (("raw", []), ("average", ["ema=0.9"]))
     ]
     assert not torch.equal(nets[0].classifier.weight, nets[1].classifier.weight)
@@ -287,7 +294,7 @@ def test_it_starts_from_an_audioset_run(workspace: Workspace, tmp_path: Path) ->
     old = load_recipe("eat_s_audioset")
     sizes = [f for f in TINY if not f.startswith("seq_len")]
     torch.manual_seed(0)
-    source = old.module.build_model(old.settings([*sizes, "seq_len=65536"]), 527)
+    source = old.module.build_model(old.settings(parse_assignments(old, [*sizes, "seq_len=65536"])), 527)
     nn.init.normal_(source.positions)
     save_tensors(tmp_path / "run" / "folds" / "full" / "model.safetensors", source.state_dict())
     recipe = load_recipe("eat_s_esc50")
@@ -303,14 +310,18 @@ def test_it_starts_from_an_audioset_run(workspace: Workspace, tmp_path: Path) ->
     # And so that training begins there, and the record says so.
     clips = some_clips(workspace, recipe, TINY)
     fold = halves(clips, tmp_path / "fold")
-    result = recipe.train(fold, recipe.settings([*TINY, "epochs=1", f"pretrained={tmp_path / 'run'}"]))
+    result = recipe.train(
+        fold, recipe.settings(parse_assignments(recipe, [*TINY, "epochs=1", f"pretrained={tmp_path / 'run'}"]))
+    )
     assert result.notes == (f"started from the weights of {tmp_path / 'run'}",)
     for given, says in (
         (["nf=8"], "another size"),
         (["ds_factors=4,4,4"], "only in one|in one of the two only|another"),
     ):
         with pytest.raises(AkitError, match=says):
-            recipe.train(fold, recipe.settings([*TINY, *given, f"pretrained={tmp_path / 'run'}"]))
+            recipe.train(
+                fold, recipe.settings(parse_assignments(recipe, [*TINY, *given, f"pretrained={tmp_path / 'run'}"]))
+            )
 
 
 @pytest.mark.slow
@@ -321,14 +332,14 @@ def test_the_small_form_runs_on_real_clips(esc10: Path, tmp_path: Path, name: st
     run, _ = run_recipe(workspace, recipe, recipe.settings(fast=True), fast=True, workers=2)
     assert run.finished
     assert run.name.startswith(f"{name}-")
-    assert not run.optimistic
+    assert not run.bias_warnings
     stored = load_recipe(run.path / "recipe.py")  # what a run keeps is enough to build its model
     settings = stored.settings_class(**run.record.settings)
     assert settings.model_dump() == recipe.settings(fast=True).model_dump()
-    full, _ = run_recipe(workspace, recipe, recipe.settings(["epochs=1"], fast=True), fast=True, full=True)
+    full, _ = run_recipe(workspace, recipe, recipe.settings({"epochs": 1}, fast=True), fast=True, full=True)
     assert full.finished
     with pytest.raises(AkitError, match="checkpoint=last"):
-        run_recipe(workspace, recipe, recipe.settings(["checkpoint=best"], fast=True), fast=True, full=True)
+        run_recipe(workspace, recipe, recipe.settings({"checkpoint": "best"}, fast=True), fast=True, full=True)
 
 
 @pytest.mark.slow

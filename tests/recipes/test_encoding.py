@@ -2,6 +2,7 @@
 
 import pytest
 
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.features import Feature
 from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
 
@@ -10,7 +11,7 @@ RECIPES = [name for name in find_recipes(recipe_folders()) if "encoding" in load
 
 def wave_of(recipe: str, *settings: str) -> Feature:
     loaded = load_recipe(recipe)
-    (feature,) = loaded.features(loaded.settings(list(settings))).values()
+    (feature,) = loaded.features(loaded.settings(parse_assignments(loaded, list(settings)))).values()
     return feature.source or feature
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import acoustic_kit
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.data.folds import FULL
 from acoustic_kit.device import Compute
 from acoustic_kit.ensemble.run_blend import blend_runs
@@ -158,8 +159,8 @@ def test_components_are_350_fitted_on_all_folds_unless_asked() -> None:
     wave = Wave(44100, trim_pad="reflect", encoding="float32")
     assert RECIPE.features(DEFAULTS)["pca"] == Pca(Stats(wave, "freesound"), 350, fit_on="all")
     assert RECIPE.features(DEFAULTS)["pca"].sees_validation
-    assert not RECIPE.features(RECIPE.settings(["pca_fit=fold"]))["pca"].sees_validation
-    assert set(RECIPE.features(RECIPE.settings(["n_pca=0"]))) == {"mel"}
+    assert not RECIPE.features(RECIPE.settings({"pca_fit": "fold"}))["pca"].sees_validation
+    assert set(RECIPE.features(RECIPE.settings({"n_pca": 0}))) == {"mel"}
 
 
 @torch.no_grad()
@@ -207,15 +208,15 @@ def test_predictions_are_geometric_means_over_lengths_and_tries(workspace: Works
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert np.abs(found - each.mean(axis=0)).max() > 1e-6
     np.testing.assert_array_equal(RECIPE.predict(net, clips, settings), found)
-    few = RECIPE.settings([*TINY, "batch_size=5"])
+    few = RECIPE.settings(parse_assignments(RECIPE, [*TINY, "batch_size=5"]))
     np.testing.assert_allclose(RECIPE.predict(net, clips, few), found, atol=1e-4)
 
 
 def test_a_run_says_why_it_flatters_and_its_weights_can_be_read(workspace: Workspace) -> None:
-    settings = RECIPE.settings([*TINY, "n_pca=60"])
+    settings = RECIPE.settings(parse_assignments(RECIPE, [*TINY, "n_pca=60"]))
     run, _ = run_recipe(workspace, RECIPE, settings, folds=["1"], compute=Compute("cpu"))
-    assert "pca was fitted on validation clips too" in run.optimistic
-    assert {line.partition(":")[0] for line in run.optimistic if ":" in line} == {"mel", "mel_pca"}
+    assert "pca was fitted on validation clips too" in run.bias_warnings
+    assert {line.partition(":")[0] for line in run.bias_warnings if ":" in line} == {"mel", "mel_pca"}
     assert run.notes == [
         "48 principal components, not 60: there are no more clips to find them in",
         "MobileNetV2 started from random weights: pretrained=false",
@@ -231,9 +232,9 @@ def test_a_run_says_why_it_flatters_and_its_weights_can_be_read(workspace: Works
 
 @pytest.mark.slow
 def test_the_honest_variant_flatters_nowhere_and_trains_on_everything(workspace: Workspace) -> None:
-    honest = RECIPE.settings([*TINY, "checkpoint=last", "pca_fit=fold"])
+    honest = RECIPE.settings(parse_assignments(RECIPE, [*TINY, "checkpoint=last", "pca_fit=fold"]))
     run, _ = run_recipe(workspace, RECIPE, honest, folds=["1"], compute=Compute("cpu"))
-    assert run.optimistic == []
+    assert run.bias_warnings == []
     full, _ = run_recipe(workspace, RECIPE, honest, full=True, compute=Compute("cpu"))
     assert full.test is not None
     with pytest.raises(AkitError, match="checkpoint=last"):

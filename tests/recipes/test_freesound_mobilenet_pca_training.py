@@ -11,6 +11,7 @@ from torch import nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 import acoustic_kit
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.training import Batch, Phase, Progress
 from acoustic_kit.training.fold import FitResult, Fold
@@ -50,7 +51,8 @@ def fit_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
         monkeypatch.setattr(acoustic_kit, "fit", fit)
         clips: Any = Labels()
         fold = Fold("1", clips, clips, 3, "map3", tmp_path, lambda *_: None)
-        return RECIPE.train(fold, RECIPE.settings(["pretrained=false", "width=0.1", *assignments])), seen
+        settings = RECIPE.settings(parse_assignments(RECIPE, ["pretrained=false", "width=0.1", *assignments]))
+        return RECIPE.train(fold, settings), seen
 
     return call
 

@@ -14,9 +14,11 @@ import torch
 from torch import nn
 from transformers import ASTConfig, ASTForAudioClassification, ASTModel
 
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.recipe.job import SILENT, Job, RunEvents, fast_manifest, fit_fold, stored_features
-from acoustic_kit.recipe.recipe import Fast, load_recipe
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.recipe.settings import Fast
 from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training import load_tensors
 from acoustic_kit.workspace.init import init_workspace
@@ -238,7 +240,7 @@ def test_waves_are_at_16_khz_and_trimmed_at_60_db_below_the_loudest_frame() -> N
 
 
 def test_size_of_input_and_network_are_those_of_the_weights(tiny: Path) -> None:
-    feature = RECIPE.features(RECIPE.settings([f"weights={tiny}"]))["input"]
+    feature = RECIPE.features(RECIPE.settings({"weights": str(tiny)}))["input"]
     assert (feature.max_length, feature.n_mels) == (64, 32)
     net = build(3, weights=str(tiny))
     assert (net.ast.config.num_hidden_layers, net.head.image) == (2, (1, 4, 8))
@@ -272,7 +274,9 @@ def fold_record(workspace: Workspace, one_layer: None):
     """A function that trains fold 1 with some settings and gives its record, its log and the run."""
 
     def train(*assignments: str, **options: object) -> tuple:
-        run, _ = run_recipe(workspace, RECIPE, RECIPE.settings(assignments), **{"folds": ["1"], **options})
+        run, _ = run_recipe(
+            workspace, RECIPE, RECIPE.settings(parse_assignments(RECIPE, assignments)), **{"folds": ["1"], **options}
+        )
         (name, record), *_ = run.done.items()
         log = next((run.path / "folds" / name).glob("*.jsonl"))
         return record, [json.loads(line) for line in log.read_text().splitlines()], run
@@ -291,7 +295,7 @@ def test_the_published_settings() -> None:
 def test_the_rate_falls_to_a_tenth_after_every_so_many_epochs(tiny: Path, fold_record) -> None:
     _, log, run = fold_record(f"weights={tiny}", "ast=frozen", "head_input=tokens", "epochs=5", "lr_epochs=2")
     assert [entry["lr"] for entry in log] == pytest.approx([1e-5, 1e-5, 1e-6, 1e-6, 1e-7])
-    assert run.optimistic == []
+    assert run.bias_warnings == []
 
 
 def test_fine_tuning_starts_from_the_weights_and_moves_all_of_them(tiny: Path, fold_record) -> None:
@@ -330,7 +334,7 @@ def test_full_trains_on_every_clip(tiny: Path, fold_record, workspace: Workspace
 @pytest.mark.parametrize("head_input", ["pooled", "tokens"])
 @pytest.mark.usefixtures("one_layer")
 def test_the_small_form_runs_on_stored_embeddings(tiny: Path, workspace: Workspace, head_input: str) -> None:
-    s = RECIPE.settings([f"weights={tiny}", "ast=frozen", f"head_input={head_input}", "epochs=1"], fast=True)
+    s = RECIPE.settings({"weights": str(tiny), "ast": "frozen", "head_input": head_input, "epochs": 1}, fast=True)
     run, _ = run_recipe(workspace, RECIPE, s, fast=True)
     assert run.finished
     assert [key.rpartition("-")[0] for key in run.record.features.values()] == ["ast"]
@@ -352,7 +356,8 @@ def test_the_small_form_runs_without_weights(workspace: Workspace) -> None:
 @pytest.mark.usefixtures("one_layer")
 def test_it_over_fits_20_clips(tiny: Path, esc10: Path, tmp_path: Path, settings: list[str]) -> None:
     workspace = init_workspace(tmp_path / "work", esc10, test_folds=[5])
-    s = RECIPE.settings([f"weights={tiny}", *settings, "dropout=0", "lr=3e-4", "lr_epochs=30", "epochs=40"])
+    given = [f"weights={tiny}", *settings, "dropout=0", "lr=3e-4", "lr_epochs=30", "epochs=40"]
+    s = RECIPE.settings(parse_assignments(RECIPE, given))
     job = Job(workspace, RECIPE, s, fast_manifest(workspace.manifest, Fast(2, 2)), fast=True)
     stored = stored_features(job, ["1"], 0, SILENT)["1"]
     losses: list[float] = []
@@ -375,7 +380,7 @@ def test_without_weights_it_stops_with_the_ways_to_get_them(
     monkeypatch.setattr("acoustic_kit.features.weights._in_cache", lambda *_: None)
     monkeypatch.setattr(RECIPE.module, "build_model", None)
     with pytest.raises(AkitError, match="MIT/ast-finetuned-audioset-10-10-") as raised:
-        run_recipe(workspace, RECIPE, RECIPE.settings([f"ast={ast}"]), folds=["1"])
+        run_recipe(workspace, RECIPE, RECIPE.settings({"ast": ast}), folds=["1"])
     _, hub, folder = str(raised.value).splitlines()
     assert re.search(r"hf download MIT/\S+ config.json model.safetensors --revision \w{40} --local-dir FOLDER", hub)
     assert folder.endswith(": --set weights=FOLDER. Or train without them: --set ast=random.")
@@ -383,12 +388,12 @@ def test_without_weights_it_stops_with_the_ways_to_get_them(
 
 def test_a_small_random_ast_cannot_be_frozen() -> None:
     with pytest.raises(UsageError, match="ast=frozen needs weights, and weights=tiny has none"):
-        RECIPE.features(RECIPE.settings(["ast=frozen", "weights=tiny"]))
+        RECIPE.features(RECIPE.settings({"ast": "frozen", "weights": "tiny"}))
 
 
 def test_a_folder_that_is_not_there_is_named(workspace: Workspace) -> None:
     with pytest.raises(AkitError, match="There is no folder /none with weights"):
-        run_recipe(workspace, RECIPE, RECIPE.settings(["weights=/none"]), folds=["1"])
+        run_recipe(workspace, RECIPE, RECIPE.settings({"weights": "/none"}), folds=["1"])
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def test_the_small_form_walks_the_same_code_on_fewer_clips(workspace: Workspace)
 
 def test_more_components_than_clips_is_no_mistake(workspace: Workspace) -> None:
     recipe = load_recipe("stats_pca_linear")
-    run, _ = run_recipe(workspace, recipe, recipe.settings(["n_components=5000"]), folds=["1"])
+    run, _ = run_recipe(workspace, recipe, recipe.settings({"n_components": 5000}), folds=["1"])
     assert run.record.metrics["accuracy"] > 0.6
 
 

@@ -82,7 +82,7 @@ def test_masks_are_filled_with_zero_and_padding_too() -> None:
 
 def test_the_rate_stays_constant_as_it_really_did(workspace: Workspace) -> None:
     for schedule, last in (("constant", 1e-3), ("cosine", 1.02e-5)):
-        settings = RECIPE.settings([f"schedule={schedule}", "epochs=5", "d_model=8", "n_heads=2"])
+        settings = RECIPE.settings({"schedule": schedule, "epochs": 5, "d_model": 8, "n_heads": 2})
         run, _ = run_recipe(workspace, RECIPE, settings, folds=["1"])
         log = [json.loads(line) for line in (run.path / "folds" / "1" / "tiny.jsonl").read_text().splitlines()]
         assert len(log) == 5

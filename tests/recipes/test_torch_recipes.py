@@ -33,7 +33,7 @@ def test_the_small_form_runs_and_stores_weights_that_can_be_read(workspace: Work
     settings = recipe.settings(fast=True)
     run, _ = run_recipe(workspace, recipe, settings, fast=True)
     assert run.finished
-    assert run.optimistic == []
+    assert run.bias_warnings == []
     assert run.done["1"].device in {"cpu", "cuda"}
     assert not (run.path / "checkpoints" / "1").exists()
     net = recipe.build_model(3, **settings.model_dump())

@@ -229,7 +229,7 @@ def test_res2nets_groups_hand_on_what_they_see_where_the_map_keeps_its_size() ->
 def clips(workspace: Workspace) -> Clips:
     """The synthetic training clips of fold 1, with the wave that the first model's small form reads."""
     recipe = load_recipe("resnet34_pcen_sam_8fold")
-    feature = recipe.features(recipe.settings(["seconds=4"], fast=True))["wave"]
+    feature = recipe.features(recipe.settings({"seconds": 4}, fast=True))["wave"]
     build_features(workspace.manifest, workspace.data_root, workspace.store(), [feature])
     rows = workspace.manifest.filter(pl.col("fold") == 1)
     return Clips(rows, tuple(workspace.config.classes), "single", {"wave": workspace.store()[feature.key]})
@@ -246,7 +246,7 @@ def test_waves_are_padded_at_the_end_and_float_at_full_scale_one(clips: Clips) -
 def test_tta_averages_the_clip_and_two_shifts_of_a_tenth_of_a_second(clips: Clips) -> None:
     recipe = load_recipe("resnet34_pcen_sam_8fold")
     net = small(recipe.name)[0].eval()
-    settings = recipe.settings(["tta=true", "seconds=4"], fast=True)
+    settings = recipe.settings({"tta": True, "seconds": 4}, fast=True)
     waves = torch.from_numpy(clips["wave"])[:, None]
     with torch.no_grad():
         tenth = settings.sample_rate // 10
@@ -254,13 +254,13 @@ def test_tta_averages_the_clip_and_two_shifts_of_a_tenth_of_a_second(clips: Clip
         views = [torch.cat([net(x).softmax(dim=1) for x in view.split(16)]) for view in shifted]
     found = recipe.predict(net, clips, settings)
     np.testing.assert_allclose(found, torch.stack(views).mean(dim=0), atol=1e-5)
-    plain = recipe.predict(net, clips, recipe.settings(["seconds=4"], fast=True))
+    plain = recipe.predict(net, clips, recipe.settings({"seconds": 4}, fast=True))
     np.testing.assert_allclose(plain, views[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", WITH_SALIENCE)
 def test_a_data_set_without_salience_is_said_with_the_way_out(clips: Clips, name: str) -> None:
     recipe = load_recipe(name)
-    form = recipe.module.batches(recipe.settings(["salience=manifest", "seconds=0.5"], fast=True))
+    form = recipe.module.batches(recipe.settings({"salience": "manifest", "seconds": 0.5}, fast=True))
     with pytest.raises(AkitError, match=r"no column 'salience'(.|\n)*--set salience=none"):
         form.open(clips, torch.device("cpu"))

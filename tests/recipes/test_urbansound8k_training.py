@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.recipe import urbansound8k
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.training import Phase, Progress
@@ -52,7 +53,7 @@ def fit_call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
         monkeypatch.setattr(urbansound8k, "fit", lambda _fold, _stage, _net, **rest: seen.update(rest))
         monkeypatch.setattr(recipe.module, "build_model", lambda *_: nn.Linear(2, 2))
         fold = SimpleNamespace(seed=1, n_classes=10, train=SimpleNamespace(task="single"))
-        recipe.train(fold, recipe.settings(assignments))
+        recipe.train(fold, recipe.settings(parse_assignments(recipe, assignments)))
         return seen
 
     return call

@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from acoustic_kit.cli.app import app
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.errors import UsageError
 from acoustic_kit.recipe.recipe import Recipe, find_recipes, load_recipe, recipe_folders
 from acoustic_kit.workspace.config import CONFIG_NAME
@@ -106,7 +107,7 @@ def test_no_number_of_a_recipe_may_be_below_zero(name: str) -> None:
 
 def check(recipe: Recipe, assignment: str) -> None:
     """What runs before any work."""
-    for feature in recipe.features(recipe.settings([assignment])).values():
+    for feature in recipe.features(recipe.settings(parse_assignments(recipe, [assignment]))).values():
         _ = feature.parameters()
 
 

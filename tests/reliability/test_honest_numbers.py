@@ -10,9 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.data import make_synthetic
 from acoustic_kit.device import Compute
-from acoustic_kit.recipe.recipe import Settings, find_recipes, load_recipe, recipe_folders
+from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
+from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.runs.run import Run
 from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.workspace.init import init_workspace
@@ -31,7 +33,7 @@ def small_and_honest(name: str) -> Settings:
     recipe = load_recipe(name)
     short = {key: value for key, value in SHORT.items() if key not in recipe.fast.settings or key == "epochs"}
     chosen = {key: value for key, value in (short | HONEST).items() if key in recipe.fields}
-    return recipe.settings([f"{key}={value}" for key, value in chosen.items()], fast=True)
+    return recipe.settings(chosen, fast=True)
 
 
 def train(workspace: Workspace, name: str, seed: int = 0) -> Run:
@@ -59,7 +61,7 @@ def outcome(run: Run) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_labels_of_the_held_out_fold_decide_nothing_and_the_seed_all(workspace: Workspace, name: str) -> None:
     first = train(workspace, name)
-    assert first.optimistic == []
+    assert first.bias_warnings == []
     expected = outcome(first)
     assert outcome(train(workspace, name)) == expected
     assert (outcome(train(workspace, name, seed=1)) != expected) == load_recipe(name).is_seeded
@@ -105,7 +107,12 @@ def test_shuffled_labels_give_scores_of_chance(shuffled: Path, name: str, assign
         for what in ("as they are", "shuffled"):
             if what == "shuffled":
                 workspace.manifest_path.write_bytes((shuffled / "shuffled.parquet").read_bytes())
-            run, _ = run_recipe(Workspace.find(shuffled), recipe, recipe.settings(assignments), compute=Compute("cpu"))
+            run, _ = run_recipe(
+                Workspace.find(shuffled),
+                recipe,
+                recipe.settings(parse_assignments(recipe, assignments)),
+                compute=Compute("cpu"),
+            )
             scores[what] = run.record.metrics["accuracy"]
     finally:
         workspace.manifest_path.write_bytes(kept)

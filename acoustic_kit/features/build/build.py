@@ -39,6 +39,7 @@ def build_features(
     on_progress: OnProgress = lambda *_: None,
     device: str = "cpu",
     executor: Executor | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> list[BuildReport]:
     """Build what the store lacks of the features, and of what they are computed from, for all clips of the manifest.
 
@@ -64,6 +65,7 @@ def build_features(
         Their values then differ by rounding, which the key does not tell. A GPU is used by this process, while worker
         processes decode
     executor : computes the blocks instead of worker processes, such as `ClusterExecutor`; `workers` is ignored then
+    digests : those of `fingerprints`, if they are known already
 
     Returns
     -------
@@ -81,7 +83,7 @@ def build_features(
     with _workers(workers) if executor is None else nullcontext(executor) as processes:
         is_gpu_of_use = device != "auto" or any(f.has_device_form for f in ordered)
         gpu = Compute(device).gpu() if executor is None and is_gpu_of_use else None
-        plan = BuildPlan.of(manifest, data_root, store, rebuild)
+        plan = BuildPlan.of(manifest, data_root, store, rebuild, digests)
         for_jobs = device if executor is not None else gpu or "cpu"
         build = _Build(plan, processes, BuildProgress(on_progress), on_error, gpu, for_jobs)
         followers = build.followers(ordered)

@@ -57,10 +57,12 @@ class BuildPlan:
         data_root: Path | str,
         store: FeatureStore,
         rebuild: Mapping[str, Collection[str]],
+        digests: Mapping[str, str] | None = None,
     ) -> Self:
         """Return the plan for all clips of a manifest; see `build_features`."""
         paths = {id: clip_place(data_root, path) for id, path in manifest.select("id", "path").iter_rows()}
-        return cls(store, data_root, rebuild, paths, list(fingerprints(manifest, data_root).items()))
+        digests = fingerprints(manifest, data_root) if digests is None else digests
+        return cls(store, data_root, rebuild, paths, list(digests.items()))
 
     def missing(self, feature: Feature, locks: ExitStack) -> list[Part]:
         """Return the blocks of a feature that are to be built, and hold its lock.

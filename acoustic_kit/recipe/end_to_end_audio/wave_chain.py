@@ -30,7 +30,7 @@ from acoustic_kit.recipe.end_to_end_audio.wave_noise import (
     white_noise,
 )
 from acoustic_kit.recipe.end_to_end_audio.wave_resample import change_speed
-from acoustic_kit.recipe.recipe import Settings
+from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.training.augment import Augment
 from acoustic_kit.training.batches import Batch, BatchAugment, BatchDraws, Loss
 from acoustic_kit.training.draws import Draws

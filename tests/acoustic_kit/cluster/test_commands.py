@@ -78,7 +78,9 @@ def test_the_command_trains_folds_and_seeds_at_once_as_it_would_here(
     assert result.stdout.count("fold") == 2
     recipe = load_recipe("seeded", workspace.recipes_path)
     for seed in (0, 1):
-        here, trained = run_recipe(elsewhere, recipe, recipe.settings(["n_components=10"]), seed=seed, folds=["1", "2"])
+        here, trained = run_recipe(
+            elsewhere, recipe, recipe.settings({"n_components": 10}), seed=seed, folds=["1", "2"]
+        )
         assert trained
         assert tree(workspace.runs_path / here.name) == tree(here.path)
     again = CliRunner().invoke(app, [*command, "--cluster", two_workers.address])

@@ -12,8 +12,9 @@ from acoustic_kit.cluster import Cluster, connect
 from acoustic_kit.cluster.folds import run_on_cluster
 from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.recipe.job import RunEvents
-from acoustic_kit.recipe.recipe import Recipe, Settings, load_recipe
+from acoustic_kit.recipe.job import RunEvents, make_job
+from acoustic_kit.recipe.recipe import Recipe, load_recipe
+from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.runs.remote_runs import pull
 from acoustic_kit.runs.run import Run, open_run
 from acoustic_kit.runs.runner import run_recipe
@@ -27,9 +28,9 @@ pytestmark = pytest.mark.slow
 def train_on_cluster(
     workspace: Workspace, cluster: Cluster, recipe: Recipe, settings: Settings, on_epoch: Callable[..., None]
 ) -> Run:
-    """The small form of a network, while `on_epoch` hears of each epoch."""
-    wanted, events = [(recipe, settings, 0)], RunEvents(on_epoch=on_epoch)
-    ((run, trained),) = run_on_cluster(workspace, wanted, cluster, fast=True, compute=CPU, events=events)
+    """The small form of a network, where `on_epoch` is called after each epoch."""
+    job, events = make_job(workspace, recipe, settings, fast=True), RunEvents(on_epoch=on_epoch)
+    ((run, trained),) = run_on_cluster([job], cluster, compute=CPU, events=events)
     assert trained
     return run
 
@@ -38,7 +39,7 @@ def test_a_network_is_the_same_bit_for_bit_though_its_worker_dies_in_the_middle(
     workspace: Workspace, elsewhere: Workspace, cluster: Cluster, two_workers, kill_worker, one_thread: None, tree
 ) -> None:
     recipe = load_recipe("logmel_cnn")
-    settings = recipe.settings(["epochs=3"], fast=True)
+    settings = recipe.settings({"epochs": 3}, fast=True)
     epochs: list[tuple[str, int]] = []
 
     def on_epoch(fold: str, stage: str, done: int, total: int, figures) -> None:
@@ -85,13 +86,13 @@ def test_a_fold_that_fails_is_told_at_the_end_and_stops_no_other(
     workspace: Workspace, recipe: Recipe, cluster: Cluster
 ) -> None:
     with pytest.raises(AkitError, match=r"^1 of 4 folds failed, first fold 2 of fails-.{8}: .*OwnError: no luck\n"):
-        run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster)
+        run_on_cluster([make_job(workspace, recipe, recipe.settings())], cluster)
     (path,) = workspace.runs_path.iterdir()
     assert open_run(path).missing_folds == ["2"]
     with pytest.raises(UsageError, match="There is no fold 9"):
-        run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster, folds=["9"])
-    settings = recipe.settings(["fails_in=none"])
-    ((one, _),) = run_on_cluster(workspace, [(recipe, settings, 0)] * 2, cluster, folds=["2"])
+        run_on_cluster([make_job(workspace, recipe, recipe.settings())], cluster, folds=["9"])
+    settings = recipe.settings({"fails_in": "none"})
+    ((one, _),) = run_on_cluster([make_job(workspace, recipe, settings)] * 2, cluster, folds=["2"])
     assert list(one.done) == ["2"]
 
 
@@ -112,7 +113,7 @@ def test_with_everything_on_s3_another_worker_goes_on_from_the_last_epoch(
     workspace: Workspace, on_s3: Workspace, machines, kill_worker, one_thread: None, tree
 ) -> None:
     recipe = load_recipe("logmel_cnn")
-    settings = recipe.settings(["epochs=4"], fast=True)
+    settings = recipe.settings({"epochs": 4}, fast=True)
     epochs: list[tuple[str, int]] = []
     first = machines.start_worker()
 
@@ -167,7 +168,7 @@ def test_a_feature_of_the_recipes_own_is_computed_by_the_workers(
     recipe = load_recipe(tmp_path / "own.py")
     for path in tmp_path.glob("*.py"):
         path.unlink()  # a worker on another machine does not see them
-    ((run, trained),) = run_on_cluster(workspace, [(recipe, recipe.settings(), 0)], cluster)
+    ((run, trained),) = run_on_cluster([make_job(workspace, recipe, recipe.settings())], cluster)
     assert trained
     assert run.finished
     (feature,) = recipe.features(recipe.settings()).values()

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.ensemble.blend_submission import rebuild
 from acoustic_kit.ensemble.competition import check
 from acoustic_kit.ensemble.run_blend import BlendResult, blend_runs
@@ -21,7 +22,7 @@ from acoustic_kit.workspace.workspace import Workspace
 
 def train(workspace: Workspace, *assignments: str, **options: bool | list[str]) -> Run:
     recipe = load_recipe("stats_pca_linear")
-    settings = recipe.settings(list(assignments), fast=bool(options.get("fast")))
+    settings = recipe.settings(parse_assignments(recipe, list(assignments)), fast=bool(options.get("fast")))
     return run_recipe(workspace, recipe, settings, **options)[0]  # type: ignore[arg-type]
 
 

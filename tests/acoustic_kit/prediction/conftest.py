@@ -33,7 +33,7 @@ def trained(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     for name in ("stats_pca_linear", "components"):
         run_recipe(workspace, load_recipe(name, workspace.recipes_path))
     network = load_recipe("logmel_cnn")
-    settings = network.settings(["epochs=1", "width=4"])
+    settings = network.settings({"epochs": 1, "width": 4})
     run_recipe(workspace, network, settings, folds=["1", "2"])
     return workspace
 

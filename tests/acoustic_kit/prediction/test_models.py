@@ -264,7 +264,7 @@ def test_a_models_weights_are_named_and_must_be_the_same(
     (tmp_path / "embeddings.py").write_text(EMBEDDINGS)
     recipe, old, moved = load_recipe(tmp_path / "embeddings.py"), tmp_path / "old", tmp_path / "moved"
     shutil.copytree(tiny_ast, old)
-    run, _ = run_recipe(workspace, recipe, recipe.settings([f"weights={old}"]), folds=["1"])
+    run, _ = run_recipe(workspace, recipe, recipe.settings({"weights": str(old)}), folds=["1"])
     old.rename(moved)
     with pytest.raises(AkitError, match=r"weights came from a folder \(SHA-256 \w{64}\)(.|\n)*--weights FOLDER"):
         open_predictor(run.path, trust=True)
@@ -288,7 +288,7 @@ def test_a_models_weights_are_named_and_must_be_the_same(
 def test_a_run_keeps_the_shape_of_its_backbone(tiny_ast: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_ast, tmp_path / "weights")
     recipe = load_recipe("itmo_ast_inception")
-    settings = recipe.settings([f"weights={folder}", "head_input=tokens"])
+    settings = recipe.settings({"weights": str(folder), "head_input": "tokens"})
     backbone = json.loads(json.dumps(recipe.backbone(settings)))
     with torch.device("meta"):
         before = recipe.module.build_model(settings, 3)

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from acoustic_kit.cli.assignments import parse_assignments
+from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError
 from acoustic_kit.recipe.needs import Needs
 from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
@@ -40,7 +42,7 @@ def test_weights_that_random_ones_can_replace_are_a_warning(monkeypatch: pytest.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     recipe = load_recipe("freesound_mobilenet_pca")
-    settings = {False: recipe.settings(["checkpoint=last"]), True: recipe.settings(fast=True)}
+    settings = {False: recipe.settings({"checkpoint": "last"}), True: recipe.settings(fast=True)}
     assert "pretrained=false" in str(recipe.needs(settings[False]).check([], full=True))
     assert recipe.needs(settings[True]).check([], full=False) is None  # the small form asks for none
 
@@ -52,22 +54,33 @@ def test_what_is_missing_is_told_before_features_and_leaves_no_run(
     (tmp_path / "needy.py").write_text(RECIPE)
     recipe = load_recipe(tmp_path / "needy.py")
     with pytest.raises(AkitError, match=says):
-        run_recipe(workspace, recipe, recipe.settings([setting]), full=True)
+        run_recipe(workspace, recipe, recipe.settings(parse_assignments(recipe, [setting])), full=True)
     assert not workspace.runs_path.exists() or not list(workspace.runs_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["stats_pca_linear", "logmel_cnn"])
+def test_a_missing_gpu_is_told_before_features_and_leaves_no_run(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("acoustic_kit.recipe.job.build_features", None)
+    with pytest.raises(AkitError, match="--device cpu"):
+        run_recipe(workspace, load_recipe(name), compute=Compute("cuda"))
+    assert not workspace.runs_path.exists()
 
 
 @pytest.mark.parametrize("name", sorted(find_recipes(recipe_folders())))
 def test_the_recipes_say_what_they_need(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     if "salience" in recipe.fields:
-        assert recipe.needs(recipe.settings(["salience=manifest"])).columns == ("salience",)
-        assert recipe.needs(recipe.settings(["salience=none"])).columns == ()
+        assert recipe.needs(recipe.settings({"salience": "manifest"})).columns == ("salience",)
+        assert recipe.needs(recipe.settings({"salience": "none"})).columns == ()
     if "checkpoint" in recipe.fields:
-        assert recipe.needs(recipe.settings(["checkpoint=best"])).validation
-        assert not recipe.needs(recipe.settings(["checkpoint=last"])).validation
+        assert recipe.needs(recipe.settings({"checkpoint": "best"})).validation
+        assert not recipe.needs(recipe.settings({"checkpoint": "last"})).validation
     if name.startswith("eat_"):
         with pytest.raises(AkitError, match="nowhere"):
-            recipe.needs(recipe.settings([f"pretrained={tmp_path}/nowhere"])).check([], full=False)
+            recipe.needs(recipe.settings({"pretrained": f"{tmp_path}/nowhere"})).check([], full=False)
     if name == "itmo_ast_inception":
         with pytest.raises(AkitError, match="nowhere"):
-            recipe.needs(recipe.settings([f"weights={tmp_path}/nowhere"])).check([], full=False)
+            recipe.needs(recipe.settings({"weights": f"{tmp_path}/nowhere"})).check([], full=False)

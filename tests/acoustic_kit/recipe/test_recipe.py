@@ -10,13 +10,12 @@ from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.recipe.job import fast_manifest
 from acoustic_kit.recipe.recipe import (
     find_recipes,
-    flat_settings,
     load_recipe,
     match_recipes,
-    new_recipe,
-    read_assignments,
     recipe_folders,
 )
+from acoustic_kit.recipe.settings import flat_settings
+from acoustic_kit.recipe.template import new_recipe
 from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -59,31 +58,30 @@ def test_documentation_is_read_from_the_docstring(minimal: Path) -> None:
     assert recipe.note("Differs") == ""
 
 
-def test_assignments_get_the_settings_types(minimal: Path) -> None:
-    s = load_recipe(minimal).settings(["epochs=7", "rate=1e-3", "lengths=4,5,6", "share=40", "name=1"])
-    assert s.model_dump() == {"epochs": 7, "rate": 1e-3, "lengths": (4, 5, 6), "share": 40, "name": "1"}
+def test_values_get_the_types_of_the_settings(minimal: Path) -> None:
+    s = load_recipe(minimal).settings({"epochs": "7", "rate": 1, "lengths": range(4, 7), "share": 40, "name": "1"})
+    assert s.model_dump() == {"epochs": 7, "rate": 1.0, "lengths": (4, 5, 6), "share": 40, "name": "1"}
 
 
-def test_assignments_go_over_the_fast_settings(minimal: Path) -> None:
+def test_values_override_the_fast_settings(minimal: Path) -> None:
     recipe = load_recipe(minimal)
     assert recipe.settings(fast=True).epochs == 1
-    assert recipe.settings(["epochs=2"], fast=True).epochs == 2
+    assert recipe.settings({"epochs": 2}, fast=True).epochs == 2
 
 
 @pytest.mark.parametrize(
-    ("assignment", "says"),
+    ("values", "says"),
     [
-        ("epoch=2", "Did you mean epochs"),
-        ("zzz=2", "It has: epochs, rate"),
-        ("epochs", "key=value"),
-        ("epochs=two", "epochs"),
-        ("epochs=2.5", "epochs"),
-        ("lengths=1,a", "lengths"),
+        ({"epoch": 2}, "Did you mean epochs"),
+        ({"zzz": 2}, "It has: epochs, rate"),
+        ({"epochs": "two"}, "epochs"),
+        ({"epochs": 2.5}, "epochs"),
+        ({"lengths": [1, "a"]}, "lengths"),
     ],
 )
-def test_mistaken_assignments_are_usage_errors(minimal: Path, assignment: str, says: str) -> None:
+def test_mistaken_values_are_usage_errors(minimal: Path, values: dict, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        load_recipe(minimal).settings([assignment])
+        load_recipe(minimal).settings(values)
 
 
 def test_settings_are_frozen(minimal: Path) -> None:
@@ -159,31 +157,6 @@ def test_the_name_of_a_new_recipe_is_checked(tmp_path: Path) -> None:
             new_recipe(bad, tmp_path)
 
 
-def test_a_file_of_assignments_stands_for_its_lines(tmp_path: Path) -> None:
-    path = tmp_path / "best of 3.txt"
-    path.write_text("# what won\n\nepochs=7\n  name = x=y # z\nlengths=4,5\n")
-    given = read_assignments(["share=40", f"@{path}", "rate=1"])
-    assert given == ["share=40", "epochs=7", "name = x=y # z", "lengths=4,5", "rate=1"]
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (None, "none.txt cannot be read: No such file"),
-        (b"epochs=1\n\nepochs 7\n", r"none.txt, line 3: 'epochs 7': write it as key=value"),
-        (b"\xff\xfe\x00", "none.txt cannot be read: it is no text"),
-    ],
-)
-def test_a_bad_file_of_assignments_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
-    path = tmp_path / "none.txt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UsageError, match=says):
-        read_assignments([f"@{path}"])
-    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
-        read_assignments([f"@{tmp_path}"])
-
-
 VARIANTS = MINIMAL.replace(
     "class Settings(akit.Settings):",
     """class Augment(akit.Settings):
@@ -225,7 +198,7 @@ def test_a_variant_has_its_own_defaults_and_score(variants: Path) -> None:
     assert (small.settings().epochs, small.settings().augment.mixup) == (3, 0.5)
     assert (large.settings().epochs, large.settings().augment.mixup) == (9, 0.8)
     assert (small.note("Published"), large.note("Published")) == ("0.9", "0.95")
-    fast = large.settings(["rate=1"], fast=True)  # over the variant's lie the small form's, over those the user's
+    fast = large.settings({"rate": 1}, fast=True)  # over the variant's lie the small form's, over those the user's
     assert (fast.epochs, fast.augment.mixup, fast.augment.masks, fast.rate) == (1, 0.8, (5,), 1)
 
 
@@ -240,7 +213,7 @@ def test_by_its_path_it_has_the_defaults_of_its_settings(variants: Path) -> None
 def test_settings_inside_settings_are_named_with_a_dot(variants: Path) -> None:
     recipe = load_recipe("large", variants.parent)
     assert list(recipe.fields)[:3] == ["augment.mixup", "augment.masks", "epochs"]
-    s = recipe.settings(["augment.mixup=0", "augment.masks=3,4"])
+    s = recipe.settings({"augment.mixup": 0, "augment.masks": [3, 4]})
     assert (s.augment.mixup, s.augment.masks, s.epochs) == (0, (3, 4), 9)
     flat = flat_settings(s)
     assert list(flat)[:3] == list(recipe.fields)[:3]
@@ -248,18 +221,18 @@ def test_settings_inside_settings_are_named_with_a_dot(variants: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("assignment", "says"),
+    ("name", "value", "says"),
     [
-        ("mixup=0", "no setting 'mixup'. Did you mean augment.mixup"),
-        ("augment.mixop=0", "Did you mean augment.mixup"),
-        ("augment=0", "no setting 'augment'"),
-        ("augment.mixup=much", r"setting augment.mixup: .*got 'much'"),
-        ("augment.masks=1,a", "setting augment.masks"),
+        ("mixup", 0, "no setting 'mixup'. Did you mean augment.mixup"),
+        ("augment.mixop", 0, "Did you mean augment.mixup"),
+        ("augment", 0, "no setting 'augment'"),
+        ("augment.mixup", "much", r"setting augment.mixup: .*got 'much'"),
+        ("augment.masks", [1, "a"], "setting augment.masks"),
     ],
 )
-def test_mistakes_in_them_are_named(variants: Path, assignment: str, says: str) -> None:
+def test_mistakes_in_them_are_named(variants: Path, name: str, value: object, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        load_recipe("large", variants.parent).settings([assignment])
+        load_recipe("large", variants.parent).settings({name: value})
 
 
 def test_settings_that_do_not_go_together_say_why(tmp_path: Path) -> None:
@@ -273,7 +246,7 @@ def test_settings_that_do_not_go_together_say_why(tmp_path: Path) -> None:
     text = MINIMAL.replace("import acoustic_kit as akit", "import acoustic_kit as akit, pydantic")
     path.write_text(text.replace('    name: str = "x"', rule))
     with pytest.raises(UsageError, match=r"^odd: too long at such a rate\.$"):
-        load_recipe(path).settings(["epochs=6", "rate=2"])
+        load_recipe(path).settings({"epochs": 6, "rate": 2})
 
 
 # What the runner does for every recipe

@@ -139,14 +139,14 @@ def features(s): return {{"x": Own(n=s.n)}}
 
 def test_a_feature_of_a_recipe_is_unpickled_where_the_recipe_was_never_loaded(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path / "here", BODY + FEATURE.format(factor=2)))
-    (tmp_path / "feature").write_bytes(pickle.dumps(recipe.features(recipe.settings(["n=2"]))["x"]))
+    (tmp_path / "feature").write_bytes(pickle.dumps(recipe.features(recipe.settings({"n": 2}))["x"]))
     shutil.rmtree(tmp_path / "here")  # as on another machine
     code = (
         "import pickle, sys, numpy as np; f = pickle.load(open(sys.argv[1], 'rb')); print(f.key, f.compute(np.ones(9)))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "feature")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.stdout.split("\n")[0] == f"{recipe.features(recipe.settings(['n=2']))['x'].key} [2. 2.]", done.stderr
+    assert done.stdout.split("\n")[0] == f"{recipe.features(recipe.settings({'n': 2}))['x'].key} [2. 2.]", done.stderr
 
 
 def test_its_helpers_travel_with_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.files import locked
 from acoustic_kit.recipe.predictions import Predictions
-from acoustic_kit.runs.run import Run, RunRecord, find_run, list_runs, open_run, remove_run
+from acoustic_kit.runs.run import FoldRecord, Run, RunRecord, find_run, list_runs, open_run, remove_run
 
 ROWS = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
 
@@ -125,3 +125,10 @@ def test_a_run_in_training_is_not_deleted(runs: Path) -> None:
     with locked(run.path), pytest.raises(AkitError, match="r-1 is being trained"):
         remove_run(run.path)
     assert list_runs(runs)
+
+
+def test_bias_warnings_keep_their_stored_name() -> None:
+    stored = '{"seconds": 1, "trained_on": 2, "without_features": [], "optimistic": ["chosen on it"]}'
+    record = FoldRecord.model_validate_json(stored)
+    assert record.bias_warnings == ["chosen on it"]
+    assert json.loads(record.to_json())["optimistic"] == ["chosen on it"]

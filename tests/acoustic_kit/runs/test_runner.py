@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ import pytest
 import skops.io
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features import Stats
+from acoustic_kit.features import Stats, fingerprints
 from acoustic_kit.files import file_sha256
 from acoustic_kit.prediction import open_predictor
 from acoustic_kit.recipe.job import Job, make_job
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.recipe.recipe import Recipe, load_recipe
-from acoustic_kit.runs import locked_run as held_run
+from acoustic_kit.runs.combined import CombinedFolds
 from acoustic_kit.runs.leaderboard import leaderboard
-from acoustic_kit.runs.run import find_run, list_runs, open_run, remove_run
+from acoustic_kit.runs.run import Run, find_run, list_runs, open_run, remove_run
 from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.task import TaskSpec
 from acoustic_kit.workspace.workspace import Workspace
@@ -150,7 +151,7 @@ def test_the_name_depends_on_what_decides_the_result(workspace: Workspace, tmp_p
         run_recipe(workspace, recipe)[0].name,
         run_recipe(workspace, recipe, seed=1)[0].name,
         run_recipe(workspace, recipe, full=True)[0].name,
-        run_recipe(workspace, recipe, recipe.settings(["scale=3"]))[0].name,
+        run_recipe(workspace, recipe, recipe.settings({"scale": 3}))[0].name,
         run_recipe(workspace, write_recipe(tmp_path, predict=HONEST + "  # changed"))[0].name,
     ]
     assert len(set(names)) == 5
@@ -301,15 +302,15 @@ def test_what_a_kill_or_a_hand_took_away_is_made_again(workspace: Workspace, rec
 def test_a_kill_between_the_fold_and_its_predictions_loses_nothing(
     workspace: Workspace, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    combine, calls = held_run._combined, []
+    update, calls = CombinedFolds.update, []
 
     def killed(*arguments: object) -> object:
         calls.append(arguments)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return combine(*arguments)
+        return update(*arguments)
 
-    monkeypatch.setattr(held_run, "_combined", killed)
+    monkeypatch.setattr(CombinedFolds, "update", killed)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(workspace, recipe)
     monkeypatch.undo()
@@ -403,7 +404,7 @@ def test_a_fold_that_is_trained_anew_replaces_what_was_combined(workspace: Works
     changed = Predictions(other.ids, other.probabilities[:, ::-1])
     digest = changed.write(fold / "oof.parquet", run.record.classes)  # as if it had been trained anew
     record = run.done["2"].model_copy(update={"files": run.done["2"].files | {"oof.parquet": digest}})
-    (fold / "fold.json").write_text(record.model_dump_json())
+    (fold / "fold.json").write_text(record.to_json())
     run, trained = run_recipe(workspace, recipe)
     assert not trained
     assert run.oof is not None
@@ -454,11 +455,11 @@ def test_a_pca_is_fitted_on_what_each_fold_trains_on_unless_the_recipe_says_all(
     path = tmp_path / "pca_recipe.py"
     path.write_text(PCA_RECIPE)
     recipe = load_recipe(path)
-    settings = recipe.settings([f"fit_on={fit_on}"])
+    settings = recipe.settings({"fit_on": fit_on})
     run, _ = run_recipe(workspace, recipe, settings, folds=["1"])
     run, _ = run_recipe(workspace, recipe, settings)
     assert run.finished
-    said = [record.optimistic for record in run.done.values()]
+    said = [record.bias_warnings for record in run.done.values()]
     assert said == [[] if fit_on == "fold" else ["x was fitted on validation clips too"]] * 4
     for name, training, mean in diary(recipe):
         assert training["fold"] == (name if fit_on == "fold" else "all")
@@ -466,7 +467,7 @@ def test_a_pca_is_fitted_on_what_each_fold_trains_on_unless_the_recipe_says_all(
             np.testing.assert_allclose(mean, 0, atol=1e-3)  # centred on what it was fitted on
     full, _ = run_recipe(workspace, recipe, settings, full=True)
     assert diary(recipe)[-1][1]["fold"] == "all"
-    assert full.done["full"].optimistic == []
+    assert full.done["full"].bias_warnings == []
 
 
 def test_a_run_that_guesses_says_so(workspace: Workspace, recipe: Recipe) -> None:
@@ -491,7 +492,7 @@ def test_extra_clips_of_held_out_clips_are_left_out_and_counted(workspace: Works
     assert not trained["1"] & set(extra["id"])
     assert trained["2"] >= set(extra["id"])
     assert [line.partition(" extra")[0] for line in run.notes] == ["fold 1: not trained on 3"]
-    assert not run.optimistic
+    assert not run.bias_warnings
     assert run.name != plain.name
 
 
@@ -539,3 +540,46 @@ def test_a_run_keeps_the_modules_that_its_recipe_imports(workspace: Workspace, t
     (run.path / "_akit_beside.py").write_text("X = 2")
     with pytest.raises(AkitError, match="not the recipe that trained"):
         open_predictor(run.path, trust=True)
+
+
+def test_each_fold_is_read_once_when_it_is_finished(
+    workspace: Workspace, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    of_run = Run.predictions
+
+    def noted(run: Run, part: str, classes: list[str], fold: str | None = None) -> Predictions | None:
+        read.append(f"{fold}/{part}")
+        return of_run(run, part, classes, fold)
+
+    monkeypatch.setattr(Run, "predictions", noted)
+    run, _ = run_recipe(workspace, recipe)
+    assert read == [f"{fold}/{part}" for fold in "1234" for part in ("oof", "test")]
+    parts = [Predictions.read(run.path / "folds" / fold / "test.parquet", run.record.classes) for fold in "1234"]
+    assert run.test is not None
+    mean = np.mean([part.aligned(run.test.ids) for part in parts], axis=0)
+    np.testing.assert_array_equal(run.test.probabilities, mean)  # to the last bit
+
+
+def test_folds_trained_in_another_order_give_the_same_bits(workspace: Workspace, recipe: Recipe) -> None:
+    def content(run: Run) -> list[bytes]:
+        return [(run.path / f"{part}.parquet").read_bytes() for part in ("oof", "test")]
+
+    expected = content(run_recipe(workspace, recipe)[0])
+    run_recipe(workspace, recipe, folds=["4", "2"], fresh=True)
+    assert content(run_recipe(workspace, recipe, folds=["3", "1"])[0]) == expected
+
+
+def test_files_are_digested_once_a_run(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def noted(*arguments: object) -> dict[str, str]:
+        calls.append(arguments)
+        return fingerprints(*arguments)
+
+    for module in ("recipe.job", "features.fingerprints", "features.build.plan"):
+        monkeypatch.setattr(sys.modules[f"acoustic_kit.{module}"], "fingerprints", noted)
+    path = tmp_path / "pca.py"
+    path.write_text(PCA_RECIPE)
+    run_recipe(workspace, load_recipe(path))
+    assert len(calls) == 1

@@ -1,0 +1,86 @@
+"""Predictions by the model of one fold, checked against the contract of recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from acoustic_kit.errors import RecipeError
+from acoustic_kit.recipe.recipe import Recipe
+from acoustic_kit.recipe.settings import Settings
+from acoustic_kit.training.fold import Clips, Fold
+
+TOLERANCE = 1e-3  # of a probability, and of the sum of a row
+
+
+def infer(
+    recipe: Recipe,
+    settings: Settings,
+    model: Any,
+    clips: Clips,
+    frequencies: np.ndarray,
+    *,
+    at_once: int | None = None,
+    on_clips: Callable[[int], None] = lambda _: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a model's predictions of clips; a clip that lacks a feature gets the class frequencies.
+
+    Parameters
+    ----------
+    frequencies : of the classes among the training clips: float64 (classes,)
+    at_once : clips that the recipe gets at once; None for all
+    on_clips : called with the number of clips after each part
+
+    Returns
+    -------
+    float64 (clips, classes), where the rows of a single-label task sum to one; and bool (clips,): those that have all
+    features
+
+    Raises
+    ------
+    RecipeError : the recipe returns another shape, values outside of 0 to 1, or rows that do not sum to one
+
+    """
+    held = has_features(clips)
+    probabilities = np.tile(frequencies, (len(clips), 1))
+    step = at_once or max(1, len(clips))
+    for start in range(0, len(clips), step):
+        part = np.zeros(len(clips), dtype=bool)
+        part[start : start + step] = held[start : start + step]
+        if part.any():
+            probabilities[part] = _predict(recipe, settings, model, replace(clips, rows=clips.rows.filter(part)))
+        on_clips(min(step, len(clips) - start))
+    return probabilities, held
+
+
+def has_features(clips: Clips) -> np.ndarray:
+    """Return which clips have all features: bool (clips,)."""
+    return np.array([all(id in feature for feature in clips.features.values()) for id in clips.ids], dtype=bool)
+
+
+def class_frequencies(fold: Fold) -> np.ndarray:
+    """Return the class frequencies of the training clips: float64 (classes,)."""
+    labels = fold.train.labels
+    return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=fold.n_classes) / len(labels)
+
+
+def _predict(recipe: Recipe, settings: Settings, model: Any, clips: Clips) -> np.ndarray:
+    shape, name = (len(clips), len(clips.classes)), recipe.name
+    found: np.ndarray = recipe.predict(model, clips, settings).astype(np.float64)
+    if found.shape != shape:
+        raise RecipeError(f"{name}: predict gave shape {found.shape} for {shape[0]} clips and {shape[1]} classes.")
+    if not np.isfinite(found).all() or (found < 0).any() or (found > 1 + TOLERANCE).any():
+        raise RecipeError(f"{name}: predict gave values that are not between 0 and 1.")
+    found = np.minimum(found, 1)
+    if clips.task == "multi":
+        return found
+    total = found.sum(axis=1, keepdims=True)
+    if not np.allclose(total, 1, atol=TOLERANCE):
+        raise RecipeError(
+            f"{name}: predict must give rows that sum to one; they sum to {total.min():.3g}–{total.max():.3g}."
+        )
+    normalized: np.ndarray = found / total
+    return normalized

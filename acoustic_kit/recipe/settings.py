@@ -1,0 +1,71 @@
+"""A recipe's settings: typed, frozen, and named one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeGuard, get_origin
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+
+class Settings(BaseModel):
+    """A recipe's settings: frozen, typed, the published values as defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Fast:
+    """A recipe's own small form, which walks the same code in a minute: fewer clips and folds, other settings.
+
+    All test clips are predicted, so that a small run too can become a submission.
+    """
+
+    clips_per_class: int | None = None  # in each fold
+    folds: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def setting_fields(settings: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return all settings by name; those of settings inside settings as `augment.mixup`."""
+    found: dict[str, FieldInfo] = {}
+    for name, info in settings.model_fields.items():
+        inner = info.annotation
+        found |= {f"{name}.{k}": v for k, v in setting_fields(inner).items()} if _has_fields(inner) else {name: info}
+    return found
+
+
+def is_sequence(field: FieldInfo) -> bool:
+    """Return whether a setting is a list or a tuple."""
+    return get_origin(field.annotation) in (tuple, list)
+
+
+def flat_settings(settings: BaseModel) -> dict[str, Any]:
+    """Return all values by name, in their JSON form; those of settings inside settings as `augment.mixup`."""
+    found: dict[str, Any] = {}
+    for name, value in settings.model_dump(mode="json").items():
+        inner = getattr(settings, name)
+        found |= (
+            {f"{name}.{k}": v for k, v in flat_settings(inner).items()} if _has_fields(type(inner)) else {name: value}
+        )
+    return found
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `{"augment.mixup": 0}` as `{"augment": {"mixup": 0}}`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        *outer, last = name.split(".")
+        part = found
+        for key in outer:
+            part = part.setdefault(key, {})
+        part[last] = value
+    return found
+
+
+def _has_fields(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
