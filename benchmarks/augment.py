@@ -19,8 +19,8 @@ import torch
 from acoustic_kit.device import Compute
 from acoustic_kit.recipe.end_to_end_audio.wave_chain import WaveAugmentations
 from acoustic_kit.recipe.recipe import load_recipe
-from acoustic_kit.training import Batch, BatchDraws, Draws, make_fabric
-from acoustic_kit.training.draws import digests
+from acoustic_kit.training import Batch, BatchRng, ClipRng, make_fabric
+from acoustic_kit.training.clip_rng import digests
 from acoustic_kit.training.losses import smoothed_cross_entropy, summed
 
 CLASSES, STEPS, CHAINS = 50, 4, 48
@@ -57,11 +57,11 @@ def main() -> None:
 
     def chain(number: int, augment: WaveAugmentations) -> None:
         form = recipe.module.training_batches(s.model_copy(update={"augment": augment}), clips)
-        draws, x = Draws(f"batch {number}", ids, DEVICE), batch.x
+        rng, x = ClipRng(f"batch {number}", ids, DEVICE), batch.x
         for one in form.augment:
-            x = one(x, draws)
-        own = Draws(f"batch {number}", np.zeros(1, np.uint64), DEVICE)
-        form.batch_augment(Batch((x,), batch.targets), BatchDraws(s.epoch_mix + 1, draws, own))
+            x = one(x, rng)
+        own = ClipRng(f"batch {number}", np.zeros(1, np.uint64), DEVICE)
+        form.batch_augment(Batch((x,), batch.targets), BatchRng(s.epoch_mix + 1, rng, own))
 
     forms = {"whole chain": s.augment}
     forms |= {"labels kept": s.augment.model_copy(update={"mix": 0.0, "resample": 0.0})}

@@ -304,13 +304,13 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     notes = [] if s.pretrained is None else [f"started from the weights of {s.pretrained}"]
     n = min(s.batch_size, len(fold.train))  # clips a step
     by_clip = {"label_smooth": smoothed_cross_entropy, "cross_entropy": cross_entropy, "bce": binary_cross_entropy}
-    beta1 = one_cycle(0.85, warm_up=0.1, start=0.95 / 0.85, final=0.95 / 0.85)
+    beta1 = one_cycle(0.85, warmup=0.1, start=0.95 / 0.85, final=0.95 / 0.85)
     return akit.fit(
         fold,
         "eat",
         net,
         batches=training_batches(s, n),
-        phases=[Phase(s.epochs, one_cycle(s.max_lr, warm_up=0.1, start=1 / 25, final=1 / 25e4), beta1=beta1)],
+        phases=[Phase(s.epochs, one_cycle(s.max_lr, warmup=0.1, start=1 / 25, final=1 / 25e4), beta1=beta1)],
         optimizer=partial(adamw, s=s),
         loss=summed(by_clip[s.loss], n),
         keep="last" if s.checkpoint == "last" else "map" if multi else "accuracy",

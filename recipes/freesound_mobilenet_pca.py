@@ -49,7 +49,7 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 import acoustic_kit as akit
 from acoustic_kit.nn import imagenet_weights, load_imagenet
 from acoustic_kit.nn.same_padding import use_same_padding
-from acoustic_kit.training import Batch, BatchDraws, Batches, Phase, Plateau, Progress, Schedule, step_decay
+from acoustic_kit.training import Batch, Batches, BatchRng, Phase, Plateau, Progress, Schedule, step_decay
 from acoustic_kit.training.augment import random_erasing, time_reversal, time_slide
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class MelPcaNet(nn.Module):
         return self.head(found)
 
     @torch.no_grad()
-    def open_eyes(self) -> None:
+    def reinit_dead_stem(self) -> None:
         """Draw the two convolutions before the backbone until they let something through, high or low."""
         while not self.colours(torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)).any():
             self.colours.apply(start_as_keras)
@@ -230,7 +230,7 @@ def phases(s: Settings) -> list[Phase]:
     return [Phase(s.epochs, triangular(s.lr_low, s.lr_high)), *tail]
 
 
-def weigh(batch: Batch, _: BatchDraws, weights: torch.Tensor) -> Batch:
+def weigh(batch: Batch, _: BatchRng, weights: torch.Tensor) -> Batch:
     """The batch with a loss in which each clip counts by the class that has most of it."""
 
     def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -269,7 +269,7 @@ def start_from_imagenet(s: Settings, net: MelPcaNet) -> list[str]:
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
     mel, net = MelPcaNet(s, fold.n_classes, 0), MelPcaNet(s, fold.n_classes, s.n_pca)
-    mel.open_eyes()
+    mel.reinit_dead_stem()
     notes = start_from_imagenet(s, mel)
     lengths = range(min(s.lengths), max(s.lengths)) or s.lengths[0]
     first = run_stage(fold, s, "mel", mel, batches(s, 0, lengths, s.mixup_mel)).after(notes=notes)

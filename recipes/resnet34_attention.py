@@ -21,7 +21,7 @@ from torch import nn
 import acoustic_kit as akit
 from acoustic_kit.nn import AttentiveHead, CbamResnet34
 from acoustic_kit.recipe import urbansound8k as us8k
-from acoustic_kit.training import Batches, Phase, by_epoch, cosine_restarts, warm_up
+from acoustic_kit.training import Batches, Phase, by_epoch, cosine_restarts, warmup
 
 
 class Settings(us8k.WaveSettings):
@@ -64,6 +64,6 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
-    schedule = warm_up(cosine_restarts(s.lr, s.first_restart, final=1e-6), s.warm_up_epochs, start=0.01)
+    schedule = warmup(cosine_restarts(s.lr, s.first_restart, final=1e-6), s.warm_up_epochs, start=0.01)
     net, phase = build_model(s, fold.n_classes), Phase(s.epochs, by_epoch(schedule))
     return us8k.fit_with_sam(fold, s, net, phase, batches(s), best=us8k.BOTH_SCORES)

@@ -25,7 +25,7 @@ from torch import nn
 import acoustic_kit as akit
 from acoustic_kit.nn import CbamResnet34, Film, MixedEmbedding
 from acoustic_kit.recipe import urbansound8k as us8k
-from acoustic_kit.training import Batches, Phase, cosine, warm_up
+from acoustic_kit.training import Batches, Phase, cosine, warmup
 
 if TYPE_CHECKING:
     import optuna
@@ -121,6 +121,6 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
-    phase = Phase(s.epochs, warm_up(cosine(s.lr), s.warm_up_epochs))
+    phase = Phase(s.epochs, warmup(cosine(s.lr), s.warm_up_epochs))
     net = build_model(s, fold.n_classes)
     return us8k.fit_with_sam(fold, s, net, phase, batches(s), best=us8k.BOTH_SCORES)

@@ -30,7 +30,7 @@ from torch import nn
 import acoustic_kit as akit
 from acoustic_kit.nn import resnet34
 from acoustic_kit.recipe import urbansound8k as us8k
-from acoustic_kit.training import Batches, Phase, by_epoch, cosine, warm_up
+from acoustic_kit.training import Batches, Phase, by_epoch, cosine, warmup
 
 if TYPE_CHECKING:
     import optuna
@@ -106,6 +106,6 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
-    schedule = by_epoch(warm_up(cosine(s.lr, final=1e-6), s.warm_up_epochs, start=0.01))
+    schedule = by_epoch(warmup(cosine(s.lr, final=1e-6), s.warm_up_epochs, start=0.01))
     net, phase = build_model(s, fold.n_classes), Phase(s.epochs, schedule)
     return us8k.fit_with_sam(fold, s, net, phase, batches(s), best=us8k.BOTH_SCORES)

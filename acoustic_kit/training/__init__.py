@@ -1,9 +1,9 @@
 """Training: one loop for every torch recipe, with its batches, augmentation, schedules and checkpoints."""
 
 from acoustic_kit.training.augment import Augment, spec_augment, time_shift
-from acoustic_kit.training.batches import Batch, BatchAugment, BatchDraws, Batches, Loader, Loss
+from acoustic_kit.training.batches import Batch, BatchAugment, Batches, BatchRng, Loader, Loss
 from acoustic_kit.training.checkpoint import load_tensors, save_tensors
-from acoustic_kit.training.draws import Draws
+from acoustic_kit.training.clip_rng import ClipRng
 from acoustic_kit.training.evaluation import default_loss, forward
 from acoustic_kit.training.fabric import make_fabric
 from acoustic_kit.training.loop import Phase, fit
@@ -18,16 +18,16 @@ from acoustic_kit.training.schedules import (
     cosine_restarts,
     one_cycle,
     step_decay,
-    warm_up,
+    warmup,
 )
 
 __all__ = [
     "Augment",
     "Batch",
     "BatchAugment",
-    "BatchDraws",
+    "BatchRng",
     "Batches",
-    "Draws",
+    "ClipRng",
     "Loader",
     "Loss",
     "Phase",
@@ -50,5 +50,5 @@ __all__ = [
     "spec_augment",
     "step_decay",
     "time_shift",
-    "warm_up",
+    "warmup",
 ]

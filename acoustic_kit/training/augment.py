@@ -1,6 +1,6 @@
 """Augmentation of a batch on its device, each clip by its own random numbers.
 
-An augmentation maps `(x, draws)` to a new x of the same shape. x is float (clips, bands, frames), or any shape
+An augmentation maps `(x, rng)` to a new x of the same shape. x is float (clips, bands, frames), or any shape
 whose last axis is time.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import torch
 
-from acoustic_kit.training.draws import Draws
+from acoustic_kit.training.clip_rng import ClipRng
 
-Augment = Callable[[torch.Tensor, Draws], torch.Tensor]
+Augment = Callable[[torch.Tensor, ClipRng], torch.Tensor]
 
 _TRIES = 400  # rectangles that random erasing draws: of usual ones, 24 % fit 64 bands × 100 frames, 3 % × 763
 
@@ -20,9 +20,9 @@ _TRIES = 400  # rectangles that random erasing draws: of usual ones, 24 % fit 64
 def time_shift(share: float = 1.0) -> Augment:
     """Roll each clip along time by up to ± `share` / 2 of its frames; what leaves on one side enters on the other."""
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         frames = x.shape[-1]
-        shift = ((draws.uniform("time shift") - 0.5) * share * frames).round().long()  # (clips, 1)
+        shift = ((rng.uniform("time shift") - 0.5) * share * frames).round().long()  # (clips, 1)
         return _frames_of(x, (torch.arange(frames, device=x.device) - shift) % frames)
 
     return apply
@@ -35,9 +35,9 @@ def time_slide(limit: float) -> Augment:
     Keras' ImageDataGenerator.
     """
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         frames = x.shape[-1]
-        shift = (2 * draws.uniform("time slide") - 1) * limit * frames  # (clips, 1)
+        shift = (2 * rng.uniform("time slide") - 1) * limit * frames  # (clips, 1)
         place = (torch.arange(frames, device=x.device) - shift).clamp(0, frames - 1)  # (clips, frames)
         before = place.long()
         after = (before + 1).clamp(max=frames - 1)
@@ -50,8 +50,8 @@ def time_slide(limit: float) -> Augment:
 def time_reversal(probability: float = 0.5) -> Augment:
     """Play each clip backwards with a probability."""
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        backwards = draws.uniform("time reversal") < probability
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        backwards = rng.uniform("time reversal") < probability
         return torch.where(backwards.reshape(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
 
     return apply
@@ -75,18 +75,18 @@ def random_erasing(
 
     """
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         bands, frames = x.shape[-2:]
-        cells = _between(draws.uniform("erased area", _TRIES), area) * bands * frames
-        ratio = _between(draws.uniform("erased aspect", _TRIES), aspect)
+        cells = _between(rng.uniform("erased area", _TRIES), area) * bands * frames
+        ratio = _between(rng.uniform("erased aspect", _TRIES), aspect)
         height, width = (cells * ratio).sqrt().floor(), (cells / ratio).sqrt().floor()
-        top = (draws.uniform("erased band", _TRIES) * bands).floor()
-        left = (draws.uniform("erased frame", _TRIES) * frames).floor()
+        top = (rng.uniform("erased band", _TRIES) * bands).floor()
+        left = (rng.uniform("erased frame", _TRIES) * frames).floor()
         fits = (top + height <= bands) & (left + width <= frames)
         chosen = fits.float().argmax(dim=1, keepdim=True)  # the first that fits
         erased = _stripe(bands, top, height, chosen)[:, :, None] & _stripe(frames, left, width, chosen)[:, None, :]
-        erased &= ((draws.uniform("is erased") < probability) & fits.any(dim=1, keepdim=True))[:, :, None]
-        value = _between(draws.uniform("erased value"), fill).to(x.dtype)
+        erased &= ((rng.uniform("is erased") < probability) & fits.any(dim=1, keepdim=True))[:, :, None]
+        value = _between(rng.uniform("erased value"), fill).to(x.dtype)
         shape = (len(x), *[1] * (x.ndim - 3))
         return torch.where(erased.reshape(*shape, bands, frames), value.reshape(*shape, 1, 1), x)
 
@@ -105,18 +105,18 @@ def spec_augment(
 
     """
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        masked = _stripes(x.shape[-2], max_bands, draws, "band mask", n_band_masks)[:, :, None]
-        masked = masked | _stripes(x.shape[-1], max_frames, draws, "frame mask", n_frame_masks)[:, None, :]
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        masked = _stripes(x.shape[-2], max_bands, rng, "band mask", n_band_masks)[:, :, None]
+        masked = masked | _stripes(x.shape[-1], max_frames, rng, "frame mask", n_frame_masks)[:, None, :]
         value = x.mean(dim=(-2, -1), keepdim=True) if fill is None else torch.full_like(x[:, :1, :1], fill)
         return torch.where(masked, value, x)
 
     return apply
 
 
-def _stripes(size: int, max_width: int, draws: Draws, purpose: str, n: int) -> torch.Tensor:
+def _stripes(size: int, max_width: int, rng: ClipRng, purpose: str, n: int) -> torch.Tensor:
     """The union of n stripes, whose widths are whole numbers below `max_width`: bool (clips, size)."""
-    numbers = draws.uniform(purpose, 2 * n)
+    numbers = rng.uniform(purpose, 2 * n)
     width = (numbers[:, :n] * min(max_width, size)).floor()
     first = (numbers[:, n:] * (size - width + 1)).floor()
     place = torch.arange(size, device=numbers.device)

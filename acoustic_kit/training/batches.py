@@ -17,7 +17,7 @@ from scipy.special import betaincinv
 
 from acoustic_kit.training.augment import Augment
 from acoustic_kit.training.clip_reader import ClipReader
-from acoustic_kit.training.draws import Draws, digests
+from acoustic_kit.training.clip_rng import ClipRng, digests
 from acoustic_kit.training.fold import Clips
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (clips, classes), targets likewise → a scalar
@@ -44,15 +44,15 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class BatchDraws:
+class BatchRng:
     """The random numbers of a batch, and where it stands in the training."""
 
     epoch: int  # of the stage, from 1
-    clips: Draws  # of each clip
-    batch: Draws  # of the batch: one row
+    clips: ClipRng  # of each clip
+    batch: ClipRng  # of the batch: one row
 
 
-BatchAugment = Callable[[Batch, BatchDraws], Batch]
+BatchAugment = Callable[[Batch, BatchRng], Batch]
 
 
 @dataclass(frozen=True)
@@ -139,20 +139,20 @@ class Loader:
         needs_all = mixes_within or self.form.batch_augment is not None
 
         def make(number: int) -> Batch:
-            chunk, own = chunks[number], Draws(f"{key}/batch {number}", np.zeros(1, np.uint64), self.device)
+            chunk, own = chunks[number], ClipRng(f"{key}/batch {number}", np.zeros(1, np.uint64), self.device)
             share = share_of(chunk, self.rank, self.world)
             chosen = chunk if needs_all else share
             frames = self._frames(own, order[chunk])
             batch = self._augmented(order, chosen, frames, f"{key}/first")
             if self.form.mixup > 0 and self.form.mixup_by == "clip":
                 other = self._augmented(partners, chosen, frames, f"{key}/second")
-                weight = self._draws(order, chosen, key).uniform64("mixup")[:, 0]
+                weight = self._rng(order, chosen, key).uniform64("mixup")[:, 0]
                 batch = _mixed(batch, other, _beta(self.form.mixup, weight))
             elif mixes_within:
                 batch = self._mixed_within(batch, own)
             if self.form.batch_augment is not None:
-                draws = self._draws(order, chosen, f"{key}/batch augment")
-                batch = self.form.batch_augment(batch, BatchDraws(epoch, draws, own))
+                rng = self._rng(order, chosen, f"{key}/batch augment")
+                batch = self.form.batch_augment(batch, BatchRng(epoch, rng, own))
             part = slice(share.start - chosen.start, share.stop - chosen.start)
             inputs = tuple(tensor[part] for tensor in batch.inputs)
             return Batch(inputs, batch.targets[part], batch.loss, chunk.stop - chunk.start)
@@ -167,8 +167,8 @@ class Loader:
         everything = np.arange(self.n_clips)
         frames = self.form.frames[-1] if isinstance(self.form.frames, range) else self.form.frames
         for chunk in self.places:
-            draws = None if key is None else self._draws(everything, chunk, key)
-            x, *side = self._inputs(everything[chunk], frames, draws)
+            rng = None if key is None else self._rng(everything, chunk, key)
+            x, *side = self._inputs(everything[chunk], frames, rng)
             yield self._shaped(x), *side
 
     @property
@@ -197,21 +197,21 @@ class Loader:
     def _order(self, key: str) -> np.ndarray:
         """The clips of an epoch: each once, or drawn by weight."""
         if self._weights is None:
-            draws = Draws(key, self._digests, self.device)
-            return np.argsort(draws.uniform64("permutation")[:, 0], kind="stable")
-        places = Draws(key, np.arange(self.n_clips, dtype=np.uint64), self.device).uniform64("weighted")[:, 0]
+            rng = ClipRng(key, self._digests, self.device)
+            return np.argsort(rng.uniform64("permutation")[:, 0], kind="stable")
+        places = ClipRng(key, np.arange(self.n_clips, dtype=np.uint64), self.device).uniform64("weighted")[:, 0]
         reached = np.cumsum(self._weights)
         drawn: np.ndarray = np.searchsorted(reached, places * reached[-1], side="right")
         return drawn
 
-    def _draws(self, order: np.ndarray, chunk: slice, key: str) -> Draws:
+    def _rng(self, order: np.ndarray, chunk: slice, key: str) -> ClipRng:
         """The random numbers of the clips of a batch; a clip that was drawn twice has others the second time."""
         digests = self._digests[order[chunk]]
         if self._weights is not None:
             digests = digests ^ np.arange(chunk.start, chunk.stop, dtype=np.uint64)
-        return Draws(key, digests, self.device)
+        return ClipRng(key, digests, self.device)
 
-    def _frames(self, own: Draws, chosen: np.ndarray) -> int:
+    def _frames(self, own: ClipRng, chosen: np.ndarray) -> int:
         """The length of a batch of training, from the batch's own random numbers, or of its longest clip."""
         frames = self.form.frames
         if isinstance(frames, range):
@@ -219,18 +219,18 @@ class Loader:
         return frames or int(self._reader.lengths[chosen].max())
 
     def _augmented(self, order: np.ndarray, chunk: slice, frames: int | None, key: str) -> Batch:
-        draws = self._draws(order, chunk, key)
-        x, *side = self._inputs(order[chunk], frames, draws)
+        rng = self._rng(order, chunk, key)
+        x, *side = self._inputs(order[chunk], frames, rng)
         for augment in self.form.augment:
-            x = augment(x, draws)
+            x = augment(x, rng)
         return Batch((self._shaped(x), *side), self.targets[self._index(order[chunk])])
 
-    def _inputs(self, chosen: np.ndarray, frames: int | None, draws: Draws | None) -> tuple[torch.Tensor, ...]:
-        """Clips cut or padded to one length, at a random place with draws, else in the middle; and their side input."""
+    def _inputs(self, chosen: np.ndarray, frames: int | None, rng: ClipRng | None) -> tuple[torch.Tensor, ...]:
+        """Clips cut or padded to one length, at a random place with rng, else in the middle; and their side input."""
         lengths = self._reader.lengths[chosen]
         frames = frames or int(lengths.max())
         slack = lengths - frames
-        places = np.full(len(chosen), 0.5) if draws is None else draws.uniform64("crop")[:, 0]
+        places = np.full(len(chosen), 0.5) if rng is None else rng.uniform64("crop")[:, 0]
         first = np.where(slack < 0, -np.floor(places * (1 - slack)), np.floor(places * (slack + 1))).astype(np.int64)
         if self.form.frames is None or self.form.short == "start" or self.form.pad == "wrap":
             first = np.maximum(first, 0)
@@ -244,7 +244,7 @@ class Loader:
     def _shaped(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, None] if self.form.channel_axis else x
 
-    def _mixed_within(self, batch: Batch, own: Draws) -> Batch:
+    def _mixed_within(self, batch: Batch, own: ClipRng) -> Batch:
         """The batch mixed with its own clips in another order, all with one λ; or as it is."""
         if own.uniform64("is mixed")[0, 0] >= self.form.mixup_share:
             return batch

@@ -28,8 +28,8 @@ from acoustic_kit.training.checkpoint import (
     restore_optimizer,
     save_tensors,
 )
+from acoustic_kit.training.clip_rng import digest64
 from acoustic_kit.training.compiled import compiled
-from acoustic_kit.training.draws import digest64
 from acoustic_kit.training.evaluation import accuracy, default_loss, logits_of, to_probabilities
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes, use_fused
 from acoustic_kit.training.fold import FitResult, Fold

@@ -17,8 +17,8 @@ class Progress:
     valid_losses: tuple[float, ...] = ()  # of the phase's epochs that are done
 
     @property
-    def share(self) -> float:
-        """Of the phase's batches that are done, from 0 to 1."""
+    def fraction(self) -> float:
+        """Fraction of the phase's steps completed, from 0 to 1."""
         return self.step / max(1, self.steps_per_epoch * self.epochs)
 
     @property
@@ -37,24 +37,24 @@ def constant(lr: float) -> Schedule:
 
 def cosine(lr: float, final: float = 0.0) -> Schedule:
     """From `lr` to `final` along half a cosine (SGDR without restarts, Loshchilov and Hutter 2017), batch by batch."""
-    return lambda progress: final + (lr - final) * (1 + math.cos(math.pi * progress.share)) / 2
+    return lambda progress: final + (lr - final) * (1 + math.cos(math.pi * progress.fraction)) / 2
 
 
-def one_cycle(max_lr: float, *, warm_up: float = 0.3, start: float = 1 / 25, final: float = 1e-5) -> Schedule:
+def one_cycle(max_lr: float, *, warmup: float = 0.3, start: float = 1 / 25, final: float = 1e-5) -> Schedule:
     """Up to `max_lr` and down again along cosines (1cycle, Smith and Topin 2019; shares as in `torch`'s OneCycleLR).
 
     Parameters
     ----------
-    warm_up : share of the phase until the highest rate
+    warmup : share of the phase until the highest rate
     start, final : first and last rate, as shares of `max_lr`
 
     """
 
     def rate(progress: Progress) -> float:
-        if progress.share < warm_up:
-            low, share = start, 1 - progress.share / warm_up
+        if progress.fraction < warmup:
+            low, share = start, 1 - progress.fraction / warmup
         else:
-            low, share = final, (progress.share - warm_up) / (1 - warm_up)
+            low, share = final, (progress.fraction - warmup) / (1 - warmup)
         return max_lr * (low + (1 - low) * (1 + math.cos(math.pi * share)) / 2)
 
     return rate
@@ -65,7 +65,7 @@ def by_epoch(schedule: Schedule) -> Schedule:
     return lambda progress: schedule(replace(progress, step=progress.epoch * progress.steps_per_epoch))
 
 
-def warm_up(schedule: Schedule, epochs: int, start: float = 0.0) -> Schedule:
+def warmup(schedule: Schedule, epochs: int, start: float = 0.0) -> Schedule:
     """A straight line from `start` (a share of the first rate) over some epochs, then the schedule over the rest."""
 
     def rate(progress: Progress) -> float:

@@ -169,10 +169,10 @@ def test_a_network_that_sees_nothing_is_drawn_again() -> None:
     x = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)
     net.colours[2].weight.fill_(-1.0)
     assert not net.colours(torch.linspace(-3, 3, 50).reshape(50, 1, 1, 1)).any()
-    net.open_eyes()
+    net.reinit_dead_stem()
     assert net.colours(x).any()
     drawn = net.colours[2].weight.clone()
-    net.open_eyes()  # sees already
+    net.reinit_dead_stem()  # sees already
     assert torch.equal(net.colours[2].weight, drawn)
 
 

@@ -1,7 +1,7 @@
-"""Noise that belongs to a clip: as many random numbers as it has samples, made where the batch lies.
+"""Noise of a clip: as many random numbers as it has samples, computed on the device of the batch.
 
-`Draws` computes in numpy, which is fit for a few numbers a clip. Here a 32-bit counter is hashed on the device. As with
-`Draws`, a clip's numbers depend on its digest and the purpose alone, so neither on the batch nor on what else is drawn.
+`ClipRng` computes in numpy, fast enough for a few numbers per clip. Here a 32-bit counter is hashed on the device. As
+with `ClipRng`, a clip's numbers depend only on its digest and the purpose, not on the batch or on other draws.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ import math
 import numpy as np
 import torch
 
-from acoustic_kit.training.draws import Draws
+from acoustic_kit.training.clip_rng import ClipRng
 
 _GOLDEN = 0x9E3779B9 - 2**32  # as int32, 2^32 over the golden ratio: neighbouring counters become far apart
 
 
-def uniform_noise(draws: Draws, purpose: str, n: int) -> torch.Tensor:
-    """Numbers in [0, 1), multiples of 2^-24: float32 (clips, n), on the device of the draws."""
-    return (_shifted(_hashed(draws, purpose, n), 8)).float().mul_(2.0**-24)
+def uniform_noise(rng: ClipRng, purpose: str, n: int) -> torch.Tensor:
+    """Numbers in [0, 1), multiples of 2^-24: float32 (clips, n), on the device of the rng."""
+    return (_shifted(_hashed(rng, purpose, n), 8)).float().mul_(2.0**-24)
 
 
-def normal_noise(draws: Draws, purpose: str, n: int) -> torch.Tensor:
+def normal_noise(rng: ClipRng, purpose: str, n: int) -> torch.Tensor:
     """Numbers of the standard normal distribution (Box and Muller 1958): float32 (clips, n), below 5.8 in size."""
-    radius, angle = uniform_noise(draws, purpose, 2 * math.ceil(n / 2)).chunk(2, dim=1)
+    radius, angle = uniform_noise(rng, purpose, 2 * math.ceil(n / 2)).chunk(2, dim=1)
     radius = torch.log1p(-radius).mul_(-2).sqrt_()
     angle = angle * (2 * math.pi)
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :n]
 
 
-def _hashed(draws: Draws, purpose: str, n: int) -> torch.Tensor:
+def _hashed(rng: ClipRng, purpose: str, n: int) -> torch.Tensor:
     """A permutation of 32 bits of each counter, another for each clip and purpose: int32 (clips, n).
 
     Two keys of a clip are mixed in before and between the rounds of `lowbias32` (C. Wellons, "Prospecting for Hash
     Functions", 2018). int32 multiplication wraps.
     """
-    keys = (draws.uniform64(f"{purpose}/key", 2) * 2**32 - 2**31).astype(np.int32)
-    first, second = torch.from_numpy(keys).to(draws.device, non_blocking=True)[:, :, None].unbind(1)
-    x = torch.arange(n, dtype=torch.int32, device=draws.device)[None] * _GOLDEN ^ first
+    keys = (rng.uniform64(f"{purpose}/key", 2) * 2**32 - 2**31).astype(np.int32)
+    first, second = torch.from_numpy(keys).to(rng.device, non_blocking=True)[:, :, None].unbind(1)
+    x = torch.arange(n, dtype=torch.int32, device=rng.device)[None] * _GOLDEN ^ first
     x ^= _shifted(x, 16)
     x *= 0x7FEB352D
     x ^= second

@@ -9,14 +9,14 @@ import math
 
 import torch
 
-from acoustic_kit.recipe.end_to_end_audio.chance import Op
 from acoustic_kit.recipe.end_to_end_audio.clip_noise import normal_noise
-from acoustic_kit.training.draws import Draws
+from acoustic_kit.recipe.end_to_end_audio.random_apply import Op
+from acoustic_kit.training.clip_rng import ClipRng
 
 
 def gain(low: float = 0.5, high: float = 1.3) -> Op:
     """Times a factor between `low` and `high`."""
-    return lambda x, draws: x * between(draws, "gain", low, high)
+    return lambda x, rng: x * between(rng, "gain", low, high)
 
 
 def flip_sign() -> Op:
@@ -30,12 +30,12 @@ def shift(most: int) -> Op:
     And by a fraction of a sample in addition: from -0.5 to 0.5 in hundredths, around the ends, as a ramp of the phases.
     """
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         n = x.shape[1]
-        delay = 2 * (draws.uniform("shift") * (most + 1)).floor().long() - most  # (clips, 1)
+        delay = 2 * (rng.uniform("shift") * (most + 1)).floor().long() - most  # (clips, 1)
         source = torch.arange(n, device=x.device) - delay
         moved = x.gather(1, source.clamp(0, n - 1)).masked_fill_((source < 0) | (source >= n), 0)
-        fraction = (100 * (draws.uniform("shift by a part") - 0.5)).round() / 100
+        fraction = (100 * (rng.uniform("shift by a part") - 0.5)).round() / 100
         phase = -2 * math.pi * fraction * torch.fft.rfftfreq(n, device=x.device)
         shifted: torch.Tensor = torch.fft.irfft(torch.fft.rfft(moved) * torch.polar(torch.ones_like(phase), phase), n)
         return shifted
@@ -46,9 +46,9 @@ def shift(most: int) -> Op:
 def rotate() -> Op:
     """Later by any number of samples; what leaves at the end enters at the start."""
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         n = x.shape[1]
-        delay = (draws.uniform64("rotate") * n).astype(int)
+        delay = (rng.uniform64("rotate") * n).astype(int)
         source = torch.arange(n, device=x.device) - torch.from_numpy(delay).to(x.device, non_blocking=True)
         return x.gather(1, source.add_(n).remainder_(n))
 
@@ -58,10 +58,10 @@ def rotate() -> Op:
 def mask(length: int, level: float = 1e-6) -> Op:
     """Some consecutive samples, anywhere, become normal noise of the standard deviation `level`."""
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        first = (draws.uniform("mask") * (x.shape[1] - length + 1)).floor().long()
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        first = (rng.uniform("mask") * (x.shape[1] - length + 1)).floor().long()
         places = first + torch.arange(length, device=x.device)
-        return x.scatter(1, places, level * normal_noise(draws, "mask", length))
+        return x.scatter(1, places, level * normal_noise(rng, "mask", length))
 
     return apply
 
@@ -69,14 +69,14 @@ def mask(length: int, level: float = 1e-6) -> Op:
 def segment_gain(length: int, low: float = 0.5, high: float = 1.3) -> Op:
     """Some consecutive samples times a factor; they begin among the first `length`, as in the original."""
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        first = (draws.uniform("segment") * length).floor().long()
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        first = (rng.uniform("segment") * length).floor().long()
         places = first + torch.arange(length, device=x.device)
-        return x.scatter(1, places, x.gather(1, places) * between(draws, "segment gain", low, high))
+        return x.scatter(1, places, x.gather(1, places) * between(rng, "segment gain", low, high))
 
     return apply
 
 
-def between(draws: Draws, purpose: str, low: float, high: float) -> torch.Tensor:
+def between(rng: ClipRng, purpose: str, low: float, high: float) -> torch.Tensor:
     """A number between two for each clip: float32 (clips, 1)."""
-    return low + (high - low) * draws.uniform(purpose)
+    return low + (high - low) * rng.uniform(purpose)

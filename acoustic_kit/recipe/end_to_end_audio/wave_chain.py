@@ -17,7 +17,7 @@ from pydantic import Field
 
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import Wave
-from acoustic_kit.recipe.end_to_end_audio.chance import Op, in_random_order, one_of
+from acoustic_kit.recipe.end_to_end_audio.random_apply import Op, in_random_order, one_of
 from acoustic_kit.recipe.end_to_end_audio.wave_augment import flip_sign, gain, mask, rotate, segment_gain, shift
 from acoustic_kit.recipe.end_to_end_audio.wave_mix import MIXES, union_targets
 from acoustic_kit.recipe.end_to_end_audio.wave_noise import (
@@ -32,8 +32,8 @@ from acoustic_kit.recipe.end_to_end_audio.wave_noise import (
 from acoustic_kit.recipe.end_to_end_audio.wave_resample import change_speed
 from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.training.augment import Augment
-from acoustic_kit.training.batches import Batch, BatchAugment, BatchDraws, Loss
-from acoustic_kit.training.draws import Draws
+from acoustic_kit.training.batches import Batch, BatchAugment, BatchRng, Loss
+from acoustic_kit.training.clip_rng import ClipRng
 
 SPECTROGRAMS = {  # window and hop, by sample rate; one is drawn whenever one is needed
     8000: ((128, 32), (256, 64), (512, 128)),
@@ -111,8 +111,8 @@ def background(folder: str, sample_rate: int, p: float = 0.5) -> Augment:
             raise AkitError(f"{folder} has no recording (*.wav) to add; those called noise do not count.")
         return background_noise([torch.from_numpy(Wave(sample_rate, None).compute(path)) for path in paths], 20, 25)
 
-    def op(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        return read()(x, draws)
+    def op(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        return read()(x, rng)
 
     return one_of("background", {"background": op}, p)
 
@@ -133,17 +133,17 @@ def resampled_and_mixed(
     """
     mixes = [mix for name, mix in MIXES.items() if getattr(a, name)]
 
-    def apply(batch: Batch, draws: BatchDraws) -> Batch:
+    def apply(batch: Batch, rng: BatchRng) -> Batch:
         x = batch.x.flatten(1)
-        resampled, speed, mixed, kind, size = draws.batch.uniform64("resampled and mixed", 5)[0]
+        resampled, speed, mixed, kind, size = rng.batch.uniform64("resampled and mixed", 5)[0]
         if resampled < a.resample:
             x = change_speed(x, speed, SPEEDS)
-        if draws.epoch <= after or mixed >= a.mix or not mixes:
+        if rng.epoch <= after or mixed >= a.mix or not mixes:
             return replace(batch, inputs=(x.reshape(batch.x.shape),))
-        order = draws.batch.uniform64("partner", len(batch))[0].argsort()
+        order = rng.batch.uniform64("partner", len(batch))[0].argsort()
         partner = torch.from_numpy(order).to(x.device, non_blocking=True)
         window, hop = SPECTROGRAMS[sample_rate][int(size * 3)]
-        x, share = mixes[int(kind * len(mixes))](x, partner, draws.clips, window, hop)
+        x, share = mixes[int(kind * len(mixes))](x, partner, rng.clips, window, hop)
         own, other = batch.targets, batch.targets[partner]
         wanted = union_targets(own, other, share) if targets == "union" else torch.lerp(other, own, share)
         return Batch((x.reshape(batch.x.shape),), wanted, loss)

@@ -11,48 +11,48 @@ from collections.abc import Callable
 import torch
 
 from acoustic_kit.recipe.end_to_end_audio.wave_augment import between
-from acoustic_kit.training.draws import Draws
+from acoustic_kit.training.clip_rng import ClipRng
 
 Mixed = tuple[torch.Tensor, torch.Tensor]
-Mix = Callable[[torch.Tensor, torch.Tensor, Draws, int, int], Mixed]  # the last two: window and hop of a spectrogram
+Mix = Callable[[torch.Tensor, torch.Tensor, ClipRng, int, int], Mixed]  # the last two: window and hop of a spectrogram
 
 
-def mixup(x: torch.Tensor, partner: torch.Tensor, draws: Draws, _window: int = 0, _hop: int = 0) -> Mixed:
+def mixup(x: torch.Tensor, partner: torch.Tensor, rng: ClipRng, _window: int = 0, _hop: int = 0) -> Mixed:
     """Sums at equal energy, weighted by how loud each sounds (between-class learning, Tokozume et al. 2018).
 
     l is drawn from 0.1 to 1, G are the levels in dB, p = 1 / (1 + 10^((G₁-G₂)/20)·(1-l)/l), and the sum is
     (p·x₁ + (1-p)·x₂) / √(p² + (1-p)²). λ is p.
     """
-    share = between(draws, "mixup", 0.1, 1.0)
+    share = between(rng, "mixup", 0.1, 1.0)
     power = x.square().mean(dim=1, keepdim=True).clamp(min=1e-5)
     p = 1 / (1 + (power / power[partner]).sqrt() * (1 - share) / share)
     return (p * x + (1 - p) * x[partner]) / (p.square() + (1 - p).square()).sqrt(), p
 
 
-def timemix(x: torch.Tensor, partner: torch.Tensor, draws: Draws, _window: int = 0, _hop: int = 0) -> Mixed:
+def timemix(x: torch.Tensor, partner: torch.Tensor, rng: ClipRng, _window: int = 0, _hop: int = 0) -> Mixed:
     """The start or the end, up to half of the wave, is the partner's. λ is the share that is left."""
-    taken, share = _edge(x.shape[1], draws, "timemix")
+    taken, share = _edge(x.shape[1], rng, "timemix")
     return torch.where(taken, x[partner], x), share
 
 
-def freqmix(x: torch.Tensor, partner: torch.Tensor, draws: Draws, window: int, hop: int) -> Mixed:
+def freqmix(x: torch.Tensor, partner: torch.Tensor, rng: ClipRng, window: int, hop: int) -> Mixed:
     """The lowest or the highest frequencies, up to half of them, are the partner's. λ is the share that is left.
 
     The spectrogram has a Hann window; `hop` must divide the length.
     """
     hann = torch.hann_window(window, device=x.device)
     cells = torch.stft(x, window, hop, window=hann, return_complex=True)
-    taken, share = _edge(cells.shape[1], draws, "freqmix")
+    taken, share = _edge(cells.shape[1], rng, "freqmix")
     mixed = torch.where(taken[:, :, None], cells[partner], cells)
     return torch.istft(mixed, window, hop, window=hann, length=x.shape[1]), share
 
 
-def phmix(x: torch.Tensor, partner: torch.Tensor, draws: Draws, window: int, hop: int) -> Mixed:
+def phmix(x: torch.Tensor, partner: torch.Tensor, rng: ClipRng, window: int, hop: int) -> Mixed:
     """The magnitudes stay; the phases, taken within ±π, are l·own + (1-l)·partner's, l from 0 to 1. λ is (1+l)/2.
 
     The spectrogram has a rectangular window; `hop` must divide the length.
     """
-    share = draws.uniform("phmix")
+    share = rng.uniform("phmix")
     rectangle = torch.ones(window, device=x.device)
     cells = torch.stft(x, window, hop, window=rectangle, return_complex=True)
     phase = cells.angle()
@@ -68,8 +68,8 @@ def union_targets(targets: torch.Tensor, other: torch.Tensor, share: torch.Tenso
     return (targets + other * (share < until)).clamp(max=1)
 
 
-def _edge(n: int, draws: Draws, purpose: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _edge(n: int, rng: ClipRng, purpose: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Which of n places are the partner's, bool (clips, n): int(n·(1-λ)) at one end; and λ, from 0.5 to 1."""
-    share, last = 0.5 + 0.5 * draws.uniform(purpose), draws.uniform(f"{purpose} end") < 0.5
+    share, last = 0.5 + 0.5 * rng.uniform(purpose), rng.uniform(f"{purpose} end") < 0.5
     taken, place = (n * (1 - share)).floor(), torch.arange(n, device=share.device)
     return torch.where(last, place >= n - taken, place < taken), share

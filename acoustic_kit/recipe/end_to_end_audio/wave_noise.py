@@ -11,22 +11,22 @@ from dataclasses import replace
 
 import torch
 
-from acoustic_kit.recipe.end_to_end_audio.chance import Op
 from acoustic_kit.recipe.end_to_end_audio.clip_noise import normal_noise, uniform_noise
+from acoustic_kit.recipe.end_to_end_audio.random_apply import Op
 from acoustic_kit.recipe.end_to_end_audio.wave_augment import between
-from acoustic_kit.training.draws import Draws
+from acoustic_kit.training.clip_rng import ClipRng
 
 COLOURS = {"pink": -0.5, "red": -1.0, "blue": 0.5, "violet": 1.0}  # the exponent of the frequency, in amplitudes
 
 
 def white_noise(snr: float = 30.0) -> Op:
     """Normal noise; `snr` in dB."""
-    return lambda x, draws: x + _rms(x, snr) * normal_noise(draws, "white noise", x.shape[1])
+    return lambda x, rng: x + _rms(x, snr) * normal_noise(rng, "white noise", x.shape[1])
 
 
 def even_noise(snr: float = 30.0) -> Op:
     """Noise of the uniform distribution; `snr` in dB."""
-    return lambda x, draws: x + _rms(x, snr) * math.sqrt(12) * (uniform_noise(draws, "even noise", x.shape[1]) - 0.5)
+    return lambda x, rng: x + _rms(x, snr) * math.sqrt(12) * (uniform_noise(rng, "even noise", x.shape[1]) - 0.5)
 
 
 def coloured_noise(exponent: float, snr: float = 30.0) -> Op:
@@ -35,9 +35,9 @@ def coloured_noise(exponent: float, snr: float = 30.0) -> Op:
     Without its mean it has the `snr`, in dB. The mean is doubled: the original added it where it meant to take it away.
     """
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         n = x.shape[1]
-        spectrum = torch.fft.rfft(normal_noise(draws, "coloured noise", n))
+        spectrum = torch.fft.rfft(normal_noise(rng, "coloured noise", n))
         spectrum *= torch.arange(1.0, spectrum.shape[1] + 1, device=x.device) ** exponent
         noise = torch.fft.irfft(spectrum, n)
         deviation, mean = torch.std_mean(noise, dim=1, keepdim=True, correction=0)
@@ -50,11 +50,11 @@ def coloured_noise(exponent: float, snr: float = 30.0) -> Op:
 def hum(sample_rate: int, low: float = 30.0, high: float = 35.0) -> Op:
     """A low sine: 50·U(0, 1) + 3·N(0, 1) Hz, its phase within half a turn, the ratio between `low` and `high` dB."""
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        phase = math.pi * draws.uniform("hum phase")
-        pitch = 50 * draws.uniform("hum pitch") + 3 * normal_noise(draws, "hum pitch", 1)
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        phase = math.pi * rng.uniform("hum phase")
+        pitch = 50 * rng.uniform("hum pitch") + 3 * normal_noise(rng, "hum pitch", 1)
         time = torch.arange(x.shape[1], device=x.device) / sample_rate
-        amplitude = math.sqrt(2) * _rms(x, between(draws, "hum ratio", low, high))
+        amplitude = math.sqrt(2) * _rms(x, between(rng, "hum ratio", low, high))
         return x + amplitude * torch.sin(2 * math.pi * pitch * time + phase)
 
     return apply
@@ -69,14 +69,14 @@ def background_noise(recordings: Sequence[torch.Tensor], low: float = 20.0, high
     lengths = torch.tensor([len(recording) for recording in recordings])
     starts = lengths.cumsum(0) - lengths
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        which, place = replace(draws, device=torch.device("cpu")).uniform("background", 2).T
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        which, place = replace(rng, device=torch.device("cpu")).uniform("background", 2).T
         chosen = (which * len(lengths)).long()
         length, slack = lengths[chosen], (lengths[chosen] - x.shape[1] + 1).clamp(min=1)
         first = (place * slack).long()[:, None] + torch.arange(x.shape[1])
         noise = joined[starts[chosen][:, None] + first % length[:, None]].to(x.device, non_blocking=True)
         level = noise.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
-        return x + _rms(x, between(draws, "background ratio", low, high)) / level * noise
+        return x + _rms(x, between(rng, "background ratio", low, high)) / level * noise
 
     return apply
 
@@ -88,24 +88,24 @@ def phase_noise(sizes: Sequence[tuple[int, int]], low: float = 0.01, high: float
     the window and hop, in samples, of which each clip draws one; the window is rectangular.
     """
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        choice = (draws.uniform64("phase noise size")[:, 0] * len(sizes)).astype(int)
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        choice = (rng.uniform64("phase noise size")[:, 0] * len(sizes)).astype(int)
         out = torch.empty_like(x)
         for number, (n_fft, hop) in enumerate(sizes):
             chosen = (choice == number).nonzero()[0]
             if len(chosen):
                 rows = torch.from_numpy(chosen).to(x.device, non_blocking=True)
-                own = Draws(draws.key, draws.clips[chosen], draws.device)
+                own = ClipRng(rng.key, rng.clips[chosen], rng.device)
                 out.index_copy_(0, rows, _jittered(x[rows], own, n_fft, hop, between(own, "phase noise", low, high)))
         return out
 
     return apply
 
 
-def _jittered(x: torch.Tensor, draws: Draws, n_fft: int, hop: int, strength: torch.Tensor) -> torch.Tensor:
+def _jittered(x: torch.Tensor, rng: ClipRng, n_fft: int, hop: int, strength: torch.Tensor) -> torch.Tensor:
     window = torch.ones(n_fft, device=x.device)
     spectrum = torch.stft(x, n_fft, hop, window=window, return_complex=True)
-    phase, damping = uniform_noise(draws, "phase noise cells", 2 * spectrum[0].numel()).chunk(2, dim=1)
+    phase, damping = uniform_noise(rng, "phase noise cells", 2 * spectrum[0].numel()).chunk(2, dim=1)
     factor = torch.polar(torch.exp(-strength * damping), strength * phase)
     return torch.istft(spectrum * factor.reshape(spectrum.shape), n_fft, hop, window=window, length=x.shape[1])
 

@@ -6,18 +6,18 @@ import scipy.ndimage
 import torch
 
 from acoustic_kit.training.augment import random_erasing, spec_augment, time_reversal, time_shift, time_slide
-from acoustic_kit.training.draws import Draws, digests
+from acoustic_kit.training.clip_rng import ClipRng, digests
 
 CPU = torch.device("cpu")
 
 
-def draws(n: int, epoch: int = 0) -> Draws:
-    return Draws(f"key/{epoch}", digests([str(i) for i in range(n)]), CPU)
+def rng(n: int, epoch: int = 0) -> ClipRng:
+    return ClipRng(f"key/{epoch}", digests([str(i) for i in range(n)]), CPU)
 
 
 def test_a_shift_rolls_each_clip_by_its_own_number() -> None:
     x = torch.arange(200 * 2 * 50.0).reshape(200, 2, 50)
-    shifted = time_shift()(x, draws(200))
+    shifted = time_shift()(x, rng(200))
     shifts = set()
     for before, after in zip(x.numpy(), shifted.numpy(), strict=True):
         shift = int(np.flatnonzero(after[0] == before[0, 0])[0])
@@ -28,7 +28,7 @@ def test_a_shift_rolls_each_clip_by_its_own_number() -> None:
 
 def test_a_partial_shift_stays_within_its_share() -> None:
     x = torch.arange(100.0).expand(300, 1, 1, 100)
-    first = time_shift(0.2)(x, draws(300))[:, 0, 0, 0]
+    first = time_shift(0.2)(x, rng(300))[:, 0, 0, 0]
     shift = (-first + 50) % 100 - 50
     assert -10 <= shift.min() <= -8
     assert 8 <= shift.max() <= 10
@@ -36,7 +36,7 @@ def test_a_partial_shift_stays_within_its_share() -> None:
 
 def test_masks_have_the_widths_that_were_asked_for() -> None:
     x = torch.ones(500, 20, 40)
-    masked = spec_augment(5, 10, fill=0.0)(x, draws(500)) == 0
+    masked = spec_augment(5, 10, fill=0.0)(x, rng(500)) == 0
     bands, frames = masked.all(dim=2).sum(dim=1), masked.all(dim=1).sum(dim=1)
     assert set(bands.tolist()) == set(range(5))
     assert set(frames.tolist()) == set(range(10))
@@ -47,7 +47,7 @@ def test_masks_have_the_widths_that_were_asked_for() -> None:
 
 def test_several_masks_and_the_mean_as_filling() -> None:
     x = torch.randn(100, 20, 40)
-    masked = spec_augment(4, 4, n_band_masks=3, n_frame_masks=2)(x, draws(100))
+    masked = spec_augment(4, 4, n_band_masks=3, n_frame_masks=2)(x, rng(100))
     changed = masked != x
     assert changed.all(dim=2).sum(dim=1).max() > 3
     means = x.mean(dim=(1, 2), keepdim=True).expand_as(x)
@@ -57,14 +57,14 @@ def test_several_masks_and_the_mean_as_filling() -> None:
 def test_another_epoch_gives_another_augmentation() -> None:
     x = torch.randn(4, 20, 40)
     augment = spec_augment(8, 8)
-    assert torch.equal(augment(x, draws(4)), augment(x, draws(4)))
-    assert not torch.equal(augment(x, draws(4)), augment(x, draws(4, epoch=1)))
+    assert torch.equal(augment(x, rng(4)), augment(x, rng(4)))
+    assert not torch.equal(augment(x, rng(4)), augment(x, rng(4, epoch=1)))
 
 
 def test_a_slide_is_scipys_shift_in_a_line_with_the_edge_as_filling() -> None:
     x = torch.randn(40, 2, 3, 50)
-    moved = time_slide(0.6)(x, draws(40)).numpy()
-    shifts = (2 * draws(40).uniform64("time slide")[:, 0] - 1) * 0.6 * 50
+    moved = time_slide(0.6)(x, rng(40)).numpy()
+    shifts = (2 * rng(40).uniform64("time slide")[:, 0] - 1) * 0.6 * 50
     for before, after, shift in zip(x.numpy(), moved, shifts, strict=True):
         expected = scipy.ndimage.shift(before, (0, 0, shift), order=1, mode="nearest")
         np.testing.assert_allclose(after, expected, atol=1e-4)
@@ -72,21 +72,21 @@ def test_a_slide_is_scipys_shift_in_a_line_with_the_edge_as_filling() -> None:
 
 def test_slides_are_real_numbers_of_frames_up_to_the_limit_both_ways() -> None:
     ramp = torch.arange(1000.0).expand(500, 1, 1000)
-    middle = time_slide(0.3)(ramp, draws(500))[:, 0, 500]
+    middle = time_slide(0.3)(ramp, rng(500))[:, 0, 500]
     shift = 500 - middle
     assert -300 <= shift.min() < -290
     assert 290 < shift.max() <= 300
     assert abs(shift.mean()) < 30
     assert (shift % 1).std() > 0.2
-    assert torch.equal(time_slide(0)(ramp, draws(500)), ramp)
+    assert torch.equal(time_slide(0)(ramp, rng(500)), ramp)
     one = torch.randn(4, 3, 1)
-    assert torch.equal(time_slide(0.6)(one, draws(4)), one)
+    assert torch.equal(time_slide(0.6)(one, rng(4)), one)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_so_many_clips_are_played_backwards(share: float) -> None:
     x = torch.randn(400, 3, 20)
-    found = time_reversal(share)(x, draws(400))
+    found = time_reversal(share)(x, rng(400))
     same, backwards = ((found == y).all(dim=(1, 2)) for y in (x, x.flip(-1)))
     assert bool((same ^ backwards).all())
     assert backwards.float().mean() == pytest.approx(share, abs=0.07 * (0 < share < 1))
@@ -94,7 +94,7 @@ def test_so_many_clips_are_played_backwards(share: float) -> None:
 
 def test_an_erased_rectangle_has_the_size_and_the_value_that_were_asked_for() -> None:
     x = torch.full((2000, 1, 64, 100), 5.0)
-    erased = (random_erasing(fill=(-2.0, 3.0))(x, draws(2000)) != 5)[:, 0]
+    erased = (random_erasing(fill=(-2.0, 3.0))(x, rng(2000)) != 5)[:, 0]
     touched = erased.any(dim=(1, 2))
     assert touched.float().mean() == pytest.approx(0.5, abs=0.05)
     rows, columns = erased.any(dim=2), erased.any(dim=1)
@@ -114,7 +114,7 @@ def test_an_erased_rectangle_has_the_size_and_the_value_that_were_asked_for() ->
 
 def test_an_erased_rectangle_has_one_value_and_all_values_come() -> None:
     x = torch.full((500, 16, 16), 9.0)
-    found = random_erasing(1.0, fill=(-2.0, 3.0))(x, draws(500))
+    found = random_erasing(1.0, fill=(-2.0, 3.0))(x, rng(500))
     values = torch.tensor([clip[clip != 9].unique().item() for clip in found])  # one a clip
     assert -2 <= values.min() < -1.9
     assert 2.9 < values.max() < 3
@@ -122,4 +122,4 @@ def test_an_erased_rectangle_has_one_value_and_all_values_come() -> None:
 
 def test_nothing_is_erased_where_nothing_fits() -> None:
     x = torch.randn(8, 2, 400)
-    assert torch.equal(random_erasing(1.0, area=(0.9, 1.0), aspect=(3.0, 3.3))(x, draws(8)), x)
+    assert torch.equal(random_erasing(1.0, area=(0.9, 1.0), aspect=(3.0, 3.3))(x, rng(8)), x)

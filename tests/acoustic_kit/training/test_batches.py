@@ -12,7 +12,7 @@ import torch
 from acoustic_kit.training import batches as module_batches
 from acoustic_kit.training import clip_reader as module
 from acoustic_kit.training.augment import time_shift
-from acoustic_kit.training.batches import Batch, BatchDraws, Batches
+from acoustic_kit.training.batches import Batch, Batches, BatchRng
 from acoustic_kit.training.fold import Clips
 from acoustic_store import FeatureStore
 
@@ -122,7 +122,7 @@ def test_a_clip_left_over_joins_the_last_batch(clips: Clips) -> None:
 def test_a_channel_axis_is_given_on_request(clips: Clips) -> None:
     seen = []
 
-    def augment(x: torch.Tensor, draws: object) -> torch.Tensor:
+    def augment(x: torch.Tensor, rng: object) -> torch.Tensor:
         seen.append(x.shape)
         return x
 
@@ -268,8 +268,8 @@ def test_a_key_cuts_at_random_places_which_it_decides(clips: Clips) -> None:
 def test_a_batch_is_augmented_as_a_whole_and_may_bring_its_loss(clips: Clips) -> None:
     seen = []
 
-    def augment(batch: module_batches.Batch, draws: module_batches.BatchDraws) -> module_batches.Batch:
-        seen.append((draws.epoch, len(draws.clips.clips), float(draws.batch.uniform64("x")[0, 0])))
+    def augment(batch: module_batches.Batch, rng: module_batches.BatchRng) -> module_batches.Batch:
+        seen.append((rng.epoch, len(rng.clips.clips), float(rng.batch.uniform64("x")[0, 0])))
         return replace(batch, targets=batch.targets * 0, loss=lambda logits, targets: logits.sum())
 
     batches = list(Batches("mel", 10, 12, batch_augment=augment).open(clips, CPU).training("0", epoch=3))
@@ -278,9 +278,9 @@ def test_a_batch_is_augmented_as_a_whole_and_may_bring_its_loss(clips: Clips) ->
     assert all(batch.loss is not None and not batch.targets.any() for batch in batches)
 
 
-def halve(batch: Batch, draws: BatchDraws) -> Batch:
+def halve(batch: Batch, rng: BatchRng) -> Batch:
     """Something that looks at the whole batch, and at its clips."""
-    share = draws.clips.uniform("share").reshape(-1, *[1] * (batch.x.ndim - 1))
+    share = rng.clips.uniform("share").reshape(-1, *[1] * (batch.x.ndim - 1))
     return replace(batch, inputs=(batch.x * share - batch.x.mean(), *batch.inputs[1:]))
 
 

@@ -16,8 +16,8 @@ from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.training import (
     Batch,
-    BatchDraws,
     Batches,
+    BatchRng,
     Phase,
     Plateau,
     constant,
@@ -208,7 +208,7 @@ def test_a_phase_can_start_from_the_best_weights_and_choose_anew(fold: Fold, net
 
 
 def test_a_batch_that_brings_its_own_loss_is_trained_on_it(fold: Fold, net: Make) -> None:
-    def without_loss(batch: Batch, draws: BatchDraws) -> Batch:
+    def without_loss(batch: Batch, rng: BatchRng) -> Batch:
         return replace(batch, loss=lambda logits, targets: logits.sum() * 0)
 
     before = weights(net(norm=False))
@@ -298,7 +298,7 @@ def test_the_schedule_sets_the_rate_of_every_step(fold: Fold, net: Make) -> None
     seen: list[float] = []
 
     def schedule(progress: Any) -> float:
-        seen.append(progress.share)
+        seen.append(progress.fraction)
         return 0.01
 
     train(fold, net(), phases=[Phase(2, schedule)])

@@ -15,7 +15,7 @@ from acoustic_kit.training.schedules import (
     cosine_restarts,
     one_cycle,
     step_decay,
-    warm_up,
+    warmup,
 )
 
 STEPS, EPOCHS = 7, 9
@@ -46,7 +46,7 @@ def test_cosine_is_torchs() -> None:
 
 
 def test_one_cycle_has_torchs_ends_and_peak() -> None:
-    found = rates(one_cycle(0.1, warm_up=0.3))
+    found = rates(one_cycle(0.1, warmup=0.3))
     expected = torch_rates(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=STEPS * EPOCHS, pct_start=0.3)
     assert found[0] == pytest.approx(expected[0])
     assert max(found) == pytest.approx(0.1, rel=1e-2)
@@ -78,12 +78,12 @@ def test_by_epoch_steps_once_an_epoch_as_torchs_schedules_do() -> None:
 
 
 def test_warm_up_rises_in_a_straight_line_and_leaves_the_rest_to_the_schedule() -> None:
-    found = rates(warm_up(cosine(0.1), 2, start=0.01))
+    found = rates(warmup(cosine(0.1), 2, start=0.01))
     assert found[0] == pytest.approx(0.001)
     assert found[STEPS] == pytest.approx(0.1 * (0.01 + 0.99 / 2))
     rest = [cosine(0.1)(Progress(step, STEPS, EPOCHS - 2)) for step in range(STEPS * (EPOCHS - 2))]
     assert found[2 * STEPS :] == pytest.approx(rest)
-    assert rates(warm_up(cosine(0.1), 0)) == rates(cosine(0.1))
+    assert rates(warmup(cosine(0.1), 0)) == rates(cosine(0.1))
 
 
 def test_plateau_is_torchs() -> None:

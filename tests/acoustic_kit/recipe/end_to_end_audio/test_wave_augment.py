@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from acoustic_kit.recipe.end_to_end_audio.wave_augment import flip_sign, gain, mask, rotate, segment_gain, shift
-from acoustic_kit.training import Draws
-from acoustic_kit.training.draws import digests
+from acoustic_kit.training import ClipRng
+from acoustic_kit.training.clip_rng import digests
 
 N, CLIPS = 1000, 300
-DRAWS = Draws("seed", digests([str(i) for i in range(CLIPS)]), torch.device("cpu"))
+DRAWS = ClipRng("seed", digests([str(i) for i in range(CLIPS)]), torch.device("cpu"))
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from acoustic_kit.recipe.end_to_end_audio.wave_chain import (
     label_preserving,
     resampled_and_mixed,
 )
-from acoustic_kit.training import Batch, BatchDraws, Draws
-from acoustic_kit.training.draws import digests
+from acoustic_kit.training import Batch, BatchRng, ClipRng
+from acoustic_kit.training.clip_rng import digests
 
 N, CLIPS, RATE = 4096, 40, 16000
 SIGNAL = ["amp", "neg", "tshift", "tmask", "ampsegment", "cycshift"]
@@ -24,10 +24,10 @@ MIXING = ["mixup", "timemix", "freqmix", "phmix"]
 OFF = dict.fromkeys([*SIGNAL, *NOISE, *MIXING, "noise", "resample", "mix"], 0)
 
 
-def draws(key: str = "seed", epoch: int = 5) -> BatchDraws:
+def rng(key: str = "seed", epoch: int = 5) -> BatchRng:
     device = torch.device("cpu")
-    clips = Draws(key, digests([str(i) for i in range(CLIPS)]), device)
-    return BatchDraws(epoch, clips, Draws(key, np.zeros(1, np.uint64), device))
+    clips = ClipRng(key, digests([str(i) for i in range(CLIPS)]), device)
+    return BatchRng(epoch, clips, ClipRng(key, np.zeros(1, np.uint64), device))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def changed(batch: Batch, **settings: float) -> torch.Tensor:
     """Which clips the label-preserving part changes: bool (clips,)."""
     x = batch.x
     for augment in label_preserving(WaveAugmentations(**{**OFF, **settings}), RATE):
-        x = augment(x, draws().clips)
+        x = augment(x, rng().clips)
     assert x.shape == batch.x.shape
     return (x != batch.x).flatten(1).any(dim=1)
 
@@ -54,9 +54,9 @@ def test_everything_can_be_switched_off(batch: Batch) -> None:
     assert not changed(batch, noise=1).any()  # no kind is on
     assert not changed(batch, **dict.fromkeys(NOISE, 1)).any()  # the kinds are on, but never come
     apply = resampled_and_mixed(WaveAugmentations(**OFF), RATE, 0, "union", loss)
-    assert torch.equal(apply(batch, draws()).x, batch.x)
+    assert torch.equal(apply(batch, rng()).x, batch.x)
     apply = resampled_and_mixed(WaveAugmentations(**{**OFF, "mix": 1}), RATE, 0, "union", loss)
-    assert apply(batch, draws()).loss is None
+    assert apply(batch, rng()).loss is None
 
 
 @pytest.mark.parametrize("name", SIGNAL)
@@ -74,7 +74,7 @@ def test_each_noise_comes_by_its_own_switch(batch: Batch, name: str) -> None:
 @pytest.mark.parametrize("name", MIXING)
 def test_each_mix_comes_by_its_own_switch(batch: Batch, name: str) -> None:
     apply = resampled_and_mixed(WaveAugmentations(**{**OFF, "mix": 1, name: 1}), RATE, 0, "union", loss)
-    mixed = apply(batch, draws())
+    mixed = apply(batch, rng())
     assert mixed.x.shape == batch.x.shape
     assert mixed.loss is loss
     assert not torch.equal(mixed.x, batch.x)
@@ -85,15 +85,15 @@ def test_each_mix_comes_by_its_own_switch(batch: Batch, name: str) -> None:
 
 def test_mixing_waits_for_its_epoch(batch: Batch) -> None:
     apply = resampled_and_mixed(WaveAugmentations(resample=0), RATE, 12, "union", loss)
-    assert torch.equal(apply(batch, draws(epoch=12)).x, batch.x)
-    assert apply(batch, draws(epoch=12)).loss is None
-    assert not torch.equal(apply(batch, draws(epoch=13)).x, batch.x)
+    assert torch.equal(apply(batch, rng(epoch=12)).x, batch.x)
+    assert apply(batch, rng(epoch=12)).loss is None
+    assert not torch.equal(apply(batch, rng(epoch=13)).x, batch.x)
 
 
 def test_batches_are_mixed_and_resampled_as_often_as_they_should(batch: Batch) -> None:
     form = WaveAugmentations(mix=0.25, freqmix=False, phmix=False)
     apply = resampled_and_mixed(form, RATE, 0, "union", loss)
-    found = [apply(batch, draws(str(i))) for i in range(200)]
+    found = [apply(batch, rng(str(i))) for i in range(200)]
     assert 25 < sum(b.loss is loss for b in found) < 75
     plain = [b for b in found if b.loss is None]
     same = sum(torch.equal(b.x, batch.x) for b in plain)
@@ -102,7 +102,7 @@ def test_batches_are_mixed_and_resampled_as_often_as_they_should(batch: Batch) -
 
 def test_shares_as_targets(batch: Batch) -> None:
     apply = resampled_and_mixed(WaveAugmentations(timemix=True, mixup=0, freqmix=0, phmix=0), RATE, 0, "shares", loss)
-    targets = apply(batch, draws()).targets
+    targets = apply(batch, rng()).targets
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(CLIPS))
     assert (targets.diagonal() >= 0.5).all()
 
@@ -110,11 +110,11 @@ def test_shares_as_targets(batch: Batch) -> None:
 def test_a_background_is_read_when_it_is_needed_and_noise_is_no_recording(tmp_path: Path, batch: Batch) -> None:
     augment = background(str(tmp_path), RATE)  # reads nothing yet
     with pytest.raises(AkitError, match="has no recording"):
-        augment(batch.x, draws().clips)
+        augment(batch.x, rng().clips)
     time = np.arange(2 * N) / RATE
     soundfile.write(tmp_path / "running_tap.wav", 0.3 * np.sin(2 * np.pi * 440 * time), RATE)
     soundfile.write(tmp_path / "white_noise.wav", np.random.default_rng(0).standard_normal(2 * N) * 0.1, RATE)
-    added = (augment(batch.x, draws().clips) - batch.x).flatten(1)
+    added = (augment(batch.x, rng().clips) - batch.x).flatten(1)
     fired = added.any(dim=1)
     assert 8 < fired.sum() < 32
     power = torch.fft.rfft(added[fired] * torch.hann_window(N)).abs() ** 2

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from acoustic_kit.recipe.end_to_end_audio.chance import Op
 from acoustic_kit.recipe.end_to_end_audio.clip_noise import normal_noise
+from acoustic_kit.recipe.end_to_end_audio.random_apply import Op
 from acoustic_kit.recipe.end_to_end_audio.wave_noise import (
     COLOURS,
     background_noise,
@@ -15,11 +15,11 @@ from acoustic_kit.recipe.end_to_end_audio.wave_noise import (
     phase_noise,
     white_noise,
 )
-from acoustic_kit.training import Draws
-from acoustic_kit.training.draws import digests
+from acoustic_kit.training import ClipRng
+from acoustic_kit.training.clip_rng import digests
 
 N, CLIPS, RATE = 2**15, 16, 22050
-DRAWS = Draws("seed", digests([str(i) for i in range(CLIPS)]), torch.device("cpu"))
+DRAWS = ClipRng("seed", digests([str(i) for i in range(CLIPS)]), torch.device("cpu"))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def digests(ids: Sequence[str]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Draws:
+class ClipRng:
     """The random numbers of a batch of clips in one epoch."""
 
     key: str  # seed, fold, stage and epoch

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import torch
 
-from acoustic_kit.recipe.end_to_end_audio.chance import Op, in_random_order, one_of
-from acoustic_kit.training import Draws
-from acoustic_kit.training.draws import digests
+from acoustic_kit.recipe.end_to_end_audio.random_apply import Op, in_random_order, one_of
+from acoustic_kit.training import ClipRng
+from acoustic_kit.training.clip_rng import digests
 
 CLIPS = 4000
-DRAWS = Draws("seed", digests([str(i) for i in range(CLIPS)]), torch.device("cpu"))
+DRAWS = ClipRng("seed", digests([str(i) for i in range(CLIPS)]), torch.device("cpu"))
 ZEROS = torch.zeros(CLIPS, 1, 2)
 
 
@@ -54,9 +54,9 @@ def test_one_of_several_is_drawn_evenly() -> None:
 def test_an_operation_sees_only_its_own_clips_with_their_own_numbers() -> None:
     seen = []
 
-    def op(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        seen.extend(draws.clips.tolist())
-        return x + draws.uniform("value")
+    def op(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        seen.extend(rng.clips.tolist())
+        return x + rng.uniform("value")
 
     found = one_of("x", {"op": op}, 0.5)(ZEROS, DRAWS)[:, 0, 0]
     expected = DRAWS.uniform("value")[:, 0]
@@ -70,5 +70,5 @@ def test_a_clips_fate_does_not_depend_on_the_batch() -> None:
     ops = {str(d): append(d) for d in (1, 2, 3)}
     for augment in (in_random_order("x", ops, dict.fromkeys(ops, 0.5)), one_of("x", ops, 0.5)):
         together = augment(ZEROS, DRAWS)
-        part = Draws(DRAWS.key, DRAWS.clips[7:19], DRAWS.device)
+        part = ClipRng(DRAWS.key, DRAWS.clips[7:19], DRAWS.device)
         assert torch.equal(augment(ZEROS[7:19], part), together[7:19])

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from acoustic_kit.training.augment import Augment
-from acoustic_kit.training.draws import Draws
+from acoustic_kit.training.clip_rng import ClipRng
 
-Op = Callable[[torch.Tensor, Draws], torch.Tensor]  # waves float32 (clips, n), their random numbers → waves likewise
+Op = Callable[[torch.Tensor, ClipRng], torch.Tensor]  # waves float32 (clips, n), their random numbers → waves likewise
 
 
 def in_random_order(name: str, ops: Mapping[str, Op], p: Mapping[str, float]) -> Augment:
@@ -29,13 +29,13 @@ def in_random_order(name: str, ops: Mapping[str, Op], p: Mapping[str, float]) ->
     """
     names = list(ops)
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-        place = draws.uniform64(f"{name}/order", len(names)).argsort(axis=1).argsort(axis=1)
-        fires = draws.uniform64(f"{name}/fires", len(names)) < np.array([p[op] for op in names])
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        place = rng.uniform64(f"{name}/order", len(names)).argsort(axis=1).argsort(axis=1)
+        fires = rng.uniform64(f"{name}/fires", len(names)) < np.array([p[op] for op in names])
         out = x.flatten(1).clone()
         for turn in range(len(names)):
             for number, op in enumerate(names):
-                _apply(out, np.flatnonzero((place[:, number] == turn) & fires[:, number]), ops[op], draws)
+                _apply(out, np.flatnonzero((place[:, number] == turn) & fires[:, number]), ops[op], rng)
         return out.reshape(x.shape)
 
     return apply
@@ -44,21 +44,21 @@ def in_random_order(name: str, ops: Mapping[str, Op], p: Mapping[str, float]) ->
 def one_of(name: str, ops: Mapping[str, Op], p: float) -> Augment:
     """With probability `p` one of the operations, each as likely as the others; nothing where there are none."""
 
-    def apply(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         if not ops:
             return x
-        fires, choice = draws.uniform64(name, 2).T
+        fires, choice = rng.uniform64(name, 2).T
         chosen = np.where(fires < p, (choice * len(ops)).astype(int), -1)
         out = x.flatten(1).clone()
         for number, op in enumerate(ops.values()):
-            _apply(out, np.flatnonzero(chosen == number), op, draws)
+            _apply(out, np.flatnonzero(chosen == number), op, rng)
         return out.reshape(x.shape)
 
     return apply
 
 
-def _apply(x: torch.Tensor, chosen: np.ndarray, op: Op, draws: Draws) -> None:
+def _apply(x: torch.Tensor, chosen: np.ndarray, op: Op, rng: ClipRng) -> None:
     """Change some rows of x, in place."""
     if len(chosen):
         rows = torch.from_numpy(chosen).to(x.device, non_blocking=True)
-        x.index_copy_(0, rows, op(x[rows], Draws(draws.key, draws.clips[chosen], draws.device)))
+        x.index_copy_(0, rows, op(x[rows], ClipRng(rng.key, rng.clips[chosen], rng.device)))
