@@ -13,7 +13,7 @@ from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.console import Json, print_json, print_line, print_table, shown
 
 if TYPE_CHECKING:
-    from acoustic_kit.submission.record import Sidecar
+    from acoustic_kit.submission.record import SubmissionRecord
 
 commands = typer.Typer(no_args_is_help=True, help="List, check and annotate submissions.")
 File = Annotated[Path, typer.Argument(help="The CSV of a submission.")]
@@ -33,10 +33,10 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     Prints the out-of-fold score, the nested estimate and the public score side by side.
     """
     from acoustic_kit.errors import AkitError
-    from acoustic_kit.submission.record import list_sidecars
+    from acoustic_kit.submission.record import list_records
 
     found = []
-    for name, sidecar in list_sidecars(workspace_of(ctx).submissions_path):
+    for name, sidecar in list_records(workspace_of(ctx).submissions_path):
         if isinstance(sidecar, AkitError):
             say(f"Left out: {sidecar}")
         else:
@@ -51,7 +51,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
         print_table([*columns, "submitted", "note"], rows, right=columns[2:])
 
 
-def _side_by_side(sidecar: Sidecar) -> list[str]:
+def _side_by_side(sidecar: SubmissionRecord) -> list[str]:
     """Return the out-of-fold, nested and public score, and the public minus the nested one."""
     own = sidecar.scores.out_of_fold if sidecar.scores else None
     nested = sidecar.scores.nested if sidecar.scores else None
@@ -60,13 +60,13 @@ def _side_by_side(sidecar: Sidecar) -> list[str]:
     return [*figures, "" if apart is None else f"{apart:+.4f}"]
 
 
-def _remark(sidecar: Sidecar) -> str:
+def _remark(sidecar: SubmissionRecord) -> str:
     """Return the user's note, and which training clips the scores are of if not of all."""
     part = sidecar.scores.scored_on if sidecar.scores else ""
     return "; ".join(filter(None, [sidecar.note, part and f"scores are of {part}"]))
 
 
-def _submitted(sidecar: Sidecar) -> str:
+def _submitted(sidecar: SubmissionRecord) -> str:
     return sidecar.submitted[-1].partition("T")[0] if sidecar.submitted else ""
 
 
@@ -80,20 +80,20 @@ def note(
     """Record the public score of a submission, or a remark."""
     from acoustic_kit.errors import UsageError
     from acoustic_kit.metrics import get_metric
-    from acoustic_kit.submission.record import find_sidecar, read_sidecar
+    from acoustic_kit.submission.record import find_record, read_record
 
     if text is None and public is None:
         raise UsageError("Nothing to record: give --public 0.913, a text, or both.")
     if public is not None and not math.isfinite(public):
         raise UsageError(f"--public {public}: write a finite number.")
-    path = find_sidecar(workspace_of(ctx).submissions_path, name)
-    metric = read_sidecar(path).metric
+    path = find_record(workspace_of(ctx).submissions_path, name)
+    metric = read_record(path).metric
     highest = get_metric(metric).highest
     if public is not None and not 0 <= public <= highest:
         percent = f"; for a percentage, write --public {public / 100:.6g}" if highest == 1 and 1 < public <= 100 else ""
         raise UsageError(f"--public {public:g}: {metric} is between 0 and {highest:g}{percent}.")
     changes = {key: value for key, value in (("note", text), ("public", public)) if value is not None}
-    read_sidecar(path).model_copy(update=changes).write(path)
+    read_record(path).model_copy(update=changes).write(path)
     say(f"Recorded in {shown(path)}.")
 
 

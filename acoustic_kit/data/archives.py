@@ -63,7 +63,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which becomes `folder` at the end of the `with` block if nothing failed.
 
     A killed process leaves a hidden folder beside `folder`, which the next call for the same `folder` removes.
-    Raises AkitError if another process is filling the same folder, UsageError if `folder` exists and is not empty.
+    Raises DataError if another process is filling the same folder, UsageError if `folder` exists and is not empty.
     """
     require_new(folder)
     folder = folder.resolve()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 
 if TYPE_CHECKING:
     pass
@@ -43,7 +43,7 @@ def audio_files(folder: Path) -> list[str]:
 
     Hidden files, folders of the system (`lost+found`), files without an extension and files that are surely no clips
     (text, tables, pictures, …) are passed over. A link is followed where it leads (the user's own doing); a circle of
-    links is walked once. Raises AkitError for a file name that is no UTF-8.
+    links is walked once. Raises DataError for a file name that is no UTF-8.
     """
     return list(filter(may_be_clip, walk_files(folder)))
 
@@ -67,11 +67,11 @@ def extension(path: str) -> str:
 def safe_path(text: str, where: str) -> str:
     """The path that a table's cell names, with /, relative to the data set.
 
-    Raises AkitError, which names `where`, for a path that leaves the data set: absolute, with a drive, or with `..`.
+    Raises DataError, which names `where`, for a path that leaves the data set: absolute, with a drive, or with `..`.
     """
     path = text.replace("\\", "/")
     if path.startswith("/") or re.match(r"[A-Za-z]:/", path) or ".." in path.split("/") or "\0" in path:
-        raise AkitError(f"{where}: the path {text!r} leaves the data set; only paths inside its folder are read.")
+        raise DataError(f"{where}: the path {text!r} leaves the data set; only paths inside its folder are read.")
     return PurePosixPath(path).as_posix()
 
 
@@ -110,12 +110,12 @@ def _entries(folder: Path, prefix: str) -> Iterator[tuple[os.DirEntry[str], str]
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        raise AkitError(f"{folder} cannot be listed: {error.strerror}.") from error
+        raise DataError(f"{folder} cannot be listed: {error.strerror}.") from error
     for entry in entries:
         if is_junk(entry.name):
             continue
         if not _is_utf8(entry.name):
-            raise AkitError(f"{folder} holds a file whose name is no UTF-8: {entry.name!r}. Rename it.")
+            raise DataError(f"{folder} holds a file whose name is no UTF-8: {entry.name!r}. Rename it.")
         yield entry, prefix + entry.name
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acoustic_kit.data.audio_files import audio_files, extension, is_audio, split_words
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 
 if TYPE_CHECKING:
     from acoustic_kit.data.label_tables import LabelTable
@@ -66,12 +66,12 @@ class AudioIndex:
     ) -> list[str | None]:
         """Return the clip of each name; None for a missing one if they may be missing.
 
-        Raises AkitError, which names `table`, for a clip that is missing and a name that may be two clips.
+        Raises DataError, which names `table`, for a clip that is missing and a name that may be two clips.
         """
         found = {name: self.find(name, split) for name in names}
         for name, paths in found.items():
             if len(paths) > 1:
-                raise AkitError(f"{table}: {name!r} may be {paths[0]} or {paths[1]}; keep one of them.{hint}")
+                raise DataError(f"{table}: {name!r} may be {paths[0]} or {paths[1]}; keep one of them.{hint}")
         missing = [name for name, paths in found.items() if not paths]
         if missing and not may_lack:
             require_files(table, {name: bool(paths) for name, paths in found.items()}, self._near(missing[0]) + hint)
@@ -101,7 +101,7 @@ def locate(
 
     `kept` only says of missing clips that they are not left out.
 
-    Raises AkitError for a clip that is missing; if training clips may be missing, for none that is on disk.
+    Raises DataError for a clip that is missing; if training clips may be missing, for none that is on disk.
     """
     paths = files.find_all(table.path, names, split, hint, may_lack=may_lack)
     if split == "train" and not any(paths):
@@ -122,11 +122,11 @@ def locate(
 
 
 def require_files(table: Path, there: dict[str, bool], hint: str = "") -> None:
-    """Raise AkitError, with the count and the first three, where `there` is not true of all that `table` names."""
+    """Raise DataError, with the count and the first three, where `there` is not true of all that `table` names."""
     missing = [name for name, is_there in there.items() if not is_there]
     if missing:
         files = "a file that is" if len(missing) == 1 else f"{len(missing)} files that are"
-        raise AkitError(f"{table} names {files} missing: {first_three(missing)}.{hint}")
+        raise DataError(f"{table} names {files} missing: {first_three(missing)}.{hint}")
 
 
 def left_out_note(table: Path, there: dict[str, bool], *, kept: bool = False) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from acoustic_kit.data.schema import clip_schema, manifest_schema
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,12 +95,12 @@ def make_clips(columns: dict[str, Any], own: pl.DataFrame | None = None) -> pl.D
 def join_splits(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
     """One table of both. Where the two number their clips alike, training ids become `train/<id>`.
 
-    Raises AkitError where one file is both a training and a test clip.
+    Raises DataError where one file is both a training and a test clip.
     """
     import polars as pl
 
     if both := sorted(set(train["path"]) & set(test["path"])):
-        raise AkitError(f"{both[0]} is a training and a test clip at once ({len(both)} in all).")
+        raise DataError(f"{both[0]} is a training and a test clip at once ({len(both)} in all).")
     if not set(train["id"]).isdisjoint(test["id"]):
         train = train.with_columns(id="train/" + pl.col("id"))
     return pl.concat([train, test], how="diagonal_relaxed")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from acoustic_kit import __version__
 from acoustic_kit.data.archives import OnProgress, in_use, new_folder, require_new, unpack
-from acoustic_kit.errors import AkitError, DataError, UsageError
+from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.files import locked
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def download_data_set(
 
     Raises
     ------
-    AkitError : no network, a server's error, other bytes than published, a disk that is full. What came stays, and the
+    DataError : no network, a server's error, other bytes than published, a disk that is full. What came stays, and the
         same call goes on with it
     UsageError : `folder` is there and not empty
 
@@ -96,7 +96,7 @@ def find_data_set(name: str) -> PublicDataSet:
 
 
 def fetch(archive: Archive, folder: Path, on_progress: OnProgress, on_note: OnNote) -> Path:
-    """The archive in `folder`, checked; downloaded where it is not there yet. Raises AkitError."""
+    """The archive in `folder`, checked; downloaded where it is not there yet. Raises DataError."""
     import pooch
 
     path = folder / archive.name
@@ -131,7 +131,7 @@ class _Downloader:
         self.resumed = False
 
     def __call__(self, url: str, output_file: str, _pooch: object) -> None:
-        """Download `url` to `output_file`. Raises AkitError."""
+        """Download `url` to `output_file`. Raises DataError."""
         import requests
 
         for tries_left in reversed(range(TRIES)):
@@ -193,7 +193,7 @@ class _Downloader:
         self._state.write_text(json.dumps({"validator": validator, "total": total}), "utf-8")
 
     def _begin(self, response: requests.Response) -> None:
-        """Put down which version of the file comes. Raises AkitError where it is not of the published size."""
+        """Put down which version of the file comes. Raises DataError where it is not of the published size."""
         total = _whole(response.headers.get("Content-Length")) or self._archive.size
         if self._archive.size not in (None, total):
             text = f"{self._archive.url} is {total:,} bytes long, not {self._archive.size:,} as published."
@@ -230,7 +230,7 @@ class _Downloader:
 
 
 def _get(url: str, headers: dict[str, str]) -> requests.Response:
-    """The server's answer, its body still to come. Raises AkitError for one that is an error."""
+    """The server's answer, its body still to come. Raises DataError for one that is an error."""
     import requests
 
     if os.environ.get("HF_HUB_OFFLINE"):  # what --offline sets
@@ -267,7 +267,7 @@ def _reason(error: Any) -> str:
 def _unpack(path: Path, folder: Path, on_progress: OnProgress) -> None:
     try:
         unpack(path, folder, on_progress=on_progress)
-    except AkitError as error:
+    except DataError as error:
         raise DataError(f"{error}\nIf the archive is damaged, delete it and run the same command again.") from error
 
 

@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 from acoustic_kit.data.leaks import is_equal, shares_group
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +26,7 @@ def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
     Raises
     ------
     UsageError : for fewer than two folds
-    AkitError : for a class with fewer clips, or groups, than folds; with several labels a clip, for fewer in all
+    DataError : for a class with fewer clips, or groups, than folds; with several labels a clip, for fewer in all
 
     """
     import numpy as np
@@ -97,7 +97,7 @@ def _require_enough(clips: pl.DataFrame, n_folds: int) -> None:
     label, n_clips, n_units = counts.row(0)
     few = f"groups ({n_units}, of {n_clips} clips)" if n_units < n_clips else f"clips ({n_clips})"
     remedy = f"ask for --n-folds {n_units}" if n_units >= 2 else "add clips of it"
-    raise AkitError(f"the class {label!r} has too few {few} for {n_folds} folds; {remedy}, or leave the class out.")
+    raise DataError(f"the class {label!r} has too few {few} for {n_folds} folds; {remedy}, or leave the class out.")
 
 
 FULL = "full"  # the fold name of a model that is fitted on all training clips

@@ -36,7 +36,7 @@ class LabelTable:
         return f"{self.path}, line {self.lines[row]}"
 
     def fail(self, row: int, problem: str) -> NoReturn:
-        """Raise an DataError about one row, counted from 0."""
+        """Raise a DataError about one row, counted from 0."""
         raise DataError(f"{self.at(row)}: {problem}")
 
     def required_column(self, name: str) -> list[str | None]:

@@ -11,7 +11,7 @@ from acoustic_kit.data.folds import make_folds
 from acoustic_kit.data.scan import scan_audio
 from acoustic_kit.data.schema import clip_schema, manifest_schema
 from acoustic_kit.dsp.sound_file import Mono
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,7 +55,7 @@ def make_manifest(
     import polars as pl
 
     if len(dataset.classes) < 2:
-        raise AkitError(f"{dataset.root} has the one class {next(iter(dataset.classes))!r}: nothing to tell apart.")
+        raise DataError(f"{dataset.root} has the one class {next(iter(dataset.classes))!r}: nothing to tell apart.")
 
     def with_folds(content: pl.Series | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
         clips = _assign_folds(dataset, n_folds, fold_seed, content, unofficial=unofficial)
@@ -65,7 +65,7 @@ def make_manifest(
     scanned = scan_audio([dataset.root / path for path in clips["path"]], on_progress, mono)
     if scanned["problem"].null_count() == 0:
         path, problem = clips["path"][0], scanned["problem"][0]
-        raise AkitError(f"none of the {len(clips)} files in {dataset.root} can be read; {path}: {problem}.")
+        raise DataError(f"none of the {len(clips)} files in {dataset.root} can be read; {path}: {problem}.")
     content = scanned["content"].head(len(dataset.clips))
     if content.filter(content != "").is_duplicated().any():
         clips, truth = with_folds(content)  # folds that akit makes keep equal clips together
@@ -80,7 +80,7 @@ def without_test_labels(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return clips without what tells the label of test clips, with the extra clips, and those labels.
 
-    Raises AkitError for extra clips that do not fit the data set.
+    Raises DataError for extra clips that do not fit the data set.
     """
     import polars as pl
 
@@ -97,14 +97,14 @@ def without_test_labels(
 
 
 def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
-    """Raise AkitError, which says what and where, unless all that `manifest_schema` promises holds."""
+    """Raise DataError, which says what and where, unless all that `manifest_schema` promises holds."""
     import polars as pl
 
     if not len(manifest):
-        raise AkitError("the manifest has no clips.")
+        raise DataError("the manifest has no clips.")
     for name, dtype in manifest_schema().items():
         if (found := manifest.schema.get(name)) != dtype:
-            raise AkitError(f"the manifest's column {name!r} should be {dtype} and is {found or 'missing'}.")
+            raise DataError(f"the manifest's column {name!r} should be {dtype} and is {found or 'missing'}.")
     is_train, n_labels = pl.col("split") == "train", pl.col("label").list.len()
     known = pl.col("label").list.set_difference(pl.lit(list(classes), dtype=pl.List(pl.String))).list.len() == 0
     unreadable = pl.col("problem").is_not_null()
@@ -122,13 +122,13 @@ def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
     for rule, holds in rules.items():
         broken = manifest.filter(~holds.fill_null(False))
         if len(broken):
-            raise AkitError(f"the manifest is damaged: {len(broken)} clips, first {broken['id'][0]!r}: {rule}.")
+            raise DataError(f"the manifest is damaged: {len(broken)} clips, first {broken['id'][0]!r}: {rule}.")
 
 
 def _is_safe(path: str) -> bool:
     try:
         return path != "" and safe_path(path, "") != ""
-    except AkitError:
+    except DataError:
         return False
 
 
@@ -192,9 +192,9 @@ def _extra_clips(dataset: Dataset, extra: Dataset) -> pl.DataFrame:
     clips = extra.clips.filter(pl.col("label").list.len() > 0).select(list(clip_schema()))
     labels = clips["label"].explode().unique().sort()
     if unknown := [label for label in labels if label not in dataset.classes]:
-        raise AkitError(f"{extra.root} has labels that are no class of {dataset.root}: {', '.join(unknown[:3])}.")
+        raise DataError(f"{extra.root} has labels that are no class of {dataset.root}: {', '.join(unknown[:3])}.")
     if dataset.task == "single" and (clips["label"].list.len() > 1).any():
-        raise AkitError(f"{extra.root} has clips with several labels; {dataset.root} has one a clip.")
+        raise DataError(f"{extra.root} has clips with several labels; {dataset.root} has one a clip.")
     root = extra.root.resolve().as_posix()
     return clips.with_columns(
         id="extra/" + pl.col("id"),

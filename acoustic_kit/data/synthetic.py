@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ def make_synthetic(
 
     Raises
     ------
-    AkitError : where `folder` already holds something
+    DataError : where `folder` already holds something
     UsageError : for fewer clips a class than folds
 
     """
@@ -51,7 +51,7 @@ def make_synthetic(
     if clips_per_class < n_folds:
         raise UsageError(f"{clips_per_class} clips a class cannot fill {n_folds} folds.")
     if folder.exists() and any(folder.iterdir()):
-        raise AkitError(f"{folder} is not empty; name a new folder for the synthetic data set.")
+        raise DataError(f"{folder} is not empty; name a new folder for the synthetic data set.")
     (folder / "audio").mkdir(parents=True)
     (folder / "meta").mkdir()
     rows = list(_rows(n_classes, clips_per_class, n_folds))

@@ -24,11 +24,11 @@ from acoustic_kit.submission.record import (
     Member,
     NameTakenError,
     Scores,
-    Sidecar,
+    SubmissionRecord,
     checked_name,
-    read_sidecar,
+    history_of,
+    read_record,
     refuse_other,
-    what_became_of,
 )
 from acoustic_kit.submission.submission import errors, write_submission
 from acoustic_kit.workspace.workspace import Workspace
@@ -59,7 +59,7 @@ def write_blend(workspace: Workspace, result: BlendResult, *, overwrite: bool) -
     except NameTakenError as error:
         return replace(result, no_submission=str(error))
     record = _sidecar(workspace, result, blend, path)
-    record.model_copy(update=what_became_of(path, record.sha256)).write(path.with_suffix(".json"))
+    record.model_copy(update=history_of(path, record.sha256)).write(path.with_suffix(".json"))
     return replace(result, submission=path)
 
 
@@ -96,7 +96,7 @@ def _write(
     )
 
 
-def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path) -> Sidecar:
+def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path) -> SubmissionRecord:
     """Return the record of a submission: its origin, and all that rebuilding it needs."""
     scores = None
     if result.scored:
@@ -111,7 +111,7 @@ def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path
             scored_on=result.scored_on,
         )
     template = workspace.template_path
-    return Sidecar(
+    return SubmissionRecord(
         submission=path.name,
         sha256=file_sha256(path),
         metric=result.metric,
@@ -149,7 +149,7 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
     Raises NameTakenError for another submission of this name, UsageError for a missing run, and AkitError if a run's
     predictions or the template differ from those that were blended.
     """
-    record = read_sidecar(path)
+    record = read_record(path)
     missing = [m.name for m in record.runs if not (workspace.runs_path / m.name).is_dir()]
     if missing:
         raise UsageError(f"{path.name} blends runs that are not in this workspace: {', '.join(missing)}.")
@@ -178,7 +178,7 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
             refuse_other(target, record.sha256)
 
     _write(workspace, target, Blend.from_dict(record.blend), tests, test, record.metric, accept)
-    noted = what_became_of(target, record.sha256)
+    noted = history_of(target, record.sha256)
     record.model_copy(update={"submission": target.name, **noted}).write(target.with_suffix(".json"))
     return target
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.metrics.scores import validate_metric
 from acoustic_kit.submission.kaggle import HandIn, hand_in
-from acoustic_kit.submission.record import read_sidecar
+from acoustic_kit.submission.record import read_record
 from acoustic_kit.submission.submission import (
     Problem,
     Template,
@@ -55,7 +55,7 @@ def check(workspace: Workspace, path: Path, metric: str | None = None) -> list[P
 def _metric_of(path: Path) -> str | None:
     """Return the metric in the record beside a submission; None if there is no readable record."""
     try:
-        return read_sidecar(path.with_suffix(".json")).metric
+        return read_record(path.with_suffix(".json")).metric
     except AkitError:
         return None
 
@@ -81,10 +81,10 @@ def submit(workspace: Workspace, path: Path, message: str, competition: str | No
         )
     record = path.with_suffix(".json")
     if record.is_file():
-        read_sidecar(record)  # fails before the upload
+        read_record(record)  # fails before the upload
     done = hand_in(kaggle, path, message, competition or workspace.config.competition)
     if record.is_file():
-        kept = read_sidecar(record)  # again: it may have changed during the upload
+        kept = read_record(record)  # again: it may have changed during the upload
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         public = kept.public if done.public is None else done.public
         kept.model_copy(update={"submitted": [*kept.submitted, now], "public": public}).write(record)

@@ -25,7 +25,7 @@ from acoustic_kit.recipe.recipe_file import RecipeFile, source_digest
 from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.runs import remote_runs
 from acoustic_kit.runs.run import RECORD_NAME, Run, RunRecord, find_run, open_run
-from acoustic_kit.submission.record import read_sidecar
+from acoustic_kit.submission.record import read_record
 from acoustic_kit.task import Task, TaskSpec
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -156,7 +156,7 @@ def _run_or_submission(workspace: Workspace, name: str) -> Path:
 def _open_blend(path: Path, workspace: Workspace | None, opener: _Opener) -> Predictor:
     from acoustic_kit.blending import Blend
 
-    sidecar, here = read_sidecar(path), path.absolute().parent
+    sidecar, here = read_record(path), path.absolute().parent
     if workspace is not None:
         remote_runs.pull(workspace)
     places = [here, here / "runs", here.parent / "runs", *([workspace.runs_path] if workspace else [])]

@@ -17,7 +17,7 @@ from acoustic_kit.report.subjects import combination, evaluate, find_subjects, m
 from acoustic_kit.report.training_logs import training_curves
 from acoustic_kit.runs.leaderboard import Placing, Standing, by_setting, leaderboard, ranks
 from acoustic_kit.runs.run import Run, list_runs
-from acoustic_kit.submission.record import Sidecar, list_sidecars
+from acoustic_kit.submission.record import SubmissionRecord, list_records
 from acoustic_kit.workspace.workspace import Workspace
 
 TRAININGS = 6  # stages of the best runs whose curves are shown; of named runs, all stages
@@ -91,10 +91,10 @@ def _score_runs(workspace: Workspace, unreadable: list[str]) -> tuple[list[Stand
     return standings, {name: scoring.runs[name] for name in names}
 
 
-def _submissions(workspace: Workspace, unreadable: list[str]) -> dict[str, Sidecar]:
+def _submissions(workspace: Workspace, unreadable: list[str]) -> dict[str, SubmissionRecord]:
     """Return the records of submissions by name, newest first; append the errors of others to `unreadable`."""
     found = {}
-    for name, sidecar in reversed(list_sidecars(workspace.submissions_path)):
+    for name, sidecar in reversed(list_records(workspace.submissions_path)):
         if isinstance(sidecar, AkitError):
             unreadable.append(str(sidecar))
         else:
@@ -141,7 +141,7 @@ def _row(rank: int | None, placing: Placing) -> Row:
     )
 
 
-def _blended(name: str, sidecar: Sidecar, scored: dict[str, Scored]) -> Blended:
+def _blended(name: str, sidecar: SubmissionRecord, scored: dict[str, Scored]) -> Blended:
     scores = sidecar.scores
     part = scores.scored_on if scores else ""
     low, high = (*scores.interval, None, None)[:2] if scores else (None, None)

@@ -18,7 +18,7 @@ from acoustic_kit.report.evaluation import class_scores, confusion, is_wrong, mo
 from acoustic_kit.report.scoring import Scored
 from acoustic_kit.report.sound import clip_sound
 from acoustic_kit.runs.run import Run, find_run, open_run
-from acoustic_kit.submission.record import Sidecar
+from acoustic_kit.submission.record import SubmissionRecord
 from acoustic_kit.workspace.workspace import Workspace
 
 MISTAKES = 12
@@ -40,7 +40,7 @@ def find_subjects(
     workspace: Workspace,
     names: Sequence[str],
     best: Sequence[Run],
-    sidecars: Mapping[str, Sidecar],
+    sidecars: Mapping[str, SubmissionRecord],
     clips: TrainingSet,
 ) -> tuple[list[Subject], list[Run]]:
     """Return the runs and blends to analyze that have out-of-fold predictions, and the runs among `names`.
@@ -72,7 +72,7 @@ def _run_subject(run: Run, clips: TrainingSet) -> Subject | None:
     return Subject(run.name, "run", known, probabilities, tuple(run.bias_warnings)) if known.any() else None
 
 
-def _blend_subject(workspace: Workspace, name: str, sidecar: Sidecar, clips: TrainingSet) -> Subject | None:
+def _blend_subject(workspace: Workspace, name: str, sidecar: SubmissionRecord, clips: TrainingSet) -> Subject | None:
     """Return None if some of its runs are missing or have no out-of-fold predictions of common clips."""
     blend = combination(sidecar)
     try:
@@ -89,7 +89,7 @@ def _blend_subject(workspace: Workspace, name: str, sidecar: Sidecar, clips: Tra
     return Subject(name, "blend", known, blended, tuple(caveats))
 
 
-def combination(sidecar: Sidecar) -> Blend | None:
+def combination(sidecar: SubmissionRecord) -> Blend | None:
     """Return how a submission's runs are combined; None if this version of akit cannot read it."""
     try:
         return Blend.from_dict(sidecar.blend)
@@ -97,7 +97,9 @@ def combination(sidecar: Sidecar) -> Blend | None:
         return None
 
 
-def _members(workspace: Workspace, sidecar: Sidecar, clips: TrainingSet) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _members(
+    workspace: Workspace, sidecar: SubmissionRecord, clips: TrainingSet
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the out-of-fold predictions of a blend's runs that have any, as `Predictions.found` returns them."""
     for member in sidecar.runs:
         path = workspace.runs_path / member.name

@@ -1,6 +1,6 @@
-"""The `kaggle` command: handing a submission in, and looking up what became of it.
+"""Hand in submissions with the `kaggle` command, and look up their status.
 
-Its exit code says little: versions before 2.2 print "Could not find competition …", "Could not submit to competition"
+Its exit code is unreliable: versions before 2.2 print "Could not find competition …", "Could not submit to competition"
 or "403 - Forbidden" and exit with 0. A submission counts as handed in if the server's answer says so or the
 competition's list shows it.
 """
@@ -15,21 +15,21 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import SubmissionError
 
 CONFIRMED = re.compile(r"successfully submitted|submission ref: *\d", re.IGNORECASE)
 REFUSED = re.compile(
     r"could not|unsuccessful|unauthorized|forbidden|denied|limit|deadline|not found|accept .*rules|^error|^[45]\d\d\b",
     re.IGNORECASE | re.MULTILINE,
 )
-LOOKS = (0.0, 3.0, 6.0)  # seconds before each look at the list, which may lag behind
-CLOCKS = datetime.timedelta(minutes=10)  # that Kaggle's clock and this one may differ by
-LIST_SECONDS = 60.0  # that the list may take
+LOOKS = (0.0, 3.0, 6.0)  # seconds to wait before each look-up of the list, which may be delayed
+CLOCKS = datetime.timedelta(minutes=10)  # largest difference between Kaggle's clock and this machine's
+LIST_SECONDS = 60.0  # timeout of the look-up
 
 
 @dataclass(frozen=True)
 class HandIn:
-    """What the `kaggle` command said of a submission, and what the competition's list shows."""
+    """Output of the `kaggle` command for a submission, and its row in the competition's list."""
 
     said: str
     status: str | None  # pending, complete, error, …; None if the list cannot be read or does not show it
@@ -37,34 +37,34 @@ class HandIn:
 
 
 def hand_in(kaggle: str, path: Path, message: str, competition: str | None) -> HandIn:
-    """Hand a file in with the command `kaggle`.
+    """Hand in a file with the command `kaggle`.
 
-    `competition` is Kaggle's short name for it; None is the command's own default. Raises AkitError with what the
-    command said if it failed, printed a refusal, or if nothing shows that the file was taken.
+    `competition` is Kaggle's short name for it; None is the command's own default. Raises SubmissionError, with the
+    command's output, if it failed, printed a refusal, or if nothing shows that the file was accepted.
     """
     started = datetime.datetime.now(datetime.UTC)
     named = [competition] if competition else []
-    # with =: a message may begin with a dash
+    # with =, as a message may begin with a dash
     command = [kaggle, "competitions", "submit", *named, f"--file={path.resolve()}", f"--message={message}"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     said = _readable(done.stdout + done.stderr)
     if done.returncode:
-        raise AkitError(f"The kaggle command failed ({done.returncode}) and said: {said or 'nothing'}")
+        raise SubmissionError(f"The kaggle command failed with exit code {done.returncode}: {said or 'no output'}")
     confirmed = CONFIRMED.search(said)
     if not confirmed and REFUSED.search(said):
-        raise AkitError(f"{path} was not submitted. The kaggle command said: {said}")
+        raise SubmissionError(f"{path} was not submitted. Output of the kaggle command: {said}")
     row = _look_up([kaggle, "competitions", "submissions", *named, "-v"], path.name, message, started)
     if not confirmed and row is None:
-        raise AkitError(
-            f"Nothing shows that {path} was submitted. The kaggle command said: {said or 'nothing'}\n"
-            "Look at the competition's page before it is submitted again."
+        raise SubmissionError(
+            f"Nothing shows that {path} was submitted. Output of the kaggle command: {said or 'none'}\n"
+            "Check the competition's page before you submit it again."
         )
     status = (row or {}).get("status", "").rpartition(".")[2].lower() or None
     return HandIn(said, status, _number((row or {}).get("publicScore", "")))
 
 
 def _look_up(command: list[str], name: str, message: str, started: datetime.datetime) -> dict[str, str] | None:
-    """The newest row of the competition's list with this file and message, if it is not older than the hand-in."""
+    """Return the newest row of the competition's list with this file and message, unless it is older than `started`."""
     for wait in LOOKS:
         time.sleep(wait)
         rows = _listed(command)
@@ -83,7 +83,7 @@ def _look_up(command: list[str], name: str, message: str, started: datetime.date
 
 
 def _listed(command: list[str]) -> list[dict[str, str]] | None:
-    """The rows of the competition's list; None if the command does not print one."""
+    """Return the rows of the competition's list; None if the command does not print one."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", check=False, timeout=LIST_SECONDS
@@ -110,6 +110,6 @@ def _number(text: str) -> float | None:
 
 
 def _readable(text: str) -> str:
-    """What was printed without the states that a progress bar went through."""
+    """Return the printed text without the intermediate states of a progress bar."""
     lines = (line.rpartition("\r")[2].strip() for line in text.replace("\r\n", "\n").split("\n"))
     return "\n".join(filter(None, lines))

@@ -1,7 +1,7 @@
-"""The JSON beside a submission: what was blended, how, what it scored, and what became of it.
+"""Metadata of a submission, stored as JSON beside it: members and method of the blend, scores, hand-ins, public score.
 
-With the runs that it names, `akit blend --from` makes the same file again. It is read as untrusted: pydantic checks it,
-and nothing in it is a path.
+`akit blend --from` reproduces the submission from it and the runs that it names. The file is untrusted: pydantic
+validates it, and nothing in it is used as a path.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import SubmissionError, UsageError
 from acoustic_kit.files import file_sha256, read_regular, write_atomically
 
 
-class _Record(BaseModel):
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Member(_Record):
+class Member(_Frozen):
     """A run, or one fold's model of it, in a blend."""
 
     name: str = Field(pattern=r"^\w[\w.-]*$")  # of the run
-    fold: str | None = Field(None, pattern=r"^\w[\w.-]*$")  # of the fold model; None for the whole run
+    fold: str | None = Field(None, pattern=r"^\w[\w.-]*$")  # None: all fold models of the run
     recipe: str
     weight: FiniteFloat = Field(ge=0)
     optimistic: list[str]
@@ -32,133 +32,135 @@ class Member(_Record):
 
     @property
     def label(self) -> str:
-        """How people name it."""
+        """The run's name, or `run/fold`."""
         return self.name if self.fold is None else f"{self.name}/{self.fold}"
 
 
-class BestRun(_Record):
+class BestRun(_Frozen):
     """The best candidate by its own score."""
 
     name: str
     score: FiniteFloat
 
 
-class Scores(_Record):
-    """What a blend is worth in its metric, on out-of-fold predictions."""
+class Scores(_Frozen):
+    """Scores of a blend in its metric, on out-of-fold predictions."""
 
     out_of_fold: FiniteFloat  # on the predictions that chose it
-    nested: FiniteFloat | None  # chosen on some folds, scored on the others; None where that was impossible
+    nested: FiniteFloat | None  # chosen on some folds, scored on the others; None if impossible
     interval: list[FiniteFloat | None]  # 95 % of the nested score
     best_run: BestRun
     mean_of_all: FiniteFloat
-    scored_on: str = ""  # `fold 2, 9,981 of 94,824 training clips`; empty if these are all
+    scored_on: str = ""  # `fold 2, 9,981 of 94,824 training clips`; empty if all
 
 
-class Sidecar(_Record):
-    """What `submissions/<name>.json` holds."""
+class SubmissionRecord(_Frozen):
+    """Content of `submissions/<name>.json`."""
 
     submission: str
     sha256: str  # of the CSV
     metric: str
-    method: str  # that was asked for
+    method: str  # as requested
     by: Literal["run", "fold"] = "run"
     seed: int
     runs: list[Member] = Field(min_length=1)
     candidates: list[str]
-    blend: dict[str, Any]  # how the members are combined: `blending.Blend.to_dict`
+    blend: dict[str, Any]  # see `blending.Blend.to_dict`
     scores: Scores | None
     template: str | None
     template_sha256: str | None
     akit: str
     created: str
-    submitted: list[str] = []  # when it was handed to the competition, ISO 8601
-    public: FiniteFloat | None = None  # the leaderboard's score
+    submitted: list[str] = []  # times of hand-in, ISO 8601
+    public: FiniteFloat | None = None  # score on the public leaderboard
     note: str = ""
 
     def write(self, path: Path) -> None:
-        """Write it to `path`, at once or not at all."""
+        """Write the record to `path` atomically."""
         write_atomically(path, self.model_dump_json(indent=2) + "\n")
 
 
-def read_sidecar(path: Path) -> Sidecar:
-    """Read what `Sidecar.write` wrote. Raises AkitError where it is not there or not such a file."""
+def read_record(path: Path) -> SubmissionRecord:
+    """Read a submission record. Raises SubmissionError if it is missing or invalid."""
     try:
-        return Sidecar.model_validate_json(read_regular(path))
+        return SubmissionRecord.model_validate_json(read_regular(path))
     except OSError as error:
-        raise AkitError(f"{path} cannot be read: {error.strerror}.") from error
+        raise SubmissionError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise AkitError(f"{path} says not how a submission was made: {where}: {first['msg']}.") from error
+        raise SubmissionError(f"{path} is not a valid submission record: {where}: {first['msg']}.") from error
 
 
 def checked_name(name: str) -> str:
-    """Return the name of a submission without `.csv`. Raises UsageError for one that names no file."""
+    """Return the name of a submission without `.csv`. Raises UsageError if it is no valid file name."""
     name = name.removesuffix(".csv")
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UsageError(f"--name {name!r}: use letters, digits, dots, dashes and underscores.")
     return name
 
 
-class NameTakenError(AkitError):
+class NameTakenError(SubmissionError):
     """Another submission has this name."""
 
 
 def refuse_other(csv: Path, sha256: str) -> None:
-    """Raise NameTakenError if a submission of other content than `sha256` has the name of `csv`.
+    """Raise NameTakenError if a submission with other content than `sha256` has the name of `csv`.
 
-    Its JSON counts too: it may hold a public score and a remark.
+    Its record alone counts too, as it may contain a public score and a note.
     """
-    there = _described(csv)
+    record = _record_of(csv)
     contents = {file_sha256(csv)} if csv.is_file() else set()
-    contents |= {there.sha256 if isinstance(there, Sidecar) else ""} if there else set()
+    contents |= {record.sha256 if isinstance(record, SubmissionRecord) else ""} if record else set()
     if contents - {sha256}:
-        known = [f"public score {there.public:g}"] if isinstance(there, Sidecar) and there.public is not None else []
-        known += [f"handed in {there.submitted[-1][:10]}"] if isinstance(there, Sidecar) and there.submitted else []
+        known = []
+        if isinstance(record, SubmissionRecord):
+            known += [f"public score {record.public:g}"] if record.public is not None else []
+            known += [f"handed in {record.submitted[-1][:10]}"] if record.submitted else []
         about = f" ({', '.join(known)})" if known else ""
-        raise NameTakenError(f"{csv} exists and is another submission{about}; take another --name, or --overwrite")
+        raise NameTakenError(f"{csv} exists and is another submission{about}; use another --name, or --overwrite")
 
 
 def refuse_over_submission(out: Path) -> None:
-    """Raise UsageError if `out` is a blend's CSV: its JSON would describe another file."""
-    record = _described(out)
-    if isinstance(record, Sidecar) and record.submission == out.name:
+    """Raise UsageError if `out` is a blend's CSV, as its record would then describe another file."""
+    record = _record_of(out)
+    if isinstance(record, SubmissionRecord) and record.submission == out.name:
         raise UsageError(f"{out} is a submission that {out.with_suffix('.json')} describes. Write to another file.")
 
 
-def what_became_of(csv: Path, sha256: str) -> dict[str, Any]:
-    """What the record of a submission with this content says of it: when it was handed in, its public score, a note."""
-    there = _described(csv)
-    if not isinstance(there, Sidecar) or there.sha256 != sha256:
+def history_of(csv: Path, sha256: str) -> dict[str, Any]:
+    """Return the hand-ins, public score and note in the record of a submission with this content; else nothing."""
+    record = _record_of(csv)
+    if not isinstance(record, SubmissionRecord) or record.sha256 != sha256:
         return {}
-    return {"submitted": there.submitted, "public": there.public, "note": there.note}
+    return {"submitted": record.submitted, "public": record.public, "note": record.note}
 
 
-def _described(csv: Path) -> Sidecar | AkitError | None:
-    """The record beside a submission; why it cannot be read; None if there is none."""
+def _record_of(csv: Path) -> SubmissionRecord | SubmissionError | None:
+    """Return the record of a submission, the error if it cannot be read, or None if there is none."""
     path = csv.with_suffix(".json")
     try:
-        return read_sidecar(path) if path.is_file() else None
-    except AkitError as error:
+        return read_record(path) if path.is_file() else None
+    except SubmissionError as error:
         return error
 
 
-def list_sidecars(folder: Path) -> list[tuple[str, Sidecar | AkitError]]:
-    """All submissions of a workspace by name, oldest first; for one whose JSON cannot be read, why."""
-    found: list[tuple[str, Sidecar | AkitError]] = []
+def list_records(folder: Path) -> list[tuple[str, SubmissionRecord | SubmissionError]]:
+    """Return names and records of all submissions of a workspace, oldest first; the error for unreadable records."""
+    found: list[tuple[str, SubmissionRecord | SubmissionError]] = []
     for path in folder.glob("*.json"):
         try:
-            found.append((path.stem, read_sidecar(path)))
-        except AkitError as error:
+            found.append((path.stem, read_record(path)))
+        except SubmissionError as error:
             found.append((path.stem, error))
-    return sorted(found, key=lambda pair: (pair[1].created if isinstance(pair[1], Sidecar) else "", pair[0]))
+    return sorted(found, key=lambda pair: (pair[1].created if isinstance(pair[1], SubmissionRecord) else "", pair[0]))
 
 
-def find_sidecar(folder: Path, name: str) -> Path:
-    """The JSON of a submission by its name, or by the name of its CSV or JSON. Raises UsageError for an unknown one."""
+def find_record(folder: Path, name: str) -> Path:
+    """Return the path of a record by the name of the submission, its CSV or its JSON. Raises UsageError if unknown."""
     stem = Path(name).name.removesuffix(".csv").removesuffix(".json")
     path = folder / f"{stem}.json"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none yet"
-        raise UsageError(f"There is no submission {name!r}; there are: {known}.")
+        raise UsageError(f"There is no submission {name!r}; known: {known}.")
     return path

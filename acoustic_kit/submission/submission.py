@@ -1,9 +1,9 @@
-"""What the competition accepts: read its template, write a submission, check it, score it.
+"""Write, check and score submissions in the format of a competition's template.
 
-A submission is a CSV whose first column is the id. It holds one label column (class names, or the data set's own class
-indices; several labels of a cell go best first) or one probability column a class. The template
-(``sample_submission.csv``) decides which, and the order of rows and columns. Everything is joined by id, never by
-position. Files are untrusted: whatever is in them gives a message, never a traceback.
+A submission is a CSV whose first column is the id, followed by one label column (class names, or the data set's own
+class indices; several labels of a cell in descending order) or by one probability column per class. The template
+(``sample_submission.csv``) determines which, and the order of rows and columns. Rows are joined by id, never by
+position. Files are untrusted: invalid content gives a message, never a traceback.
 
 """
 
@@ -51,13 +51,13 @@ __all__ = [
     "write_submission",
 ]
 
-SUM_TOLERANCE = 0.01  # rows rounded to three decimals still sum to one
+SUM_TOLERANCE = 0.01  # allows for rows rounded to three decimals
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def require_writable(template: Template, task_spec: TaskSpec) -> None:
-    """Raise AkitError if some predictions could not be written in the template's form. Parameters as below."""
+    """Raise SubmissionError if the labels of some predictions could not be written in the template's format."""
     names = template.printed(task_spec.classes)
     if template.form != "probabilities" and (task_spec.task == "multi" or _labels_a_cell(task_spec) > 1):
         template.require_joinable(names, task_spec.cell_separator)
@@ -73,18 +73,26 @@ def write_submission(
     check: Callable[[Path], None] = lambda _: None,
     follow: bool = False,
 ) -> None:
-    """Write predictions in the template's form, at once or not at all.
+    """Write predictions atomically in the template's format.
 
-    - ``ids``: of the predicted clips; all of the template's, in any order; others are left out
-    - ``probabilities``: float (clips, classes), finite, rows in the order of ``ids``
+    A label cell contains the most probable class; the best three, separated by a space, if the metric includes
+    ``map3``. For several labels per clip it contains the classes of at least 0.5 (the best one if there is none), in
+    descending order. Probabilities are written with all digits.
 
-    A label cell holds the most probable class, the best three separated by a space where ``map3`` counts. With
-    ``task="multi"`` it holds the classes of at least 0.5 (the best one where there is none), best first.
-    Probabilities are written with nine digits. `check` is given the file before it takes its place. `follow` is that of
-    `replacing`.
+    Parameters
+    ----------
+    ids : ids of the predicted clips, in any order; they include all ids of the template, others are left out
+    probabilities : float (clips, classes), finite, rows in the order of ``ids``
+    check : called with the file before it replaces ``path``
+    follow : see `replacing`
 
-    Raises AkitError for ids without prediction, labels that the cell's separator would tear apart, and a file that
-    cannot be written; ValueError for arrays that do not fit; UsageError for a metric that does not fit the task.
+    Raises
+    ------
+    SubmissionError : for ids without prediction, and labels that contain the separator of a cell
+    AkitError : if the file cannot be written
+    ValueError : for arrays of other shapes
+    UsageError : for a metric that does not fit the task
+
     """
     validate_metric(task_spec.metric, task_spec.task)
     classes, probabilities = task_spec.classes, np.asarray(probabilities)
@@ -99,7 +107,9 @@ def write_submission(
     chosen = probabilities[[position[clip_id] for clip_id in template.ids]]
     if template.form == "probabilities":
         order = class_positions("the template", template.columns[1:], classes)
-        cells = [[repr(p) for p in row] for row in chosen[:, order].astype(np.float64).tolist()]  # no two become equal
+        cells = [
+            [repr(p) for p in row] for row in chosen[:, order].astype(np.float64).tolist()
+        ]  # exact, so that no two become equal
     else:
         require_writable(template, task_spec)
         ranked = _ranked_labels(template.printed(classes), chosen, task_spec)
@@ -116,12 +126,12 @@ def check_submission(
     template: Template,
     task_spec: TaskSpec,
 ) -> list[Problem]:
-    """Everything for which the competition could refuse a submission, or score it as zero; an empty list if nothing.
+    """Return all problems for which the competition could refuse a submission or score it as zero.
 
-    Rows in another order are a harmless problem, as Kaggle joins them by id. Where the header differs from the
-    template's, the rows are not looked at. Parameters as in ``write_submission``.
+    Rows in another order are a harmless problem, as Kaggle joins them by id. If the header differs from the template's,
+    the rows are not checked.
 
-    Raises UsageError for a metric that does not fit the task; never for what is in the file.
+    Raises UsageError for a metric that does not fit the task; invalid content raises nothing.
     """
     validate_metric(task_spec.metric, task_spec.task)
     table = parse_table(path, template.separator)
@@ -147,14 +157,14 @@ def score_submission(
     truth: dict[str, list[str]],
     task_spec: TaskSpec,
 ) -> dict[str, float]:
-    """All metrics that fit what a submission holds, over the clips of ``truth`` (id → its labels), joined by id.
+    """Score a submission with all metrics that its content allows, over the clips of ``truth`` (id → labels).
 
-    Labels: ``accuracy``, ``balanced_accuracy``, ``f1`` and ``map3`` (only ``f1`` with ``task="multi"``);
-    probabilities: also ``map``. ``metric`` is one more, such as a weighted sum. Rows whose id is not in ``truth`` are
-    left out.
+    Labels: ``accuracy``, ``balanced_accuracy``, ``f1`` and ``map3`` (only ``f1`` for several labels per clip);
+    probabilities: also ``map``. The task's own metric, such as a weighted sum, is added. Rows are joined by id; rows
+    whose id is not in ``truth`` are ignored.
 
-    Raises AkitError for a file that cannot be read, an id that is missing or there twice, a label that is unknown, a
-    probability that is no number, and truth that does not fit the classes or the task.
+    Raises DataError for a file that cannot be read; SubmissionError for a missing or repeated id, an unknown label, a
+    probability that is not a number, and truth that does not fit the classes or the task.
     """
     table = read_table(path, SEPARATORS)
     template = template_of(path, table, task_spec.classes)
@@ -202,7 +212,7 @@ def _split_cells(table: Table, template: Template, known: Container[str], task_s
 
 
 def _ranked(cells: list[list[str]], names: list[str]) -> np.ndarray:
-    """Labels as int (rows, k) class positions, -1 for none."""
+    """Return labels as class positions, int (rows, k), padded with -1."""
     position = {name: c for c, name in enumerate(names)}
     ranked = np.full((len(cells), max(map(len, cells))), -1)
     for row, labels in enumerate(cells):
@@ -226,7 +236,7 @@ def _header_problem(header: list[str], columns: Sequence[str]) -> Problem:
     if twice := repeated(header):
         return Problem(f"more than one column of a name: {listed(twice)}", (1,))
     if not missing and not extra:
-        return Problem("the columns are in another order than the template's", (1,))
+        return Problem("the columns are in another order than in the template", (1,))
     parts = [f"{what}: {listed(names)}" for what, names in (("missing", missing), ("not expected", extra)) if names]
     return Problem(f"the columns are not the template's; {'; '.join(parts)}", (1,))
 
@@ -248,7 +258,7 @@ def _label_problems(table: Table, cells: list[list[str]], known: Container[str],
 
 
 def _not_numbers(table: Table) -> list[tuple[int, str]]:
-    """Rows with a probability that is no finite number, with the first such cell."""
+    """Return line and first offending cell of each row with a probability that is not a finite number."""
     found = []
     for row, line in zip(table.rows, table.lines, strict=True):
         for column, cell in zip(table.header[1:], row[1:], strict=True):
@@ -280,5 +290,5 @@ def _probability_problems(table: Table, task: str) -> list[Problem]:
 
 
 def _csv_cell(text: str, separator: str) -> str:
-    """Quoted where needed; ``csv.writer`` leaves a lone carriage return bare before Python 3.13."""
+    """Quote a cell if necessary; before Python 3.13, ``csv.writer`` does not quote a lone carriage return."""
     return '"' + text.replace('"', '""') + '"' if re.search(f'[{separator}"\r\n]', text) else text

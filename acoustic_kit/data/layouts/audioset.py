@@ -23,7 +23,7 @@ from acoustic_kit.data.audio_files import audio_files, is_audio
 from acoustic_kit.data.audio_index import left_out_note
 from acoustic_kit.data.dataset import CsvOptions, Dataset, make_clips
 from acoustic_kit.data.label_tables import LabelTable, read_label_table
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,13 +44,13 @@ def found(root: Path) -> bool:
 def read(root: Path, _options: CsvOptions) -> Dataset:
     """Read the tables and find the clips. The id is the YTID; classes are the names of all labels, by their index.
 
-    Raises AkitError for a table that cannot be read, a label that `class_labels_indices.csv` lacks, a clip that is
+    Raises DataError for a table that cannot be read, a label that `class_labels_indices.csv` lacks, a clip that is
     listed twice, two files for one clip, and where no training clip is on disk.
     """
     import polars as pl
 
     if not found(root):
-        raise AkitError(f"{root} is no AudioSet: it lacks {LOOKS_FOR}.")
+        raise DataError(f"{root} is no AudioSet: it lacks {LOOKS_FOR}.")
     labels = read_label_table(root / _LABELS)
     classes = labels.class_indices("display_name", "index")
     names = dict(zip(labels.ids("mid"), labels.required("display_name"), strict=True))
@@ -63,10 +63,10 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
         if any(there.values()):
             parts.append(_read_clips(table.keep(list(there.values())), names, files))
     if not parts or "train" not in parts[0]["split"]:
-        raise AkitError(f"none of the training clips is on disk: {root} holds no file named after their YTID.")
+        raise DataError(f"none of the training clips is on disk: {root} holds no file named after their YTID.")
     clips = pl.concat(parts, how="vertical_relaxed")
     if (twice := clips.filter(clips["id"].is_duplicated())).height:
-        raise AkitError(f"{root}: two of its segments files list the clip {twice['id'][0]!r}.")
+        raise DataError(f"{root}: two of its segments files list the clip {twice['id'][0]!r}.")
     return Dataset(
         layout="audioset",
         root=root,

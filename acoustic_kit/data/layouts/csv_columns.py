@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from acoustic_kit.data.dataset import CsvOptions
 from acoustic_kit.data.label_tables import LabelTable, column_list
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 from acoustic_kit.tables import listed, quoted
 
 # fmt: off
@@ -59,16 +59,16 @@ class Columns:
 
 
 def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOptions) -> Columns:
-    """Return the columns of a training table. Raises AkitError that names the option to give."""
+    """Return the columns of a training table. Raises DataError that names the option to give."""
     # The sample submission names the id and, where it holds labels, the label: `fname,label`.
     id_hint = template.columns[:1] if template else []
     label_hint = template.columns[1:] if template and len(template.columns) == 2 else []
     id_name = choose(train, options.id_column, [*id_hint, *ID_NAMES])
     if id_name is None:
-        raise AkitError(unknown_column(train, "id", "--id-column"))
+        raise DataError(unknown_column(train, "id", "--id-column"))
     label = choose(train, options.label_column, [*label_hint, *_LABEL_NAMES], but=(id_name,))
     if label is None:
-        raise AkitError(unknown_column(train, "label", "--label-column"))
+        raise DataError(unknown_column(train, "label", "--label-column"))
     used = (id_name, label)
     fold, split = choose(train, None, FOLD_NAMES, but=used), choose(train, None, SPLIT_NAMES, but=used)
     if split and _are_folds(train, split):
@@ -106,18 +106,18 @@ def _are_folds(table: LabelTable, name: str) -> bool:
 
 
 def _says_splits(table: LabelTable, name: str) -> bool:
-    """Whether a column tells training from test clips; AkitError if only some of its words do."""
+    """Whether a column tells training from test clips; DataError if only some of its words do."""
     values = {cell.lower() for cell in table.required_column(name) if cell}
     if name.lower().startswith("is_"):
         return values <= _TRUTH.keys()
     known = values & (_TRAIN | _VALID | _TEST | _DEV | _EVAL)
     if values == {"0", "1"}:
-        raise AkitError(
+        raise DataError(
             f"{table.path}: does {name}=1 mark test clips, or a fold? Call the column is_test or fold, "
             f"or read a part of the rows: --where {name}=0."
         )
     if known and (unknown := sorted(values - known)):
-        raise AkitError(
+        raise DataError(
             f"{table.path}: the column {name!r} holds {listed(sorted(known))}, which are splits, and "
             f"{listed(unknown)}. Say which rows to read: --where {name}={min(known)}."
         )
@@ -125,7 +125,7 @@ def _says_splits(table: LabelTable, name: str) -> bool:
 
 
 def read_splits(table: LabelTable, name: str) -> list[str]:
-    """Return "train", "valid" or "test" for each row of a column of splits; AkitError for an empty cell."""
+    """Return "train", "valid" or "test" for each row of a column of splits; DataError for an empty cell."""
     cells = [cell.lower() for cell in table.required(name)]
     mark = name.lower().removeprefix("is_")
     if mark != name.lower():

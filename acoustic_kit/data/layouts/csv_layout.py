@@ -35,7 +35,7 @@ from acoustic_kit.data.layouts.csv_columns import (
     split_labels,
     unknown_column,
 )
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,7 +54,7 @@ def found(root: Path) -> bool:
 
 
 def read(root: Path, options: CsvOptions) -> Dataset:
-    """Read the tables and find the files. Raises AkitError that names the file and line, or the option to give."""
+    """Read the tables and find the files. Raises DataError that names the file and line, or the option to give."""
     whole = read_label_table(_train_path(root, options))
     table = whole.where(options.wanted_values())
     template = read_label_table(path) if (path := find_template(root)) else None
@@ -63,7 +63,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     kinds = read_splits(table, columns.split) if columns.split else ["train"] * len(table.lines)
     train, own_test = (table.keep([(kind == "test") == is_test for kind in kinds]) for is_test in (False, True))
     if not train.lines:
-        raise AkitError(f"{table.path}: the column {columns.split!r} calls every clip a test clip.")
+        raise DataError(f"{table.path}: the column {columns.split!r} calls every clip a test clip.")
     labels = _Labels.guess(train, columns, template, options)
     folds = _folds(train, columns, [kind for kind in kinds if kind != "test"])
     reader = _Reader(_Places.of(root, options), options)
@@ -112,7 +112,7 @@ def _read_tests(
 def _train_path(root: Path, options: CsvOptions) -> Path:
     if options.train_csv is None:
         if (path := first_file(root, _TRAIN)) is None:
-            raise AkitError(f"{root} lacks {LOOKS_FOR}; name another table with --train-csv.")
+            raise DataError(f"{root} lacks {LOOKS_FOR}; name another table with --train-csv.")
         return path
     path = next((path for path in (root / options.train_csv, Path(options.train_csv)) if path.is_file()), None)
     if path is None:
@@ -140,7 +140,7 @@ class _Labels:
         return _Labels(columns.label, separator or None, classes)
 
     def of(self, table: LabelTable, *, may_lack: bool = False) -> list[list[str]]:
-        """Return each row's labels; AkitError for a row that has none, or one that no training clip has."""
+        """Return each row's labels; DataError for a row that has none, or one that no training clip has."""
         cells = table.required_column(self.column) if may_lack else table.required(self.column)
         labels = [split_labels(cell or "", self.separator) for cell in cells]
         for row, names in enumerate(labels):
@@ -164,7 +164,7 @@ class _Places:
     def of(root: Path, options: CsvOptions) -> _Places:
         files = AudioIndex(root)
         if not files.paths:
-            raise AkitError(f"no audio file lies in {root} or below.")
+            raise DataError(f"no audio file lies in {root} or below.")
         if options.test_dir is None:
             return _Places(files, files, files, None)
         folder = test_folder(root, options.test_dir)
@@ -203,7 +203,7 @@ class _Reader:
     def read(
         self, table: LabelTable, columns: Columns, split: str, labels: list[list[str]], folds: list[int] | None = None
     ) -> pl.DataFrame:
-        """Return the clips of one table: those on disk, if some may be missing, else all or AkitError.
+        """Return the clips of one table: those on disk, if some may be missing, else all or DataError.
 
         A test clip that is missing stays, as one that cannot be read, so that the submission is whole.
         """
@@ -292,7 +292,7 @@ def _test_table(root: Path, template: LabelTable | None, columns: Columns, optio
     hints = [*([options.id_column] if options.id_column else []), *(template.columns[:1] if template else [])]
     id_name = choose(test, None, [*hints, columns.id, *ID_NAMES])
     if id_name is None:
-        raise AkitError(unknown_column(test, "id", "--id-column"))
+        raise DataError(unknown_column(test, "id", "--id-column"))
     own = Columns(
         id=id_name,
         label=columns.label,

@@ -21,7 +21,7 @@ from acoustic_kit.data.layouts import (
     urbansound8k,
 )
 from acoustic_kit.data.layouts.contradictions import NamingTable, folder_contradictions, tables_naming_clips
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.tables import listed
 
 # In the order in which they are tried: what is told by its own files first.
@@ -42,7 +42,7 @@ _OF_COLUMNS = {"id_column", "label_column", "audio_column", "group_column", "lab
 def detect_layout(root: Path) -> str:
     """Return the layout of the data set in `root`, from what lies on disk.
 
-    Raises AkitError if there is no such folder, if it is empty, and if no layout fits: the message lists what each
+    Raises DataError if there is no such folder, if it is empty, and if no layout fits: the message lists what each
     layout looks for.
     """
     _require_folder(root)
@@ -52,7 +52,7 @@ def detect_layout(root: Path) -> str:
     looked_for = "; ".join(f"{name}: {adapter.LOOKS_FOR}" for name, adapter in ADAPTERS.items())
     tables = tables_naming_clips(root, audio_files(root))
     hint = "".join(f"\n{table.path} names {table.named} clips: say --train-csv {table.path}." for table in tables[:1])
-    raise AkitError(f"{root} has no layout that akit knows. It looked for {looked_for}.{hint}")
+    raise DataError(f"{root} has no layout that akit knows. It looked for {looked_for}.{hint}")
 
 
 def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOptions()) -> Dataset:  # noqa: B008
@@ -66,7 +66,7 @@ def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOpti
 
     Raises
     ------
-    AkitError : for bad input: a file that a table names but that is missing, two rows with one id, a training clip
+    DataError : for bad input: a file that a table names but that is missing, two rows with one id, a training clip
         without a label, a path that leaves `root`, no audio at all; with "auto", for a folder a class that is
         contradicted by folders called like splits or folds, or by tables that name the clips
     UsageError : for an unknown layout, and for `options` with a layout that has no use for them
@@ -98,9 +98,9 @@ def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOpti
 
 def _require_folder(root: Path) -> None:
     if not root.is_dir():
-        raise AkitError(f"the data folder {root} does not exist, or is no folder.")
+        raise DataError(f"the data folder {root} does not exist, or is no folder.")
     if not any(root.iterdir()):
-        raise AkitError(f"the data folder {root} is empty.")
+        raise DataError(f"the data folder {root} is empty.")
 
 
 def _refuse_unused(root: Path, layout: str, options: CsvOptions) -> None:
@@ -120,7 +120,7 @@ def _inner_data_set(root: Path) -> Path | None:
 
 
 def _check_folders(root: Path, options: CsvOptions) -> list[str]:
-    """Raise AkitError if one folder a class is not what lies in `root`; else return notes."""
+    """Raise DataError if one folder a class is not what lies in `root`; else return notes."""
     paths = [path for path in audio_files(root) if "/" in path and is_audio(path)]
     splits = folder.official_splits(root, paths, options)
     training = [path for path in paths if not folder.is_below(path, splits.get("test"))] or paths
@@ -143,7 +143,7 @@ def _is_template(table: NamingTable) -> bool:
 
 
 def _stop(root: Path, names: list[str], seen: str, tables: list[NamingTable]) -> NoReturn:
-    """Raise the AkitError that says what was seen and which options would read it."""
+    """Raise the DataError that says what was seen and which options would read it."""
     inner = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_junk(path.name)]
     known = {path: next((name for name in LAYOUTS[:-1] if ADAPTERS[name].found(path)), None) for path in inner}
     ways = [f"--data {path} (layout {layout})" for path, layout in known.items() if layout]
@@ -156,7 +156,7 @@ def _stop(root: Path, names: list[str], seen: str, tables: list[NamingTable]) ->
     ways.append("--layout folder if the folders are classes all the same")
     said = [seen] if seen else []
     said += [f"{table.path} names {table.named} clips" for table in tables[:4]]
-    raise AkitError(
+    raise DataError(
         f"{root} is no data set of one folder a class: {'; '.join(said)}.\nSay how to read it: {', or '.join(ways)}."
     )
 
@@ -168,14 +168,14 @@ def _only_wanted(dataset: Dataset, options: CsvOptions) -> Dataset:
     clips, wanted = dataset.clips, options.wanted_values()
     for name, values in wanted.items():
         if name not in clips.columns:
-            raise AkitError(f"{dataset.root} has no column {name!r}; it has {', '.join(clips.columns)}.")
+            raise DataError(f"{dataset.root} has no column {name!r}; it has {', '.join(clips.columns)}.")
         column = clips[name] if name == "label" else clips[name].cast(pl.String).reshape((-1, 1)).arr.to_list()
         text = column.list.eval(pl.element().str.to_lowercase())
         is_wanted = text.list.eval(pl.element().is_in(list(values))).list.any()
         kept = clips.filter(is_wanted | (clips["label"].list.len() == 0))
         if "train" not in kept["split"]:
             has = listed(sorted(text.explode().drop_nulls().unique()))
-            raise AkitError(f"{dataset.root}: no training clip has {name}={' or '.join(values)}; {name} holds {has}.")
+            raise DataError(f"{dataset.root}: no training clip has {name}={' or '.join(values)}; {name} holds {has}.")
         clips = kept
     if not wanted:
         return dataset
@@ -192,7 +192,7 @@ def _with_groups(dataset: Dataset, finder: re.Pattern[str]) -> Dataset:
     found = [finder.search(path) for path in dataset.clips["path"]]
     groups = [(match[1] if finder.groups else match[0]) if match else None for match in found]
     if not any(groups):
-        raise AkitError(f"--group-pattern {finder.pattern!r} matches no path, such as {dataset.clips['path'][0]}.")
+        raise DataError(f"--group-pattern {finder.pattern!r} matches no path, such as {dataset.clips['path'][0]}.")
     clips = dataset.clips.with_columns(group=pl.Series(groups, dtype=pl.String))
     train = clips.filter(pl.col("split") == "train")["group"]
     rest = f"; {n} training clips have none" if (n := train.null_count()) else ""

@@ -12,7 +12,7 @@ from acoustic_kit.data.audio_files import safe_path
 from acoustic_kit.data.audio_index import AudioIndex, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, make_clips
 from acoustic_kit.data.label_tables import read_label_table
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 
 LOOKS_FOR = "meta/esc50.csv and audio/"
 
@@ -23,9 +23,9 @@ def found(root: Path) -> bool:
 
 
 def read(root: Path, options: CsvOptions) -> Dataset:
-    """Read the metadata. The id is the file name; classes are in the order of `target`. Raises AkitError."""
+    """Read the metadata. The id is the file name; classes are in the order of `target`. Raises DataError."""
     if not found(root):
-        raise AkitError(f"{root} is no ESC-50: it lacks {LOOKS_FOR}.")
+        raise DataError(f"{root} is no ESC-50: it lacks {LOOKS_FOR}.")
     table = read_label_table(root / "meta" / "esc50.csv")
     names = [f"audio/{safe_path(name, table.at(row))}" for row, name in enumerate(table.ids("filename"))]
     paths, notes = locate(table, names, AudioIndex(root), "train", may_lack=options.skip_missing)

@@ -13,7 +13,7 @@ from acoustic_kit.data.audio_files import safe_path
 from acoustic_kit.data.audio_index import AudioIndex, locate
 from acoustic_kit.data.dataset import join_splits, make_clips
 from acoustic_kit.data.label_tables import LabelTable, find_template, read_label_table
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,12 +26,12 @@ def read_fname_tables(
 ) -> tuple[pl.DataFrame, Path, tuple[str, ...]]:
     """Return the clips, as `Dataset.clips` but without folds, the template, and notes.
 
-    The id is `fname`; rows keep their order. Raises AkitError where a table or a clip is missing, but for the test
+    The id is `fname`; rows keep their order. Raises DataError where a table or a clip is missing, but for the test
     clips that `may_lack` names.
     """
     template = find_template(root)
     if not (root / "train.csv").is_file() or template is None:
-        raise AkitError(f"{root} lacks train.csv or sample_submission.csv.")
+        raise DataError(f"{root} lacks train.csv or sample_submission.csv.")
     train, test = read_label_table(root / "train.csv"), read_label_table(template)
     train_ids, test_ids = train.ids("fname"), test.ids("fname")
     files = AudioIndex(root)

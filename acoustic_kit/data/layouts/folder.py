@@ -14,7 +14,7 @@ from acoustic_kit.data.audio_index import AudioIndex, first_three, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, make_clips
 from acoustic_kit.data.label_tables import find_template, read_label_table
 from acoustic_kit.data.layouts.csv_layout import test_folder
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 
 LOOKS_FOR = "sub-folders with audio files in them, one a class (or train/<class>/ and test/)"
 BACKGROUND = "_background_noise_"  # Speech Commands': recordings to mix in
@@ -30,16 +30,16 @@ def found(root: Path) -> bool:
 def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the folders. The id is the path relative to `root`, for test clips what the template calls them.
 
-    Raises AkitError if there is no audio in any sub-folder, and if a sub-folder is empty.
+    Raises DataError if there is no audio in any sub-folder, and if a sub-folder is empty.
     """
     all_paths = _clip_paths(root)
     paths = [path for path in all_paths if f"/{BACKGROUND}/" not in f"/{path}"]
     if not paths:
-        raise AkitError(f"{root} has no clips but those of {BACKGROUND}/.")
+        raise DataError(f"{root} has no clips but those of {BACKGROUND}/.")
     splits = official_splits(root, paths, options)
     train = [path for path in paths if not is_below(path, splits.get("test"))]
     if not train:
-        raise AkitError(f"{root} has no training clips: all lie in {splits['test']}.")
+        raise DataError(f"{root} has no training clips: all lie in {splits['test']}.")
     labels, folds = _labels(root, train, splits)
     test, template, test_notes = _test_clips(
         root, [path for path in paths if is_below(path, splits.get("test"))], options
@@ -142,11 +142,11 @@ def _clip_paths(root: Path) -> list[str]:
     paths = [path for path in audio_files(root) if "/" in path]
     with_audio = {path.rpartition("/")[0] for path in paths if is_audio(path)}
     if not with_audio:
-        raise AkitError(f"no audio file lies in a sub-folder of {root}; the layout folder looks for {LOOKS_FOR}.")
+        raise DataError(f"no audio file lies in a sub-folder of {root}; the layout folder looks for {LOOKS_FOR}.")
     return [path for path in paths if path.rpartition("/")[0] in with_audio]
 
 
 def _refuse_empty_folders(parent: Path) -> None:
     for folder in sorted(parent.iterdir()):
         if folder.is_dir() and not is_junk(folder.name) and not any(folder.iterdir()):
-            raise AkitError(f"the class folder {folder} is empty; put clips into it, or remove it.")
+            raise DataError(f"the class folder {folder} is empty; put clips into it, or remove it.")

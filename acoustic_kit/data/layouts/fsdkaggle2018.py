@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order
 from acoustic_kit.data.label_tables import header_names
 from acoustic_kit.data.layouts.fname_tables import read_fname_tables
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,10 +38,10 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
     """Read the tables and draw the folds, 1 to 10. The id is `fname`; classes are in alphabetical order.
 
     The three test files without sound stay in the data set, also where they were deleted: the manifest records their
-    problem, and the submission needs their rows. Raises AkitError.
+    problem, and the submission needs their rows. Raises DataError.
     """
     if not found(root):
-        raise AkitError(f"{root} is no FSDKaggle2018: it lacks {LOOKS_FOR}.")
+        raise DataError(f"{root} is no FSDKaggle2018: it lacks {LOOKS_FOR}.")
     clips, template, notes = read_fname_tables(root, "audio_train", "audio_test", may_lack=EMPTY_FILES)
     labels = clips.filter(clips["split"] == "train")["label"].list.first().to_list()
     empty = [name for name in EMPTY_FILES if name in clips["id"]]
@@ -67,7 +67,7 @@ def _with_folds(clips: pl.DataFrame, labels: list[str], root: Path) -> pl.DataFr
     from sklearn.model_selection import StratifiedKFold
 
     if max(map(labels.count, set(labels))) < N_FOLDS:
-        raise AkitError(f"{root} has no class with {N_FOLDS} training clips, too few for its folds; say --layout csv.")
+        raise DataError(f"{root} has no class with {N_FOLDS} training clips, too few for its folds; say --layout csv.")
     fold = np.zeros(len(labels), dtype=np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer clips than folds; the summary names it

@@ -15,7 +15,7 @@ from pathlib import Path
 from acoustic_kit.data.dataset import CsvOptions, Dataset
 from acoustic_kit.data.label_tables import header_names
 from acoustic_kit.data.layouts.fname_tables import read_fname_tables
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 
 LOOKS_FOR = "train.csv with fname and label, audio_train/train/ and audio_test/test/"
 PICKLES = ("train.pkl", "test.pkl", "subm.pkl", "unique_labels.pkl")
@@ -32,10 +32,10 @@ def _is_whole(root: Path) -> bool:
 
 
 def read(root: Path, _options: CsvOptions) -> Dataset:
-    """Read the tables. The id is `fname`; classes are in order of their first row in `train.csv`. Raises AkitError."""
+    """Read the tables. The id is `fname`; classes are in order of their first row in `train.csv`. Raises DataError."""
     if not _is_whole(root):
         pickles = _pickles(root)
-        raise AkitError(_about(pickles) if pickles else f"{root} is not of ITMO 2025: it lacks {LOOKS_FOR}.")
+        raise DataError(_about(pickles) if pickles else f"{root} is not of ITMO 2025: it lacks {LOOKS_FOR}.")
     clips, template, notes = read_fname_tables(root, "audio_train/train", "audio_test/test")
     in_order = clips["label"].list.first().drop_nulls().unique(maintain_order=True)
     return Dataset(

@@ -20,7 +20,7 @@ from pathlib import Path
 from acoustic_kit.data.audio_files import audio_files
 from acoustic_kit.data.audio_index import require_files
 from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, make_clips
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 
 LOOKS_FOR = "validation_list.txt, testing_list.txt and sub-folders, one a word"
 BACKGROUND = "_background_noise_"
@@ -36,20 +36,20 @@ def read(root: Path, options: CsvOptions) -> Dataset:
 
     The folders of words lie beside the lists, or in `audio/`, as in Kaggle's competition.
 
-    Raises AkitError for a list that cannot be read, names a clip that is missing, or shares a clip with the other.
+    Raises DataError for a list that cannot be read, names a clip that is missing, or shares a clip with the other.
     """
     if not found(root):
-        raise AkitError(f"{root} is no Speech Commands: it lacks {LOOKS_FOR}.")
+        raise DataError(f"{root} is no Speech Commands: it lacks {LOOKS_FOR}.")
     files = audio_files(root)
     above = "" if any(path.count("/") == 1 for path in files) else "audio/"
     paths = [path.removeprefix(above) for path in files if path.startswith(above)]
     paths = [path for path in paths if path.count("/") == 1]
     clips = [path for path in paths if not path.startswith(f"{BACKGROUND}/")]
     if not clips:
-        raise AkitError(f"no audio file lies in a sub-folder of {root}.")
+        raise DataError(f"no audio file lies in a sub-folder of {root}.")
     valid, test = (_read_list(root / f"{name}_list.txt", clips, options) for name in ("validation", "testing"))
     if both := sorted(valid & test):
-        raise AkitError(f"{root}: {both[0]} is in both lists, for validation and for testing ({len(both)} in all).")
+        raise DataError(f"{root}: {both[0]} is in both lists, for validation and for testing ({len(both)} in all).")
     words = [path.partition("/")[0] for path in clips]
     columns = {
         "id": clips,
@@ -74,7 +74,7 @@ def _read_list(path: Path, clips: list[str], options: CsvOptions) -> frozenset[s
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise AkitError(f"{path} cannot be read: {error}.") from error
+        raise DataError(f"{path} cannot be read: {error}.") from error
     names = [line.strip() for line in lines if line.strip()]
     known = frozenset(clips)
     if not options.skip_missing:

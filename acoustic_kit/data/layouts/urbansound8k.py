@@ -18,7 +18,7 @@ from acoustic_kit.data.audio_files import safe_path
 from acoustic_kit.data.audio_index import AudioIndex, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, join_splits, make_clips
 from acoustic_kit.data.label_tables import LabelTable, find_template, first_file, read_label_table
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 
 LOOKS_FOR = "metadata/UrbanSound8K.csv (or metadata/kaggle_train.csv) and audio/; UrbanSound8K.csv and fold1/"
 # fmt: off
@@ -40,12 +40,12 @@ def found(root: Path) -> bool:
 
 
 def read(root: Path, options: CsvOptions) -> Dataset:
-    """Read the metadata. Classes are in order of `classID`. Raises AkitError.
+    """Read the metadata. Classes are in order of `classID`. Raises DataError.
 
     The id is `slice_file_name`, of the competition's test clips `ID`.
     """
     if not found(root):
-        raise AkitError(f"{root} is no UrbanSound8K: it lacks {LOOKS_FOR}.")
+        raise DataError(f"{root} is no UrbanSound8K: it lacks {LOOKS_FOR}.")
     if (root / _TRAIN).is_file() and (root / "audio").is_dir():
         return _read_competition(root, options)
     path = first_file(root, _OFFICIAL)

@@ -85,7 +85,7 @@ def test_what_kaggle_says_of_its_failure_is_shown(
     workspace: Workspace, first: Path, kaggle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAGGLE_CODE", "3")
-    with pytest.raises(AkitError, match=r"failed \(3\) and said: Successfully"):
+    with pytest.raises(AkitError, match=r"exit code 3: Successfully"):
         submit(workspace, first, "m")
     assert json.loads(first.with_suffix(".json").read_text())["submitted"] == []
 

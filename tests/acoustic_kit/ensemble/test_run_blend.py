@@ -16,7 +16,7 @@ from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.run import Run
 from acoustic_kit.runs.runner import run_recipe
-from acoustic_kit.submission.record import read_sidecar
+from acoustic_kit.submission.record import read_record
 from acoustic_kit.workspace.workspace import Workspace
 
 
@@ -344,7 +344,7 @@ def noted(path: Path) -> tuple[object, ...]:
 
 def note(path: Path, public: float) -> tuple[object, ...]:
     record = path.with_suffix(".json")
-    there = read_sidecar(record)
+    there = read_record(record)
     there.model_copy(update={"public": public, "note": "rank 14", "submitted": ["2025-01-01T00:00:00+00:00"]}).write(
         record
     )

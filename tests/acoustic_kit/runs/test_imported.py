@@ -122,7 +122,7 @@ SPOILED = {
         ("negative", "no probabilities"),
         ("percent", "percent"),
         ("sum", "must sum to 1"),
-        ("missing class", "not there"),
+        ("missing class", "missing: "),
         ("unknown class", "unknown: '<b>what</b>'"),
         ("missing id", "lacks 9 of the 12 test clips"),
         ("unknown id", "no test clips of this workspace: 'nobody.wav'"),
