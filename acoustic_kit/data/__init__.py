@@ -1,8 +1,8 @@
-"""Data sets: one adapter a layout found in the wild, all read into one manifest.
+"""Data sets: one adapter per layout, all read into one manifest.
 
-`read_dataset` finds what lies on disk, `make_manifest` draws the folds, keeps test folds aside and looks at every file
-once. A new layout is one module with `LOOKS_FOR`, `found` and `read`, and one line in `layouts.py`. Importing this
-package is cheap: polars, scikit-learn and soundfile are loaded when they are used.
+`read_dataset` reads the tables and finds the files, `make_manifest` draws folds, holds out test folds and scans every
+file once. A new layout is one module with `LOOKS_FOR`, `found` and `read`, and one line in `layouts/detect.py`.
+Importing this package is cheap: polars, scikit-learn and soundfile are loaded on first use.
 """
 
 from acoustic_kit.data.dataset import CsvOptions, Dataset

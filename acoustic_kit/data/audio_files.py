@@ -1,4 +1,4 @@
-"""Which files of a folder are clips, which of them a table means, and where a clip lies: in a folder, or on S3."""
+"""Find the audio files of a folder, and check paths that tables name."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from acoustic_kit.errors import DataError
 
-if TYPE_CHECKING:
-    pass
-
 # fmt: off
-# What libsndfile reads, and soundfile with it.
+# Formats that libsndfile, and so soundfile, reads.
 AUDIO_EXTENSIONS = frozenset((
     ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64",
     ".rf64", ".voc", ".sph", ".nist",
 ))
-# What is audio by its name, but not for libsndfile: listed as a clip that cannot be read, not passed over.
+# Audio formats that libsndfile does not read: listed as unreadable clips instead of being ignored.
 _OTHER_AUDIO = frozenset((".m4a", ".aac", ".wma", ".mp4", ".amr", ".webm", ".3gp", ".ape", ".wv", ".mka", ".ac3"))
-# What is surely no clip, though it lies between clips. Any other file there is listed as one that cannot be read.
+# Files between clips that are certainly no clips. Any other file there is listed as an unreadable clip.
 _NOT_CLIPS = frozenset((
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".rst", ".html", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log",
     ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".zip", ".gz", ".tar", ".7z",
@@ -29,7 +25,7 @@ _NOT_CLIPS = frozenset((
     ".mid", ".midi", ".md5", ".sha1", ".sha256", ".db", ".lnk", ".url", ".cue", ".m3u", ".m3u8", ".bmp", ".webp",
     ".tif", ".tiff", ".bib", ".rtf", ".asd", ".sfk", ".pkf", ".reapeaks", ".rar", ".tgz", ".bz2", ".xz", ".torrent",
 ))
-# Folders of file systems, network drives, archives and Python.
+# Folders made by file systems, network drives, archive programs and Python.
 _JUNK = frozenset((
     "__macosx", "lost+found", "system volume information", "$recycle.bin", "recycler", "found.000", "@eadir",
     "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "__pycache__",
@@ -39,22 +35,22 @@ _SPLIT_WORD = re.compile(r"(?<![a-z])(train|test)")
 
 
 def audio_files(folder: Path) -> list[str]:
-    """The clips below `folder`, at any depth: paths relative to it with /, in order of name.
+    """Return the clips below `folder`, at any depth: relative paths with /, in order of name.
 
-    Hidden files, folders of the system (`lost+found`), files without an extension and files that are surely no clips
-    (text, tables, pictures, …) are passed over. A link is followed where it leads (the user's own doing); a circle of
-    links is walked once. Raises DataError for a file name that is no UTF-8.
+    Hidden files, folders of the system (`lost+found`), files without an extension and files that are certainly no clips
+    (text, tables, pictures, …) are ignored. Links are followed, also out of the folder; a circle of links is walked
+    once. Raises DataError for a file name that is not UTF-8.
     """
     return list(filter(may_be_clip, walk_files(folder)))
 
 
 def is_junk(name: str) -> bool:
-    """Return whether a file or folder is hidden (as `._clip.wav`, `.git`), or one that systems leave behind."""
+    """Return whether a file or folder is hidden (`._clip.wav`, `.git`), or made by a file system or a program."""
     return name.startswith(".") or name.casefold() in _JUNK
 
 
 def is_audio(path: str) -> bool:
-    """Whether a file is audio by its extension."""
+    """Return whether a file is audio by its extension."""
     return extension(path).lower() in AUDIO_EXTENSIONS | _OTHER_AUDIO
 
 
@@ -65,7 +61,7 @@ def extension(path: str) -> str:
 
 
 def safe_path(text: str, where: str) -> str:
-    """The path that a table's cell names, with /, relative to the data set.
+    """Return the path in a table's cell, with /, relative to the data set.
 
     Raises DataError, which names `where`, for a path that leaves the data set: absolute, with a drive, or with `..`.
     """
@@ -77,7 +73,7 @@ def safe_path(text: str, where: str) -> str:
 
 def walk_files(folder: Path) -> Iterator[str]:
     """Yield every file below `folder` that is not hidden, as its path relative to it; broken links too."""
-    above = [_identity(folder.stat())]  # the folders that are being walked, for circles of links
+    above = [_identity(folder.stat())]  # folders being walked, to detect circles of links
     levels = [_entries(folder, "")]
     while levels:
         if (found := next(levels[-1], None)) is None:
@@ -100,12 +96,12 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 def _is(entry: os.DirEntry[str], kind: Callable[[os.DirEntry[str]], bool]) -> bool:
     try:
         return kind(entry)
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
 def _entries(folder: Path, prefix: str) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Yield what lies in a folder, in order of name: the entry, and the path as `prefix` and the name."""
+    """Yield the entries of a folder in order of name, each with its path: `prefix` and the name."""
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -115,7 +111,7 @@ def _entries(folder: Path, prefix: str) -> Iterator[tuple[os.DirEntry[str], str]
         if is_junk(entry.name):
             continue
         if not _is_utf8(entry.name):
-            raise DataError(f"{folder} holds a file whose name is no UTF-8: {entry.name!r}. Rename it.")
+            raise DataError(f"{folder} contains a file whose name is not UTF-8: {entry.name!r}. Rename it.")
         yield entry, prefix + entry.name
 
 
@@ -128,11 +124,11 @@ def _is_utf8(name: str) -> bool:
 
 
 def may_be_clip(path: str) -> bool:
-    """Return whether a file between clips may be one: audio, or nothing that is surely something else."""
+    """Return whether a file between clips may be a clip: audio, or an unknown kind of file."""
     suffix = extension(path).lower()
     return suffix != "" and suffix not in _NOT_CLIPS
 
 
 def split_words(path: str) -> set[str]:
-    """Return which of the words train and test the folders of a path are called by."""
+    """Return which of the words train and test the folder names of a path contain."""
     return set(_SPLIT_WORD.findall(path.rpartition("/")[0].lower()))

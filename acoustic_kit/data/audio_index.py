@@ -1,4 +1,4 @@
-"""Find the clips that a table names: by path, file name or stem, in any case, extension or Unicode form."""
+"""Find the clips that a table names by path, file name or stem, ignoring case, extension and Unicode form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AudioIndex:
-    """The clips of a folder, to be found by what a table calls them."""
+    """The clips of a folder, indexed by the names that a table may use."""
 
     def __init__(self, root: Path, paths: Sequence[str] | None = None) -> None:
         self.paths = audio_files(root) if paths is None else list(paths)
@@ -38,9 +38,9 @@ class AudioIndex:
     def find(self, name: str, split: str) -> list[str]:
         """Return the clips that `name` may mean: a file name or the end of a path, with or without its extension.
 
-        If no name is equal, those equal but for case and Unicode form; then those with another extension. A clip in a
-        folder named for the other split (`audio_test/` for training clips) is none of them, and one in a folder named
-        for this split takes precedence.
+        If no name is equal, names that differ in case and Unicode form are tried, then names with another extension.
+        Clips in a folder named after the other split (`audio_test/` for training clips) are excluded, and clips in a
+        folder named after this split take precedence.
         """
         other = {"train": "test", "test": "train"}[split]
         for paths in self._candidates(name):
@@ -64,9 +64,9 @@ class AudioIndex:
     def find_all(
         self, table: Path, names: Sequence[str], split: str, hint: str = "", *, may_lack: bool = False
     ) -> list[str | None]:
-        """Return the clip of each name; None for a missing one if they may be missing.
+        """Return the clip of each name; with `may_lack`, None for a missing clip.
 
-        Raises DataError, which names `table`, for a clip that is missing and a name that may be two clips.
+        Raises DataError, which names `table`, for a missing clip and a name that may mean two clips.
         """
         found = {name: self.find(name, split) for name in names}
         for name, paths in found.items():
@@ -78,11 +78,12 @@ class AudioIndex:
         return [found[name][0] if found[name] else None for name in names]
 
     def _near(self, name: str) -> str:
-        """Return a sentence about the file that a missing name probably means; empty if there is none."""
+        """Return a sentence about the file that a missing name probably means; empty if none is similar."""
         if others := next((paths for paths in self._candidates(name) if paths), None):
-            return f" {others[0]} is not taken for {name}: its folder is called like the other split."
+            return f" {others[0]} is not used for {name}, as its folder is named after the other split."
         last = name.rpartition("/")[2]
-        padded = [known for known in self._by_name if known.lstrip("0") == last.lstrip("0")]  # by a spreadsheet
+        # Spreadsheets drop leading zeros.
+        padded = [known for known in self._by_name if known.lstrip("0") == last.lstrip("0")]
         near = padded or difflib.get_close_matches(last, list(self._by_name), n=1, cutoff=0.8)
         return f" The nearest to {name} is {self._by_name[near[0]][0]}." if near else ""
 
@@ -97,11 +98,11 @@ def locate(
     kept: bool = False,
     hint: str = "",
 ) -> tuple[list[str | None], tuple[str, ...]]:
-    """Return the clip of each row of a table, None for one that may be missing and is, and notes about them.
+    """Return the clip of each row of a table, with `may_lack` None for a missing clip, and notes about them.
 
-    `kept` only says of missing clips that they are not left out.
+    `kept` only changes the note: missing clips are kept instead of left out.
 
-    Raises DataError for a clip that is missing; if training clips may be missing, for none that is on disk.
+    Raises DataError for a missing clip; with `may_lack`, if all training clips are missing.
     """
     paths = files.find_all(table.path, names, split, hint, may_lack=may_lack)
     if split == "train" and not any(paths):
@@ -115,14 +116,14 @@ def locate(
     if respelled:
         name, path = respelled[0]
         notes.append(
-            f"{table.path.name}: {len(respelled)} of {len(names)} names are spelled unlike their files in case, "
+            f"{table.path.name}: {len(respelled)} of {len(names)} names differ from their files in case, "
             f"extension or Unicode form ({name} is {path})"
         )
     return paths, tuple(notes)
 
 
 def require_files(table: Path, there: dict[str, bool], hint: str = "") -> None:
-    """Raise DataError, with the count and the first three, where `there` is not true of all that `table` names."""
+    """Raise DataError, with the count and the first three names, if files that `table` names are missing."""
     missing = [name for name, is_there in there.items() if not is_there]
     if missing:
         files = "a file that is" if len(missing) == 1 else f"{len(missing)} files that are"
@@ -130,9 +131,9 @@ def require_files(table: Path, there: dict[str, bool], hint: str = "") -> None:
 
 
 def left_out_note(table: Path, there: dict[str, bool], *, kept: bool = False) -> str:
-    """Return the note about clips that a table names but that are not on disk."""
+    """Return the note about clips that a table names and that are missing on disk."""
     missing = [name for name, is_there in there.items() if not is_there]
-    fate = "kept, as clips that cannot be read, for the submission" if kept else "left out"
+    fate = "kept for the submission, as unreadable clips" if kept else "left out"
     return f"{table.name}: {len(missing)} of {len(there)} clips are not on disk and {fate} ({first_three(missing)})"
 
 
@@ -142,7 +143,7 @@ def first_three(names: Sequence[str]) -> str:
 
 
 def fold(text: str) -> str:
-    """Return a name without case, in Unicode's composed form: what file systems that are not exact compare."""
+    """Return a name without case, in Unicode's composed form, as case-insensitive file systems compare names."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 

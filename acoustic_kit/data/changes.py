@@ -1,4 +1,4 @@
-"""What has changed in a data set since its manifest was made, and taking it in."""
+"""Changes of a data set since its manifest was made, and the updated clips."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Changes:
     """Ids of the clips that differ between a data set as it is on disk and a manifest."""
 
-    relabeled: tuple[str, ...] = ()  # other labels; of kept-aside test clips nothing is said
+    relabeled: tuple[str, ...] = ()  # other labels; held-out test clips are not compared
     new: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     other: tuple[str, ...] = ()  # another group, path or split, or another value in the data set's own columns
@@ -42,7 +42,7 @@ class Changes:
 
 
 def find_changes(manifest: pl.DataFrame, updated: pl.DataFrame) -> Changes:
-    """Compare a manifest with what `update_clips` makes of it."""
+    """Compare a manifest with the clips that `update_clips` returns."""
     import polars as pl
 
     old, new = manifest["id"].to_list(), updated["id"].to_list()
@@ -60,7 +60,7 @@ def find_changes(manifest: pl.DataFrame, updated: pl.DataFrame) -> Changes:
 
 
 def _differ(before: pl.DataFrame, after: pl.DataFrame, columns: Collection[str]) -> set[str]:
-    """Return the ids of the rows, which are the same in both, that differ in any of these columns."""
+    """Return the ids of the rows that differ in any of these columns; both tables have the same ids."""
     import polars as pl
 
     differs = pl.Series([False] * len(before), dtype=pl.Boolean)
@@ -74,22 +74,21 @@ def _differ(before: pl.DataFrame, after: pl.DataFrame, columns: Collection[str])
 
 
 def _text(column: pl.Series) -> pl.Series:
-    """Return a column as text: a number that a new row makes a text is the same number."""
+    """Return a column as text, as a new row may turn a column of numbers into text."""
     import polars as pl
 
     return column.list.join("\0") if isinstance(column.dtype, pl.List) else column.cast(pl.String)
 
 
 def update_clips(manifest: pl.DataFrame, dataset: Dataset, test_folds: Collection[int]) -> pl.DataFrame:
-    """Return the clips of a data set as it is now: those that the manifest knows keep their fold and split.
+    """Return the current clips of a data set; clips that the manifest contains keep their fold and split.
 
-    A new clip gets the fold that the data set gives it, else that of its group, else the fold that has the fewest
-    clips of its label. In `test_folds` it is a test clip. A clip that the data set itself moved to its test clips or
-    from there moves, too.
+    A new clip gets the data set's own fold, else that of its group, else the fold with the fewest clips of its label.
+    In `test_folds` it is a test clip. A clip that the data set itself moved into or out of its test clips moves too.
 
     Returns
     -------
-    DataFrame : the columns of `Dataset.clips`; test clips have their labels, where these are known
+    DataFrame : the columns of `Dataset.clips`; test clips have their labels if these are known
 
     """
     import polars as pl
@@ -98,7 +97,7 @@ def update_clips(manifest: pl.DataFrame, dataset: Dataset, test_folds: Collectio
     chooser = _FoldChooser(manifest)
     folds, splits = list[int | None](), list[str]()
     clips = dataset.clips
-    if test_folds and dataset.official_folds:  # one of them may be unknown, in a workspace of an older akit
+    if test_folds and dataset.official_folds:  # workspaces of older versions do not record them
         held = [id for id, row in before.items() if row["split"] == "test"]
         test_folds = {*test_folds, *clips.filter(pl.col("id").is_in(held))["fold"].drop_nulls()}
     for row in clips.select("id", "label", "fold", "group", "split").iter_rows(named=True):
@@ -119,7 +118,7 @@ def update_clips(manifest: pl.DataFrame, dataset: Dataset, test_folds: Collectio
 
 
 def with_equal_files_together(clips: pl.DataFrame, content: pl.Series, known: Collection[str]) -> pl.DataFrame:
-    """Return clips in which new training clips are in the fold of a known one with the same `content`, if any."""
+    """Return the clips with each new training clip in the fold of a known one with equal `content`, if any."""
     import polars as pl
 
     is_known = pl.col("id").is_in(list(known))
@@ -136,7 +135,7 @@ def with_equal_files_together(clips: pl.DataFrame, content: pl.Series, known: Co
 
 
 class _FoldChooser:
-    """Chooses folds for new clips of a data set that has none of its own."""
+    """Folds for new clips of a data set without folds of its own."""
 
     def __init__(self, manifest: pl.DataFrame) -> None:
         train = manifest.filter(manifest["split"] == "train")
@@ -146,7 +145,7 @@ class _FoldChooser:
         self._of_group: dict[str, int | None] = dict(grouped.select("group", "fold").iter_rows())
 
     def choose(self, label: list[str], group: str | None) -> int | None:
-        """Return the fold of a new clip; None if its group is held out as test clips."""
+        """Return the fold of a new clip; None if its group is held out for testing."""
         if group is not None and group in self._of_group:
             fold = self._of_group[group]
         else:
@@ -166,9 +165,9 @@ def scan_changed(
     mono: Mono,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[pl.DataFrame, int]:
-    """Return what `scan_audio` finds of each clip, and how many known files had changed.
+    """Return the columns of `scan_audio` for each clip, and the number of known files that had changed.
 
-    A file is looked at again if it is new, or its size or time stamp is another.
+    A file is scanned again if it is new, or if its size or time stamp differs.
     """
     import polars as pl
 
@@ -181,7 +180,7 @@ def scan_changed(
             stat = file.stat()
             is_same = row is not None and (stat.st_size, stat.st_mtime_ns) == (row["size"], row["mtime_ns"])
         except OSError:
-            is_same = row is not None  # what was built of a file that is gone stays good
+            is_same = row is not None  # features of a missing file stay valid
         rows.append({name: row[name] for name in columns} if row is not None and is_same else None)
         again += [] if is_same else [path]
     scanned = iter(scan_audio([root / path for path in again], on_progress, mono).iter_rows(named=True))

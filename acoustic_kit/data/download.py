@@ -1,8 +1,8 @@
-"""Downloading public data sets: archives that come in parts, are checked, and are unpacked whole or not at all.
+"""Download public data sets: resume and check their archives, and unpack them completely or not at all.
 
-What has come of an archive lies in `<folder>.download/<archive>.part`, and the same command goes on there after a
-break, an interrupt or a kill. `<archive>.part.json` tells which version of the file it is a part of: the server is
-asked to go on only with that one (RFC 9110, `If-Range`). pooch checks and keeps the archives, requests fetches them.
+The downloaded part of an archive is stored in `<folder>.download/<archive>.part`; after a broken connection, an
+interrupt or a kill, the same command resumes it. `<archive>.part.json` identifies the version of the file, so that the
+server resumes only that one (RFC 9110, `If-Range`). pooch checks and keeps the archives, requests downloads them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from acoustic_kit.data.public_data import Archive, PublicDataSet
 
-TRIES = 5  # in one call, while each gets something
-PAUSE = 2.0  # seconds between them
-TIMEOUT = (15, 60)  # seconds, to connect and between two bytes
+TRIES = 5  # attempts per call, as long as each receives data
+PAUSE = 2.0  # seconds between attempts
+TIMEOUT = (15, 60)  # seconds to connect, and between two bytes
 _CHUNK = 1 << 16
 
 OnNote = Callable[[str], object]
@@ -48,16 +48,16 @@ def download_data_set(
     Parameters
     ----------
     data_set : of `PUBLIC_DATA_SETS`
-    folder : to be made; by default the data set's own name, in the current folder
-    keep_archives : leave them in `<folder>.download`, which is removed otherwise
-    on_progress : called with what is done (downloading, checking, unpacking), and with bytes
-    on_note : called with what the user should know, a line each
+    folder : to be created; by default the data set's own name, in the current folder
+    keep_archives : keep `<folder>.download`
+    on_progress : called with the step (downloading, checking, unpacking), bytes done and bytes in all
+    on_note : called with each note for the user, one line
 
     Raises
     ------
-    DataError : no network, a server's error, other bytes than published, a disk that is full. What came stays, and the
-        same call goes on with it
-    UsageError : `folder` is there and not empty
+    DataError : no network, an error of the server, a wrong checksum, a full disk. The downloaded part is kept, and the
+        same call resumes it
+    UsageError : `folder` exists and is not empty
 
     """
     folder = Path(data_set.folder) if folder is None else folder
@@ -77,7 +77,7 @@ def download_data_set(
 
 @contextmanager
 def _own(downloads: Path) -> Iterator[None]:
-    """The folder of the archives, for this process alone; one that is empty at the end is removed."""
+    """Lock the folder of the archives for this process; remove it at the end if it is empty."""
     with locked(downloads, in_use(downloads)):
         try:
             yield
@@ -87,20 +87,20 @@ def _own(downloads: Path) -> Iterator[None]:
 
 
 def find_data_set(name: str) -> PublicDataSet:
-    """A public data set by its name. Raises UsageError for one that is unknown."""
+    """Return a public data set by its name. Raises UsageError if it is unknown."""
     from acoustic_kit.data.public_data import PUBLIC_DATA_SETS
 
     if name not in PUBLIC_DATA_SETS:
-        raise UsageError(f"there is no data set {name!r} to download; there are {', '.join(PUBLIC_DATA_SETS)}.")
+        raise UsageError(f"unknown data set {name!r}; known: {', '.join(PUBLIC_DATA_SETS)}.")
     return PUBLIC_DATA_SETS[name]
 
 
 def fetch(archive: Archive, folder: Path, on_progress: OnProgress, on_note: OnNote) -> Path:
-    """The archive in `folder`, checked; downloaded where it is not there yet. Raises DataError."""
+    """Return the archive in `folder`, checked; download it if it is missing. Raises DataError."""
     import pooch
 
     path = folder / archive.name
-    for stray in folder.glob("tmp*"):  # pooch's, of a process that was killed
+    for stray in folder.glob("tmp*"):  # left by pooch in a killed process
         stray.unlink()
     pooch.get_logger().setLevel("ERROR")
     downloader = _Downloader(archive, folder / f"{archive.name}.part", on_progress, on_note)
@@ -112,18 +112,18 @@ def fetch(archive: Archive, folder: Path, on_progress: OnProgress, on_note: OnNo
         except ValueError:  # pooch found another checksum
             downloader.forget()
             if is_last or not downloader.resumed:
-                text = f"{archive.url} has other bytes than published: their checksum is not {archive.checksum}."
-                raise DataError(f"{text}\nNone were kept. Try again later, or over another network.") from None
-            on_note(f"What had come of {archive.name} earlier was wrong; it is downloaded anew.")
+                text = f"{archive.url} is not the published file: its checksum is not {archive.checksum}."
+                raise DataError(f"{text}\nNothing was kept. Try again later, or over another network.") from None
+            on_note(f"The earlier part of {archive.name} was wrong; it is downloaded again from the start.")
     downloader.forget()
     if archive.checksum is None:
         digest = pooch.file_hash(str(path))
-        on_note(f"{archive.name} could not be checked: akit knows no checksum of it. Its sha256 is {digest}.")
+        on_note(f"{archive.name} was not checked, as no checksum is published. Its sha256 is {digest}.")
     return path
 
 
 class _Downloader:
-    """What pooch calls to download. What comes goes into `part`, which stays until `forget`."""
+    """Downloader for pooch. It writes into `part`, which is kept until `forget` is called."""
 
     def __init__(self, archive: Archive, part: Path, on_progress: OnProgress, on_note: OnNote) -> None:
         self._archive, self._part, self._on_progress, self._on_note = archive, part, on_progress, on_note
@@ -144,16 +144,16 @@ class _Downloader:
                     raise DataError(self._broken(url, error)) from error
                 time.sleep(PAUSE)
             except OSError as error:
-                text = f"{self._part} cannot be written: {error.strerror or error}. What has come stays."
-                raise DataError(f"{text}\nMake room there, then run the same command again.") from error
+                text = f"{self._part} cannot be written: {error.strerror or error}. The downloaded part is kept."
+                raise DataError(f"{text}\nFree some space, then run the same command again.") from error
         Path(output_file).unlink()
-        try:  # a second name: while pooch checks it, a kill loses nothing
+        try:  # a second name, so that a kill while pooch checks it loses nothing
             os.link(self._part, output_file)
-        except OSError:  # the file system has no such thing
+        except OSError:  # the file system has no hard links
             self._part.replace(output_file)
 
     def forget(self) -> None:
-        """Remove what has come."""
+        """Remove the downloaded part."""
         self._part.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
 
@@ -161,7 +161,7 @@ class _Downloader:
         return self._part.stat().st_size if self._part.exists() else 0
 
     def _fetch(self, url: str) -> None:
-        """Go on with the part, or begin. Raises requests.RequestException where that breaks off."""
+        """Resume the download, or start it. Raises requests.RequestException if the connection breaks."""
         validator, total = self._known()
         start = self._have() if total is not None and self._have() <= total else 0
         self.resumed |= start > 0
@@ -170,18 +170,18 @@ class _Downloader:
         headers = {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {}) if start else {}
         with _get(url, headers) as response:
             if start and not _goes_on(response, start, total):
-                self._on_note(f"The server cannot go on in the middle of {self._archive.name}: it begins anew.")
+                self._on_note(f"The server cannot resume {self._archive.name}; it is downloaded again from the start.")
                 self.resumed, start = False, 0
             if response.status_code == 200:
                 self._begin(response)
-            elif not start:  # 206 or 416 for other bytes than those that were asked for
+            elif not start:  # 206 or 416 for other bytes than requested
                 self.forget()
                 return self._fetch(url)
             self._save(response, start)
         return None
 
     def _known(self) -> tuple[str | None, int | None]:
-        """What `If-Range` takes, and the size, of the file that the part is of; (None, None) where it is no part."""
+        """Return the validator for `If-Range`, and the size of the whole file; (None, None) if unknown."""
         try:
             state = json.loads(self._state.read_text("utf-8"))
             validator, total = state["validator"], state["total"]
@@ -193,7 +193,7 @@ class _Downloader:
         self._state.write_text(json.dumps({"validator": validator, "total": total}), "utf-8")
 
     def _begin(self, response: requests.Response) -> None:
-        """Put down which version of the file comes. Raises DataError where it is not of the published size."""
+        """Record the version of the file. Raises DataError if it does not have the published size."""
         total = _whole(response.headers.get("Content-Length")) or self._archive.size
         if self._archive.size not in (None, total):
             text = f"{self._archive.url} is {total:,} bytes long, not {self._archive.size:,} as published."
@@ -203,7 +203,7 @@ class _Downloader:
         self._remember(tag if tag.startswith('"') else response.headers.get("Last-Modified"), total)
 
     def _save(self, response: requests.Response, start: int) -> None:
-        """Write the body behind the first `start` bytes."""
+        """Append the body to the first `start` bytes."""
         import requests
 
         validator, total = self._known()
@@ -215,40 +215,40 @@ class _Downloader:
                 done += len(chunk)
                 self._on_progress(f"downloading {self._archive.name}", done, max(done, about))
         if total not in (None, done):
-            raise requests.ConnectionError(f"{done:,} of {total:,} bytes came")
+            raise requests.ConnectionError(f"{done:,} of {total:,} bytes received")
         self._remember(validator, done)
 
     def _broken(self, url: str, error: Exception) -> str:
-        """What to say when the connection broke off, or there was none."""
+        """Return the message for a broken or failed connection."""
         have = self._have()
         total = self._known()[1]
         if not have:
-            return f"{url} cannot be reached: {_reason(error)}.\nIs there a network? Then run the same command again."
+            return f"{url} cannot be reached: {_reason(error)}.\nCheck the network, then run the same command again."
         of = f" of {total:,}" if total else ""
-        rest = "goes on there" if total else "begins anew, since the server does not tell the size"
-        return f"The connection broke off after {have:,}{of} bytes of {self._archive.name}.\nThe same command {rest}."
+        rest = "resumes there" if total else "starts again, as the server does not state the size"
+        return f"The connection broke after {have:,}{of} bytes of {self._archive.name}.\nThe same command {rest}."
 
 
 def _get(url: str, headers: dict[str, str]) -> requests.Response:
-    """The server's answer, its body still to come. Raises DataError for one that is an error."""
+    """Return the server's response, its body not yet read. Raises DataError if it is an error."""
     import requests
 
     if os.environ.get("HF_HUB_OFFLINE"):  # what --offline sets
-        raise DataError(f"{url} is not here yet, and the network is switched off (--offline).")
+        raise DataError(f"{url} has not been downloaded, and the network is switched off (--offline).")
     own = {"Accept-Encoding": "identity", "User-Agent": f"akit/{__version__}"}
     response = requests.get(url, headers=own | headers, stream=True, timeout=TIMEOUT)
     status = response.status_code
     if status == 200 or (status in (206, 416) and headers):
         return response
     response.close()
-    told = f"{url} answers {status} {response.reason}."
+    told = f"{url}: the server responded {status} {response.reason}."
     if status in (408, 429) or status >= 500:
-        raise DataError(f"{told} The server is busy or broken.\nWhat has come stays; run the same command again later.")
-    raise DataError(f"{told} The data set may have moved: a newer akit may know where.")
+        raise DataError(f"{told} It is overloaded or broken.\nThe part is kept; run the same command again later.")
+    raise DataError(f"{told} The data set may have moved; try a newer version of akit.")
 
 
 def _goes_on(response: requests.Response, start: int, total: int | None) -> bool:
-    """Whether the answer is the rest of the file, from byte `start` on."""
+    """Return whether the response is the rest of the file, from byte `start` on."""
     found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
     return response.status_code == 206 and found is not None and (int(found[1]), int(found[3])) == (start, total)
 
@@ -258,7 +258,7 @@ def _whole(text: str | None) -> int | None:
 
 
 def _reason(error: Any) -> str:
-    """What is at the bottom of an error of requests: `Name or service not known`, not four lines of wrapping."""
+    """Return the innermost reason of an error of requests, such as `Name or service not known`."""
     while (inner := getattr(error, "reason", None) or next(iter(error.args), None)) and isinstance(inner, Exception):
         error = inner
     return str(error).rpartition(": ")[2].rstrip(".")
@@ -272,13 +272,11 @@ def _unpack(path: Path, folder: Path, on_progress: OnProgress) -> None:
 
 
 def _root(folder: Path, data_set: PublicDataSet) -> Path:
-    """The data set's own folder: `folder`, or the one in it that has its layout."""
+    """Return the data set's own folder: `folder`, or the one in it that has its layout."""
     from acoustic_kit.data.layouts.detect import ADAPTERS
 
     adapter = ADAPTERS[data_set.name]
     for root in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
         if adapter.found(root):
             return root
-    raise DataError(
-        f"{folder} is unpacked, but is no {data_set.title} that akit can read: it lacks {adapter.LOOKS_FOR}."
-    )
+    raise DataError(f"{folder} is unpacked, but akit cannot read it as {data_set.title}: it lacks {adapter.LOOKS_FOR}.")

@@ -1,4 +1,4 @@
-"""Folds for data sets that have none of their own: stratified by label, groups whole."""
+"""Folds: drawn for data sets without official ones, and the rows that each trains and is validated on."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
     """Draw folds 1 to `n_folds`: id → fold.
 
-    Stratified by label (the first of several). Clips of one group, and clips of equal content as far as enough differ,
-    lie in one fold; a clip without either is its own. If clips have several labels, a class may be too rare for all
-    folds. The result depends on the clips and the seed, not on the order of rows.
+    Folds are stratified by label (the first of several). Clips of one group are in one fold, and so are clips of equal
+    content if the class has enough distinct files. With several labels per clip, a class may be missing in some folds.
+    The result depends on the clips and the seed, not on the order of rows.
 
     Parameters
     ----------
-    clips : `id`, `label` (list of str, not empty), `group` (str or null), `content` (str, empty if unknown; may lack)
+    clips : `id`, `label` (list of str, not empty), `group` (str or null), optionally `content` (str, empty if unknown)
 
     Raises
     ------
     UsageError : for fewer than two folds
-    DataError : for a class with fewer clips, or groups, than folds; with several labels a clip, for fewer in all
+    DataError : for a class with fewer clips or groups than folds; with several labels per clip, for fewer groups in all
 
     """
     import numpy as np
@@ -35,14 +35,14 @@ def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
 
     clips = _with_units(clips, n_folds)
     first = clips["label"].list.first()
-    # In a multi-label task a class may seldom come first: such clips are one stratum.
+    # In a multi-label task, classes that are rarely the first label share one stratum.
     common = first.value_counts().filter(pl.col("count") >= n_folds).to_series(0)
     strata = first.to_frame("label").select(pl.when(pl.col("label").is_in(common.implode())).then("label")).to_series()
     codes, units = (series.rank("dense").fill_null(0).to_numpy() for series in (strata, clips["unit"]))
     splitter = StratifiedKFold if clips["unit"].is_unique().all() else StratifiedGroupKFold
     fold = np.zeros(len(clips), dtype=np.int64)
     with warnings.catch_warnings():
-        # "groups are ignored" where each clip is its own; "least populated class" for the stratum of rare labels.
+        # "groups are ignored" if each clip is its own group; "least populated class" for the stratum of rare labels.
         warnings.simplefilter("ignore", UserWarning)
         splits = splitter(n_folds, shuffle=True, random_state=seed).split(codes, codes, units)
         for number, (_, valid) in enumerate(splits, start=1):
@@ -51,14 +51,14 @@ def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
 
 
 def _with_units(clips: pl.DataFrame, n_folds: int) -> pl.DataFrame:
-    """Return the clips in order of id with `unit`, the number of what is not divided: groups and equal files.
+    """Return the clips in order of id with `unit`, the number of the group or file that is not divided between folds.
 
-    In a class that has enough clips, but too few files that differ, files are not kept together.
+    Equal files of a class with enough clips but too few distinct files are divided.
     """
     import polars as pl
 
     if n_folds < 2:
-        raise UsageError(f"{n_folds} folds are asked for; there must be at least two.")
+        raise UsageError(f"{n_folds} folds are too few; at least two are needed.")
     clips = clips.sort("id")
     by_group = _number_units(clips.with_columns(content=pl.lit("")))
     _require_enough(by_group, n_folds)
@@ -93,10 +93,10 @@ def _require_enough(clips: pl.DataFrame, n_folds: int) -> None:
     if counts.is_empty():
         return
     if (clips["label"].list.len() > 1).any() and clips["unit"].n_unique() >= n_folds:
-        return  # Some of hundreds of classes are rare, as in what is on disk of AudioSet; the summary names them.
+        return  # some of hundreds of classes are rare, as in AudioSet; the summary names them
     label, n_clips, n_units = counts.row(0)
     few = f"groups ({n_units}, of {n_clips} clips)" if n_units < n_clips else f"clips ({n_clips})"
-    remedy = f"ask for --n-folds {n_units}" if n_units >= 2 else "add clips of it"
+    remedy = f"use --n-folds {n_units}" if n_units >= 2 else "add clips of it"
     raise DataError(f"the class {label!r} has too few {few} for {n_folds} folds; {remedy}, or leave the class out.")
 
 
@@ -112,10 +112,9 @@ class FoldRows(NamedTuple):
 
 
 def training_rows(manifest: pl.DataFrame, fold: str) -> FoldRows:
-    """Return the rows that a fold trains on, those that it is validated on, and those that it must leave out.
+    """Return the training rows of a fold, its validation rows, and the extra clips that it leaves out.
 
-    Clips of the split `extra` are trained on in every fold, except for those that are left out; clips of the split
-    `test` in none.
+    Other clips of the split `extra` are training rows of every fold; clips of the split `test` of none.
     """
     import polars as pl
 
@@ -131,5 +130,5 @@ def training_rows(manifest: pl.DataFrame, fold: str) -> FoldRows:
 
 
 def fold_names(manifest: pl.DataFrame) -> list[str]:
-    """The folds of a manifest, as the command line names them."""
+    """Return the names of a manifest's folds, as the command line uses them."""
     return [str(fold) for fold in manifest["fold"].drop_nulls().unique().sort()]

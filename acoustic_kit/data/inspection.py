@@ -1,4 +1,4 @@
-"""What a manifest holds, at a glance, and the clips worth listening to."""
+"""Summary of a manifest, and its odd clips."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from acoustic_kit.data.leaks import SILENT_PEAK, divided_groups
 if TYPE_CHECKING:
     import polars as pl
 
-CLIPPED_PEAK = 0.999  # reaches full scale (a 16-bit file's largest sample is 0.99997)
+CLIPPED_PEAK = 0.999  # full scale (the largest sample of a 16-bit file is 0.99997)
 SHORT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Durations:
-    """Lengths of the clips that can be read, in seconds."""
+    """Durations of the readable clips, in seconds."""
 
     min: float
     median: float
@@ -26,19 +26,19 @@ class Durations:
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """A manifest in numbers."""
+    """Summary of a manifest."""
 
-    clips: dict[str, int]  # split → clips
+    clips: dict[str, int]  # split → number of clips
     classes: pl.DataFrame  # class, index (the data set's own), train (clips), seconds (of them); in class order
-    durations: Durations | None  # None where no clip can be read
+    durations: Durations | None  # None if no clip can be read
     sample_rates: dict[int, int]  # Hz → clips
     channels: dict[int, int]  # channels → clips
     folds: dict[int, int]  # fold → training clips
-    problems: list[str]  # a line each, empty when all is well
+    problems: list[str]  # one line each
 
 
 def summarize(manifest: pl.DataFrame, classes: Mapping[str, int]) -> Summary:
-    """Count what the manifest holds, and say in a line each what is wrong with it."""
+    """Summarize a manifest, and describe its problems in a line each."""
     import polars as pl
 
     lengths = manifest["duration"].drop_nulls()
@@ -62,11 +62,10 @@ def summarize(manifest: pl.DataFrame, classes: Mapping[str, int]) -> Summary:
 
 
 def odd_clips(manifest: pl.DataFrame) -> pl.DataFrame:
-    """The clips worth a look: `id` and `what`, one row an oddity, in the manifest's order.
+    """Return unusual clips: `id` and `what`, one row per finding, in the manifest's order.
 
-    `what` is "unreadable: <reason>", "silent" (peak below −60 dB; of several channels, what they become as `mono`),
-    "clipped" (reaches full scale), "too short" (under 0.1 s) or "same content as <id>" (byte for byte the file of an
-    earlier clip).
+    `what` is "unreadable: <reason>", "silent" (peak below −60 dB after the channels are mixed), "clipped" (reaches full
+    scale), "too short" (under 0.1 s) or "same content as <id>" (its file equals that of an earlier clip).
     """
     import polars as pl
 
@@ -127,7 +126,7 @@ def _problems(manifest: pl.DataFrame, class_table: pl.DataFrame) -> list[str]:
 
 
 def _leaks(manifest: pl.DataFrame) -> list[str]:
-    """Groups that the folds divide; equal files that lie in different folds or splits, or bear different labels."""
+    """Describe groups that the folds divide, and equal files in different folds or splits or with different labels."""
     import polars as pl
 
     twins = (
@@ -154,7 +153,7 @@ def _leaks(manifest: pl.DataFrame) -> list[str]:
 
 
 def _gaps(manifest: pl.DataFrame, class_table: pl.DataFrame) -> list[str]:
-    """Classes without training clips, and classes that some fold lacks."""
+    """Describe classes without training clips, and classes missing in some folds."""
     import polars as pl
 
     n_folds = manifest["fold"].drop_nulls().n_unique()
@@ -167,7 +166,7 @@ def _gaps(manifest: pl.DataFrame, class_table: pl.DataFrame) -> list[str]:
     lines = []
     for text, some in (
         ("classes without a training clip", class_table.filter(pl.col("train") == 0)["class"]),
-        ("classes that some fold lacks", folds_of_class.filter(pl.col("n") < n_folds)["label"]),
+        ("classes missing in some fold", folds_of_class.filter(pl.col("n") < n_folds)["label"]),
     ):
         if len(some):
             lines.append(_line(text, some))
@@ -175,5 +174,5 @@ def _gaps(manifest: pl.DataFrame, class_table: pl.DataFrame) -> list[str]:
 
 
 def _line(text: str, names: pl.Series) -> str:
-    """`silent clips: 4 (a, b, c, …)`."""
+    """Return a line such as `silent clips: 4 (a, b, c, …)`."""
     return f"{text}: {len(names)} ({', '.join(names.head(3))}{', …' if len(names) > 3 else ''})"

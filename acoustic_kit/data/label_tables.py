@@ -1,4 +1,4 @@
-"""CSV and TSV files as they are found: any separator, BOM, line ends, and errors that name the line."""
+"""Tables of labels: CSV and TSV files with any usual separator, and errors that name the line."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _WHOLE = re.compile(r"([+-]?[0-9]+)(\.0*)?")
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """A table of text. Errors name the file and the line that an editor shows."""
+    """A table of text cells; its errors name the file and the line."""
 
     path: Path
-    cells: pl.DataFrame  # every column String, outer blanks removed, null where the cell is empty
-    lines: list[int]  # where each row begins in the file, counted from 1
+    cells: pl.DataFrame  # every column String, outer blanks removed, null for empty cells
+    lines: list[int]  # line of the file on which each row begins, counted from 1
 
     @property
     def columns(self) -> list[str]:
@@ -32,7 +32,7 @@ class LabelTable:
         return self.cells.columns
 
     def at(self, row: int) -> str:
-        """Where a row, counted from 0, stands: the file and the line."""
+        """Return file and line of a row, counted from 0."""
         return f"{self.path}, line {self.lines[row]}"
 
     def fail(self, row: int, problem: str) -> NoReturn:
@@ -40,13 +40,13 @@ class LabelTable:
         raise DataError(f"{self.at(row)}: {problem}")
 
     def required_column(self, name: str) -> list[str | None]:
-        """A column, None where a cell is empty. Raises DataError if it is missing."""
+        """Return a column, None for empty cells. Raises DataError if it is missing."""
         if name not in self.columns:
             raise DataError(f"{self.path} has no column {name!r}; it has {column_list(self.columns)}.")
         return self.cells[name].to_list()
 
     def required(self, name: str) -> list[str]:
-        """A column without gaps. Raises DataError where it, or one of its cells, is missing."""
+        """Return a column without empty cells. Raises DataError if it is missing or has empty cells."""
         cells = self.required_column(name)
         if None in cells:
             gaps = f" (and in {n} more rows)" if (n := cells.count(None) - 1) else ""
@@ -54,44 +54,44 @@ class LabelTable:
         return [cell for cell in cells if cell is not None]
 
     def ids(self, name: str) -> list[str]:
-        """A column without gaps in which no two rows are equal, else DataError."""
+        """Return a column of unique cells. Raises DataError for missing and repeated ones."""
         seen: dict[str, int] = {}
         for row, cell in enumerate(self.required(name)):
             if (first := seen.setdefault(cell, row)) != row:
-                self.fail(row, f"a second row with the {name} {cell!r}; the first is line {self.lines[first]}.")
+                self.fail(row, f"a second row with the {name} {cell!r}; the first is on line {self.lines[first]}.")
         return list(seen)
 
     def whole_numbers(self, name: str) -> list[int]:
-        """A column of whole numbers of at most 15 digits, none missing, else DataError. `2.0` is one, too."""
+        """Return a column of integers of at most 15 digits, `2.0` included. Raises DataError for other cells."""
         numbers = []
         for row, cell in enumerate(self.required(name)):
             if not (match := _WHOLE.fullmatch(cell)):
-                self.fail(row, f"{name} {quoted(cell)} is no whole number.")
+                self.fail(row, f"{name} {quoted(cell)} is not an integer.")
             if len(match[1]) > 15:
                 self.fail(row, f"{name} {quoted(cell)} has more than 15 digits.")
             numbers.append(int(match[1]))
         return numbers
 
     def class_indices(self, name: str, index: str) -> dict[str, int]:
-        """Class name → own index from two columns, in order of the index; DataError where they do not go together."""
+        """Return class name → own index from two columns, in order of the index. Raises DataError if they disagree."""
         index_of: dict[str, int] = {}
         name_of: dict[int, str] = {}
         pairs = zip(self.required(name), self.whole_numbers(index), strict=True)
         for row, (label, number) in enumerate(pairs):
             if index_of.setdefault(label, number) != number or name_of.setdefault(number, label) != label:
-                self.fail(row, f"{name} {label!r} has {index} {number}, but other rows pair them otherwise.")
+                self.fail(row, f"{name} {label!r} has {index} {number}, but other rows pair them differently.")
         return dict(sorted(index_of.items(), key=lambda pair: pair[1]))
 
     def keep(self, rows: list[bool]) -> LabelTable:
-        """The table with only those rows."""
+        """Return the table with only the rows that are True."""
         return LabelTable(
             self.path, self.cells.filter(rows), [line for line, kept in zip(self.lines, rows, strict=True) if kept]
         )
 
     def where(self, wanted: dict[str, set[str]]) -> LabelTable:
-        """The table with only the rows that have one of the values (in lower case) of each column.
+        """Return the table with only the rows that have one of the values (in lower case) of each column.
 
-        Raises DataError for a column that the table does not have, and if no row is left.
+        Raises DataError for a missing column, and if no row is left.
         """
         kept = [True] * len(self.lines)
         for name, values in wanted.items():
@@ -99,11 +99,11 @@ class LabelTable:
             kept = [keep and (cell or "").lower() in values for keep, cell in zip(kept, cells, strict=True)]
             if not any(kept):
                 has = listed(sorted({cell for cell in cells if cell}))
-                raise DataError(f"{self.path}: no row has {name}={' or '.join(sorted(values))}; {name} holds {has}.")
+                raise DataError(f"{self.path}: no row has {name}={' or '.join(sorted(values))}; {name} contains {has}.")
         return self.keep(kept)
 
     def own(self, without: set[str]) -> pl.DataFrame:
-        """The other columns, those of whole numbers, numbers or truth values converted."""
+        """Return the other columns, with integers, numbers and truth values converted."""
         import polars as pl
 
         return pl.DataFrame([_typed(column) for column in self.cells if column.name not in without])
@@ -121,7 +121,7 @@ def find_template(root: Path) -> Path | None:
 
 
 def first_file(root: Path, names: tuple[str, ...]) -> Path | None:
-    """Return the first of these files that `root` holds, in any case of letters: Zindi's are `Train.csv`."""
+    """Return the first of these files that `root` contains, in any case of letters, as Zindi's `Train.csv`."""
     there = {path.name.lower(): path for path in sorted(root.iterdir(), reverse=True)}
     paths = (root / name if (root / name).is_file() else there.get(name.lower()) for name in names)
     return next((path for path in paths if path is not None and path.is_file()), None)
@@ -146,7 +146,7 @@ def read_label_table(path: Path, *, columns: Sequence[str] | None = None, commen
         raise DataError(f"{path} has no rows below its header.")
     header = [name.strip() or f"column_{position}" for position, name in enumerate(table.header)]
     if twice := repeated(header):
-        raise DataError(f"{path}: two columns have one name, {quoted(twice[0])}.")
+        raise DataError(f"{path}: two columns have the name {quoted(twice[0])}.")
     filled = [i for i, row in enumerate(table.rows) if any(cell.strip() for cell in row)]
     cells = [[cell.strip() or None for cell in table.rows[i]] for i in filled]
     frame = pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String()), orient="row")
@@ -154,14 +154,14 @@ def read_label_table(path: Path, *, columns: Sequence[str] | None = None, commen
 
 
 def _typed(column: pl.Series) -> pl.Series:
-    """Whole numbers as int64 (only where each prints as it was written: not 007), numbers as float64, truth as bool."""
+    """Convert integers (if all print as written, unlike 007) to int64, numbers to float64, truth values to bool."""
     import polars as pl
 
     known = column.drop_nulls()
     if known.is_empty():
         return column
     if known.str.contains(r"^[+-]?\d{16,}(\.0*)?$").any():
-        return column  # numbers of so many digits are names: as float64 they would be others
+        return column  # numbers of so many digits are names, which float64 would change
     whole = known.cast(pl.Int64, strict=False)
     if whole.null_count() == 0 and (whole.cast(pl.String) == known).all():
         return column.cast(pl.Int64)

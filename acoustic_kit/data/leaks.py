@@ -1,4 +1,4 @@
-"""Clips that are trained on and scored on: equal files, divided groups, and extra clips that are one of these."""
+"""Leaks between training and scored clips: equal files, divided groups, and extra clips that share either."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
-SILENT_PEAK = 1e-3  # −60 dB of full scale: levels of clips below it say nothing
-SAME_SECONDS, SAME_LEVEL = 0.05, 0.05  # largest difference, and ratio less one, of one recording in two encodings
+SILENT_PEAK = 1e-3  # −60 dB of full scale; levels of quieter clips are not compared
+SAME_SECONDS, SAME_LEVEL = 0.05, 0.05  # largest difference (s), and ratio − 1, between two encodings of a recording
 
 
 def is_equal(clips: pl.DataFrame, others: pl.DataFrame) -> pl.Series:
-    """Whether each clip is byte for byte one of `others`: bool (clips,)."""
+    """Return whether the file of each clip equals that of one of `others`, byte for byte: bool (clips,)."""
     known = others["content"].unique()
     return clips["content"].is_in(known.filter(known != "").implode()).fill_null(False)
 
 
 def shares_group(clips: pl.DataFrame, others: pl.DataFrame) -> pl.Series:
-    """Whether each clip is of the group (recording or speaker) of one of `others`: bool (clips,)."""
+    """Return whether each clip shares its group (recording or speaker) with one of `others`: bool (clips,)."""
     return clips["group"].is_in(others["group"].drop_nulls().unique().implode()).fill_null(False)
 
 
 def bias_of_fold(train: pl.DataFrame, valid: pl.DataFrame) -> list[str]:
-    """Return why the score of a fold is biased upward by what it was trained on, one line a reason."""
+    """Return the reasons why the score of a fold is biased upward by its training clips, one line each."""
     found = {
-        "are equal to clips that it was trained on": is_equal(valid, train).sum(),
-        "are of groups (recordings or speakers) that it was trained on": shares_group(valid, train).sum(),
+        "are equal to its training clips": is_equal(valid, train).sum(),
+        "share a group (recording or speaker) with its training clips": shares_group(valid, train).sum(),
     }
-    return [f"{n} of {len(valid)} clips that it is scored on {what}" for what, n in found.items() if n]
+    return [f"{n} of {len(valid)} clips that the fold is scored on {what}" for what, n in found.items() if n]
 
 
 def leak_warnings(manifest: pl.DataFrame) -> list[str]:
-    """Return what a reader of scores on this manifest has to know, one text a finding; empty if nothing is shared."""
+    """Return warnings about scores on this manifest, one text per finding; empty if nothing is shared."""
     import polars as pl
 
     clips = {split: manifest.filter(pl.col("split") == split) for split in ("train", "test", "extra")}
@@ -42,7 +42,7 @@ def leak_warnings(manifest: pl.DataFrame) -> list[str]:
 
 
 def divided_groups(manifest: pl.DataFrame, column: str = "group") -> pl.DataFrame:
-    """The values of a column with clips in several folds: the value, and `id` and `fold` of its first clip in each."""
+    """Return the values of a column that are in several folds, with `id` and `fold` of the first clip in each."""
     import polars as pl
 
     return (
@@ -59,19 +59,19 @@ def _divided_folds(manifest: pl.DataFrame) -> Iterator[str]:
     if len(divided):
         group, clips, folds = divided.row(0)
         yield (
-            f"the folds divide {len(divided)} groups (recordings or speakers), which flatters every score: "
+            f"the folds divide {len(divided)} groups (recordings or speakers), so that every score is optimistic: "
             f"{clips[0]} and {clips[1]} of group {group} are in folds {folds[0]} and {folds[1]}.\n"
-            "`akit init --unofficial` makes folds that keep groups whole."
+            "`akit init --unofficial` makes folds that do not divide groups."
         )
 
 
 def _in_test(clips: dict[str, pl.DataFrame]) -> Iterator[str]:
-    """What test clips have in common with training clips."""
-    for mask, what in ((shares_group, "are of groups (recordings or speakers) of"), (is_equal, "are equal to")):
+    """Test clips that share a group or content with training clips."""
+    for mask, what in ((shares_group, "share a group (recording or speaker) with"), (is_equal, "are equal to")):
         shared = clips["test"].filter(mask(clips["test"], clips["train"]))
         if len(shared):
             yield (
-                f"{len(shared)} of {len(clips['test'])} test clips {what} training clips, which makes a score on them "
+                f"{len(shared)} of {len(clips['test'])} test clips {what} training clips, so that their score is "
                 f"optimistic; the first is {shared['id'][0]}."
             )
 
@@ -87,15 +87,15 @@ def _copies(train: pl.DataFrame) -> Iterator[str]:
     if len(divided):
         ids, folds = divided.row(0)[1:]
         yield (
-            f"{len(divided)} files have copies in several folds, which flatters every score: {ids[0]} and {ids[1]} are "
-            f"equal, in folds {folds[0]} and {folds[1]}."
+            f"{len(divided)} files have copies in several folds, so that every score is optimistic: {ids[0]} and "
+            f"{ids[1]} are equal, in folds {folds[0]} and {folds[1]}."
         )
     else:
         yield f"{len(copies)} training clips are copies of {files} files; equal clips share a fold, and all are scored."
 
 
 def _extra(clips: dict[str, pl.DataFrame]) -> Iterator[str]:
-    """Extra clips that folds leave out, see `folds.training_rows`."""
+    """Extra clips that are excluded from folds, see `folds.training_rows`."""
     import polars as pl
 
     extra, others = clips["extra"], pl.concat([clips["train"], clips["test"]])
@@ -104,7 +104,7 @@ def _extra(clips: dict[str, pl.DataFrame]) -> Iterator[str]:
         yield (
             f"{equal.sum()} extra clips are equal to training or test clips, and {(grouped & ~equal).sum()} more share "
             f"a group (recording or speaker) with one; the first is {extra.filter(equal | grouped)['id'][0]}.\n"
-            "No model is trained on such a clip if the other is held out: its score would be optimistic."
+            "Models are not trained on such a clip if the other is held out, as their score would be optimistic."
         )
 
 
@@ -134,6 +134,6 @@ def _similar(clips: dict[str, pl.DataFrame]) -> Iterator[str]:
     if len(pairs):
         yield (
             f"{pairs['id'].n_unique()} extra clips may be training or test clips in another encoding: {pairs['id'][0]} "
-            f"is like {pairs['id_right'][0]} in name or level. If so, every score is optimistic: models are trained on "
-            "them. Leave such clips out of --extra."
+            f"resembles {pairs['id_right'][0]} in name or level. If so, every score is optimistic, as models are "
+            "trained on them. Leave such clips out of --extra."
         )

@@ -1,4 +1,4 @@
-"""The manifest: one row a clip, with its label, fold and split, and what its audio file is like."""
+"""The manifest: one row per clip, with label, fold, split and properties of the audio file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def make_manifest(
     import polars as pl
 
     if len(dataset.classes) < 2:
-        raise DataError(f"{dataset.root} has the one class {next(iter(dataset.classes))!r}: nothing to tell apart.")
+        raise DataError(f"{dataset.root} has only the class {next(iter(dataset.classes))!r}; at least two are needed.")
 
     def with_folds(content: pl.Series | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
         clips = _assign_folds(dataset, n_folds, fold_seed, content, unofficial=unofficial)
@@ -68,7 +68,7 @@ def make_manifest(
         raise DataError(f"none of the {len(clips)} files in {dataset.root} can be read; {path}: {problem}.")
     content = scanned["content"].head(len(dataset.clips))
     if content.filter(content != "").is_duplicated().any():
-        clips, truth = with_folds(content)  # folds that akit makes keep equal clips together
+        clips, truth = with_folds(content)  # equal clips share a fold if akit makes the folds
     common = list(clip_schema())
     manifest = pl.concat([clips.select(common), scanned, clips.drop(common)], how="horizontal")
     check_manifest(manifest, dataset.classes)
@@ -78,9 +78,9 @@ def make_manifest(
 def without_test_labels(
     dataset: Dataset, clips: pl.DataFrame, extra: Dataset | None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return clips without what tells the label of test clips, with the extra clips, and those labels.
+    """Return the clips, extra ones included, without labels of test clips, and those labels.
 
-    Raises DataError for extra clips that do not fit the data set.
+    Own columns that imply the label are emptied for test clips too. Raises DataError for extra clips of other classes.
     """
     import polars as pl
 
@@ -97,7 +97,7 @@ def without_test_labels(
 
 
 def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
-    """Raise DataError, which says what and where, unless all that `manifest_schema` promises holds."""
+    """Raise DataError, which names the column or clip, if a manifest does not fulfill `manifest_schema`."""
     import polars as pl
 
     if not len(manifest):
@@ -114,9 +114,9 @@ def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
         "has no path, or one that leaves the data root": pl.col("path").map_elements(_is_safe, return_dtype=pl.Boolean)
         | (pl.col("split") == "extra"),
         "has a split other than train, test and extra": pl.col("split").is_in(["train", "test", "extra"]),
-        "has a fold though it is no training clip, or none though it is one": is_train == pl.col("fold").is_not_null(),
-        "is a test clip with a label, or another without": (pl.col("split") == "test") == (n_labels == 0),
-        "has a label that is no class": known,
+        "is a training clip without a fold, or another with one": is_train == pl.col("fold").is_not_null(),
+        "is a test clip with a label, or another clip without one": (pl.col("split") == "test") == (n_labels == 0),
+        "has a label that is not a class": known,
         "has neither a length nor a problem": unreadable == pl.col("duration").is_null(),
     }
     for rule, holds in rules.items():
@@ -152,26 +152,26 @@ def _assign_folds(
 
 
 def _hold_out(dataset: Dataset, clips: pl.DataFrame, test_folds: Sequence[int]) -> pl.DataFrame:
-    """The clips, those of the test folds with `split` "test"."""
+    """Return the clips, those of the test folds with `split` "test"."""
     import polars as pl
 
     folds = set(clips["fold"].drop_nulls())
     listed = ", ".join(map(str, sorted(folds)))
     if test_folds and "test" in clips["split"]:
-        raise UsageError(f"{dataset.root} has test clips of its own, so no test folds can be kept aside.")
+        raise UsageError(f"{dataset.root} has test clips of its own, so no test folds can be held out.")
     if unknown := sorted(set(test_folds) - folds):
         raise UsageError(f"there is no fold {unknown[0]}; the folds are {listed}.")
     if (remain := len(folds - set(test_folds))) < 2:
-        raise UsageError(f"{remain} of the folds {listed} would be left to train and validate on; two are the least.")
+        raise UsageError(f"{remain} of the folds {listed} would remain for training and validation; two are needed.")
     return clips.with_columns(
         split=pl.when(pl.col("fold").is_in(list(test_folds))).then(pl.lit("test")).otherwise("split")
     )
 
 
 def _label_columns(clips: pl.DataFrame) -> list[str]:
-    """The data set's own columns that say the label in other words: each of their values goes with one label.
+    """Return the data set's own columns that imply the label: each of their values occurs with one label only.
 
-    Columns in which most values occur once (a title, a time) go with one label by chance, and are not meant.
+    Columns in which most values occur once (a title, a time) are excluded, as they do so by chance.
     """
     import polars as pl
 
@@ -186,15 +186,15 @@ def _label_columns(clips: pl.DataFrame) -> list[str]:
 
 
 def _extra_clips(dataset: Dataset, extra: Dataset) -> pl.DataFrame:
-    """The labelled clips of another data set, as extra clips of this one; its own columns and folds are left out."""
+    """Return the labeled clips of another data set as extra clips, without its own columns and folds."""
     import polars as pl
 
     clips = extra.clips.filter(pl.col("label").list.len() > 0).select(list(clip_schema()))
     labels = clips["label"].explode().unique().sort()
     if unknown := [label for label in labels if label not in dataset.classes]:
-        raise DataError(f"{extra.root} has labels that are no class of {dataset.root}: {', '.join(unknown[:3])}.")
+        raise DataError(f"{extra.root} has labels that are not classes of {dataset.root}: {', '.join(unknown[:3])}.")
     if dataset.task == "single" and (clips["label"].list.len() > 1).any():
-        raise DataError(f"{extra.root} has clips with several labels; {dataset.root} has one a clip.")
+        raise DataError(f"{extra.root} has clips with several labels; {dataset.root} has one label per clip.")
     root = extra.root.resolve().as_posix()
     return clips.with_columns(
         id="extra/" + pl.col("id"),

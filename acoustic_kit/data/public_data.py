@@ -1,8 +1,7 @@
-"""The public data sets that `akit data download` knows: where their archives are, and what is published of them.
+"""Public data sets that `akit data download` knows: the places, sizes and checksums of their archives.
 
-Only checksums that several sources agree on are here: UrbanSound8K's is Zenodo's, as soundata and PaddleSpeech have it;
-Speech Commands' is that of TensorFlow Datasets and torchaudio. GitHub packs ESC-50 anew when it likes, so that it has
-none.
+Only checksums on which several sources agree are listed: UrbanSound8K's is Zenodo's, as in soundata and PaddleSpeech;
+Speech Commands' is that of TensorFlow Datasets and torchaudio. ESC-50 has none, as GitHub packs it on demand.
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ class Archive:
 
     url: str
     name: str  # of the file, here
-    megabytes: int  # about
-    size: int | None = None  # bytes, where it is known for sure
-    checksum: str | None = None  # `md5:…` or `sha256:…`, where it is known for sure
-    into: str = ""  # the sub-folder for what it holds
+    megabytes: int  # approximate
+    size: int | None = None  # bytes, if published
+    checksum: str | None = None  # `md5:…` or `sha256:…`, if published
+    into: str = ""  # sub-folder to unpack into
 
 
 @dataclass(frozen=True)
 class PublicDataSet:
-    """A data set that anyone may download. Its name is that of its layout."""
+    """A data set for download, named as its layout."""
 
     name: str
     title: str
-    folder: str  # where it goes by default
+    folder: str  # default folder
     archives: tuple[Archive, ...]
     contents: str
     licence: str
     citation: str
-    arrange: Callable[[Path], None] = lambda folder: None  # what brings the unpacked folder into its layout
+    arrange: Callable[[Path], None] = lambda folder: None  # converts the unpacked folder to its layout
 
 
 def _as_the_competition(folder: Path) -> None:
-    """FSDKaggle2018 from Zenodo, with the two tables that the competition handed out in its place."""
+    """Add the two tables of the competition to FSDKaggle2018 from Zenodo."""
     meta = folder / "meta"
     (folder / "train.csv").write_bytes((meta / "train_post_competition.csv").read_bytes())
     names = read_label_table(meta / "test_post_competition_scoring_clips.csv").required("fname")

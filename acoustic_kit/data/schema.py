@@ -6,24 +6,24 @@ from typing import Any
 
 
 def manifest_schema() -> dict[str, Any]:
-    """The columns of every manifest with their dtypes, in order; the data set's own columns follow them.
+    """Return the columns of every manifest with their dtypes, in order; the data set's own columns follow.
 
-    - `id`: what the submission prints; unique
-    - `path`: relative to the data root, with /; absolute for extra clips that come from another data set
-    - `label`: list of str; one for single-label tasks, none for test clips
-    - `fold`: given exactly for training clips
+    - `id`: as printed in submissions; unique
+    - `path`: relative to the data root, with /; absolute for extra clips from another data set
+    - `label`: list of str; one element for single-label tasks, empty for test clips
+    - `fold`: null except for training clips
     - `group`: clips of one recording or speaker, or null
     - `split`: "train", "test" or "extra" (trained on, never validated or scored)
     - `duration` (s), `sample_rate` (Hz), `channels`, `peak` (largest magnitude, 1 is full scale), `rms` (root mean
-      square), both of what several channels become as `mono`: null for a clip with a problem
-    - `size` (bytes), `mtime_ns`, `content`: of the file; `content` is `file_digest`, empty where it cannot be read
+      square), both after the channels are mixed: null for a clip with a problem
+    - `size` (bytes), `mtime_ns`, `content`: of the file; `content` is `file_digest`, empty if it cannot be read
     - `problem`: why the clip cannot be decoded, or null
     """
     return clip_schema() | scan_schema()
 
 
 def clip_schema() -> dict[str, Any]:
-    """The columns of `Dataset.clips` that every layout has, with their dtypes."""
+    """Return the columns that `Dataset.clips` has in every layout, with their dtypes."""
     import polars as pl
 
     return {
@@ -37,7 +37,7 @@ def clip_schema() -> dict[str, Any]:
 
 
 def scan_schema() -> dict[str, Any]:
-    """The columns that `scan_audio` finds, with their dtypes; see `manifest_schema` for units."""
+    """Return the columns of `scan_audio`, with their dtypes; see `manifest_schema` for units."""
     import polars as pl
 
     return {

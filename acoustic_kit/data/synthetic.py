@@ -1,4 +1,4 @@
-"""A small data set of generated sound, for the demo and for tests: learnable, but not trivial."""
+"""A small data set of synthetic sound for the demo and tests, neither trivial nor unlearnable."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ def make_synthetic(
 ) -> None:
     """Write a data set in ESC-50's layout: `meta/esc50.csv` and 16-bit mono WAV files in `audio/`.
 
-    A class is a harmonic tone with its own pitch, brightness and tremolo; neighbours overlap, and every clip has its
-    own noise, level and onset. One or two takes of each source share `src_file` and the fold. The same arguments give
-    the same bytes.
+    A class is a harmonic tone with its own pitch, brightness and tremolo; neighboring classes overlap, and every clip
+    has its own noise, level and onset. One or two takes of each source share `src_file` and the fold. The output is
+    deterministic.
 
     Parameters
     ----------
-    folder : made where it is missing
+    folder : created if missing
     clips_per_class : at least `n_folds`
     seconds : length of a clip
     sample_rate : Hz
 
     Raises
     ------
-    DataError : where `folder` already holds something
-    UsageError : for fewer clips a class than folds
+    DataError : if `folder` is not empty
+    UsageError : for fewer clips per class than folds
 
     """
     import numpy as np
     import soundfile
 
     if clips_per_class < n_folds:
-        raise UsageError(f"{clips_per_class} clips a class cannot fill {n_folds} folds.")
+        raise UsageError(f"{clips_per_class} clips per class are too few for {n_folds} folds.")
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty; name a new folder for the synthetic data set.")
     (folder / "audio").mkdir(parents=True)
@@ -71,7 +71,7 @@ def make_synthetic(
 
 
 def _rows(n_classes: int, clips_per_class: int, n_folds: int) -> Iterator[tuple[str, int, int, str, bool, int, str]]:
-    """The rows of the table: every class in every fold, both takes of a source in one."""
+    """Yield the rows of the table: every class in every fold, both takes of a source in one fold."""
     n_sources = max(n_folds, math.ceil(clips_per_class / 2))
     for target in range(n_classes):
         for clip in range(clips_per_class):
@@ -84,10 +84,10 @@ def _rows(n_classes: int, clips_per_class: int, n_folds: int) -> Iterator[tuple[
 def _sound(
     target: int, of_source: np.random.Generator, of_take: np.random.Generator, *, n_samples: int, sample_rate: int
 ) -> np.ndarray:
-    """One clip, float64 (n_samples,), in [-0.9, 0.9]."""
+    """Return one clip, float64 (n_samples,), in [-0.9, 0.9]."""
     import numpy as np
 
-    # The class: pitch, tremolo and brightness, in places that lie apart from each other.
+    # Pitch, tremolo and brightness of the class, spread evenly over the classes.
     place = [(target * _GOLDEN * k) % 1 for k in (1, 2, 3)]
     pitch = 150 * 2 ** (3 * place[0] + of_source.normal(0, 0.15))  # Hz
     tremolo = 2 * 8 ** place[1] * 2 ** of_source.normal(0, 0.2)  # Hz

@@ -1,9 +1,9 @@
-"""Predictions of models that never were, with the ties between them that real ones have, for tests and benchmarks.
+"""Synthetic predictions with realistic correlations between models, for tests and benchmarks.
 
-They are made to look like 96 fold models of twelve families on UrbanSound8K's folds 9 and 10: the single ones differ
-by chance more than by family, the mean of all is better than any choice among them, clips of one recording share what
-is wrong with them, and classes are confused in ways that all families share, which is what a stack can mend.
-`benchmarks/blend.py` prints both, side by side.
+They resemble 96 fold models of twelve families on UrbanSound8K's folds 9 and 10: single models differ by chance more
+than by family, the mean of all models is better than any selection, clips of one recording share their errors, and all
+families share their confusions between classes, which stacking can correct. `benchmarks/blend.py` prints both side by
+side.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CLIPS_PER_CLASS = (200, 65, 200, 200, 200, 182, 63, 178, 165, 200)  # 1653, as i
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations of what is added to a model's logits, and how often it is drawn."""
+    """Standard deviations of the noise added to a model's logits, by what shares a draw."""
 
     recording: float = 1.8  # shared by all models: a recording is hard or misleading
     clip: float = 1.4
@@ -38,7 +38,7 @@ def make_predictions(
     recordings: int = 250,
     noise: Noise = Noise(),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities float32 (families × folds, clips, classes), a family's models together; targets and recordings."""
+    """Return probabilities float32 (families × folds, clips, classes), ordered by family; targets; recordings."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -68,7 +68,7 @@ def make_predictions(
 def _clips(
     rng: np.random.Generator, clips_per_class: tuple[int, ...], recordings: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The class and the recording of each clip; a recording has one class and from one to about sixty clips."""
+    """Return the class and the recording of each clip; a recording has one class and one to about sixty clips."""
     import numpy as np
 
     share = np.array(clips_per_class) / sum(clips_per_class)
@@ -85,7 +85,7 @@ def _clips(
 
 
 def _confusions(rng: np.random.Generator, classes: int) -> np.ndarray:
-    """(true class, class): how much a true class raises the logit of others; each has one or two that it resembles."""
+    """Return (true class, class): the amount by which a true class raises the logits of two classes it resembles."""
     import numpy as np
 
     raised = np.zeros((classes, classes))

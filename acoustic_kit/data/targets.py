@@ -84,10 +84,10 @@ def clip_targets(manifest: pl.DataFrame, ids: Sequence[str], task_spec: TaskSpec
 
 
 def clip_groups(rows: pl.DataFrame) -> tuple[np.ndarray, int]:
-    """Return the group of each clip, int64 (clips,), from 0, and how many recordings or speakers are named.
+    """Return the group of each clip, int64 (clips,), from 0, and the number of named recordings or speakers.
 
-    Clips of one recording or speaker are a group, and so are clips of equal content; a clip without either is its own.
-    Clips of one group are never divided if something is chosen or estimated.
+    Clips of one recording or speaker form a group, and so do clips of equal content; any other clip is its own group.
+    Selection and estimates never divide a group.
     """
     import polars as pl
 

@@ -210,7 +210,7 @@ MANIFESTS: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], str]] = {
     "no id": (lambda m: m.with_columns(id=pl.lit("")), "has no id"),
     "unknown class": (
         lambda m: m.with_columns(label=pl.when(split="train").then(pl.lit(["zebra"])).otherwise("label")),
-        "has a label that is no class",
+        "a label that is not a class",
     ),
     "path upwards": (lambda m: m.with_columns(path=pl.lit("../../etc/passwd")), "one that leaves the data root"),
     "absolute path": (lambda m: m.with_columns(path=pl.lit("/etc/passwd")), "one that leaves the data root"),

@@ -70,7 +70,7 @@ def test_spreadsheets_go_all_the_way(competition: Path, tmp_path: Path) -> None:
     ("old", "new", "says"),
     [
         (b"\r\n", b"\r\n\xff\xfe;dog\r\n", "UTF-8"),
-        (b"fname;label", b"fname;label;label", "two columns have one name|cells"),
+        (b"fname;label", b"fname;label;label", "two columns|cells"),
         (b"fname;label", b"fname", "which column is the label"),
         (b"fname;label", b"a;b", "which column is the"),
     ],

@@ -1,4 +1,4 @@
-"""AudioSet: `class_labels_indices.csv`, the official segments CSVs, and whatever of their clips is on disk.
+"""AudioSet: `class_labels_indices.csv`, the official segments CSVs, and those of their clips that are on disk.
 
 J. F. Gemmeke et al., "Audio Set: An ontology and human-labeled dataset for audio events", ICASSP 2017,
 https://research.google.com/audioset/download.html. A segments CSV begins with comment lines; a row is
@@ -9,7 +9,7 @@ The clips of `balanced_train_segments.csv` and `unbalanced_train_segments.csv` a
 folds: akit draws them. The published protocol, one model of all training clips, is `akit recipe run NAME --full`.
 
 Many videos are gone from YouTube, so rows without a file are normal: they are left out and counted in a note. A clip
-is any audio file below the root that bears its video's id: `<YTID>.flac`, `Y<YTID>.wav`, `<YTID>_30.000_40.000.wav`.
+is any audio file below the root named after its video's id: `<YTID>.flac`, `Y<YTID>.wav`, `<YTID>_30.000_40.000.wav`.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ _LABELS = "class_labels_indices.csv"
 _TRAIN = ("balanced_train_segments.csv", "unbalanced_train_segments.csv")
 _EVAL = "eval_segments.csv"
 _CLIP_NAME = re.compile(r"Y?([\w-]{11})(?:_[\d._-]+)?", re.ASCII)  # a YouTube id has 11 characters
-_SEPARATOR = ";"  # names of classes hold commas
+_SEPARATOR = ";"  # class names contain commas
 
 
 def found(root: Path) -> bool:
-    """Whether `root` has this layout."""
+    """Return whether `root` has this layout."""
     return (root / _LABELS).is_file() and any((root / name).is_file() for name in _TRAIN)
 
 
 def read(root: Path, _options: CsvOptions) -> Dataset:
     """Read the tables and find the clips. The id is the YTID; classes are the names of all labels, by their index.
 
-    Raises DataError for a table that cannot be read, a label that `class_labels_indices.csv` lacks, a clip that is
-    listed twice, two files for one clip, and where no training clip is on disk.
+    Raises DataError for a table that cannot be read, a label missing in `class_labels_indices.csv`, a clip that is
+    listed twice, two files for one clip, and if no training clip is on disk.
     """
     import polars as pl
 
     if not found(root):
-        raise DataError(f"{root} is no AudioSet: it lacks {LOOKS_FOR}.")
+        raise DataError(f"{root} is not AudioSet: it lacks {LOOKS_FOR}.")
     labels = read_label_table(root / _LABELS)
     classes = labels.class_indices("display_name", "index")
     names = dict(zip(labels.ids("mid"), labels.required("display_name"), strict=True))
@@ -63,7 +63,7 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
         if any(there.values()):
             parts.append(_read_clips(table.keep(list(there.values())), names, files))
     if not parts or "train" not in parts[0]["split"]:
-        raise DataError(f"none of the training clips is on disk: {root} holds no file named after their YTID.")
+        raise DataError(f"none of the training clips is on disk: {root} contains no file named after their YTID.")
     clips = pl.concat(parts, how="vertical_relaxed")
     if (twice := clips.filter(clips["id"].is_duplicated())).height:
         raise DataError(f"{root}: two of its segments files list the clip {twice['id'][0]!r}.")
@@ -79,7 +79,7 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
 
 
 def _find_files(root: Path) -> dict[str, list[str]]:
-    """YTID → the audio files that bear it."""
+    """Return YTID → the audio files named after it."""
     files: dict[str, list[str]] = defaultdict(list)
     for path in filter(is_audio, audio_files(root)):
         if match := _CLIP_NAME.fullmatch(PurePosixPath(path).stem):
@@ -93,7 +93,7 @@ def _read_segments(path: Path) -> LabelTable:
 
 
 def _read_clips(table: LabelTable, names: dict[str, str], files: dict[str, list[str]]) -> pl.DataFrame:
-    """The clips of one segments file, all of which are on disk."""
+    """Return the clips of one segments file, all of which are on disk."""
     import polars as pl
 
     ids, labels = table.ids("YTID"), []

@@ -1,6 +1,6 @@
-"""What contradicts one folder a class: folders called like splits or folds, and tables that name the clips.
+"""Evidence against one folder per class: folders named like splits or folds, and tables that name the clips.
 
-A data set that akit does not know would otherwise have the classes `fold1` to `fold10`, or `train` and `test`.
+A data set of unknown layout would otherwise get the classes `fold1` to `fold10`, or `train` and `test`.
 """
 
 from __future__ import annotations
@@ -33,42 +33,42 @@ class NamingTable:
     """A table of which one column names clips."""
 
     path: str  # relative to the root
-    named: int  # of the rows that were looked at
-    repeats_folders: bool  # and another column holds the clip's folder
-    has_splits: bool  # and there is a column of folds or splits
+    named: int  # number of clips, among the first rows
+    repeats_folders: bool  # whether another column contains the clip's folder
+    has_splits: bool  # whether there is a column of folds or splits
 
     @property
     def contradicts(self) -> bool:
-        """Whether the table knows more or other than the folders."""
+        """Whether the table contains more than the folders show."""
         return self.has_splits or not self.repeats_folders
 
 
 def folder_contradictions(names: Sequence[str]) -> str:
-    """Return what is wrong with taking these folders for classes, as a clause; empty if nothing is."""
+    """Return a clause that says why these folders are not classes; empty if they may be."""
     folds = [name for name in names if _FOLD.fullmatch(name.lower())]
     if len(folds) > 1 or any("fold" in name.lower() for name in folds):
-        return f"{first_three(folds)} are called like folds"
+        return f"{first_three(folds)} are named like folds"
     words = {name: set(re.split(r"[^a-z]+", name.lower())) for name in names}
     train = [name for name in names if words[name] & _TRAIN_WORDS]
     test = [name for name in names if words[name] & _TEST_WORDS]
-    alone = [name for name in test if name.lower() in _TEST_WORDS]  # a train is a vehicle, too
+    alone = [name for name in test if name.lower() in _TEST_WORDS]  # "train" may be a class
     both = sorted({*train, *test})
     called = both if (train and test) or len(both) == len(names) > 1 else alone
     if not called:
         return ""
-    return f"{first_three(called)} {'is called like a split' if len(called) == 1 else 'are called like splits'}"
+    return f"{first_three(called)} {'is named like a split' if len(called) == 1 else 'are named like splits'}"
 
 
 def tables_naming_clips(root: Path, paths: Sequence[str]) -> list[NamingTable]:
     """Return the tables below `root`, the sample submission among them, that name the clips of `paths`.
 
-    At most 50 tables, and 1,000 rows of each, are looked at; text files between clips are annotations.
+    At most 50 tables, and 1,000 rows of each, are read; text files between clips count as annotations.
     """
     with_clips = {path.rpartition("/")[0] for path in paths}
     files = list(walk_files(root))
     workspaces = tuple(path.removesuffix("akit.toml") for path in files if path.endswith("/akit.toml"))
     found = [path for path in files if PurePosixPath(path).suffix.lower() in _TABLES]
-    found = [path for path in found if not path.startswith(workspaces)]  # whose submissions name clips
+    found = [path for path in found if not path.startswith(workspaces)]  # their submissions name clips
     found = [path for path in found if not path.endswith(".txt") or path.rpartition("/")[0] not in with_clips]
     found.sort(key=lambda path: (path.count("/"), path))
     if not found:
@@ -94,7 +94,7 @@ def _look_at(root: Path, path: str, folders: dict[str, set[str]]) -> NamingTable
             continue
         named = {cells[row] for row in hits}
         if all(map(str.isdecimal, named)) and len(named) < len(hits):
-            continue  # a column of numbers, which the clips 1.wav, 2.wav are called by chance
+            continue  # a column of numbers, which match clips named 1.wav, 2.wav by chance
         repeats = any(
             all(fold(rows[row][other].strip()) in folders[cells[row]] for row in hits)
             for other in range(len(header))

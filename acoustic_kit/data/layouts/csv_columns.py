@@ -1,4 +1,4 @@
-"""Which column of a competition's table holds what, guessed from the usual names, the template and the cells."""
+"""Guess the meaning of the columns of a competition's table from usual names, the template and the cells."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TRUTH = {"1": True, "true": True, "yes": True, "1.0": True, "0": False, "false"
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a table holds what."""
+    """Columns of a table, by meaning."""
 
     id: str
     label: str
@@ -54,13 +54,13 @@ class Columns:
         return {name for name in vars(self).values() if name}
 
     def __str__(self) -> str:
-        """Say all of it: `id from 'fname', label from 'labels'`."""
+        """Describe the columns: `id from 'fname', label from 'labels'`."""
         return ", ".join(f"{what} from {quoted(name)}" for what, name in vars(self).items() if name)
 
 
 def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOptions) -> Columns:
-    """Return the columns of a training table. Raises DataError that names the option to give."""
-    # The sample submission names the id and, where it holds labels, the label: `fname,label`.
+    """Return the columns of a training table. Raises DataError that names the option to use."""
+    # The sample submission names the id column and, if it contains labels, the label column: `fname,label`.
     id_hint = template.columns[:1] if template else []
     label_hint = template.columns[1:] if template and len(template.columns) == 2 else []
     id_name = choose(train, options.id_column, [*id_hint, *ID_NAMES])
@@ -86,7 +86,7 @@ def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOp
 
 
 def choose(table: LabelTable, given: str | None, names: Sequence[str], but: Sequence[str] = ()) -> str | None:
-    """Return the column that the user gave, else the first of the usual names that the table has, in any case."""
+    """Return the given column, else the first of the usual names that the table has, in any case."""
     if given is not None:
         table.required_column(given)
         return given
@@ -95,37 +95,37 @@ def choose(table: LabelTable, given: str | None, names: Sequence[str], but: Sequ
 
 
 def unknown_column(table: LabelTable, what: str, option: str) -> str:
-    """Return the message about a column that cannot be guessed."""
-    return f"{table.path}: which column is the {what}? It has {column_list(table.columns)}. Say {option} NAME."
+    """Return the message for a column that cannot be guessed."""
+    return f"{table.path}: which column is the {what}? It has {column_list(table.columns)}. Use {option} NAME."
 
 
 def _are_folds(table: LabelTable, name: str) -> bool:
-    """Whether a column of splits numbers them: three numbers at least, since 0 and 1 may be a mark."""
+    """Return whether a split column contains fold numbers: at least three, as 0 and 1 may be a flag."""
     values = {cell for cell in table.required_column(name) if cell}
     return len(values) > 2 and all(re.fullmatch(r"[0-9]{1,3}", value) for value in values)
 
 
 def _says_splits(table: LabelTable, name: str) -> bool:
-    """Whether a column tells training from test clips; DataError if only some of its words do."""
+    """Return whether a column contains names of splits. Raises DataError if only some of its values are."""
     values = {cell.lower() for cell in table.required_column(name) if cell}
     if name.lower().startswith("is_"):
         return values <= _TRUTH.keys()
     known = values & (_TRAIN | _VALID | _TEST | _DEV | _EVAL)
     if values == {"0", "1"}:
         raise DataError(
-            f"{table.path}: does {name}=1 mark test clips, or a fold? Call the column is_test or fold, "
-            f"or read a part of the rows: --where {name}=0."
+            f"{table.path}: does {name}=1 mean test clips, or a fold? Rename the column to is_test or fold, "
+            f"or read some of the rows: --where {name}=0."
         )
     if known and (unknown := sorted(values - known)):
         raise DataError(
-            f"{table.path}: the column {name!r} holds {listed(sorted(known))}, which are splits, and "
-            f"{listed(unknown)}. Say which rows to read: --where {name}={min(known)}."
+            f"{table.path}: the column {name!r} contains {listed(sorted(known))}, which are splits, and "
+            f"{listed(unknown)}. Choose the rows to read: --where {name}={min(known)}."
         )
     return bool(known)
 
 
 def read_splits(table: LabelTable, name: str) -> list[str]:
-    """Return "train", "valid" or "test" for each row of a column of splits; DataError for an empty cell."""
+    """Return "train", "valid" or "test" for each row of a split column. Raises DataError for an empty cell."""
     cells = [cell.lower() for cell in table.required(name)]
     mark = name.lower().removeprefix("is_")
     if mark != name.lower():
@@ -140,11 +140,11 @@ def read_splits(table: LabelTable, name: str) -> list[str]:
 
 
 def guess_separator(cells: Sequence[str], names: Sequence[str]) -> str | None:
-    """Return the separator between several labels of a cell; None if each cell holds one label.
+    """Return the separator between several labels of a cell; None if each cell contains one label.
 
-    `names` are the template's columns after the id: if there are several, they are the classes, and decide. Otherwise
-    several labels recur in other combinations and half of them also alone, while a comma inside a name ("Bell, church";
-    "dog, big") makes names that no cell holds alone.
+    `names` are the template's columns after the id; if there are several, they are the classes and decide. Otherwise,
+    labels recur in other combinations and half of them also alone, while splitting names that contain a comma ("Bell,
+    church"; "dog, big") yields names that no cell contains alone.
     """
     distinct = set(cells)
     for separator in _SEPARATORS:
@@ -159,7 +159,7 @@ def guess_separator(cells: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def separator_note(table: LabelTable, label: str, separator: str | None, *, given: bool) -> str:
-    """Return what was taken for several labels, or may have been; empty if no cell holds a separator."""
+    """Return a note on how cells with separators were read; empty if no cell contains one."""
     cells = table.required(label)
     if separator:
         return f"{table.path.name}: several labels a clip, separated by {separator!r} in {label!r}" + (
@@ -173,7 +173,7 @@ def separator_note(table: LabelTable, label: str, separator: str | None, *, give
         return ""
     example = next(cell for cell in cells if mark in cell)
     return (
-        f"{table.path.name}: {n} labels hold {mark!r} and are taken for one label each, such as {quoted(example)} "
+        f"{table.path.name}: {n} labels contain {mark!r} and are read as one label each, such as {quoted(example)} "
         f"(--label-separator {mark!r} if they are several)"
     )
 

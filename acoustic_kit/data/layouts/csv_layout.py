@@ -1,15 +1,15 @@
-"""What Kaggle hands out: `train.csv` (or `.tsv`), `sample_submission.csv` and/or `test.csv`, folders of audio.
+"""Kaggle's layout: `train.csv` (or `.tsv`), `sample_submission.csv` and/or `test.csv`, folders of audio.
 
-The columns are told by the field's usual names and by the sample submission, or given as options; so are another
-training table (`--train-csv`) and the folder of test clips (`--test-dir`). A clip's file is found by its id, or by the
-cell of an audio column, with or without extension, in any folder below the root.
+The columns are recognized by usual names and by the sample submission, or given as options; so are another training
+table (`--train-csv`) and the folder of test clips (`--test-dir`). A clip's file is found by its id, or by the cell of
+an audio column, with or without extension, in any folder below the root.
 
 A column `split`, `subset`, … of training, validation and test clips is the official split: fold 1 are the training,
-fold 2 the validation clips; the labels of test clips become the truth. `eval.csv` (or `.tsv`) in place of `test.csv`
-may hold labels: they become the truth, too. If no table lists test clips, those of a folder called test are.
+fold 2 the validation clips; the labels of test clips become the truth. `eval.csv` (or `.tsv`) instead of `test.csv` may
+contain labels, which become the truth too. If no table lists test clips, those in a folder named test are used.
 
-Clips whose id column is `YTID` were cut from YouTube, where some are gone by the time they are fetched: those that are
-not on disk are left out and counted in a note. In every other table a missing file is an error, unless `skip_missing`.
+Clips whose id column is `YTID` come from YouTube, where videos disappear: clips that are missing on disk are left out
+and counted in a note. In every other table a missing file is an error, unless `skip_missing` is set.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LOOKS_FOR = "train.csv or train.tsv"
 _TRAIN = ("train.csv", "train.tsv")
 _EVAL = ("eval.csv", "eval.tsv")
 _TEST = ("test.csv", "test.tsv", *_EVAL)
-_AUDIO_HINT = " If another column names the audio file, say --audio-column; to leave such rows out, --skip-missing."
+_AUDIO_HINT = " If another column names the audio file, use --audio-column; to leave such rows out, --skip-missing."
 
 
 def found(root: Path) -> bool:
@@ -54,7 +54,7 @@ def found(root: Path) -> bool:
 
 
 def read(root: Path, options: CsvOptions) -> Dataset:
-    """Read the tables and find the files. Raises DataError that names the file and line, or the option to give."""
+    """Read the tables and find the files. Raises DataError that names the file and line, or the option to use."""
     whole = read_label_table(_train_path(root, options))
     table = whole.where(options.wanted_values())
     template = read_label_table(path) if (path := find_template(root)) else None
@@ -63,7 +63,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     kinds = read_splits(table, columns.split) if columns.split else ["train"] * len(table.lines)
     train, own_test = (table.keep([(kind == "test") == is_test for kind in kinds]) for is_test in (False, True))
     if not train.lines:
-        raise DataError(f"{table.path}: the column {columns.split!r} calls every clip a test clip.")
+        raise DataError(f"{table.path}: all clips are test clips by the column {columns.split!r}.")
     labels = _Labels.guess(train, columns, template, options)
     folds = _folds(train, columns, [kind for kind in kinds if kind != "test"])
     reader = _Reader(_Places.of(root, options), options)
@@ -97,7 +97,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
 def _read_tests(
     reader: _Reader, columns: Columns, labels: _Labels, own_test: LabelTable, listed: _Listed | None
 ) -> Iterator[pl.DataFrame]:
-    """Yield the test clips: those listed for themselves, then those that the training table calls so besides."""
+    """Yield the test clips: those of a table of their own, then the others in the training table."""
     known = labels.of(own_test, may_lack=True)
     truth = dict(zip(own_test.ids(columns.id), known, strict=True))
     if listed:
@@ -116,15 +116,13 @@ def _train_path(root: Path, options: CsvOptions) -> Path:
         return path
     path = next((path for path in (root / options.train_csv, Path(options.train_csv)) if path.is_file()), None)
     if path is None:
-        raise UsageError(
-            f"--train-csv {options.train_csv}: there is no such file in {root}, nor in the current folder."
-        )
+        raise UsageError(f"--train-csv {options.train_csv}: no such file in {root} or in the current folder.")
     return path
 
 
 @dataclass(frozen=True)
 class _Labels:
-    """What the cells of the label column say."""
+    """Labels in the cells of the label column."""
 
     column: str
     separator: str | None
@@ -140,12 +138,12 @@ class _Labels:
         return _Labels(columns.label, separator or None, classes)
 
     def of(self, table: LabelTable, *, may_lack: bool = False) -> list[list[str]]:
-        """Return each row's labels; DataError for a row that has none, or one that no training clip has."""
+        """Return each row's labels. Raises DataError for a row without labels, and labels that no training clip has."""
         cells = table.required_column(self.column) if may_lack else table.required(self.column)
         labels = [split_labels(cell or "", self.separator) for cell in cells]
         for row, names in enumerate(labels):
             if not names and not may_lack:
-                table.fail(row, f"the column {self.column!r} holds no label.")
+                table.fail(row, f"the column {self.column!r} contains no label.")
             if unknown := [name for name in names if name not in self.classes]:
                 table.fail(row, f"no training clip has the label {unknown[0]!r}.")
         return labels
@@ -153,7 +151,7 @@ class _Labels:
 
 @dataclass(frozen=True)
 class _Places:
-    """Where the clips of each split are looked for."""
+    """Where to search for the clips of each split."""
 
     all: AudioIndex
     train: AudioIndex
@@ -164,7 +162,7 @@ class _Places:
     def of(root: Path, options: CsvOptions) -> _Places:
         files = AudioIndex(root)
         if not files.paths:
-            raise DataError(f"no audio file lies in {root} or below.")
+            raise DataError(f"{root} contains no audio file.")
         if options.test_dir is None:
             return _Places(files, files, files, None)
         folder = test_folder(root, options.test_dir)
@@ -173,7 +171,7 @@ class _Places:
         return _Places(files, AudioIndex(root, rest), AudioIndex(root, test), folder)
 
     def test_clips(self, used: Container[str]) -> list[str]:
-        """The clips of the test folder, or of folders called so, that no table names."""
+        """Return the clips of the test folder, or of folders named test, that no table names."""
         if self.test_dir is not None:
             return [path for path in self.test.paths if path not in used]
         return [path for path in self.all.paths if path not in used and split_words(path) == {"test"}]
@@ -184,17 +182,17 @@ class _Places:
 
 
 def test_folder(root: Path, name: str) -> str:
-    """Return the folder of `--test-dir` relative to the root, with / at its end. Raises UsageError if it is none."""
+    """Return the folder of `--test-dir` relative to the root, with / at its end. Raises UsageError if it is missing."""
     path = (root / name).resolve()
     if not path.is_dir() or not path.is_relative_to(root.resolve()) or path == root.resolve():
-        raise UsageError(f"--test-dir {name}: there is no such folder in {root}.")
+        raise UsageError(f"--test-dir {name}: no such folder in {root}.")
     if not any(map(is_audio, audio_files(path))):
-        raise UsageError(f"--test-dir {name}: {path} holds no audio file.")
+        raise UsageError(f"--test-dir {name}: {path} contains no audio file.")
     return f"{path.relative_to(root.resolve()).as_posix()}/"
 
 
 class _Reader:
-    """Reads tables into clips, and collects notes."""
+    """Reader of tables into clips, which collects notes."""
 
     def __init__(self, places: _Places, options: CsvOptions) -> None:
         self.places, self.options = places, options
@@ -203,9 +201,9 @@ class _Reader:
     def read(
         self, table: LabelTable, columns: Columns, split: str, labels: list[list[str]], folds: list[int] | None = None
     ) -> pl.DataFrame:
-        """Return the clips of one table: those on disk, if some may be missing, else all or DataError.
+        """Return the clips of one table. Raises DataError for a missing clip, unless clips may be missing.
 
-        A test clip that is missing stays, as one that cannot be read, so that the submission is whole.
+        Missing test clips are kept, as unreadable ones, so that the submission is complete.
         """
         import polars as pl
 
@@ -232,7 +230,7 @@ class _Reader:
         return clips.filter(pl.col("path").is_not_null())
 
     def loose_test_clips(self, clips: pl.DataFrame) -> pl.DataFrame | None:
-        """Return the test clips if no table lists any: the id is the file's name, with its extension if others have."""
+        """Return test clips that no table lists; ids are file names, with extension if the other ids have one."""
         if not (paths := self.places.test_clips(set(clips["path"]))):
             return None
         with_extension = all(map(is_audio, clips["id"]))
@@ -240,13 +238,13 @@ class _Reader:
         if len(set(names)) < len(names):
             names = paths
         folder = PurePosixPath(paths[0]).parent
-        self.notes.append(f"no table lists test clips: those in {folder}/ are taken ({len(paths)} clips)")
+        self.notes.append(f"no table lists test clips: those in {folder}/ are used ({len(paths)} clips)")
         columns = {"id": names, "path": paths, "label": [[] for _ in paths], "split": ["test"] * len(paths)}
         return make_clips(columns)
 
 
 def _folds(table: LabelTable, columns: Columns, kinds: list[str]) -> list[int] | None:
-    """Return each row's official fold: of the column of folds, else 1 and 2 for training and validation clips."""
+    """Return each row's official fold: that of the fold column, else 1 for training and 2 for validation clips."""
     if columns.fold:
         return table.whole_numbers(columns.fold)
     if len(set(kinds)) == 2:
@@ -281,13 +279,13 @@ class _Listed:
 
 
 def _test_table(root: Path, template: LabelTable | None, columns: Columns, options: CsvOptions) -> _Listed | None:
-    """Return the table of test clips. The template's ids and order win; `test.csv` adds what it has."""
+    """Return the table of test clips: ids and order of the template, with the other columns of `test.csv`."""
     test = read_label_table(path) if (path := first_file(root, _TEST)) else None
     if test is None:
         if template is None:
             return None
         name = template.columns[0]
-        # Its other columns hold placeholders, no labels.
+        # Its other columns contain placeholders, not labels.
         return _Listed(replace(template, cells=template.cells.select(name)), Columns(name, columns.label))
     hints = [*([options.id_column] if options.id_column else []), *(template.columns[:1] if template else [])]
     id_name = choose(test, None, [*hints, columns.id, *ID_NAMES])
@@ -309,7 +307,7 @@ def _test_table(root: Path, template: LabelTable | None, columns: Columns, optio
 
 
 def _file_names(table: LabelTable, columns: Columns, files: AudioIndex, split: str) -> list[str]:
-    """Return what each row calls its file: the cell of the audio column, or the id if that column names no file."""
+    """Return the file name in each row: the cell of the audio column, or the id if that column names no file."""
     ids = table.ids(columns.id)
     if columns.audio:
         cells = table.cells[columns.audio].fill_null(table.cells[columns.id]).to_list()

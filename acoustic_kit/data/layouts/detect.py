@@ -1,4 +1,4 @@
-"""The layouts that akit knows: which one a folder has, and reading it."""
+"""Detect the layout of a data set and read it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from acoustic_kit.data.layouts.contradictions import NamingTable, folder_contrad
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.tables import listed
 
-# In the order in which they are tried: what is told by its own files first.
+# In the order in which they are tried, those with distinctive files first.
 ADAPTERS: dict[str, ModuleType] = {
     "esc50": esc50,
     "urbansound8k": urbansound8k,
@@ -40,10 +40,10 @@ _OF_COLUMNS = {"id_column", "label_column", "audio_column", "group_column", "lab
 
 
 def detect_layout(root: Path) -> str:
-    """Return the layout of the data set in `root`, from what lies on disk.
+    """Detect the layout of the data set in `root` from its files.
 
-    Raises DataError if there is no such folder, if it is empty, and if no layout fits: the message lists what each
-    layout looks for.
+    Raises DataError if the folder is missing or empty, and if no layout fits; the message lists what each layout looks
+    for.
     """
     _require_folder(root)
     for name, adapter in ADAPTERS.items():
@@ -51,25 +51,25 @@ def detect_layout(root: Path) -> str:
             return name
     looked_for = "; ".join(f"{name}: {adapter.LOOKS_FOR}" for name, adapter in ADAPTERS.items())
     tables = tables_naming_clips(root, audio_files(root))
-    hint = "".join(f"\n{table.path} names {table.named} clips: say --train-csv {table.path}." for table in tables[:1])
-    raise DataError(f"{root} has no layout that akit knows. It looked for {looked_for}.{hint}")
+    hint = "".join(f"\n{table.path} names {table.named} clips: use --train-csv {table.path}." for table in tables[:1])
+    raise DataError(f"{root} has no known layout. akit looked for {looked_for}.{hint}")
 
 
 def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOptions()) -> Dataset:  # noqa: B008
-    """Read what lies in `root`; no audio is opened.
+    """Read the data set in `root` without opening its audio files.
 
     Parameters
     ----------
     root : the data set's folder; with "auto" also the folder around it
     layout : one of `LAYOUTS`, or "auto"
-    options : what guesses are not enough for
+    options : options if guesses are not enough
 
     Raises
     ------
-    DataError : for bad input: a file that a table names but that is missing, two rows with one id, a training clip
-        without a label, a path that leaves `root`, no audio at all; with "auto", for a folder a class that is
-        contradicted by folders called like splits or folds, or by tables that name the clips
-    UsageError : for an unknown layout, and for `options` with a layout that has no use for them
+    DataError : for invalid data: a missing file that a table names, two rows with one id, a training clip without a
+        label, a path that leaves `root`, no audio files; with "auto", for one folder per class if folders are named
+        like splits or folds, or tables name the clips
+    UsageError : for an unknown layout, and for `options` that the layout does not use
 
     """
     _require_folder(root)
@@ -80,7 +80,7 @@ def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOpti
         layout = "csv" if options.train_csv is not None else detect_layout(root)
         if layout == "folder":
             if inner := _inner_data_set(root):
-                note = f"the data set lies in {inner.name}/ of {root}"
+                note = f"the data set is in {inner.name}/ of {root}"
                 root, layout = inner, detect_layout(inner)
             else:
                 notes = _check_folders(root, options)
@@ -98,7 +98,7 @@ def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOpti
 
 def _require_folder(root: Path) -> None:
     if not root.is_dir():
-        raise DataError(f"the data folder {root} does not exist, or is no folder.")
+        raise DataError(f"the data folder {root} does not exist or is not a folder.")
     if not any(root.iterdir()):
         raise DataError(f"the data folder {root} is empty.")
 
@@ -107,12 +107,12 @@ def _refuse_unused(root: Path, layout: str, options: CsvOptions) -> None:
     unused = options.given() & (_OF_COLUMNS if layout == "folder" else _OF_COLUMNS | {"test_dir"})
     if unused and layout != "csv":
         flag = f"--{min(unused).replace('_', '-')}"
-        hint = " For groups of clips in folders, say --group-pattern." if "group_column" in unused else ""
+        hint = " For groups of clips in folders, use --group-pattern." if "group_column" in unused else ""
         raise UsageError(f"{flag} is for the layout csv, but {root} is read as {layout}; try --layout csv.{hint}")
 
 
 def _inner_data_set(root: Path) -> Path | None:
-    """Return the only sub-folder with audio, if it has a layout of its own: what unpacking leaves."""
+    """Return the only sub-folder with audio, if it has a layout of its own, as after unpacking."""
     tops = {path.partition("/")[0] for path in audio_files(root) if is_audio(path)}
     inner = root / min(tops)
     is_known = len(tops) == 1 and inner.is_dir() and any(ADAPTERS[name].found(inner) for name in LAYOUTS[:-1])
@@ -120,7 +120,7 @@ def _inner_data_set(root: Path) -> Path | None:
 
 
 def _check_folders(root: Path, options: CsvOptions) -> list[str]:
-    """Raise DataError if one folder a class is not what lies in `root`; else return notes."""
+    """Return notes about a data set of one folder per class. Raises DataError if there is evidence against it."""
     paths = [path for path in audio_files(root) if "/" in path and is_audio(path)]
     splits = folder.official_splits(root, paths, options)
     training = [path for path in paths if not folder.is_below(path, splits.get("test"))] or paths
@@ -134,7 +134,7 @@ def _check_folders(root: Path, options: CsvOptions) -> list[str]:
     if seen or against:
         _stop(root, names, seen, tables)
     return [
-        f"{table.path} names the clips, too, as their folders do; --train-csv {table.path} reads it" for table in tables
+        f"{table.path} names the clips and their folders too; --train-csv {table.path} reads it" for table in tables
     ]
 
 
@@ -143,7 +143,7 @@ def _is_template(table: NamingTable) -> bool:
 
 
 def _stop(root: Path, names: list[str], seen: str, tables: list[NamingTable]) -> NoReturn:
-    """Raise the DataError that says what was seen and which options would read it."""
+    """Raise DataError that names the evidence and the options that would read the data set."""
     inner = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_junk(path.name)]
     known = {path: next((name for name in LAYOUTS[:-1] if ADAPTERS[name].found(path)), None) for path in inner}
     ways = [f"--data {path} (layout {layout})" for path, layout in known.items() if layout]
@@ -153,16 +153,16 @@ def _stop(root: Path, names: list[str], seen: str, tables: list[NamingTable]) ->
     tests = [name for name in names if "test" in name.lower()]
     ways += [f"--test-dir {name} (its clips are the test set)" for name in tests[:1]]
     ways += [f"--data {root / names[0]} for one of them", "--train-csv FILE that names each clip"] if not ways else []
-    ways.append("--layout folder if the folders are classes all the same")
+    ways.append("--layout folder if the folders are classes")
     said = [seen] if seen else []
     said += [f"{table.path} names {table.named} clips" for table in tables[:4]]
     raise DataError(
-        f"{root} is no data set of one folder a class: {'; '.join(said)}.\nSay how to read it: {', or '.join(ways)}."
+        f"{root} does not have one folder per class: {'; '.join(said)}.\nChoose how to read it: {', or '.join(ways)}."
     )
 
 
 def _only_wanted(dataset: Dataset, options: CsvOptions) -> Dataset:
-    """Return the data set with, of its labelled clips, only those that `--where` wants."""
+    """Return the data set with only the labeled clips that `--where` selects."""
     import polars as pl
 
     clips, wanted = dataset.clips, options.wanted_values()
@@ -175,7 +175,9 @@ def _only_wanted(dataset: Dataset, options: CsvOptions) -> Dataset:
         kept = clips.filter(is_wanted | (clips["label"].list.len() == 0))
         if "train" not in kept["split"]:
             has = listed(sorted(text.explode().drop_nulls().unique()))
-            raise DataError(f"{dataset.root}: no training clip has {name}={' or '.join(values)}; {name} holds {has}.")
+            raise DataError(
+                f"{dataset.root}: no training clip has {name}={' or '.join(values)}; {name} contains {has}."
+            )
         clips = kept
     if not wanted:
         return dataset

@@ -1,7 +1,7 @@
 """ESC-50, ESC-10 and subsets: `meta/esc50.csv` and `audio/`.
 
 K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015, https://github.com/karolpiczak/ESC-50.
-The five folds are official. Clips cut from one Freesound recording share `src_file`; they lie in one fold.
+The five folds are official. Clips cut from one Freesound recording share `src_file` and are in one fold.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ LOOKS_FOR = "meta/esc50.csv and audio/"
 
 
 def found(root: Path) -> bool:
-    """Whether `root` has this layout."""
+    """Return whether `root` has this layout."""
     return (root / "meta" / "esc50.csv").is_file() and (root / "audio").is_dir()
 
 
 def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the metadata. The id is the file name; classes are in the order of `target`. Raises DataError."""
     if not found(root):
-        raise DataError(f"{root} is no ESC-50: it lacks {LOOKS_FOR}.")
+        raise DataError(f"{root} is not ESC-50: it lacks {LOOKS_FOR}.")
     table = read_label_table(root / "meta" / "esc50.csv")
     names = [f"audio/{safe_path(name, table.at(row))}" for row, name in enumerate(table.ids("filename"))]
     paths, notes = locate(table, names, AudioIndex(root), "train", may_lack=options.skip_missing)

@@ -1,6 +1,6 @@
 """Tables with `fname`: `train.csv` (`fname,label`), `sample_submission.csv`, and a folder of clips for each.
 
-What the Freesound competition of 2018 and others after it hand out.
+The form of the Freesound competition of 2018 and of later ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from acoustic_kit.errors import DataError
 if TYPE_CHECKING:
     import polars as pl
 
-_HINT = " If the clips lie in another folder, say --layout csv."
+_HINT = " If the clips are in another folder, use --layout csv."
 
 
 def read_fname_tables(
@@ -26,8 +26,8 @@ def read_fname_tables(
 ) -> tuple[pl.DataFrame, Path, tuple[str, ...]]:
     """Return the clips, as `Dataset.clips` but without folds, the template, and notes.
 
-    The id is `fname`; rows keep their order. Raises DataError where a table or a clip is missing, but for the test
-    clips that `may_lack` names.
+    The id is `fname`; rows keep their order. Raises DataError if a table or a clip is missing, except for the test
+    clips in `may_lack`.
     """
     template = find_template(root)
     if not (root / "train.csv").is_file() or template is None:

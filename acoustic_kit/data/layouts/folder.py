@@ -1,7 +1,7 @@
-"""One sub-folder a class; or `train/<class>/…` beside `test/…`, whose clips are the test set.
+"""One sub-folder per class; or `train/<class>/…` beside `test/…`, whose clips are the test set.
 
-`valid/<class>/…` beside them is the official validation set: fold 1 is `train/`, fold 2 `valid/`. Test clips in
-folders of classes have their labels as truth. `akit init` reads a data set so only if nothing contradicts it:
+`valid/<class>/…` beside them is the official validation set: fold 1 is `train/`, fold 2 `valid/`. Labels of test clips
+in folders of classes become the truth. `akit init` uses this layout only without evidence against it, see
 `contradictions.py`.
 """
 
@@ -16,7 +16,7 @@ from acoustic_kit.data.label_tables import find_template, read_label_table
 from acoustic_kit.data.layouts.csv_layout import test_folder
 from acoustic_kit.errors import DataError
 
-LOOKS_FOR = "sub-folders with audio files in them, one a class (or train/<class>/ and test/)"
+LOOKS_FOR = "sub-folders with audio files, one per class (or train/<class>/ and test/)"
 BACKGROUND = "_background_noise_"  # Speech Commands': recordings to mix in
 _VALID = ("valid", "validation", "val")
 _TEST = ("test", "testing")
@@ -28,18 +28,18 @@ def found(root: Path) -> bool:
 
 
 def read(root: Path, options: CsvOptions) -> Dataset:
-    """Read the folders. The id is the path relative to `root`, for test clips what the template calls them.
+    """Read the folders. The id is the path relative to `root`, for test clips the id of the template.
 
     Raises DataError if there is no audio in any sub-folder, and if a sub-folder is empty.
     """
     all_paths = _clip_paths(root)
     paths = [path for path in all_paths if f"/{BACKGROUND}/" not in f"/{path}"]
     if not paths:
-        raise DataError(f"{root} has no clips but those of {BACKGROUND}/.")
+        raise DataError(f"{root} has no clips except those of {BACKGROUND}/.")
     splits = official_splits(root, paths, options)
     train = [path for path in paths if not is_below(path, splits.get("test"))]
     if not train:
-        raise DataError(f"{root} has no training clips: all lie in {splits['test']}.")
+        raise DataError(f"{root} has no training clips: all are in {splits['test']}.")
     labels, folds = _labels(root, train, splits)
     test, template, test_notes = _test_clips(
         root, [path for path in paths if is_below(path, splits.get("test"))], options
@@ -49,14 +49,14 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     known = bool(test) and set(truth) <= classes.keys()
     notes = [f"each sub-folder is a class: {first_three(list(classes))}", *test_notes]
     if test:
-        kind = "with their labels as truth" if known else "unlabelled"
+        kind = "with their labels as truth" if known else "unlabeled"
         notes.append(f"the clips of {splits['test']} are the test set, {kind}")
     if folds:
         notes.append(f"fold 1 is {splits['train']}, fold 2 {splits['valid']}; --unofficial draws folds over both")
     if len(paths) < len(all_paths):
-        notes.append(f"{BACKGROUND}/ is left out: noise to mix in, no clips")
+        notes.append(f"{BACKGROUND}/ is left out: noise to mix in, not clips")
     if loose := [path for path in audio_files(root) if "/" not in path and is_audio(path)]:
-        notes.append(f"{len(loose)} audio files lie in no folder and are left out ({first_three(loose)})")
+        notes.append(f"{len(loose)} audio files outside of the sub-folders are left out ({first_three(loose)})")
     columns = {
         "id": [*train, *test],
         "path": [*train, *test.values()],
@@ -95,7 +95,7 @@ def _test_clips(
     if template is None:
         return {path: path for path in paths}, None, ()
     if not paths:
-        return {}, None, (f"{template.name} is not used: there is no folder of test clips (--test-dir)",)
+        return {}, None, (f"{template.name} is not used: no folder of test clips was found (--test-dir)",)
     table = read_label_table(template)
     ids = table.ids(table.columns[0])
     found, notes = locate(table, ids, AudioIndex(root, paths), "test", may_lack=options.skip_missing)
@@ -103,7 +103,7 @@ def _test_clips(
 
 
 def is_below(path: str, folder: str | None) -> bool:
-    """Return whether a path lies in a folder, which ends with /; in none, nothing does."""
+    """Return whether a path is below a folder, given with / at its end; False for None."""
     return folder is not None and path.startswith(folder)
 
 
@@ -127,7 +127,7 @@ def official_splits(root: Path, paths: list[str], options: CsvOptions) -> dict[s
 
 
 def shared_folder(paths: list[str]) -> str:
-    """Return the folder (`a/b/`) that all paths lie in and below which each lies in another: `audio/<class>/…`."""
+    """Return the deepest folder (`a/b/`) above all paths below which every path is in a sub-folder."""
     above = ""
     while True:
         tops = {path.removeprefix(above).split("/")[0] for path in paths}
@@ -138,15 +138,15 @@ def shared_folder(paths: list[str]) -> str:
 
 
 def _clip_paths(root: Path) -> list[str]:
-    """Return the audio files in sub-folders, and what lies between them that may be a clip."""
+    """Return the audio files in sub-folders, and other files beside them that may be clips."""
     paths = [path for path in audio_files(root) if "/" in path]
     with_audio = {path.rpartition("/")[0] for path in paths if is_audio(path)}
     if not with_audio:
-        raise DataError(f"no audio file lies in a sub-folder of {root}; the layout folder looks for {LOOKS_FOR}.")
+        raise DataError(f"no sub-folder of {root} contains an audio file; the layout folder looks for {LOOKS_FOR}.")
     return [path for path in paths if path.rpartition("/")[0] in with_audio]
 
 
 def _refuse_empty_folders(parent: Path) -> None:
     for folder in sorted(parent.iterdir()):
         if folder.is_dir() and not is_junk(folder.name) and not any(folder.iterdir()):
-            raise DataError(f"the class folder {folder} is empty; put clips into it, or remove it.")
+            raise DataError(f"the class folder {folder} is empty; add clips to it, or remove it.")

@@ -1,10 +1,10 @@
-"""FSDKaggle2018, as the competition handed it out: `train.csv`, `sample_submission.csv`, `audio_train/`, `audio_test/`.
+"""FSDKaggle2018 as the competition distributes it: `train.csv`, `sample_submission.csv`, `audio_train/`, `audio_test/`.
 
 E. Fonseca et al., "General-purpose Tagging of Freesound Audio with AudioSet Labels: Task Description, Dataset, and
 Baseline", DCASE 2018, https://www.kaggle.com/c/freesound-audio-tagging. The ten folds are those of its 8th place
 (https://github.com/sainathadapa/kaggle-freesound-audio-tagging): `StratifiedKFold(10)`, shuffled with seed 20180629,
-over the rows of `train.csv` in their order. They count as the data set's own. scikit-learn 0.22 changed how it draws
-them; these are drawn by the one installed.
+over the rows of `train.csv` in their order. They count as official. scikit-learn 0.22 changed the algorithm; the folds
+are those of the installed version.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FOLD_SEED = 20180629
 
 
 def found(root: Path) -> bool:
-    """Whether `root` has this layout."""
+    """Return whether `root` has this layout."""
     columns = header_names(root / "train.csv")
     has_folders = (root / "audio_train").is_dir() and (root / "audio_test").is_dir()
     return has_folders and {"fname", "label", "manually_verified"} <= columns
@@ -37,11 +37,11 @@ def found(root: Path) -> bool:
 def read(root: Path, _options: CsvOptions) -> Dataset:
     """Read the tables and draw the folds, 1 to 10. The id is `fname`; classes are in alphabetical order.
 
-    The three test files without sound stay in the data set, also where they were deleted: the manifest records their
+    The three test files without sound stay in the data set, even if they were deleted: the manifest records their
     problem, and the submission needs their rows. Raises DataError.
     """
     if not found(root):
-        raise DataError(f"{root} is no FSDKaggle2018: it lacks {LOOKS_FOR}.")
+        raise DataError(f"{root} is not FSDKaggle2018: it lacks {LOOKS_FOR}.")
     clips, template, notes = read_fname_tables(root, "audio_train", "audio_test", may_lack=EMPTY_FILES)
     labels = clips.filter(clips["split"] == "train")["label"].list.first().to_list()
     empty = [name for name in EMPTY_FILES if name in clips["id"]]
@@ -55,19 +55,19 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
         template=template,
         notes=(
             *notes,
-            *([f"test clips known to hold no sound, kept for the submission: {', '.join(empty)}"] * bool(empty)),
+            *([f"test clips known to contain no sound, kept for the submission: {', '.join(empty)}"] * bool(empty)),
         ),
     )
 
 
 def _with_folds(clips: pl.DataFrame, labels: list[str], root: Path) -> pl.DataFrame:
-    """The clips with fold k for the validation part of the k-th split; training clips come first."""
+    """Return the clips with fold k for the validation part of the k-th split; training clips come first."""
     import numpy as np
     import polars as pl
     from sklearn.model_selection import StratifiedKFold
 
     if max(map(labels.count, set(labels))) < N_FOLDS:
-        raise DataError(f"{root} has no class with {N_FOLDS} training clips, too few for its folds; say --layout csv.")
+        raise DataError(f"{root} has no class with {N_FOLDS} training clips, too few for its folds; use --layout csv.")
     fold = np.zeros(len(labels), dtype=np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer clips than folds; the summary names it

@@ -1,10 +1,10 @@
 """ITMO Acoustic Event Detection 2025 (Kaggle): `train.csv`, `sample_submission.csv`, and two folders of WAV files.
 
-https://www.kaggle.com/competitions/itmo-acoustic-event-detectin-2025. The clips lie in `audio_train/train/` and
+https://www.kaggle.com/competitions/itmo-acoustic-event-detectin-2025. The clips are in `audio_train/train/` and
 `audio_test/test/`. There are no official folds, recordings or speakers.
 
-The winner's scripts leave pickles of spectrograms and labels: dictionaries in `train.pkl`, `test.pkl` and `subm.pkl`, a
-list of names in `unique_labels.pkl`. A pickle can run code when it is loaded, so none is, and they hold no sound.
+The winner's scripts write pickles of spectrograms and labels: dictionaries in `train.pkl`, `test.pkl` and `subm.pkl`, a
+list of names in `unique_labels.pkl`. They are not loaded, as a pickle can execute code, and contain no sound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PICKLES = ("train.pkl", "test.pkl", "subm.pkl", "unique_labels.pkl")
 
 
 def found(root: Path) -> bool:
-    """Whether `root` has this layout, or nothing of it but its pickles: `read` says what those are."""
+    """Return whether `root` has this layout, or only its pickles, which `read` explains."""
     return _is_whole(root) or (bool(_pickles(root)) and not any(_is_data(path) for path in root.iterdir()))
 
 
@@ -35,7 +35,7 @@ def read(root: Path, _options: CsvOptions) -> Dataset:
     """Read the tables. The id is `fname`; classes are in order of their first row in `train.csv`. Raises DataError."""
     if not _is_whole(root):
         pickles = _pickles(root)
-        raise DataError(_about(pickles) if pickles else f"{root} is not of ITMO 2025: it lacks {LOOKS_FOR}.")
+        raise DataError(_about(pickles) if pickles else f"{root} is not ITMO 2025: it lacks {LOOKS_FOR}.")
     clips, template, notes = read_fname_tables(root, "audio_train/train", "audio_test/test")
     in_order = clips["label"].list.first().drop_nulls().unique(maintain_order=True)
     return Dataset(
@@ -54,16 +54,17 @@ def _pickles(root: Path) -> list[Path]:
 
 
 def _is_data(path: Path) -> bool:
-    """Whether another layout may have a use for it."""
+    """Return whether another layout may read a file or folder."""
     return path.is_dir() or path.suffix.lower() in {".csv", ".tsv"}
 
 
 def _about(pickles: list[Path]) -> str:
-    """What to do with a folder that holds pickles instead of clips."""
+    """Return the message for a folder that contains pickles instead of clips."""
     names = ", ".join(path.name for path in pickles)
     said = (
-        f"{pickles[0].parent} holds no clips but {names}. akit loads no pickles, as they can run code; these hold "
-        "spectrograms and labels. Get the competition's train.csv, sample_submission.csv, audio_train/ and audio_test/."
+        f"{pickles[0].parent} contains only {names}. akit loads no pickles, as they can execute code; these "
+        "contain spectrograms and labels. Download the competition's train.csv, sample_submission.csv, "
+        "audio_train/ and audio_test/."
     )
     of_clips = [path for path in pickles if path.name != "unique_labels.pkl"]
     if not of_clips:
@@ -73,4 +74,4 @@ def _about(pickles: list[Path]) -> str:
         "numpy.save(path + '.npy', held['spectr']); numpy.savetxt(path + '.csv', held['labels'], '%d')"
     )
     command = f'python -c "{program}" {shlex.quote(str(of_clips[0]))}'
-    return f"{said}\nTo look into one, if you trust it, this writes a .npy and a .csv beside it:\n{command}"
+    return f"{said}\nIf you trust one, this command converts it to a .npy and a .csv beside it:\n{command}"

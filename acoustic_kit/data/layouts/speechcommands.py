@@ -1,16 +1,16 @@
-"""Speech Commands (V2): one folder a word, `validation_list.txt` and `testing_list.txt`.
+"""Speech Commands (V2): one folder per word, `validation_list.txt` and `testing_list.txt`.
 
 P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", 2018, arXiv:1804.03209. The official
 lists become:
 
 - fold 1: the clips in neither list, the training set;
-- fold 2: the validation list. So the official protocol, train on the one and validate on the other, is the model of
+- fold 2: the validation list. The official protocol, training on the one and validating on the other, is the model of
   fold 2: `akit recipe run NAME --folds 2`;
-- test clips: the testing list. Their words are known and become the truth, which `akit score` opens.
+- test clips: the testing list. Their words are known and become the truth for `akit score`.
 
-`--test-folds` has no place here, since the test set is official. `--unofficial` draws folds over the training and
-validation clips, with each speaker in one; the test clips stay. Files are named `<speaker>_nohash_<n>.wav`; no speaker
-is in two of the official parts. `_background_noise_` holds long recordings to mix in: they are no clips.
+`--test-folds` is refused, as the test set is official. `--unofficial` draws folds over the training and validation
+clips, with each speaker in one fold; the test clips stay. Files are named `<speaker>_nohash_<n>.wav`; no speaker is in
+two of the official parts. `_background_noise_` contains long recordings to mix in, which are not clips.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from acoustic_kit.data.audio_index import require_files
 from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, make_clips
 from acoustic_kit.errors import DataError
 
-LOOKS_FOR = "validation_list.txt, testing_list.txt and sub-folders, one a word"
+LOOKS_FOR = "validation_list.txt, testing_list.txt and sub-folders, one per word"
 BACKGROUND = "_background_noise_"
 
 
 def found(root: Path) -> bool:
-    """Whether `root` has this layout."""
+    """Return whether `root` has this layout."""
     return all((root / name).is_file() for name in ("validation_list.txt", "testing_list.txt"))
 
 
 def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the folders and lists. The id is `<word>/<file>`, as in the lists; classes are alphabetical.
 
-    The folders of words lie beside the lists, or in `audio/`, as in Kaggle's competition.
+    The folders of words are beside the lists, or in `audio/`, as in Kaggle's competition.
 
-    Raises DataError for a list that cannot be read, names a clip that is missing, or shares a clip with the other.
+    Raises DataError for a list that cannot be read, names a missing clip, or shares a clip with the other.
     """
     if not found(root):
-        raise DataError(f"{root} is no Speech Commands: it lacks {LOOKS_FOR}.")
+        raise DataError(f"{root} is not Speech Commands: it lacks {LOOKS_FOR}.")
     files = audio_files(root)
     above = "" if any(path.count("/") == 1 for path in files) else "audio/"
     paths = [path.removeprefix(above) for path in files if path.startswith(above)]
     paths = [path for path in paths if path.count("/") == 1]
     clips = [path for path in paths if not path.startswith(f"{BACKGROUND}/")]
     if not clips:
-        raise DataError(f"no audio file lies in a sub-folder of {root}.")
+        raise DataError(f"no sub-folder of {root} contains an audio file.")
     valid, test = (_read_list(root / f"{name}_list.txt", clips, options) for name in ("validation", "testing"))
     if both := sorted(valid & test):
-        raise DataError(f"{root}: {both[0]} is in both lists, for validation and for testing ({len(both)} in all).")
+        raise DataError(f"{root}: {both[0]} is in both lists, for validation and testing ({len(both)} in all).")
     words = [path.partition("/")[0] for path in clips]
     columns = {
         "id": clips,
@@ -66,7 +66,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
         classes=class_order(words),
         task="single",
         official_folds=True,
-        notes=(f"{BACKGROUND}/ is left out: noise to mix in, no clips",) if len(clips) < len(paths) else (),
+        notes=(f"{BACKGROUND}/ is left out: noise to mix in, not clips",) if len(clips) < len(paths) else (),
     )
 
 
@@ -83,6 +83,6 @@ def _read_list(path: Path, clips: list[str], options: CsvOptions) -> frozenset[s
 
 
 def _speaker(path: str) -> str | None:
-    """The hash before `_nohash_`, which stands for the speaker."""
+    """Return the hash before `_nohash_`, which identifies the speaker."""
     speaker, mark, _ = path.rpartition("/")[2].partition("_nohash_")
     return speaker if mark else None

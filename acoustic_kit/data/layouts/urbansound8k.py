@@ -2,12 +2,12 @@
 
 J. Salamon, C. Jacoby, J. P. Bello, "A Dataset and Taxonomy for Urban Sound Research", ACM MM 2014,
 https://urbansounddataset.weebly.com/urbansound8k.html. The ten folds are official; clips cut from one Freesound
-recording share `fsID` and lie in one fold. Mirrors put `UrbanSound8K.csv` beside `fold1` to `fold10`.
+recording share `fsID` and are in one fold. Mirrors put `UrbanSound8K.csv` beside `fold1` to `fold10`.
 
 The course competition "Echoes of the City" gives folds 1 to 8 as `metadata/kaggle_train.csv` (`slice_file_name, fold,
 classID, salience`) with clips in `audio/fold<k>/`, and folds 9 and 10 as `metadata/kaggle_test.csv` (`ID,
 slice_file_name, salience`) with clips in `audio/test/`. Its submissions print `ID` and the class's index, in the form
-of a `sample_submission.csv` in the root or in `metadata/`. Where both tables are there, the competition's are read.
+of a `sample_submission.csv` in the root or in `metadata/`. If both tables exist, the competition's are read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from acoustic_kit.errors import DataError
 
 LOOKS_FOR = "metadata/UrbanSound8K.csv (or metadata/kaggle_train.csv) and audio/; UrbanSound8K.csv and fold1/"
 # fmt: off
-CLASSES = (  # in order of `classID`; the competition's tables do not name them
+CLASSES = (  # in order of `classID`; the competition's tables lack the names
     "air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",
     "jackhammer", "siren", "street_music",
 )
@@ -42,10 +42,10 @@ def found(root: Path) -> bool:
 def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the metadata. Classes are in order of `classID`. Raises DataError.
 
-    The id is `slice_file_name`, of the competition's test clips `ID`.
+    The id is `slice_file_name`; for the competition's test clips it is `ID`.
     """
     if not found(root):
-        raise DataError(f"{root} is no UrbanSound8K: it lacks {LOOKS_FOR}.")
+        raise DataError(f"{root} is not UrbanSound8K: it lacks {LOOKS_FOR}.")
     if (root / _TRAIN).is_file() and (root / "audio").is_dir():
         return _read_competition(root, options)
     path = first_file(root, _OFFICIAL)
@@ -116,7 +116,7 @@ def _read_competition(root: Path, options: CsvOptions) -> Dataset:
             *(
                 ()
                 if template
-                else ("there is no sample_submission.csv: submissions will name the classes, by id,label",)
+                else ("sample_submission.csv is missing: submissions will have the columns id,label with class names",)
             ),
         ),
     )
@@ -125,7 +125,7 @@ def _read_competition(root: Path, options: CsvOptions) -> Dataset:
 def _locate(
     root: Path, table: LabelTable, folders: list[str], split: str, options: CsvOptions
 ) -> tuple[LabelTable, list[str], tuple[str, ...]]:
-    """Return the rows whose clip is on disk, or all, the paths of their clips, and notes."""
+    """Return the rows whose clip is on disk, the paths of their clips, and notes."""
     above = "audio/" if (root / "audio").is_dir() else ""
     names = [
         f"{above}{folder}/{safe_path(name, table.at(row))}"
@@ -139,5 +139,5 @@ def _class_names(table: LabelTable) -> list[str]:
     numbers = table.whole_numbers("classID")
     for row, number in enumerate(numbers):
         if not 0 <= number < len(CLASSES):
-            table.fail(row, f"classID {number} is none of 0 to {len(CLASSES) - 1}.")
+            table.fail(row, f"classID {number} is not one of 0 to {len(CLASSES) - 1}.")
     return [CLASSES[number] for number in numbers]

@@ -279,7 +279,7 @@ TREES = {
         test_ids=["4.wav", "3.wav", "2.wav", "1.wav", "0.wav"],
         notes=(
             "each sub-folder is a class: 8, 9, 10",
-            "the clips of data/test/ are the test set, unlabelled",
+            "the clips of data/test/ are the test set, unlabeled",
         ),
     ),
     "urbansound8k": Tree(
@@ -326,7 +326,7 @@ TREES = {
         folds={1: 24, 2: 6},
         grouped=True,
         truth=("no", "no", "up", "up", "yes", "yes"),
-        notes=("_background_noise_/ is left out: noise to mix in, no clips",),
+        notes=("_background_noise_/ is left out: noise to mix in, not clips",),
     ),
     "audioset": Tree(
         audioset_tree,

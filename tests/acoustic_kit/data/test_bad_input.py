@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from acoustic_kit.data import CsvOptions, make_manifest, odd_clips, read_dataset, summarize
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import AkitError, DataError, UsageError
 
 
-def refusal(call, *args, kind=AkitError, **kwargs):
+def refusal(call, *args, kind=DataError, **kwargs):
     """The message of the one-line error that the call must raise."""
     with pytest.raises(AkitError) as raised:
         call(*args, **kwargs)
@@ -37,7 +37,8 @@ GOOD = [("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")]
 
 def test_no_folder(tmp_path):
     assert (
-        refusal(read_dataset, tmp_path / "no") == f"the data folder {tmp_path / 'no'} does not exist, or is no folder."
+        refusal(read_dataset, tmp_path / "no")
+        == f"the data folder {tmp_path / 'no'} does not exist or is not a folder."
     )
 
 
@@ -48,7 +49,7 @@ def test_empty_folder(tmp_path):
 def test_no_layout_lists_what_each_looks_for(tmp_path, write_clip):
     write_clip(tmp_path / "loose.wav")
     message = refusal(read_dataset, tmp_path)
-    assert "It looked for esc50: meta/esc50.csv and audio/; urbansound8k: metadata/UrbanSound8K.csv" in message
+    assert "akit looked for esc50: meta/esc50.csv and audio/; urbansound8k: metadata/UrbanSound8K.csv" in message
     assert "; csv: train.csv or train.tsv; folder: sub-folders" in message
 
 
@@ -58,7 +59,7 @@ def test_unknown_layout(tmp_path, write_clip):
 
 
 @pytest.mark.parametrize(
-    ("layout", "reason"), [("esc50", "lacks meta/esc50.csv"), ("csv", "lacks train.csv"), ("folder", "no audio file")]
+    ("layout", "reason"), [("esc50", "lacks meta/esc50.csv"), ("csv", "lacks train.csv"), ("folder", "an audio file")]
 )
 def test_layout_that_is_not_there(tmp_path, layout, reason):
     (tmp_path / "notes.txt").write_text("nothing")
@@ -73,7 +74,7 @@ def test_options_for_a_layout_without_use_for_them(tmp_path, write_clip):
 
 def test_no_audio(tmp_path, write_table):
     write_table(tmp_path / "train.csv", [("fname", "label"), ("a", "x")])
-    assert refusal(read_dataset, tmp_path) == f"no audio file lies in {tmp_path} or below."
+    assert refusal(read_dataset, tmp_path) == f"{tmp_path} contains no audio file."
 
 
 def test_missing_files_are_counted_and_three_named(table):
@@ -101,7 +102,7 @@ def test_missing_test_clip_is_not_taken_from_the_training_folder(tmp_path, write
 def test_two_rows_with_one_id(table):
     root = table(*GOOD, ("b", "x"))
     assert refusal(read_dataset, root) == (
-        f"{root}/train.csv, line 6: a second row with the fname 'b'; the first is line 3."
+        f"{root}/train.csv, line 6: a second row with the fname 'b'; the first is on line 3."
     )
 
 
@@ -115,7 +116,7 @@ def test_missing_label(table):
 def test_cell_with_separators_and_no_label(table):
     root = table(("a", "x;y"), ("b", " ; "))
     message = refusal(read_dataset, root, options=CsvOptions(label_separator=";"))
-    assert message == f"{root}/train.csv, line 3: the column 'label' holds no label."
+    assert message == f"{root}/train.csv, line 3: the column 'label' contains no label."
 
 
 @pytest.mark.parametrize("path", ["/etc/a.wav", "../a.wav", "audio/../../a.wav", "C:\\sound\\a.wav", "..\\a.wav"])
@@ -140,7 +141,7 @@ def test_path_of_esc50_that_leaves_the_data_set(tmp_path, write_table):
 def test_column_that_cannot_be_guessed(table, header, what, option):
     root = table(("a", "x"), header=header)
     assert refusal(read_dataset, root) == (
-        f"{root}/train.csv: which column is the {what}? It has {', '.join(header)}. Say {option} NAME."
+        f"{root}/train.csv: which column is the {what}? It has {', '.join(header)}. Use {option} NAME."
     )
 
 
@@ -152,7 +153,7 @@ def test_column_option_that_names_no_column(table):
 
 def test_fold_that_is_no_number(table):
     root = table(("a", "x", "1"), ("b", "y", "two"), header=("fname", "label", "fold"))
-    assert refusal(read_dataset, root) == f"{root}/train.csv, line 3: fold 'two' is no whole number."
+    assert refusal(read_dataset, root) == f"{root}/train.csv, line 3: fold 'two' is not an integer."
 
 
 def test_name_for_two_files(table, write_clip):
@@ -165,7 +166,7 @@ def test_name_for_two_files(table, write_clip):
 def test_file_that_is_training_and_test_clip_at_once(table):
     root = table(*GOOD)
     table(("a",), header=("fname",), name="test.csv")
-    assert refusal(read_dataset, root) == "audio/a.wav is a training and a test clip at once (1 in all)."
+    assert refusal(read_dataset, root) == "audio/a.wav is both a training and a test clip (1 in all)."
 
 
 def test_category_with_two_targets(tmp_path, write_clip, write_table):
@@ -187,7 +188,7 @@ def test_empty_class_folder(tmp_path, write_clip):
 def test_file_name_that_is_no_utf8(tmp_path, write_clip):
     write_clip(tmp_path / "dog" / "a.wav")
     shutil.copy(tmp_path / "dog" / "a.wav", os.fsencode(tmp_path) + b"/dog/\xe9.wav")
-    assert "whose name is no UTF-8" in refusal(read_dataset, tmp_path)
+    assert "whose name is not UTF-8" in refusal(read_dataset, tmp_path)
 
 
 def test_class_with_fewer_clips_than_folds(table):
@@ -200,17 +201,17 @@ def test_class_with_fewer_groups_than_folds(table):
     rows = [("a", "x", 1), ("b", "x", 1), ("c", "x", 2), ("d", "y", 3), ("e", "y", 4), ("f", "y", 5)]
     dataset = read_dataset(table(*rows, header=("fname", "label", "group")))
     message = refusal(make_manifest, dataset, n_folds=3)
-    assert message.startswith("the class 'x' has too few groups (2, of 3 clips) for 3 folds; ask for --n-folds 2,")
+    assert message.startswith("the class 'x' has too few groups (2, of 3 clips) for 3 folds; use --n-folds 2,")
 
 
 def test_one_class(tmp_path, write_clip):
     write_clip(tmp_path / "dog" / "a.wav")
-    assert "has the one class 'dog'" in refusal(make_manifest, read_dataset(tmp_path))
+    assert "only the class 'dog'" in refusal(make_manifest, read_dataset(tmp_path))
 
 
 def test_fewer_than_two_folds(table):
     dataset = read_dataset(table(*GOOD))
-    assert "there must be at least two" in refusal(make_manifest, dataset, n_folds=1, kind=UsageError)
+    assert "at least two" in refusal(make_manifest, dataset, n_folds=1, kind=UsageError)
 
 
 def test_test_fold_that_does_not_exist(table):
@@ -222,7 +223,7 @@ def test_test_fold_that_does_not_exist(table):
 def test_test_folds_that_leave_fewer_than_two(table):
     dataset = read_dataset(table(*GOOD))
     message = refusal(make_manifest, dataset, n_folds=2, test_folds=[1], kind=UsageError)
-    assert message == "1 of the folds 1, 2 would be left to train and validate on; two are the least."
+    assert message == "1 of the folds 1, 2 would remain for training and validation; two are needed."
 
 
 def test_label_that_only_the_extra_clips_have(table, tmp_path_factory, write_clip):
@@ -231,7 +232,7 @@ def test_label_that_only_the_extra_clips_have(table, tmp_path_factory, write_cli
     write_clip(extra / "x" / "1.wav")
     write_clip(extra / "whale" / "2.wav")
     message = refusal(make_manifest, dataset, n_folds=2, extra=read_dataset(extra))
-    assert message == f"{extra} has labels that are no class of {dataset.root}: whale."
+    assert message == f"{extra} has labels that are not classes of {dataset.root}: whale."
 
 
 def test_file_that_is_no_audio_is_a_listed_problem(table):

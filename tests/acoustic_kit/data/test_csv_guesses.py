@@ -40,7 +40,7 @@ def test_quoted_cells(root):
         (b"id,label\na,x,y\n", r"not 2 cells, as the header has.*3 \(line 2\)"),
         (b"id,label\n", "has no rows below its header"),
         (b"", "the file is empty"),
-        (b"id,label,id\na,x,b\n", "two columns have one name"),
+        (b"id,label,id\na,x,b\n", "two columns .* 'id'"),
         (b"id,label\na,\xff\n", r"not UTF-8 text; .*line 2"),
         (b'id,label\na,"x\n', "unexpected end of data"),
     ],

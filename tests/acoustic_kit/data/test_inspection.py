@@ -52,7 +52,7 @@ def test_summary(odd):
         "clips shorter than 0.1 s: 1 (x/short.wav)",
         "clips of equal content in different folds or splits: 2 (x/0.wav, y/twin.wav)",
         "clips of equal content with different labels: 2 (x/0.wav, y/twin.wav)",
-        "classes that some fold lacks: 1 (y)",
+        "classes missing in some fold: 1 (y)",
     ]
 
 
@@ -126,10 +126,10 @@ def test_extra_clips(tmp_path_factory, tmp_path, write_clip):
         ({"path": pl.lit("../a.wav")}, "leaves the data root"),
         ({"path": pl.lit(None, dtype=pl.String)}, "has no path"),
         ({"split": pl.lit("valid")}, "a split other than"),
-        ({"split": pl.lit("test")}, "has a fold though it is no training clip"),
-        ({"fold": pl.lit(None, dtype=pl.Int64)}, "or none though it is one"),
-        ({"label": pl.lit([], dtype=pl.List(pl.String))}, "or another without"),
-        ({"label": pl.lit(["whale"])}, "has a label that is no class"),
+        ({"split": pl.lit("test")}, "without a fold, or another with one"),
+        ({"fold": pl.lit(None, dtype=pl.Int64)}, "training clip without a fold"),
+        ({"label": pl.lit([], dtype=pl.List(pl.String))}, "or another clip without"),
+        ({"label": pl.lit(["whale"])}, "a label that is not a class"),
         ({"problem": pl.lit("broken")}, "neither a length nor a problem"),
         ({"fold": pl.lit(1.5)}, "column 'fold' should be Int64 and is Float64"),
     ],

@@ -109,7 +109,7 @@ def test_an_extra_clip_that_only_looks_like_another_is_told_and_stays(
     rows = rows.with_columns(**{name: pl.when(is_extra).then(pl.lit(v)).otherwise(name) for name, v in new.items()})
     warnings = leak_warnings(rows)
     assert len(warnings) == similar
-    assert not similar or "x is like t1" in warnings[0]
+    assert not similar or "x resembles t1" in warnings[0]
     assert "x" in training_rows(rows, "1")[0]["id"]
 
 

@@ -118,7 +118,7 @@ def test_a_refusal_with_exit_code_0_is_no_submission(
     workspace: Workspace, first: Path, kaggle: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     monkeypatch.setenv("KAGGLE_SAYS", said)
-    with pytest.raises(AkitError, match=said or "nothing"):
+    with pytest.raises(AkitError, match=said or "none"):
         submit(workspace, first, "m")
     assert json.loads(first.with_suffix(".json").read_text())["submitted"] == []
 

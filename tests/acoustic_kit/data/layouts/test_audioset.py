@@ -76,7 +76,7 @@ def test_rare_class_is_no_obstacle_to_folds(lay_out):
     manifest, _ = make_manifest(dataset, n_folds=3)
     assert summarize(manifest, dataset.classes).problems == [
         "classes without a training clip: 1 (Toot)",
-        "classes that some fold lacks: 1 (Gong)",
+        "classes missing in some fold: 1 (Gong)",
     ]
 
 
@@ -128,5 +128,5 @@ def test_two_classes_with_one_index(lay_out):
     root = lay_out("audioset")
     labels = root / "class_labels_indices.csv"
     labels.write_text(labels.read_text() + "0,/m/x,Song\n")
-    with pytest.raises(AkitError, match="line 5: display_name 'Song' has index 0, but other rows pair them otherwise"):
+    with pytest.raises(AkitError, match="line 5: display_name 'Song' has index 0"):
         read_dataset(root)

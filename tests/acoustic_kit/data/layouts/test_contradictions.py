@@ -49,7 +49,7 @@ def stopped(root, *said, options=CsvOptions()):  # noqa: B008
     ],
 )
 def test_folders_called_like_splits_or_folds(names):
-    assert "called like" in folder_contradictions(names)
+    assert "named like" in folder_contradictions(names)
 
 
 def test_no_option_is_named_that_would_not_read_it(lay_out_clips):
@@ -212,7 +212,7 @@ def test_loose_clips_are_told_of(lay_out_clips):
         (root / label).mkdir()
         (root / "a.wav").replace(root / label / "a.wav") if label == "x" else shutil.copy(root / "b.wav", root / "y")
     (root / "labels.csv").unlink()
-    assert any("1 audio files lie in no folder" in note for note in read_dataset(root).notes)
+    assert any("1 audio files outside" in note for note in read_dataset(root).notes)
 
 
 def test_submissions_of_a_workspace_in_the_data_set_contradict_nothing(lay_out_clips):

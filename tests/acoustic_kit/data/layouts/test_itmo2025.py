@@ -66,7 +66,7 @@ class Bomb:
 def test_pickles_are_never_loaded_and_the_message_says_what_they_are(tmp_path, capfd, layout, names):
     for name in names:
         (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(AkitError, match=rf"holds no clips but {', '.join(names)}\. akit loads no pickles") as raised:
+    with pytest.raises(AkitError, match=rf"contains only {', '.join(names)}\. akit loads no pickles") as raised:
         read_dataset(tmp_path, layout)
     assert "Get the competition's train.csv, sample_submission.csv, audio_train/" in str(raised.value)
     assert capfd.readouterr() == ("", "")

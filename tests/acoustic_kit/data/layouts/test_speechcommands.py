@@ -48,7 +48,7 @@ def test_background_noise_is_no_class_also_where_it_is_all_there_is(tmp_path, wr
     write_clip(tmp_path / "_background_noise_" / "pink_noise.wav")
     for name in ("validation_list.txt", "testing_list.txt"):
         (tmp_path / name).write_text("")
-    with pytest.raises(AkitError, match="no audio file lies in a sub-folder"):
+    with pytest.raises(AkitError, match="no sub-folder of"):
         read_dataset(tmp_path)
 
 

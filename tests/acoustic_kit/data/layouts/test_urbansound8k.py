@@ -91,7 +91,7 @@ def test_template_in_the_metadata_folder_and_none(lay_out):
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("2013-1-0-0.wav,6,1,2", "2013-1-0-0.wav,6,10,2", r"line 15: classID 10 is none of 0 to 9\."),
+        ("2013-1-0-0.wav,6,1,2", "2013-1-0-0.wav,6,10,2", r"line 15: classID 10 is not one of 0 to 9\."),
         ("2013-1-0-0.wav,6", "2013-1-0-0.wav,7", r"missing: audio/fold7/2013-1-0-0\.wav\."),
         ("2013-1-0-0.wav", "../../2013-1-0-0.wav", r"line 15: the path .* leaves the data set"),
         ("classID", "class", "has no column 'classID'"),
