@@ -1,10 +1,10 @@
-"""Combining runs, and saying honestly what the combination is worth.
+"""Blending of runs, with a nested estimate of the blend's score.
 
-Arrays are ``(runs, clips, classes)``, finite, classes in the manifest's order; nothing is changed in place. A method
-maps such an array to ``(clips, classes)``: ``mean``, ``geometric`` and ``rank`` at once, ``METHODS[name](probabilities,
-task)``; the others are first fitted to labels, ``METHODS[name](probabilities, targets, groups, metric)``, and what they
-return has ``predict``. A blend that was chosen on some predictions looks too good on them; ``choose`` therefore also
-chooses on some folds and scores on the others (the nested estimate).
+Arrays are ``(runs, clips, classes)``, finite, classes in the manifest's order; they are not modified. A method maps
+such an array to ``(clips, classes)``. ``mean``, ``geometric`` and ``rank`` do so directly,
+``METHODS[name](probabilities, task)``; the others are first fitted to labels, ``METHODS[name](probabilities, targets,
+groups, metric)``, which returns an object with ``predict``. The score of a blend on the predictions that chose it is
+optimistic; ``choose`` therefore also chooses on some folds and scores on the others (the nested estimate).
 """
 
 from collections.abc import Callable

@@ -1,17 +1,17 @@
-"""Checks and logarithms of the arrays that are blended."""
+"""Checks and logarithms of probability arrays."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-FLOOR = 1e-7  # a probability below counts as this much: one run's hard zero must not veto all others
+FLOOR = 1e-7  # lower probabilities are raised to it: the zero of one run must not outweigh all others
 
 
 def checked(probabilities: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the runs of (runs, clips, classes), each a contiguous float array (clips, classes) in its own precision.
 
-    An array is not copied, nor is a sequence of arrays (clips, classes), one a run. Raises ValueError if they are not
-    finite numbers of one shape.
+    Neither an array nor a sequence of arrays (clips, classes), one per run, is copied. Raises ValueError if they are
+    not finite numbers of one shape.
     """
     runs = [np.ascontiguousarray(run) for run in probabilities]
     shapes = {run.shape for run in runs}
@@ -35,9 +35,9 @@ def checked(probabilities: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray
 def first_of_equal(runs: Sequence[np.ndarray]) -> list[int]:
     """Return for each run the position of the first run with the same predictions: its own if it is no duplicate.
 
-    ``runs``: (clips, classes) each. Two runs are equal if all their values are; a duplicate counts once in a blend.
+    ``runs``: (clips, classes) each. Two runs are equal if all their values are; a blend uses the first only.
     """
-    like: dict[tuple[bytes, float], list[int]] = {}  # what is first, of those that agree in a clip and in the sum
+    like: dict[tuple[bytes, float], list[int]] = {}  # first runs, by their first clip and their sum
     found = []
     for number, run in enumerate(runs):
         near = like.setdefault((run[:1].tobytes(), float(run.sum())), [])
@@ -49,12 +49,12 @@ def first_of_equal(runs: Sequence[np.ndarray]) -> list[int]:
 
 
 def group_codes(groups: Sequence | np.ndarray | None, n_clips: int) -> np.ndarray:
-    """Return groups as int (clips,), 0 … groups - 1; every clip its own group if there are none."""
+    """Return groups as int (clips,), 0 … groups - 1; each clip is its own group if there are none."""
     if groups is None:
         return np.arange(n_clips)
     values = np.asarray(groups)
     if values.shape != (n_clips,):
-        raise ValueError(f"groups must have one value a clip, ({n_clips},); they are {values.shape}")
+        raise ValueError(f"groups must have one value per clip, ({n_clips},); they are {values.shape}")
     if values.dtype == object and any(value is None for value in values):
         raise ValueError("groups hold None; give every clip a group, or pass groups=None")
     return np.unique(values, return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""A blend that was chosen: how it combines runs, what it is worth, and its form in a file."""
+"""A chosen blend: how it combines runs, its scores, and its serialized form."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from acoustic_kit.blending.arrays import checked
-from acoustic_kit.blending.combine import FIXED, METHOD_NAMES, WEIGHTED, combine, decided
+from acoustic_kit.blending.combine import FIXED, METHOD_NAMES, WEIGHTED, apply_factors, combine
 from acoustic_kit.errors import AkitError, UsageError
 
 Interval = tuple[float, float]
@@ -17,32 +17,37 @@ NONE: Interval = (math.nan, math.nan)
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """Runs that were chosen, how they are combined, and what that is worth in the metric it was chosen by."""
+    """Chosen runs, how they are combined, and their scores in the metric that chose them.
+
+    ``choose`` returns one; ``predict`` blends other clips of the same runs, for instance the test clips.
+    """
 
     members: tuple[int, ...]  # positions of the chosen runs, best first
-    weights: np.ndarray  # float64 (runs,), each run's share, not negative, sums to one; 0 for one that was not chosen
-    method: str  # the one that combines the runs
+    weights: np.ndarray  # float64 (runs,), not negative, sum to one; 0 for runs that are not chosen
+    method: str  # that combines the runs
     task: str  # "single" or "multi"
-    score: float  # on the predictions that chose it: optimistic
-    nested_score: float  # chosen on some folds, scored on the others; nan where that was impossible
-    interval: Interval  # 95 % bootstrap interval of the nested score; nan where there is none
-    single_best: tuple[int, float]  # the best run's position and its own score
-    asked: str = "mean"  # the method that was asked for: "auto", or `method`
+    score: float  # on the predictions that chose the blend: optimistic
+    nested_score: float  # chosen on some folds, scored on the others; nan if that was impossible
+    interval: Interval  # 95 % bootstrap interval of the nested score; nan if there is none
+    single_best: tuple[int, float]  # position and score of the best run
+    asked: str = "mean"  # the requested method: "auto", or `method`
     metric: str = "f1"
-    gain: float = math.nan  # nested score less that of the best single run, which too is chosen on the other folds
+    gain: float = math.nan  # nested score minus that of the best single run, also chosen on the other folds
     gain_interval: Interval = NONE  # 95 %, paired: both scored on the same resampled groups
-    considered: dict[str, float] = field(default_factory=dict)  # nested score of each method that `auto` averages
-    decision: np.ndarray | None = None  # float64 (classes,), factors of the odds; None leaves them
-    decision_gain: float | None = None  # nested gain of tuned factors, kept or not; None if they were not tried
-    parameters: dict[str, np.ndarray] = field(default_factory=dict)  # what the method fitted, of the members in order
+    considered: dict[str, float] = field(default_factory=dict)  # nested score of each method that `auto` combines
+    decision: np.ndarray | None = None  # float64 (classes,), factors of the odds; None for none
+    decision_gain: float | None = None  # nested gain of tuned factors, used or not; None if not tuned
+    parameters: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # fitted by the method; by run, in order of `members`
 
     @property
     def beats_best_run(self) -> bool | None:
-        """Whether the blend beats the best single run beyond noise; None where there is no nested estimate."""
+        """Whether the interval of the gain over the best single run is above zero; None without a nested estimate."""
         return None if math.isnan(self.gain_interval[0]) else self.gain_interval[0] > 0
 
     def predict(self, probabilities: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-        """Return the blend of new clips: (runs, clips, classes) of the same runs in the same order → (clips, classes).
+        """Return the blend for new clips: (runs, clips, classes) of the same runs in the same order → (clips, classes).
 
         float64; rows sum to one (single label). Raises ValueError for another number of runs or classes, a wrong shape
         or non-finite values.
@@ -52,13 +57,13 @@ class Blend:
             raise ValueError(f"the blend was chosen among {len(self.weights)} runs; here are {len(runs)}")
         runs = [runs[run] for run in self.members]
         blended = combine(self.method, runs, self.weights[list(self.members)], self.parameters, self.task)
-        return blended if self.decision is None else decided(blended, self.decision, self.task)
+        return blended if self.decision is None else apply_factors(blended, self.decision, self.task)
 
     def of_members(self) -> "Blend":
-        """The same blend as one of its members alone, in their order, best first.
+        """Return the same blend as a blend of its members only, in their order, best first.
 
         ``blend.of_members().predict(probabilities[list(blend.members)])`` equals ``blend.predict(probabilities)``.
-        ``single_best`` has position -1 where the best run is no member.
+        ``single_best`` has position -1 if the best run is no member.
         """
         best, value = self.single_best
         return replace(
@@ -69,12 +74,12 @@ class Blend:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The blend as what JSON can hold, numbers exactly; `from_dict` reads it. nan becomes None."""
+        """Return a document for JSON, without loss of precision and with None for nan; `from_dict` reads it."""
         return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
 
     @classmethod
     def from_dict(cls, document: object) -> "Blend":
-        """The blend that `to_dict` wrote. Raises AkitError where the document is damaged or of another version."""
+        """Read a document of `to_dict`. Raises AkitError if it is damaged or of an unknown version."""
         try:
             return _read(document)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
@@ -84,7 +89,7 @@ class Blend:
 
 
 def plain_blend(n_runs: int, method: str, task: str, members: Iterable[int] | None = None) -> Blend:
-    """A blend by ``mean``, ``geometric`` or ``rank`` of which nothing is known: without labels nothing is scored.
+    """Return a blend by ``mean``, ``geometric`` or ``rank`` without scores, for runs without common labels.
 
     Raises UsageError for a method that has to be fitted.
     """
@@ -97,7 +102,7 @@ def plain_blend(n_runs: int, method: str, task: str, members: Iterable[int] | No
 
 
 def read_only(values: np.ndarray) -> np.ndarray:
-    """A float64 copy that nobody can write to."""
+    """Return a read-only float64 copy."""
     values = np.array(values, dtype=np.float64)
     values.flags.writeable = False
     return values
@@ -117,15 +122,15 @@ def _plain(value: object) -> Any:
 
 def _read(document: object) -> Blend:
     if not isinstance(document, dict):
-        raise TypeError("it is no table")
+        raise TypeError("it is no JSON object")
     weights, method, task = _numbers(document, "weights", 1), document["method"], document["task"]
     if method not in (*METHOD_NAMES, "stack_mean") or task not in ("single", "multi"):
         raise ValueError(f"method {method!r} of a {task!r} task")
     if (weights < 0).any() or not math.isclose(weights.sum(), 1, abs_tol=1e-6):
-        raise ValueError("weights are no shares")
-    members = tuple(_whole(run) for run in document["members"])
+        raise ValueError("weights are negative or do not sum to one")
+    members = tuple(_integer(run) for run in document["members"])
     if sorted(members) != np.flatnonzero(weights).tolist():
-        raise ValueError("members are not the runs with weights")
+        raise ValueError("members are not the runs with a weight above 0")
     parameters = _parameters(document, len(members))
     decision = None if document["decision"] is None else _numbers(document, "decision", 1)
     if decision is not None and (decision <= 0).any():
@@ -142,7 +147,7 @@ def _read(document: object) -> Blend:
         score=_number(document["score"]),
         nested_score=_number(document["nested_score"]),
         interval=_interval(document["interval"]),
-        single_best=(_whole(best), _number(best_score)),
+        single_best=(_integer(best), _number(best_score)),
         asked=str(document["asked"]),
         metric=str(document["metric"]),
         gain=_number(document["gain"]),
@@ -163,9 +168,9 @@ def _parameters(document: dict[str, Any], n_members: int) -> dict[str, np.ndarra
         if coefficients.shape not in ((n_members, n, n), (n_members, n)):
             raise ValueError(f"coefficients are {coefficients.shape}")
     for name in WEIGHTED if method == "auto" else ():
-        shares = found[name] = _numbers(held, name, 1)
-        if len(shares) != n_members or (shares < 0).any() or not math.isclose(shares.sum(), 1, abs_tol=1e-6):
-            raise ValueError(f"{name} are no shares")
+        weights = found[name] = _numbers(held, name, 1)
+        if len(weights) != n_members or (weights < 0).any() or not math.isclose(weights.sum(), 1, abs_tol=1e-6):
+            raise ValueError(f"{name} are negative or do not sum to one")
     if method == "auto" and "margin" in held:
         margin = found["margin"] = _numbers(held, "margin", 0)
         if margin < 0:
@@ -176,7 +181,7 @@ def _parameters(document: dict[str, Any], n_members: int) -> dict[str, np.ndarra
 def _numbers(document: dict[str, Any], name: str, *dimensions: int) -> np.ndarray:
     values = read_only(np.array(document[name], dtype=np.float64))
     if values.ndim not in dimensions or values.size == 0 or not np.isfinite(values).all():
-        raise ValueError(f"{name} are no finite numbers of {dimensions[0]} dimensions")
+        raise ValueError(f"{name} must be finite, with {dimensions[0]} dimensions")
     return values
 
 
@@ -188,9 +193,9 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def _whole(value: object) -> int:
+def _integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{value!r} is no whole number")
+        raise TypeError(f"{value!r} is no integer")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Choosing runs and fitting a method to them, with an estimate of what the choice is worth."""
+"""Choice of runs and fit of a method to them, with a nested estimate of the score."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -32,50 +32,59 @@ def choose(
     decision: str = "argmax",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Blend:
-    """Choose runs by their out-of-fold predictions, combine them, and estimate what the choice is worth.
+    """Choose runs by their out-of-fold predictions, combine them, and estimate the score of the blend.
 
     - ``probabilities``: float (runs, clips, classes), out-of-fold
     - ``targets``: int (clips,) class positions, or bool (clips, classes)
-    - ``groups``: (clips,), clips of one recording or speaker share a value; None where every clip is its own
+    - ``groups``: (clips,), clips of one recording or speaker share a value; None if clips are independent
     - ``metric``: see ``metrics.METRICS``; also a weighted sum
     - ``method``: a name in ``METHODS``; ``auto`` is the geometric mean of the predictions of ``mean``, ``stack``,
       ``weights`` and ``greedy``, as far as it departs from the mean by more than a margin, which is wide if there are
-      few clips or groups to fit on (`margin_of`)
-    - ``top``: how many runs to take (all where it exceeds their number); None takes all. Of equal runs the earlier
+      few clips or groups to fit to (`margin_of`)
+    - ``top``: number of runs to choose, of equal ones the earlier; None, or more than there are, for all
     - ``seed``: of the nested folds, the bags of ``greedy`` and the bootstrap
-    - ``diverse``: the ``top`` runs are those whose mean has the smallest Brier score, not the best ones
-    - ``decision``: ``tuned`` fits a threshold for each class of a task with several labels, and keeps them if they gain
-      beyond noise; a single label has no thresholds, and nothing is tuned
-    - ``on_progress``: called with (fits done, fits in all)
+    - ``diverse``: choose the ``top`` runs whose mean has the smallest Brier score, not the best ones
+    - ``decision``: ``tuned`` fits a threshold for each class of a task with several labels, and uses them if they gain
+      beyond noise; a single label has no thresholds
+    - ``on_progress``: called with (fits done, fits in total)
 
-    Runs with equal predictions count once: the first of them takes part. A single run is taken as it is. A method that
-    is fitted takes the 100 best runs of more.
+    Of runs with equal predictions only the first is used. A single run is not modified. A fitted method uses the best
+    100 runs if there are more.
 
-    The nested estimate: five folds, stratified by label (multi-label: by the rarest label of a clip) and kept whole
-    by group. Whatever is chosen or fitted, runs, weights, thresholds, is so on the other folds, and the result predicts
-    the held fold on its own, so that ``rank`` ranks among its clips only. The metric is computed once, on all held
-    folds together. Of more than 30,000 clips, a part (whole groups) fits and all others judge. With fewer than two
-    groups (clips) no nesting is possible: ``nested_score`` and the intervals are nan, and the caller has to say so. The
-    interval resamples groups if there are any, else clips; the blend itself stays the same in it. Without groups the
-    estimate is optimistic if recordings repeat.
+    The nested estimate has five folds, stratified by label (multi-label: by the rarest label of a clip), which do not
+    divide groups. Runs, weights and thresholds are chosen and fitted on the other folds, and the result predicts the
+    held-out fold alone, so that ``rank`` ranks among its clips only. The metric is computed once, on all held-out folds
+    together. Of more than 30,000 clips, the fit uses a part (whole groups), and all others are scored. With fewer than
+    two groups (clips) nesting is impossible: ``nested_score`` and the intervals are nan. The interval resamples groups
+    if there are any, else clips; the blend itself is not fitted again in it. Without groups the estimate is optimistic
+    if recordings repeat.
 
     Raises ValueError for arrays that do not fit, UsageError for an unknown metric, method or decision, for methods and
     decisions that do not fit the metric or the task, and for ``top`` below 1.
+
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.integers(3, size=60)
+    >>> runs = rng.dirichlet(np.ones(3), size=(4, 60)) + np.eye(3)[targets]  # 4 runs, 60 clips, 3 classes
+    >>> blend = choose(runs / 2, targets, metric="accuracy", method="mean", top=2)
+    >>> blend.weights.tolist(), blend.members
+    ([0.5, 0.5, 0.0, 0.0], (0, 1))
+    >>> blend.predict(runs[:, :5] / 2).shape
+    (5, 3)
     """
     every, targets = checked(probabilities), np.asarray(targets)
     _check_options(method, decision, top, metric, task_of(targets))
-    score(metric, targets, every[0])  # says what does not fit
+    score(metric, targets, every[0])  # raises if arrays do not fit
     codes = group_codes(groups, len(every[0]))
     first = np.unique(first_of_equal(every))
     progress = _Progress(on_progress)
     fitter = Fitter([every[run] for run in first], targets, codes, metric, method, top, diverse, seed, progress.advance)
     tune = decision == "tuned" and targets.ndim == 2
-    blend = _Chooser(fitter, asked=method, tune=tune, progress=progress).blend()
-    return _among(blend, first, len(every))
+    blend = _Estimation(fitter, requested=method, tune=tune, progress=progress).blend()
+    return _of_all_runs(blend, first, len(every))
 
 
-def _among(blend: Blend, positions: np.ndarray, n_runs: int) -> Blend:
-    """Return a blend of some runs as one of all, of which the others have no share."""
+def _of_all_runs(blend: Blend, positions: np.ndarray, n_runs: int) -> Blend:
+    """Return a blend of some runs as a blend of all, in which the others have no weight."""
     weights = np.zeros(n_runs)
     weights[positions] = blend.weights
     members = tuple(int(positions[run]) for run in blend.members)
@@ -84,6 +93,8 @@ def _among(blend: Blend, positions: np.ndarray, n_runs: int) -> Blend:
 
 
 class _Progress:
+    """Number of fits done and in total, for a callback."""
+
     def __init__(self, on_progress: Callable[[int, int], None] | None) -> None:
         self.on_progress, self.done, self.total = on_progress, 0, 0
 
@@ -93,7 +104,7 @@ class _Progress:
             self.on_progress(min(self.done, self.total), self.total)
 
     def finish(self) -> None:
-        if self.on_progress and self.done < self.total:  # a single run was chosen, which needs no fit
+        if self.on_progress and self.done < self.total:  # a single run needs no fit
             self.on_progress(self.total, self.total)
 
 
@@ -107,32 +118,34 @@ def _check_options(method: str, decision: str, top: int | None, metric: str, tas
     validate_metric(metric, task)
     measured = get_metric(metric)
     if method == "rank" and task == "single" and measured.ranks_clips:
-        raise UsageError("rank blends what stands in a row, map compares a column; use mean or geometric with map")
+        raise UsageError("rank is normalized within a row, but map compares a column; use mean or geometric with map")
     if decision == "tuned" and any(part.n_labels != 1 for _, part in measured.terms):
-        raise UsageError("tuned decisions are thresholds, and map and map3 have none; use --decision argmax")
+        raise UsageError("tuned decisions are thresholds, which map and map3 do not use; use --decision argmax")
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
-    """Predictions for clips by what was chosen and fitted without them."""
+class _HeldOut:
+    """Predictions for clips by choices and fits without them."""
 
     clips: np.ndarray  # int (clips,), ascending
     folds: np.ndarray  # int (clips,), each predicted by one fit
-    predictions: dict[str, np.ndarray]  # method → (clips, classes): the blend first, then what `auto` averages
-    best_run: np.ndarray  # (clips, classes), of the run that is best on the other clips
+    predictions: dict[
+        str, np.ndarray
+    ]  # method → (clips, classes): the blend first, then the methods that `auto` combines
+    best_run: np.ndarray  # (clips, classes), of the best run on the other clips
 
 
 @dataclass(eq=False)
-class _Chooser:
-    """One call of ``choose``."""
+class _Estimation:
+    """Blend and nested estimate of one call of ``choose``."""
 
     fitter: Fitter
-    asked: str
+    requested: str
     tune: bool
     progress: _Progress
 
     def blend(self) -> Blend:
-        """Return the blend that is chosen on all clips, with its estimate."""
+        """Return the blend chosen on all clips, with its estimate."""
         fitter, seed = self.fitter, self.fitter.seed
         everything = np.arange(len(fitter.targets))
         fits = fitting_part(fitter.targets, fitter.groups, seed)
@@ -140,50 +153,50 @@ class _Chooser:
             folds = nested_folds(fitter.targets, fitter.groups, seed)
             n_folds = int(folds.max()) + 1
             self.progress.total = fitter.slow_fits * (1 + (n_folds if n_folds > 1 else 0))
-            chosen = fitter.chosen_on(everything)
-            judged = self.nested(folds) if n_folds > 1 else None
+            chosen = fitter.choose_on(everything)
+            held_out = self.nested(folds) if n_folds > 1 else None
         else:
             self.progress.total = fitter.slow_fits
             part = np.flatnonzero(fits)
-            chosen = fitter.chosen_on(part)
-            judged = self.others(chosen, np.flatnonzero(~fits))
+            chosen = fitter.choose_on(part)
+            held_out = self.rest(chosen, np.flatnonzero(~fits))
             members = fitter.members_on(everything)
-            if not np.array_equal(members, chosen.members):  # the judged clips would have chosen other runs
+            if not np.array_equal(members, chosen.members):  # the held-out clips change the choice of runs
                 self.progress.total += fitter.slow_fits
                 chosen = replace(chosen, members=members, fit=fitter.fit(members, part))
-        tuned = self.tuned(judged) if self.tune and judged else None
-        blend = self.described(chosen, tuned)
+        tuned = self.tuned(held_out) if self.tune and held_out else None
+        blend = self.without_estimate(chosen, tuned)
         self.progress.finish()
-        return self.estimated(blend, judged) if judged else blend
+        return self.with_estimate(blend, held_out) if held_out else blend
 
-    def nested(self, folds: np.ndarray) -> _Judged:
-        """All clips, each fold predicted by what the other folds chose and fitted."""
+    def nested(self, folds: np.ndarray) -> _HeldOut:
+        """Return predictions for all clips, for each fold by the choice and fit on the other folds."""
         runs, found = self.fitter.runs, dict[str, np.ndarray]()
         best_run = np.empty(runs[0].shape)
         for fold in range(int(folds.max()) + 1):
             held = np.flatnonzero(folds == fold)
-            chosen = self.fitter.chosen_on(np.flatnonzero(folds != fold))
+            chosen = self.fitter.choose_on(np.flatnonzero(folds != fold))
             for method, prediction in chosen.predictions(runs, held).items():
                 found.setdefault(method, np.empty(runs[0].shape))[held] = prediction
             best_run[held] = runs[chosen.best][held]
-        return _Judged(np.arange(len(folds)), folds, found, best_run)
+        return _HeldOut(np.arange(len(folds)), folds, found, best_run)
 
-    def others(self, chosen: Chosen, clips: np.ndarray) -> _Judged:
-        """The clips that had no part in a choice."""
+    def rest(self, chosen: Chosen, clips: np.ndarray) -> _HeldOut:
+        """Return predictions for the clips that a choice did not use."""
         fitter = self.fitter
         folds = nested_folds(fitter.targets[clips], group_codes(fitter.groups[clips], len(clips)), fitter.seed)
-        return _Judged(clips, folds, chosen.predictions(fitter.runs, clips), fitter.runs[chosen.best][clips])
+        return _HeldOut(clips, folds, chosen.predictions(fitter.runs, clips), fitter.runs[chosen.best][clips])
 
-    def tuned(self, judged: _Judged, but: int | None = None) -> Tuned:
-        """Fit thresholds to judged clips, without the fold ``but``."""
-        fitter, taken = self.fitter, judged.folds != (-1 if but is None else but)
-        clips, prediction = judged.clips[taken], next(iter(judged.predictions.values()))[taken]
+    def tuned(self, held_out: _HeldOut, without: int | None = None) -> Tuned:
+        """Fit thresholds to held-out predictions, without the fold ``without``."""
+        fitter, taken = self.fitter, held_out.folds != (-1 if without is None else without)
+        clips, prediction = held_out.clips[taken], next(iter(held_out.predictions.values()))[taken]
         return tune_thresholds(
-            fitter.metric, fitter.targets[clips], fitter.groups[clips], prediction, judged.folds[taken], fitter.seed
+            fitter.metric, fitter.targets[clips], fitter.groups[clips], prediction, held_out.folds[taken], fitter.seed
         )
 
-    def described(self, chosen: Chosen, tuned: Tuned | None) -> Blend:
-        """Return the blend, with its scores on the clips given, but without an estimate."""
+    def without_estimate(self, chosen: Chosen, tuned: Tuned | None) -> Blend:
+        """Return the blend with its score on all clips, but without an estimate."""
         fitter, fit = self.fitter, chosen.fit
         scores = fitter.run_choice.scores(np.arange(len(fitter.targets)))
         best_first = np.argsort(-scores, kind="stable")
@@ -199,7 +212,7 @@ class _Chooser:
             nested_score=math.nan,
             interval=NONE,
             single_best=(int(best_first[0]), float(scores[best_first[0]])),
-            asked=self.asked,
+            asked=self.requested,
             metric=fitter.metric,
             decision=None if tuned is None or tuned.factors is None else read_only(tuned.factors),
             decision_gain=None if tuned is None else tuned.gain,
@@ -207,23 +220,23 @@ class _Chooser:
         )
         return replace(blend, score=score(fitter.metric, fitter.targets, blend.predict(fitter.runs)))
 
-    def estimated(self, blend: Blend, judged: _Judged) -> Blend:
-        """Return the blend with what choosing like this is worth on clips that had no part in it."""
-        fitter, (blended, *averaged) = self.fitter, judged.predictions.values()
+    def with_estimate(self, blend: Blend, held_out: _HeldOut) -> Blend:
+        """Return the blend with its score on clips that were not used in the choice."""
+        fitter, (blended, *averaged) = self.fitter, held_out.predictions.values()
         if self.tune:
             blended = blended.copy()
-            for fold in np.unique(judged.folds):
-                held = judged.folds == fold
-                blended[held] = self.tuned(judged, but=fold).apply(blended[held])
-        targets, metric, groups = fitter.targets[judged.clips], fitter.metric, fitter.groups[judged.clips]
-        own, gain = score_and_gain_intervals(metric, targets, blended, judged.best_run, groups, fitter.seed)
+            for fold in np.unique(held_out.folds):
+                held = held_out.folds == fold
+                blended[held] = self.tuned(held_out, without=fold).apply(blended[held])
+        targets, metric, groups = fitter.targets[held_out.clips], fitter.metric, fitter.groups[held_out.clips]
+        own, gain = score_and_gain_intervals(metric, targets, blended, held_out.best_run, groups, fitter.seed)
         nested_score = score(metric, targets, blended)
-        names = list(judged.predictions)[1:]
+        names = list(held_out.predictions)[1:]
         return replace(
             blend,
             nested_score=nested_score,
             interval=own or NONE,
-            gain=nested_score - score(metric, targets, judged.best_run),
+            gain=nested_score - score(metric, targets, held_out.best_run),
             gain_interval=gain or NONE,
             considered={name: score(metric, targets, q) for name, q in zip(names, averaged, strict=True)},
         )

@@ -1,4 +1,4 @@
-"""How each method turns runs into one prediction, once it is fitted."""
+"""Predictions of fitted methods from those of runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from acoustic_kit.blending.methods import geometric_of, mean_of, rank_of
 
 FIXED = {"mean": mean_of, "geometric": geometric_of, "rank": rank_of}
 WEIGHTED = ("weights", "greedy")  # weighted means of probabilities
-AVERAGED = ("mean", "stack", *WEIGHTED)  # `auto` is the geometric mean of their predictions, beyond a margin
+AVERAGED = ("mean", "stack", *WEIGHTED)  # `auto` is their geometric mean, beyond a margin
 METHOD_NAMES = ("auto", *FIXED, *WEIGHTED, "stack")
 Parameters = Mapping[str, np.ndarray]
 
@@ -18,12 +18,12 @@ Parameters = Mapping[str, np.ndarray]
 def combine(
     method: str, runs: Sequence[np.ndarray], weights: np.ndarray, parameters: Parameters, task: str
 ) -> np.ndarray:
-    """Return one prediction of runs, each (clips, classes): float64 (clips, classes).
+    """Return the blend of runs, each (clips, classes): float64 (clips, classes).
 
-    - ``method``: one of ``METHOD_NAMES``, or ``stack_mean``, which records of earlier versions hold
-    - ``weights``: (runs,), each run's share
+    - ``method``: one of ``METHOD_NAMES``, or ``stack_mean``, found in records of earlier versions
+    - ``weights``: (runs,), of a weighted mean
     - ``parameters``: of a stack ``bias`` (classes,) and ``coefficients``, (runs, classes, classes) or, if each class
-      has only one coefficient of its own, (runs, classes); of ``auto`` these, the shares of two weighted means,
+      has only one coefficient of its own, (runs, classes); of ``auto`` these, the weights of two weighted means,
       ``weights`` and ``greedy`` (runs,), and ``margin`` (), which records of earlier versions lack
     """
     if method in FIXED:
@@ -58,7 +58,7 @@ def averaged(predictions: Mapping[str, np.ndarray], margin: float, task: str) ->
 
 
 def averaged_predictions(runs: Sequence[np.ndarray], parameters: Parameters, task: str) -> dict[str, np.ndarray]:
-    """Return the predictions of the methods that ``auto`` averages, each float64 (clips, classes)."""
+    """Return the predictions of the methods that ``auto`` combines, each float64 (clips, classes)."""
     return {
         "mean": mean_of(runs),
         "stack": _stacked(runs, parameters, task),
@@ -84,15 +84,15 @@ def _stacked(runs: Sequence[np.ndarray], parameters: Parameters, task: str) -> n
 
 
 def features(run: np.ndarray, task: str) -> np.ndarray:
-    """Return a run as a stack sees it, float64 (clips, classes): log-odds, less their row's mean (single label)."""
+    """Return the input of a stack for a run, float64 (clips, classes): log-odds, less the row's mean (single label)."""
     x = log_odds(run, task)
     return x if task == "multi" else np.asarray(x - x.mean(axis=1, keepdims=True))
 
 
-def decided(probabilities: np.ndarray, factors: np.ndarray, task: str) -> np.ndarray:
-    """Return probabilities (clips, classes) with the odds of each class times its factor.
+def apply_factors(probabilities: np.ndarray, factors: np.ndarray, task: str) -> np.ndarray:
+    """Return probabilities (clips, classes) with the odds of each class multiplied by its factor.
 
-    Single label, in records of earlier versions: the probabilities times the factors, normalized.
+    Single label, only in records of earlier versions: the probabilities multiplied by the factors, normalized.
     """
     if task == "multi":
         return from_log_odds(log_odds(probabilities, task) + np.log(factors), task)
@@ -106,18 +106,18 @@ class Fit:
 
     method: str
     task: str
-    weights: np.ndarray  # float64 (runs,), each run's share, not negative, sums to one
+    weights: np.ndarray  # float64 (runs,), not negative, sum to one
     parameters: dict[str, np.ndarray] = field(default_factory=dict)  # see `combine`
 
     def predict(self, probabilities: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-        """Return the blend of new clips: (runs, clips, classes) of the same runs in order → (clips, classes)."""
+        """Return the blend for new clips: (runs, clips, classes) of the same runs in order → (clips, classes)."""
         runs = checked(probabilities)
         if len(runs) != len(self.weights):
             raise ValueError(f"fitted to {len(self.weights)} runs; here are {len(runs)}")
         return combine(self.method, runs, self.weights, self.parameters, self.task)
 
     def ordered(self, places: np.ndarray) -> "Fit":
-        """Return the same fit of its runs in another order, or of some of them."""
+        """Return the same fit with its runs in another order, or with some of them."""
         parameters = {
             name: values if name in ("bias", "margin") else values[places] for name, values in self.parameters.items()
         }

@@ -1,16 +1,16 @@
-"""Thresholds per class for tasks with several labels.
+"""Thresholds of the classes of tasks with several labels.
 
 For macro-F1 a probability of 0.5 need not be the best threshold. A threshold is written as a factor for the odds
-p / (1 - p), so that 0.5 stays the cut of what is blended. Factors over-fit easily: they go only half the way, and are
-kept only if factors fitted on other folds gain beyond noise. Factors per class for a single label are not offered: on
-clips of other recordings they lose (docs/blending.md).
+p / (1 - p), so that 0.5 stays the threshold of the blend. Factors over-fit easily: their logarithms are halved, and
+they are used only if factors fitted on other folds gain beyond noise. Factors for the classes of a single label are not
+offered: on clips of other recordings they lose (docs/blending.md).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from acoustic_kit.blending.combine import decided
+from acoustic_kit.blending.combine import apply_factors
 from acoustic_kit.metrics.bootstrap import paired_scores
 from acoustic_kit.metrics.scores import score
 
@@ -21,32 +21,32 @@ BEYOND_NOISE = 2.0  # standard errors
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """Factors of the classes, if they gain, and their gain on clips that they were not fitted on."""
+    """Factors of the classes if they gain, and their gain on clips to which they were not fitted."""
 
     factors: np.ndarray | None  # float64 (classes,)
     gain: float
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return probabilities (clips, classes) with these factors."""
-        return probabilities if self.factors is None else decided(probabilities, self.factors, "multi")
+        """Return probabilities (clips, classes) with these factors applied."""
+        return probabilities if self.factors is None else apply_factors(probabilities, self.factors, "multi")
 
 
 def tune_thresholds(
     metric: str, targets: np.ndarray, groups: np.ndarray, blend: np.ndarray, folds: np.ndarray, seed: int
 ) -> Tuned:
-    """Fit factors to predictions that were made fold by fold by fits without the fold.
+    """Fit factors to nested predictions: those for each fold are by a fit to the other folds.
 
     - ``targets``: bool (clips, classes)
-    - ``groups``: int (clips,), resampled as a whole to tell a gain from noise
+    - ``groups``: int (clips,), resampled as a whole to distinguish a gain from noise
     - ``blend``: (clips, classes) probabilities
-    - ``folds``: int (clips,); each is scored with factors that are fitted on the others
+    - ``folds``: int (clips,); each is scored with factors fitted on the others
     """
     if len(np.unique(folds)) < 2:
         return Tuned(None, 0.0)
     moved = np.empty_like(blend)
     for fold in np.unique(folds):
         held = folds == fold
-        moved[held] = decided(blend[held], class_factors(metric, targets[~held], blend[~held]), "multi")
+        moved[held] = apply_factors(blend[held], class_factors(metric, targets[~held], blend[~held]), "multi")
     gain = score(metric, targets, moved) - score(metric, targets, blend)
     draws = paired_scores(metric, targets, [moved, blend], np.unique(groups, return_inverse=True)[1], seed, RESAMPLES)
     beyond_noise = gain > BEYOND_NOISE * (draws[:, 0] - draws[:, 1]).std()
@@ -54,15 +54,15 @@ def tune_thresholds(
 
 
 def class_factors(metric: str, targets: np.ndarray, blend: np.ndarray) -> np.ndarray:
-    """Return factors for the odds that raise a metric, float64 (classes,), halved in their logarithm.
+    """Return factors of the odds that maximize a metric, float64 (classes,), with halved logarithms.
 
     - ``targets``: bool (clips, classes)
     - ``blend``: (clips, classes) probabilities
     """
     logs = np.zeros(blend.shape[1])
-    for c in range(blend.shape[1]):  # each class is its own question
+    for c in range(blend.shape[1]):  # classes are independent
         own = targets[:, [c]]
-        moved = [score(metric, own, decided(blend[:, [c]], np.exp([step]), "multi")) for step in STEPS]
+        moved = [score(metric, own, apply_factors(blend[:, [c]], np.exp([step]), "multi")) for step in STEPS]
         equal = np.flatnonzero(np.array(moved) >= max(moved) - 1e-12)
-        logs[c] = STEPS[equal[np.argmin(abs(STEPS[equal]))]]  # of equal ones the smallest
+        logs[c] = STEPS[equal[np.argmin(abs(STEPS[equal]))]]  # of equal scores the smallest step
     return np.asarray(np.exp(logs / 2))

@@ -1,4 +1,4 @@
-"""Choosing runs on some clips, and fitting a method to them there."""
+"""Choice of runs and fit of a method on a part of the clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from acoustic_kit.blending.run_choice import RunChoice
 from acoustic_kit.blending.simplex_weights import simplex_weights
 from acoustic_kit.blending.stacking import stack_fit
 
-MOST_FITTED = 100  # runs; of more, the best take part in a method that is fitted
+MAX_FITTED = 100  # runs; of more, a fitted method takes the best
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The runs that some clips chose, and the method fitted to them there."""
+    """Runs chosen on some clips, and the method fitted to them."""
 
     members: np.ndarray  # positions of the runs, ascending
     fit: Fit  # of the members
     best: int  # position of the best single run
 
     def predictions(self, runs: Sequence[np.ndarray], clips: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what the method predicts for some clips, and for ``auto`` what each averaged method does."""
+        """Return the predictions of the method for some clips; of ``auto`` also those of each combined method."""
         found = [runs[run][clips] for run in self.members]
         fit = self.fit
         if fit.method != "auto":
@@ -36,7 +36,7 @@ class Chosen:
 
 @dataclass(frozen=True, eq=False)
 class Fitter:
-    """Chooses runs and fits one method, on any part of the clips."""
+    """Fitter of one method to runs chosen by their scores, on any part of the clips."""
 
     runs: Sequence[np.ndarray]  # (clips, classes) each, checked
     targets: np.ndarray
@@ -50,27 +50,27 @@ class Fitter:
 
     @property
     def slow_fits(self) -> int:
-        """How often one call of ``chosen_on`` calls ``on_fit``."""
+        """Number of calls of ``on_fit`` in one call of ``choose_on``."""
         names = AVERAGED if self.method == "auto" else (self.method,)
         return 0 if len(self.runs) == 1 or self.top == 1 else len(set(names) - set(FIXED))
 
     @cached_property
     def run_choice(self) -> RunChoice:
-        """The scores of single runs on any part of the clips."""
+        """Scores of single runs on any part of the clips."""
         return RunChoice(self.runs, self.targets, self.metric)
 
-    def chosen_on(self, clips: np.ndarray) -> Chosen:
+    def choose_on(self, clips: np.ndarray) -> Chosen:
         """Choose the runs and fit the method on clips, int (clips,) positions."""
         members = self.members_on(clips)
         return Chosen(members, self.fit(members, clips), int(self.run_choice.best_first(clips)[0]))
 
     def members_on(self, clips: np.ndarray) -> np.ndarray:
-        """Positions of the runs that these clips choose, ascending."""
-        most = len(self.runs) if self.method in FIXED else MOST_FITTED
+        """Return the ascending positions of the runs chosen on some clips."""
+        most = len(self.runs) if self.method in FIXED else MAX_FITTED
         return self.run_choice.take(clips, most if self.top is None else min(self.top, most), self.diverse)
 
     def fit(self, members: np.ndarray, clips: np.ndarray) -> Fit:
-        """Fit the method to some runs; a single run is taken as it is."""
+        """Fit the method to some runs; a single run is not modified."""
         runs, task = [self.runs[run] for run in members], task_of(self.targets)
         equal = np.full(len(runs), 1 / len(runs))
         if self.method in FIXED:
@@ -80,10 +80,10 @@ class Fitter:
         if self.method != "auto":
             return self._fit_one(self.method, runs, clips)
         fits = {name: self._fit_one(name, runs, clips) for name in AVERAGED if name not in FIXED}
-        shares = {name: fits[name].weights for name in ("weights", "greedy")}
-        share = np.mean([equal, *(fit.weights for fit in fits.values())], axis=0)
+        weights = {name: fits[name].weights for name in ("weights", "greedy")}
+        average = np.mean([equal, *(fit.weights for fit in fits.values())], axis=0)
         margin = margin_of(fits["stack"].parameters["coefficients"], self.groups[clips], task)
-        return Fit("auto", task, share, {**fits["stack"].parameters, **shares, "margin": np.array(margin)})
+        return Fit("auto", task, average, {**fits["stack"].parameters, **weights, "margin": np.array(margin)})
 
     def _fit_one(self, method: str, runs: Sequence[np.ndarray], clips: np.ndarray) -> Fit:
         if method == "stack":
@@ -99,16 +99,16 @@ class Fitter:
 
 
 def margin_of(coefficients: np.ndarray, groups: np.ndarray, task: str) -> float:
-    """Return the log-odds by which ``auto`` has to prefer another label than the mean's: coefficients per clip.
+    """Return the log-odds by which ``auto`` must prefer another label to that of the mean: coefficients per clip.
 
-    A fit of k coefficients to n clips overstates its log-likelihood by k / n per clip (Akaike 1974): by less than that,
-    a label is preferred for what is noise. k are the coefficients of a run in the stack, which runs share as they are
-    alike: one for each pair of classes. What they say of a whole class is learnt from its recordings: classes per
-    group, if that is more. Of several labels each is its own question, with the coefficients of one label.
+    A fit of k coefficients to n clips overstates its log-likelihood by k / n per clip (Akaike 1974); smaller
+    preferences are noise. k is the number of coefficients of one run in the stack, one for each pair of classes: runs
+    are alike and share them. Coefficients of a whole class are learned from its recordings: classes per group, if that
+    is more. Several labels are independent: k is the number of coefficients of one label.
 
     - ``coefficients``: of a stack, (runs, classes, classes) or (runs, classes)
     - ``groups``: int (clips,), of the clips that it was fitted to
     """
     n_classes = coefficients.shape[1]
-    questions = n_classes if task == "multi" else 1
-    return float(max(coefficients[0].size / len(groups), n_classes / len(np.unique(groups))) / questions)
+    n_problems = n_classes if task == "multi" else 1
+    return float(max(coefficients[0].size / len(groups), n_classes / len(np.unique(groups))) / n_problems)

@@ -1,10 +1,10 @@
-"""The effect of one more pick on every clip's decision, for each candidate run.
+"""Counts of a sum of picks with one more run, for each candidate run.
 
-A sum over picks S (clips, classes) and a candidate's probabilities p: only the order of S + p within a row counts. A
-class whose sum is behind the highest by more than ``spread``, the highest p less the lowest, is not taken whatever run
-is added next: only the others contend, mostly one or two, and the kernels pass over all else.
+S (clips, classes) is the sum over picks, p the probabilities of a candidate: only the order of S + p within a row
+matters. A class whose sum is lower than the highest by more than ``spread``, the highest p minus the lowest, cannot
+become the label with one more pick. The kernels only read the other classes, the contenders: mostly one or two.
 
-``total`` is float64 (clips, classes), ``run`` float (all clips, classes), of which ``rows`` int (clips,) are looked at.
+``total`` is float64 (clips, classes), ``run`` float (all clips, classes), of which ``rows`` int (clips,) are read.
 """
 
 import numba
@@ -12,13 +12,15 @@ import numpy as np
 
 
 @numba.njit(cache=True, nogil=True)
-def settle(total: np.ndarray, spread: float, leads: np.ndarray, contenders: np.ndarray, counts: np.ndarray) -> None:
-    """Bring up to date, after one more pick, which classes of each row contend.
+def update_contenders(
+    total: np.ndarray, spread: float, leads: np.ndarray, contenders: np.ndarray, counts: np.ndarray
+) -> None:
+    """Update the contenders of each row after one more pick, in place.
 
-    - ``leads``: float64 (clips,), at most the lead of the highest sum; one pick takes ``spread`` of it, so that rows
-      with a long lead need not be looked at
-    - ``contenders``: int16 (clips, classes); the first ``counts`` of a row are classes, ascending
-    - ``counts``: int16 (clips,); where it is 1, the label is fixed
+    - ``leads``: float64 (clips,), a lower bound of the lead of the highest sum; one pick reduces it by ``spread``, so
+      that rows with a long lead are skipped
+    - ``contenders``: int16 (clips, classes); the first ``counts`` of a row are its contenders, ascending
+    - ``counts``: int16 (clips,); if it is 1, one more pick cannot change the label
     """
     for clip in range(len(total)):
         leads[clip] -= spread
@@ -52,7 +54,7 @@ def count_labels(
     hits: np.ndarray,
     predicted: np.ndarray,
 ) -> None:
-    """Add, for each class, the hits and the labels given to ``clips`` by ``total + run`` to int64 (classes,)."""
+    """Add the hits and labels of each class, for ``clips`` by ``total + run``, to int64 (classes,)."""
     for clip in clips:
         best, label = -np.inf, 0
         for i in range(counts[clip]):
@@ -71,14 +73,14 @@ def count_sets(
     run: np.ndarray,
     rows: np.ndarray,
     targets: np.ndarray,
-    cut: float,
+    threshold: float,
     hits: np.ndarray,
     predicted: np.ndarray,
 ) -> None:
-    """Add, for each class, the hits and the labels given by ``total + run >= cut``; targets bool (clips, classes)."""
+    """Add the hits and labels of each class by ``total + run >= threshold``; targets bool (clips, classes)."""
     for clip in range(len(total)):
         for c in range(total.shape[1]):
-            if total[clip, c] + run[rows[clip], c] >= cut:
+            if total[clip, c] + run[rows[clip], c] >= threshold:
                 predicted[c] += 1
                 hits[c] += targets[clip, c]
 
@@ -108,8 +110,8 @@ def average_precisions(
     - ``positives``: int (pairs,), the positive clips of class 0, then those of class 1, …
     - ``first``: int (classes + 1,), where each class begins in it
 
-    The average precision of a class is the mean over its positive clips of the share of positives among the clips whose
-    value is at least that clip's.
+    The average precision of a class is the mean over its positive clips of the fraction of positives among the clips
+    whose value is at least that clip's.
     """
     n_classes = total.shape[1]
     values = np.empty(len(positives))
@@ -149,7 +151,7 @@ def average_precisions(
 
 @numba.njit(cache=True, nogil=True)
 def true_log_loss(total: np.ndarray, run: np.ndarray, rows: np.ndarray, targets: np.ndarray, picks: int) -> float:
-    """Return the mean of -log of the true label's share of ``total + run``, rows of which sum to ``picks``."""
+    """Return the mean of -log of the true label's probability, ``total + run`` divided by ``picks``."""
     loss = 0.0
     for clip in range(len(targets)):
         y = targets[clip]
@@ -159,7 +161,7 @@ def true_log_loss(total: np.ndarray, run: np.ndarray, rows: np.ndarray, targets:
 
 @numba.njit(cache=True, nogil=True)
 def add_rows(total: np.ndarray, run: np.ndarray, rows: np.ndarray) -> None:
-    """Add a run to the sum, in place."""
+    """Add a run to the sum in place."""
     for clip in range(len(total)):
         for c in range(total.shape[1]):
             total[clip, c] += run[rows[clip], c]

@@ -1,7 +1,7 @@
 """Greedy ensemble selection with replacement.
 
 Source: R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes: Ensemble selection from libraries of models, ICML 2004, with
-its three guards against over-fitting: selection with replacement, sorted initialisation, bags of runs.
+its three measures against over-fitting: selection with replacement, sorted initialization, bags of runs.
 """
 
 import os
@@ -16,7 +16,7 @@ from acoustic_kit.blending.combine import Fit
 from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, get_metric, score
 
 PICKS, BAGS = 50, 5
-SMALLEST_LIBRARY = 10  # of fewer runs a bag of half of them is no library: all are one bag
+MIN_BAGGED = 10  # runs; fewer are one bag, as half of them would be too few
 TIE = 1e-12
 
 
@@ -30,22 +30,26 @@ def greedy(
     bags: int = BAGS,
     seed: int = 0,
 ) -> Fit:
-    """Weights of the runs by Caruana's selection; the blend is the weighted mean.
+    """Fit weights by Caruana's selection; the blend is the weighted mean.
 
-    Each bag, a random half of the runs (all, once, where there are fewer than ten), starts from the best runs one by
-    one, as many as score best together, and then adds, with replacement, the run that makes the mean score best, until
-    it has ``picks``. Of equal candidates one that is chosen already goes first, then the one with the lower log-loss
-    (single label), then the earlier. A bag is cut after its best pick; the weights are the mean over bags.
+    Each bag is a random half of the runs (one bag of all, if there are fewer than ten). Its selection starts with the
+    best runs, as many as give the best mean, and then adds, with replacement, the run that gives the best mean, up to
+    ``picks``. Of equal candidates one that is selected already has precedence, then the one with the lower log-loss
+    (single label), then the earlier. Picks after the best mean are dropped; the weights are the mean over bags.
 
     - ``probabilities``: float (runs, clips, classes)
     - ``targets``: int (clips,) or bool (clips, classes)
-    - ``groups``: not looked at; here because every method that is fitted takes them
+    - ``groups``: ignored; all fitted methods have this parameter
     - ``metric``: see ``metrics.METRICS``
 
     Raises ValueError for arrays that do not fit, UsageError for an unknown metric.
+
+    >>> runs = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.4, 0.6], [0.6, 0.4]]])
+    >>> greedy(runs, np.array([0, 1])).weights.round(1).tolist()
+    [1.0, 0.0]
     """
     runs, targets = checked(probabilities), np.asarray(targets)
-    score(metric, targets, runs[0])  # says what does not fit
+    score(metric, targets, runs[0])  # raises if arrays do not fit
     weights = greedy_weights(runs, targets, np.arange(len(targets)), metric, picks=picks, bags=bags, seed=seed)
     return Fit("greedy", task_of(targets), weights)
 
@@ -60,12 +64,12 @@ def greedy_weights(
     bags: int = BAGS,
     seed: int = 0,
 ) -> np.ndarray:
-    """Return the weights of ``greedy`` for runs (clips, classes) that are checked, selected on some of the clips."""
+    """Return the weights of ``greedy`` of checked runs (clips, classes), selected on some of the clips."""
     n, rng = len(runs), np.random.default_rng(seed)
-    whole = n < SMALLEST_LIBRARY
+    whole = n < MIN_BAGGED
     libraries = [np.arange(n)] if whole else [np.sort(rng.choice(n, -(-n // 2), replace=False)) for _ in range(bags)]
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # of bags, or of the candidates of a single bag
-        empty = partial(_Sum, runs, clips, targets[clips], metric, _spread(runs), threads.map if whole else map)
+        empty = partial(_RunningSum, runs, clips, targets[clips], metric, _spread(runs), threads.map if whole else map)
         singles = empty().scores(np.arange(n))
 
         def select(library: np.ndarray) -> np.ndarray:
@@ -77,12 +81,12 @@ def greedy_weights(
 
 
 def _spread(runs: Sequence[np.ndarray]) -> float:
-    """Return no less than what one pick adds to one class more than to another."""
+    """Return an upper bound of the difference of two classes in one pick."""
     return max(float(run.max()) - float(run.min()) for run in runs) * (1 + 1e-9)
 
 
-class _Sum:
-    """The sum of the picks so far on some clips, and its score with one more; runs are float (all clips, classes)."""
+class _RunningSum:
+    """Sum of the picks on some clips, and its score with one more; runs are float (all clips, classes)."""
 
     def __init__(
         self,
@@ -91,7 +95,7 @@ class _Sum:
         targets: np.ndarray,
         metric: str,
         spread: float,
-        for_each: Callable[..., Iterable[float]],  # `map`, or one with threads
+        for_each: Callable[..., Iterable[float]],  # `map`, or that of threads
     ) -> None:
         self.runs, self.rows, self.targets, self.spread = runs, clips, targets, spread
         self.metric = get_metric(metric)
@@ -103,35 +107,36 @@ class _Sum:
         positive = np.eye(classes, dtype=bool)[targets] if self.single else targets
         self.true = positive.sum(axis=0)
         self.contended = self.single and any(part.n_labels == 1 for _, part in self.metric.terms)
-        self.open = np.arange(n)  # those whose label one more pick may change
+        self.undecided = np.arange(n)  # clips whose label one more pick may change
         if self.contended:
             self.leads, self.counts = np.zeros(n), np.full(n, classes, np.int16)
             self.contenders = np.tile(np.arange(classes, dtype=np.int16), (n, 1))
-        self.hits, self.predicted = np.zeros(classes, np.int64), np.zeros(classes, np.int64)  # of all other clips
+        self.hits, self.predicted = np.zeros(classes, np.int64), np.zeros(classes, np.int64)  # of the other clips
         if self.metric.ranks_clips:
             self.positives = np.flatnonzero(positive.T.ravel()) % n
             self.first = np.concatenate([[0], np.cumsum(self.true)])
 
     def add(self, run: int) -> None:
-        from acoustic_kit.blending.greedy_kernels import add_rows, settle
+        """Add a pick."""
+        from acoustic_kit.blending.greedy_kernels import add_rows, update_contenders
 
         add_rows(self.total, self.runs[run], self.rows)
         self.picks.append(run)
         if self.contended:
-            settle(self.total, self.spread, self.leads, self.contenders, self.counts)
+            update_contenders(self.total, self.spread, self.leads, self.contenders, self.counts)
             fixed, classes = self.counts == 1, len(self.true)
             labels = self.contenders[fixed, 0]
             self.predicted = np.bincount(labels, minlength=classes)
             self.hits = np.bincount(labels[labels == self.targets[fixed]], minlength=classes)
-            self.open = np.flatnonzero(~fixed)
+            self.undecided = np.flatnonzero(~fixed)
 
     def scores(self, runs: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return the score of the mean with each of some runs as one more pick: float64 (runs,)."""
+        """Return the score of the mean with each of some runs as one more pick, float64 (runs,)."""
         found = self.for_each(lambda run: float(self.metric.value(_OneMore(self, self.runs[run]))), runs)
-        return np.nan_to_num(list(found))  # a ranking metric is NaN if no clip has a label: all runs are then equal
+        return np.nan_to_num(list(found))  # NaN if no clip has a label: all runs are then equal
 
     def losses(self, runs: np.ndarray) -> list[float]:
-        """Return the log-loss of the mean with each of some runs as one more pick (0 if there are several labels)."""
+        """Return the log-loss of the mean with each of some runs as one more pick; 0 for several labels."""
         from acoustic_kit.blending.greedy_kernels import true_log_loss
 
         if not self.single:
@@ -141,9 +146,9 @@ class _Sum:
 
 
 class _OneMore:
-    """The `Counts` of a sum with one run as one more pick."""
+    """`Counts` of a sum with one run as one more pick."""
 
-    def __init__(self, blend: _Sum, run: np.ndarray) -> None:
+    def __init__(self, blend: _RunningSum, run: np.ndarray) -> None:
         self.blend, self.run = blend, run
         self.multi_label, self.n_clips, self.true = not blend.single, len(blend.rows), blend.true
 
@@ -162,10 +167,12 @@ class _OneMore:
         one, run = self.blend, self.run
         hits, predicted = one.hits.copy(), one.predicted.copy()
         if one.single:
-            count_labels(one.total, run, one.rows, one.targets, one.open, one.contenders, one.counts, hits, predicted)
+            count_labels(
+                one.total, run, one.rows, one.targets, one.undecided, one.contenders, one.counts, hits, predicted
+            )
         else:
-            cut = MULTI_LABEL_THRESHOLD * (len(one.picks) + 1)
-            count_sets(one.total, run, one.rows, one.targets, cut, hits, predicted)
+            threshold = MULTI_LABEL_THRESHOLD * (len(one.picks) + 1)
+            count_sets(one.total, run, one.rows, one.targets, threshold, hits, predicted)
         return hits, predicted
 
     @cached_property
@@ -182,10 +189,10 @@ class _OneMore:
         return np.asarray(average_precisions(one.total, self.run, one.rows, one.positives, one.first))
 
 
-def _select(empty: Callable[[], _Sum], by_score: np.ndarray, picks: int) -> list[int]:
-    """The picks of one bag of runs, given best first; up to ``picks``, cut after the best."""
+def _select(empty: Callable[[], _RunningSum], by_score: np.ndarray, picks: int) -> list[int]:
+    """Return the picks of one bag of runs, given best first; at most ``picks``, dropped after the best mean."""
     blend, found = empty(), list[float]()
-    for run in by_score[: max(1, picks // 2)]:  # sorted initialisation
+    for run in by_score[: max(1, picks // 2)]:  # sorted initialization
         found.append(blend.scores([run])[0])
         blend.add(int(run))
     start = _last_best(found)
@@ -204,5 +211,5 @@ def _select(empty: Callable[[], _Sum], by_score: np.ndarray, picks: int) -> list
 
 
 def _last_best(scores: list[float]) -> int:
-    """How many picks to keep: up to the best score, of equal ones the last, which averages more."""
+    """Return the number of picks up to the best score; of equal scores the last, which averages more runs."""
     return int(np.flatnonzero(np.array(scores) >= max(scores) - TIE)[-1]) + 1

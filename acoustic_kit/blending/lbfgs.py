@@ -1,4 +1,4 @@
-"""L-BFGS that does not wait for itself."""
+"""L-BFGS with a limited number of BLAS threads."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +13,13 @@ def minimum(
     *,
     one_thread: bool = False,
 ) -> np.ndarray:
-    """Where SciPy's L-BFGS-B ends from ``start``, float64 (n,); ``loss`` gives a value and its slope (n,).
+    """Return the minimum that SciPy's L-BFGS-B finds from ``start``, float64 (n,).
 
-    SciPy's wheels bring a BLAS of their own, of which L-BFGS uses vector operations. Its threads and those of NumPy's
-    BLAS, which ``loss`` uses, keep each other waiting: fits take three times as long. So SciPy's has one thread here,
-    and with ``one_thread`` NumPy's too, for a ``loss`` of products so small that threads wait longer than they compute.
+    ``loss`` returns a value and its gradient (n,).
+
+    SciPy's wheels contain their own BLAS, whose vector operations L-BFGS uses. Its threads compete with those of
+    NumPy's BLAS, which ``loss`` uses: fits take three times as long. Therefore SciPy's has one thread here, and with
+    ``one_thread`` NumPy's too, for matrix products so small that threads wait longer than they compute.
     """
     from scipy.optimize import minimize
     from threadpoolctl import ThreadpoolController

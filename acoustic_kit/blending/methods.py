@@ -1,4 +1,4 @@
-"""Methods that learn nothing: means of probabilities, of their logarithms, of their ranks."""
+"""Methods without parameters: means of probabilities, of their logarithms, of their ranks."""
 
 from collections.abc import Sequence
 
@@ -8,34 +8,39 @@ from acoustic_kit.blending.arrays import checked, from_log_odds, log_odds
 
 
 def mean(probabilities: np.ndarray | Sequence[np.ndarray], task: str = "single") -> np.ndarray:
-    """The arithmetic mean over runs: float64 (clips, classes); rows sum to what the runs' rows sum to.
+    """Return the arithmetic mean over runs: float64 (clips, classes); rows sum to one if those of the runs do.
 
-    ``task`` changes nothing; all methods take it. Raises ValueError for a wrong shape or non-finite values.
+    ``task`` has no effect; all methods take it. Raises ValueError for a wrong shape or non-finite values.
+
+    >>> mean(np.array([[[0.9, 0.1]], [[0.5, 0.5]]])).round(3).tolist()
+    [[0.7, 0.3]]
     """
     return mean_of(checked(probabilities))
 
 
 def geometric(probabilities: np.ndarray | Sequence[np.ndarray], task: str = "single") -> np.ndarray:
-    """The geometric mean over runs of probabilities, float64 (clips, classes), normalised.
+    """Return the geometric mean over runs of probabilities, float64 (clips, classes), normalized.
 
-    ``single``: exp(mean(log p)), each row divided by its sum. ``multi``: each class is its own question, so p and 1 - p
-    are averaged and normalised to one (the sigmoid of the mean logit). Values are first clipped to [1e-7, 1]
+    ``single``: exp(mean(log p)), each row divided by its sum. ``multi``: classes are independent, so p and 1 - p are
+    averaged and normalized to one (the sigmoid of the mean logit). Values are first clipped to [1e-7, 1]
     (``multi``: to [1e-7, 1 - 1e-7]).
 
     Raises ValueError for a wrong shape or non-finite values.
+
+    >>> geometric(np.array([[[0.9, 0.1]], [[0.5, 0.5]]])).round(3).tolist()
+    [[0.75, 0.25]]
     """
     return geometric_of(checked(probabilities), task)
 
 
 def rank(probabilities: np.ndarray | Sequence[np.ndarray], task: str = "single") -> np.ndarray:
-    """The mean over runs of each class's ranks over the clips, float64 (clips, classes).
+    """Return the mean over runs of each class's ranks over the clips, float64 (clips, classes).
 
     For each run and class the clips are ranked by probability (the mean rank for equal ones) and the ranks divided by
-    the number of clips: values in (0, 1], the highest for the clip that the run gives most to this class. This takes
-    away how confident a run is, and how frequent a class: every column has the same mean. A row's highest value is the
-    class for which the clip stands out most among the clips *given here*, so the result depends on all of them.
-    ``single``: each row is divided by its sum, which keeps its order. ``multi``: rows are left as they are; 0.5 is then
-    the middle clip of a class and no probability, good for ``map`` and bad for ``f1``.
+    the number of clips: values in (0, 1], the highest for the clip with the highest probability. Ranks remove the
+    confidence of a run and the frequency of a class: every column has the same mean. They depend on all clips *given
+    here*. ``single``: each row is divided by its sum, which keeps its order. ``multi``: rows are not normalized; 0.5 is
+    the median clip of a class and no probability, which suits ``map`` but not ``f1``.
 
     Raises ValueError for a wrong shape or non-finite values.
     """
@@ -43,15 +48,15 @@ def rank(probabilities: np.ndarray | Sequence[np.ndarray], task: str = "single")
 
 
 def mean_of(runs: Sequence[np.ndarray], task: str = "single") -> np.ndarray:
-    """``mean`` of runs (clips, classes) that are checked and need not lie in one array."""
+    """Return ``mean`` of a sequence of checked runs (clips, classes)."""
     total = np.zeros(runs[0].shape)
-    for run in runs:  # run by run: the memory stays that of one run
+    for run in runs:  # run by run: needs the memory of one run
         total += run
     return np.asarray(total / len(runs))
 
 
 def geometric_of(runs: Sequence[np.ndarray], task: str = "single") -> np.ndarray:
-    """``geometric`` of such runs."""
+    """Return ``geometric`` of a sequence of checked runs."""
     total = np.zeros(runs[0].shape)
     for run in runs:
         total += log_odds(run, task)
@@ -59,7 +64,7 @@ def geometric_of(runs: Sequence[np.ndarray], task: str = "single") -> np.ndarray
 
 
 def rank_of(runs: Sequence[np.ndarray], task: str = "single") -> np.ndarray:
-    """``rank`` of such runs."""
+    """Return ``rank`` of a sequence of checked runs."""
     from scipy.stats import rankdata
 
     blend = np.zeros(runs[0].shape)

@@ -1,4 +1,4 @@
-"""Clips that fit a blend, and clips that judge it."""
+"""Nested folds: clips that fit a blend, and clips that score it."""
 
 import warnings
 
@@ -6,16 +6,17 @@ import numpy as np
 
 NESTED_FOLDS = 5
 MANY_GROUPS = 1000
-MOST_NESTED = 30_000  # clips; of more, a part fits and the others judge
-FITTING_CLIPS, FITTING_GROUPS = 10_000, 50  # about so many clips in that part, and no fewer groups
+MAX_NESTED = 30_000  # clips; of more, a part is fitted to and the others are scored
+FITTING_CLIPS, FITTING_GROUPS = 10_000, 50  # about the number of clips in that part, and the least number of groups
 
 
 def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int, n_folds: int = NESTED_FOLDS) -> np.ndarray:
-    """The nested fold of each clip, int (clips,), from 0: `n_folds`, or as many as there are groups.
+    """Return the nested fold of each clip, int (clips,), from 0: `n_folds` of them, or as many as there are groups.
 
-    Stratified by label (multi-label: by the rarest label of a clip), whole by group. Where there are many groups, they
-    are dealt like clips, each by its most frequent label; fewer are weighed one by one, largest first. A class with
-    fewer groups than folds is missing in some. All zeros, a single fold, mean that nesting is impossible.
+    Stratified by label (multi-label: by the rarest label of a clip); groups are not divided. More than 1,000 groups are
+    assigned round-robin, each by its most frequent label; fewer one by one, largest first, to the fold that keeps
+    labels most even. A class with fewer groups than folds is missing in some folds. All zeros, a single fold, mean that
+    nesting is impossible.
     """
     strata = targets if targets.ndim == 1 else rarest_label(targets)
     n_groups = int(groups.max()) + 1
@@ -23,25 +24,25 @@ def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int, n_folds: in
     if n_folds < 2:
         return np.zeros(len(groups), np.int64)
     if n_groups == len(groups) or n_groups > MANY_GROUPS:
-        dealt = _dealt(_most_frequent(strata, groups), n_folds, seed)
-        return np.asarray(dealt[groups])
-    folds = _weighed(strata, groups, n_folds, seed)
-    return np.unique(folds, return_inverse=True)[1]  # where groups are few and large, a fold may stay empty
+        return np.asarray(round_robin_folds(_most_frequent(strata, groups), n_folds, seed)[groups])
+    folds = _balanced_folds(strata, groups, n_folds, seed)
+    return np.unique(folds, return_inverse=True)[1]  # a fold may be empty if groups are few and large
 
 
 def fitting_part(targets: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Return the clips that fit while the others judge, bool (clips,): part of very many clips, else all of them.
+    """Return the clips to fit to, bool (clips,): of very many a part, while the others are scored; else all.
 
-    Stratified and whole by group as the folds are. All fit, too, if a part would hold too few groups.
+    Stratified by label, without divided groups, as the folds are. All clips are returned if a part would have too few
+    groups.
     """
     n_parts = -(-len(groups) // FITTING_CLIPS)
-    if len(groups) <= MOST_NESTED or groups.max() + 1 < n_parts * FITTING_GROUPS:
+    if len(groups) <= MAX_NESTED or groups.max() + 1 < n_parts * FITTING_GROUPS:
         return np.ones(len(groups), bool)
     return np.asarray(nested_folds(targets, groups, seed, n_parts) == 0)
 
 
-def _dealt(strata: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Folds of equal parts of each stratum, dealt like cards."""
+def round_robin_folds(strata: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Return folds with equal parts of each stratum, int (items,), assigned round-robin in random order."""
     order = np.random.default_rng(seed).permutation(len(strata))
     order = order[np.argsort(strata[order], kind="stable")]
     folds = np.empty(len(strata), np.int64)
@@ -49,11 +50,11 @@ def _dealt(strata: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     return folds
 
 
-def _weighed(strata: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Folds of whole groups, each put where it keeps the strata most even."""
+def _balanced_folds(strata: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Return folds of whole groups, each assigned to the fold that keeps the strata most even."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    if np.bincount(strata).max() < n_folds:  # every class has few clips: nothing to stratify
+    if np.bincount(strata).max() < n_folds:  # every class has few clips: stratification is impossible
         strata = np.zeros_like(strata)
     folds = np.zeros(len(strata), np.int64)
     with warnings.catch_warnings():
@@ -65,13 +66,13 @@ def _weighed(strata: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) ->
 
 
 def _most_frequent(strata: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The stratum that most clips of each group have, of equally frequent ones the first: int (groups,)."""
+    """Return the most frequent stratum of each group, the first of equally frequent ones: int (groups,)."""
     counts = np.zeros((int(groups.max()) + 1, int(strata.max()) + 1), np.int32)
     np.add.at(counts, (groups, strata), 1)
     return np.asarray(counts.argmax(axis=1))
 
 
 def rarest_label(targets: np.ndarray) -> np.ndarray:
-    """For each row of bool (clips, classes) its rarest class; the number of classes where it has none."""
+    """Return the rarest class of each row of bool (clips, classes); the number of classes for a row without any."""
     frequency = np.where(targets, targets.sum(axis=0), len(targets) + 1)
     return np.asarray(np.where(targets.any(axis=1), np.argmin(frequency, axis=1), targets.shape[1]))

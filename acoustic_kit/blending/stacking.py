@@ -1,25 +1,25 @@
-"""Stacking: a multinomial model on log-probabilities, held to the geometric mean of all runs.
+"""Stacking: a multinomial model on log-probabilities, shrunk to the geometric mean of all runs.
 
     logits = a * g + b + Σ_r x_r W_r        g = mean of x_r,   x_r: a run's log-probabilities, less their mean in a row
 
 Without b and W this is the geometric mean at a fitted temperature. b and W correct systematic confusions and unequal
-skill, and are shrunk towards nothing by
+skill, and are shrunk towards zero by
 
     s/2 * v * (R * Σ_r (|W_r|² + 9 |diag W_r|²) + 10 |b|²)    R: number of runs,   v: the mean square of g
 
-added to the mean log-loss. The factor R makes the penalty that of what the runs do together: R copies of one run are
-treated as that run, and hundreds of runs do not over-fit more easily than one. v makes the strength s free of units.
-b and the diagonals cost more: they make a class more likely than others, by what its few recordings say.
+added to the mean log-loss. The factor R makes the penalty independent of the number of runs: R copies of one run are
+equivalent to that run, and hundreds of runs do not over-fit more than one. v makes the strength s free of units.
+The penalty of b and the diagonals is higher: they make a class more probable by the evidence of its few recordings.
 s is 0.001 times the number of classes, at most 0.1, or one over the number of groups if that is more: a single
-recording weighs no more than the expectation that there is nothing to correct. Both were chosen on synthetic halves of
-10 to 40 classes (docs/blending.md), not on other folds of the same data: on data like UrbanSound8K's such a choice
-follows a few large recordings.
+recording has no more weight than the prior. Both were chosen on synthetic halves of 10 to 40 classes
+(docs/blending.md), not on other folds of the same data: on data like UrbanSound8K's such a choice depends on a few
+large recordings.
 
-Of several labels each is its own question: sigmoids instead of the softmax, log-odds instead of log-probabilities.
-There b and the diagonals, which move the thresholds, cost no more than the rest, and s is 0.01.
+Several labels are independent: sigmoids instead of the softmax, log-odds instead of log-probabilities. The penalty of b
+and the diagonals, which move the thresholds, is not higher, and s is 0.01.
 
-Of more than 100 classes W_r is diagonal: a class has a coefficient of its own for each run, but confusions between
-classes are not corrected.
+For more than 100 classes W_r is diagonal: a class has one coefficient for each run, and confusions between classes are
+not corrected.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ from acoustic_kit.blending.lbfgs import minimum
 from acoustic_kit.metrics.scores import score
 
 STRENGTH = 0.01  # of several labels
-STRENGTH_PER_CLASS, MOST_STRENGTH = 0.001, 0.1  # of a single label
-OWN_CLASS = 10  # how much more b and the diagonals cost than confusions
-FULL_CLASSES = 100  # of more, each class has one coefficient a run: a matrix grows with the square
-ITERATIONS = 100  # of L-BFGS; a dozen or two suffice
-ONE_THREAD = 1 << 22  # numbers in the design: products of fewer take less time than BLAS's threads wait on busy cores
+STRENGTH_PER_CLASS, MAX_STRENGTH = 0.001, 0.1  # of a single label
+OWN_CLASS = 10  # factor of the penalty of b and the diagonals
+FULL_CLASSES = 100  # of more, W_r is diagonal: a matrix grows with the square
+ITERATIONS = 100  # of L-BFGS; 10 to 20 suffice
+ONE_THREAD = 1 << 22  # values in the design: with fewer, BLAS threads wait longer than they compute on busy cores
 
 
 def stack(
@@ -52,16 +52,20 @@ def stack(
 
     - ``probabilities``: float (runs, clips, classes)
     - ``targets``: int (clips,) or bool (clips, classes)
-    - ``groups``: (clips,), clips of one recording share a value; they make the prior stronger than as many clips alone
-    - ``metric``, ``seed``: unused; here because every method that is fitted takes them
-    - ``strength``: s, of all coefficients and b alike; None is as the module says
+    - ``groups``: (clips,), clips of one recording share a value; fewer groups make the prior stronger
+    - ``metric``, ``seed``: ignored; all fitted methods have these parameters
+    - ``strength``: s, for all coefficients and b; None is as described in the module
 
-    A run's weight is the size of its coefficients, the root of the sum of their squares, as a share of all runs'.
+    The weight of a run is the norm of its coefficients, divided by the sum over runs.
 
     Raises ValueError for arrays that do not fit, UsageError for an unknown metric.
+
+    >>> runs = np.random.default_rng(0).dirichlet(np.ones(3), size=(2, 30))  # 2 runs, 30 clips, 3 classes
+    >>> stack(runs, np.arange(30) % 3).predict(runs[:, :5]).shape
+    (5, 3)
     """
     runs, targets = checked(probabilities), np.asarray(targets)
-    score(metric, targets, runs[0])  # says what does not fit
+    score(metric, targets, runs[0])  # raises if arrays do not fit
     codes = group_codes(groups, len(targets))
     return stack_fit(runs, targets, np.arange(len(targets)), codes, strength)
 
@@ -73,11 +77,11 @@ def stack_fit(
     groups: np.ndarray,
     strength: float | None = None,
 ) -> Fit:
-    """Fit ``stack`` for runs (clips, classes) that are checked, to some of the clips; groups int (clips,)."""
+    """Fit ``stack`` of checked runs (clips, classes) to some of the clips; groups int (clips,)."""
     task = task_of(targets)
     own = 1
     if strength is None:
-        by_classes = min(STRENGTH_PER_CLASS * runs[0].shape[1], MOST_STRENGTH)
+        by_classes = min(STRENGTH_PER_CLASS * runs[0].shape[1], MAX_STRENGTH)
         strength = max(STRENGTH if task == "multi" else by_classes, 1 / len(np.unique(groups[clips])))
         own = 1 if task == "multi" else OWN_CLASS
     objective = _Objective(design(runs, clips, task), targets[clips], runs[0].shape[1], strength, own)
@@ -87,9 +91,9 @@ def stack_fit(
 
 
 def design(runs: Sequence[np.ndarray], clips: np.ndarray, task: str) -> np.ndarray:
-    """Return what the model sees of some clips, divided by the root of the number of runs: float32.
+    """Return the input of the model for some clips, divided by the root of the number of runs: float32.
 
-    (clips, runs * classes); (runs, clips, classes) if there are so many classes that coefficients are diagonal.
+    (clips, runs * classes); (runs, clips, classes) if coefficients are diagonal.
     """
     n_classes = runs[0].shape[1]
     diagonal = n_classes > FULL_CLASSES
@@ -100,7 +104,7 @@ def design(runs: Sequence[np.ndarray], clips: np.ndarray, task: str) -> np.ndarr
 
 
 class _Objective:
-    """The penalized mean log-loss and its slope, as L-BFGS takes them."""
+    """Penalized mean log-loss and its gradient, as L-BFGS needs them."""
 
     def __init__(self, x: np.ndarray, targets: np.ndarray, n_classes: int, strength: float, own: float = 1) -> None:
         self.x, self.targets, self.n_classes, self.diagonal = x, targets, n_classes, x.ndim == 3
@@ -113,7 +117,7 @@ class _Objective:
         self.penalty = strength * self.unit**2 * np.append(factors.ravel(), np.full(n_classes, own))
 
     def minimum(self) -> tuple[np.ndarray, np.ndarray]:
-        """Coefficients, (runs, classes, classes) or (runs, classes) if they are diagonal, and bias (classes,)."""
+        """Return coefficients, (runs, classes, classes) or (runs, classes) if diagonal, and bias (classes,)."""
         n = self.n_classes
         theta = np.zeros(self.n_runs * n * (1 if self.diagonal else n) + n + 1)
         theta[-1] = 1
@@ -136,26 +140,26 @@ class _Objective:
         u, bias, scale = self.parts(theta)
         logits = scale * self.average
         logits += self.unit * bias
-        logits += self.weighed(u.astype(self.x.dtype))
+        logits += self.logits_of(u.astype(self.x.dtype))
         value, residual = _log_loss(logits, self.targets)
         by_scale = np.vdot(residual, self.average)
-        by_u = self.by_weight(residual.astype(self.x.dtype))
-        slope = np.concatenate([by_u.ravel(), self.unit * residual.sum(axis=0), [by_scale]])
+        by_u = self.gradient_of(residual.astype(self.x.dtype))
+        gradient = np.concatenate([by_u.ravel(), self.unit * residual.sum(axis=0), [by_scale]])
         shrunk = self.penalty * theta[:-1]
-        slope[:-1] += shrunk
-        return value + float(shrunk @ theta[:-1]) / 2, slope
+        gradient[:-1] += shrunk
+        return value + float(shrunk @ theta[:-1]) / 2, gradient
 
-    def weighed(self, u: np.ndarray) -> np.ndarray:
+    def logits_of(self, u: np.ndarray) -> np.ndarray:
         """Return Σ_r x_r W_r, (clips, classes)."""
         return np.asarray(np.einsum("rnc,rc->nc", self.x, u) if self.diagonal else self.x @ u)
 
-    def by_weight(self, residual: np.ndarray) -> np.ndarray:
-        """Return the slope by W for the slope by the logits, in the shape of ``u`` in `parts`."""
+    def gradient_of(self, residual: np.ndarray) -> np.ndarray:
+        """Return the gradient with respect to W for that by the logits, in the shape of ``u`` in `parts`."""
         return np.asarray(np.einsum("rnc,nc->rc", self.x, residual) if self.diagonal else self.x.T @ residual)
 
 
 def _log_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the mean over clips of the log-loss, summed over labels, and its slope by the logits (clips, classes)."""
+    """Return the mean over clips of the log-loss, summed over labels, and its gradient by logits (clips, classes)."""
     n = len(logits)
     if targets.ndim == 2:
         small = np.exp(-np.abs(logits))  # a third of the time of logaddexp

@@ -232,7 +232,7 @@ def test_misuse_is_named():
         choose(p, targets, metric="f2")
     with pytest.raises(ValueError, match="targets for 20 predicted"):
         choose(p, targets[1:])
-    with pytest.raises(ValueError, match="groups must have one value a clip"):
+    with pytest.raises(ValueError, match=r"groups must .*\(20,\); they are \(2,\)"):
         choose(p, targets, groups=[1, 2])
     with pytest.raises(ValueError, match="groups hold None"):
         choose(p, targets, groups=["a", None] * 10)
@@ -296,7 +296,7 @@ def test_every_method_is_chosen_with_an_estimate(method, decision):
 def test_of_very_many_clips_some_fit_and_the_others_judge(monkeypatch, method, top, fits):
     p, targets = runs_of_skill(6, [0.3, 2.0, 0.5, 1.9], clips=1200)
     nested = choose(p, targets, method=method, top=top)
-    monkeypatch.setattr(nesting, "MOST_NESTED", 1000)
+    monkeypatch.setattr(nesting, "MAX_NESTED", 1000)
     monkeypatch.setattr(nesting, "FITTING_CLIPS", 400)
     heard = []
     parted = choose(p, targets, method=method, top=top, on_progress=lambda *done: heard.append(done))
@@ -310,7 +310,7 @@ def test_of_very_many_clips_some_fit_and_the_others_judge(monkeypatch, method, t
 
 def test_the_clips_that_judge_have_no_part_in_the_fit(monkeypatch):
     """Runs that are right on the clips that judge, and on no other, are not chosen, and chance judges the rest."""
-    monkeypatch.setattr(nesting, "MOST_NESTED", 1000)
+    monkeypatch.setattr(nesting, "MAX_NESTED", 1000)
     monkeypatch.setattr(nesting, "FITTING_CLIPS", 400)
     rng = np.random.default_rng(0)
     targets, groups = np.arange(1200) % 5, np.arange(1200) // 4
@@ -359,7 +359,7 @@ def test_one_run_is_its_own_blend(method, monkeypatch):
 
 @pytest.mark.parametrize("method", ["auto", *FITTED])
 def test_what_is_fitted_takes_the_best_of_very_many_runs(method, monkeypatch):
-    monkeypatch.setattr("acoustic_kit.blending.fitting.MOST_FITTED", 3)
+    monkeypatch.setattr("acoustic_kit.blending.fitting.MAX_FITTED", 3)
     p, targets = runs_of_skill(5, [0.2, 2.0, 0.1, 1.9, 1.8, 0.0])
     blend = choose(p, targets, method=method)
     assert set(blend.members) <= {1, 3, 4}

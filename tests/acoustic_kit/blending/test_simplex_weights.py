@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import check_grad
 
 from acoustic_kit.blending import weights
-from acoustic_kit.blending.simplex_weights import _stand_in
+from acoustic_kit.blending.simplex_weights import _surrogate_loss
 from acoustic_kit.metrics.scores import score
 
 
@@ -20,18 +20,18 @@ from acoustic_kit.metrics.scores import score
         ("map", True),
     ],
 )
-def test_slopes_are_those_of_the_stand_in(metric, multi):
+def test_gradients_match_finite_differences(metric, multi):
     rng = np.random.default_rng(0)
     targets = rng.random((12, 4)) < 0.4 if multi else rng.integers(0, 3, 12)  # class 3 does not occur
-    stand_in = _stand_in(metric, targets, 4)
+    surrogate = _surrogate_loss(metric, targets, 4)
     q = 0.9 * rng.dirichlet(np.ones(4), 12) + 0.025
     error = check_grad(
-        lambda x: stand_in(x.reshape(12, 4))[0],
-        lambda x: stand_in(x.reshape(12, 4))[1].ravel(),
+        lambda x: surrogate(x.reshape(12, 4))[0],
+        lambda x: surrogate(x.reshape(12, 4))[1].ravel(),
         q.ravel(),
         epsilon=1e-7,
     )
-    assert error < 1e-4 * np.linalg.norm(stand_in(q)[1])
+    assert error < 1e-4 * np.linalg.norm(surrogate(q)[1])
 
 
 @pytest.mark.parametrize("metric", ["f1", "accuracy", "map3", "balanced_accuracy"])
@@ -48,7 +48,7 @@ def test_skill_is_found_among_noise(metric):
     assert score(metric, targets, fit.predict(p)) > score(metric, targets, p.mean(axis=0))
 
 
-def test_what_does_not_matter_stays_equal():
+def test_weights_without_effect_stay_equal():
     rng = np.random.default_rng(2)
     p = np.repeat(rng.dirichlet(np.ones(3), size=(1, 60)), 4, axis=0)
     assert np.allclose(weights(p, rng.integers(0, 3, 60)).weights, 0.25)
