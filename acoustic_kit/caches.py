@@ -1,18 +1,18 @@
-"""Caches of libraries where neither the installed package nor the home folder can be written, as in many containers."""
+"""Cache folders for libraries if neither the package nor the home folder is writable, as in many containers."""
 
 import atexit
 import os
 import shutil
 import sys
 
-# What names a library's cache, and where it is otherwise, below the home folder.
+# Environment variable of a library's cache → its default parent, below the home folder.
 _CACHES = {"NUMBA_CACHE_DIR": ".cache", "MPLCONFIGDIR": ".config", "TRITON_CACHE_DIR": ".triton"}
 
 
 def provide_caches() -> None:
-    """Give numba, matplotlib and Triton a folder that lasts as long as this process if they have no other.
+    """Set the cache folders of numba, matplotlib and Triton to a temporary one if they have no writable folder.
 
-    numba fails without one. Worker processes inherit it. It is not shared with other programs: compiled code is
+    numba fails without one. Worker processes inherit it. It is not shared with other programs, as compiled code is
     executed from it.
     """
     lacking = [name for name in _CACHES if name not in os.environ and not _has_place(name)]
@@ -22,7 +22,7 @@ def provide_caches() -> None:
 
     try:
         folder = tempfile.mkdtemp(prefix="akit-cache-")
-    except OSError:  # nothing can be written at all
+    except OSError:  # no writable folder
         return
     atexit.register(_remove, folder, os.getpid())
     for name in lacking:
@@ -36,15 +36,15 @@ def _has_place(name: str) -> bool:
         if os.access(compiled if os.path.isdir(compiled) else kernels, os.W_OK):  # noqa: PTH112
             return True
     if sys.platform != "linux":
-        return True  # their folders are elsewhere, and seldom unwritable
+        return True  # other default folders, which are rarely unwritable
     home = os.path.expanduser("~")  # noqa: PTH111
     shared = {".cache": "XDG_CACHE_HOME", ".config": "XDG_CONFIG_HOME"}.get(_CACHES[name], "")
     place = os.environ.get(shared) or os.path.join(home, _CACHES[name])  # noqa: PTH118
     while not os.path.exists(place) and os.path.dirname(place) != place:  # noqa: PTH110, PTH120
         place = os.path.dirname(place)  # noqa: PTH120
-    return bool(place) and os.access(place, os.W_OK)  # "" for `~` of a user whom the system does not know
+    return bool(place) and os.access(place, os.W_OK)  # "" if the home folder of the user is unknown
 
 
 def _remove(folder: str, process: int) -> None:
-    if os.getpid() == process:  # not a fork of it
+    if os.getpid() == process:  # not a fork
         shutil.rmtree(folder, ignore_errors=True)

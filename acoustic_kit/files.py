@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, locked, and read from outside without being blocked by a pipe or a device."""
+"""Atomic writes, folder locks, and reads that a pipe or a device cannot block."""
 
 import errno
 import fcntl
@@ -19,19 +19,18 @@ from pathlib import Path
 
 from acoustic_kit.errors import AkitError
 
-_TEMPORARY = re.compile(r"\.akit-([0-9a-f]{8})-[0-9a-f]{16}\.tmp")  # the machine, then what no other file has
-_FOREIGN_AGE = 24 * 3600  # seconds; another machine's locks may be invisible here
+_TEMPORARY = re.compile(r"\.akit-([0-9a-f]{8})-[0-9a-f]{16}\.tmp")  # hash of the machine, then random
+_FOREIGN_AGE = 24 * 3600  # seconds; locks of other machines may be invisible here
 
 
 @contextmanager
 def replacing(path: Path, *, follow: bool = False) -> Iterator[Path]:
-    """Yield a file to write beside `path`, which takes its place, whole, at the end of the `with` block.
+    """Yield a temporary file beside `path`, which replaces `path` atomically at the end of the `with` block.
 
-    No reader, and no crash, ever sees half of it. If the block fails, `path` stays as it was. Its folder is made
-    if it is missing; what killed processes left of their attempts is removed. Any number of processes, containers and
-    machines may write `path` at once: the last one wins. A link, a device or a pipe is replaced, so that a workspace
-    from elsewhere leads nowhere. With `follow`, for paths that the user names, a link is kept and its file replaced; a
-    device or a pipe is written into.
+    If the block fails, `path` is unchanged. Its folder is created if missing; temporary files of killed processes are
+    removed. Any number of processes, containers and machines may write `path` at once: the last one wins. A link, a
+    device or a pipe is replaced, so that an untrusted workspace cannot redirect writes. With `follow`, for paths that
+    the user names, links are followed, and devices and pipes are written into.
 
     Raises AkitError that names `path` if it cannot be written.
     """
@@ -52,20 +51,20 @@ def replacing(path: Path, *, follow: bool = False) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str, *, follow: bool = False) -> None:
-    """Write a UTF-8 file, see `replacing`."""
+    """Write a UTF-8 file atomically, see `replacing`."""
     with replacing(path, follow=follow) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 @contextmanager
 def _temporary_file(folder: Path) -> Iterator[Path]:
-    """Yield an empty file, locked while this process lives: process ids mean nothing in another container."""
+    """Yield an empty file, locked while this process lives, as process ids differ between containers."""
     while True:
         path = folder / f".akit-{_machine()}-{secrets.token_hex(8)}.tmp"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         with suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        if path.exists():  # not removed before it was locked
+        if path.exists():  # else removed before it was locked
             break
         os.close(descriptor)
     try:
@@ -84,12 +83,12 @@ def _remove_leftovers(folder: Path) -> None:
 def _is_abandoned(path: Path, *, is_ours: bool) -> bool:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # gone, or another user's
+    except OSError:  # removed, or of another user
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return is_ours or time.time() - os.fstat(descriptor).st_mtime > _FOREIGN_AGE
-    except OSError:  # its writer lives, or a file system without locks
+    except OSError:  # locked by its writer, or a file system without locks
         return False
     finally:
         os.close(descriptor)
@@ -97,7 +96,7 @@ def _is_abandoned(path: Path, *, is_ours: bool) -> bool:
 
 @cache
 def _machine() -> str:
-    """Return 8 hex digits that all containers of one running kernel share, since they share its locks."""
+    """Return 8 hex digits common to all containers of one running kernel, which share its locks."""
     try:
         identity = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
@@ -111,15 +110,14 @@ def _sync(path: Path) -> None:
 
 
 def followed(path: Path) -> tuple[bool, Path]:
-    """Whether `path` is to be written into instead of replaced, and where its links lead.
+    """Return whether `path` must be written into instead of replaced, and the target of its links.
 
-    An open file that /dev/stdout or /proc stands for is written into: a file in its place would not be the one that the
-    shell appends to.
+    /dev/stdout and /proc refer to open files, which are written into, as the shell would not see a replacement.
     """
     try:
         mode = path.stat().st_mode
         special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-    except FileNotFoundError:  # also a link to a file that is yet to be made
+    except FileNotFoundError:  # or a link to a missing file
         special = False
     while not (special or _is_in_dev(path)) and path.is_symlink():
         path = path.parent / path.readlink()
@@ -133,7 +131,7 @@ def _is_in_dev(path: Path) -> bool:
 
 @contextmanager
 def written_into(path: Path) -> Iterator[Path]:
-    """A file elsewhere, whose content is appended to `path` at the end of the `with` block."""
+    """Yield a temporary file, whose content is appended to `path` at the end of the `with` block."""
     with tempfile.TemporaryDirectory(prefix="akit-") as folder:
         temporary = Path(folder) / "out"
         yield temporary
@@ -145,7 +143,7 @@ def open_regular(path: Path) -> BufferedReader:
     """Open a file to read its bytes. Raises OSError unless it is a regular file."""
 
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NONBLOCK)  # which waits for no writer of a FIFO
+        return os.open(name, flags | os.O_NONBLOCK)  # does not wait for the writer of a FIFO
 
     file = open(path, "rb", opener=opener)  # noqa: SIM115 (Path.open takes no opener)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -162,16 +160,16 @@ def read_regular(path: Path) -> bytes:
 
 @contextmanager
 def locked(folder: Path, busy: str | None = None) -> Iterator[None]:
-    """Hold a folder, made where it is missing, for this process alone.
+    """Lock a folder, created if missing, for this process.
 
-    Where another process holds it, raises AkitError that says `busy`; without `busy` it waits. Raises AkitError, too,
-    where the folder cannot be made, or its file system has no locks.
+    If another process has locked it, raises AkitError with the message `busy`; if `busy` is None, waits. Raises
+    AkitError also if the folder cannot be created, or if its file system has no locks.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise AkitError(f"{folder} cannot be made: {error.strerror}.") from error
+        raise AkitError(f"{folder} cannot be created: {error.strerror}.") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
@@ -180,7 +178,7 @@ def locked(folder: Path, busy: str | None = None) -> Iterator[None]:
         except OSError as error:
             raise AkitError(
                 f"{folder} cannot be locked: {error.strerror}. Its file system (a mounted or network drive?) has no "
-                "locks.\nUse a folder on a disk of this machine; `store` and `runs` in akit.toml may name one."
+                "locks.\nUse a folder on a local disk; `store` and `runs` in akit.toml may name one."
             ) from error
         yield
     finally:

@@ -1,6 +1,6 @@
-"""Tables from outside: CSV files as text, with the line of each row, and Parquet files whose content is not trusted.
+"""Read untrusted tables: CSV files as text, with the line of each row, and Parquet files.
 
-The standard library's ``csv`` reads CSV files: it knows where a row begins in the file, and it does not guess types.
+CSV files are parsed by the standard library's ``csv``, which knows the line of a row and infers no types.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-SHOWN = 5  # offenders that a message lists
+SHOWN = 5  # offenders listed in a message
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with a file."""
+    """A problem of a file."""
 
     message: str
-    rows: tuple[int, ...] = ()  # line numbers in the file, the header is line 1; the first five
-    harmless: bool = False  # only a warning: the file is taken all the same
+    rows: tuple[int, ...] = ()  # line numbers in the file, the first five; the header is line 1
+    harmless: bool = False  # only a warning
 
     def __str__(self) -> str:
-        """The message, with the lines where there are any."""
+        """Return the message, with the lines if known."""
         return f"{self.message} (line {', '.join(map(str, self.rows))})" if self.rows else self.message
 
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of a CSV file; all rows are as wide as the header."""
+    """Cells of a CSV file; all rows are as long as the header."""
 
     header: list[str]
     rows: list[list[str]]
@@ -136,7 +136,7 @@ def _rows(
 
 
 def problems(findings: Mapping[str, Sequence[tuple[int, str]]]) -> list[Problem]:
-    """One Problem for each kind that was found at all, from its (line, offender) pairs."""
+    """Return a Problem for each kind that has (line, offender) pairs."""
     return [
         Problem(
             f"{what}: {len(found)} row{'s' if len(found) > 1 else ''}, the first {found[0][1]}",
@@ -153,12 +153,12 @@ def repeated(names: Sequence[str]) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """Untrusted text for a message: in quotes, on one line, 40 characters at most."""
+    """Return untrusted text for a message: in quotes, on one line, at most 40 characters."""
     return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few of untrusted names for a message; ``none`` where there are none."""
+    """Return the first untrusted names for a message; ``none`` if there are none."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(map(quoted, names[:SHOWN])) + more if names else "none"
 
@@ -169,11 +169,11 @@ _stderr_lock = threading.Lock()
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """Read a Parquet file, all of its columns or those that are named.
 
-    polars itself takes a path with `[`, `*` or `?` for a pattern, and panics on some damaged files.
+    polars itself treats a path with `[`, `*` or `?` as a pattern, and panics on some damaged files.
 
     Raises
     ------
-    OSError : the file is missing, is no regular file, or is damaged; the message does not name it
+    OSError : the file is missing, not a regular file, or damaged; the message does not name it
 
     """
     import polars as pl
@@ -191,7 +191,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFra
 
 @contextmanager
 def _silent_panics() -> Iterator[None]:
-    """Discard what is written to stderr: a panic of polars writes two backtraces before it becomes an exception."""
+    """Discard output to stderr, as a panic of polars writes two backtraces before it becomes an exception."""
     with _stderr_lock:
         try:
             stderr = os.dup(2)

@@ -21,7 +21,7 @@ CONFIG_NAME = "akit.toml"
 
 
 class Config(BaseModel):
-    """What `akit.toml` holds."""
+    """Content of `akit.toml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,13 +29,13 @@ class Config(BaseModel):
     layout: str
     task: Task
     metric: str
-    features: tuple[str, ...] = ()  # built by `akit features build` without a name: features, or recipes for theirs
-    store: str = "features.zarr"  # of features: a folder, relative to the workspace or absolute, or s3://bucket/path
-    runs: str = "runs"  # likewise; of s3://bucket/path, the workspace's `runs` is a working copy
+    features: tuple[str, ...] = ()  # built by `akit features build` without a name: features, or recipes whose features
+    store: str = "features.zarr"  # feature store: a folder, relative to the workspace or absolute, or s3://bucket/path
+    runs: str = "runs"  # likewise; for s3://bucket/path, the workspace's `runs` is a working copy
     template: str | None = None  # the competition's sample_submission.csv
-    competition: str | None = None  # its short name at Kaggle, for `akit submit`
+    competition: str | None = None  # Kaggle's short name, for `akit submit`
     label_separator: str | None = None  # between several labels of one clip
-    mono: Mono = "mean"  # what several channels become: their mean, the left one or the right one
+    mono: Mono = "mean"  # how channels are mixed: their mean, the left or the right one
     classes: dict[str, int]  # class name → the data set's own index, in class order
 
     @property
@@ -77,7 +77,7 @@ def read_config(path: Path) -> Config:
     except OSError as error:
         raise AkitError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
-        unknown = [found for found in error.errors() if found["type"] == "extra_forbidden"]  # a slip, most likely
+        unknown = [found for found in error.errors() if found["type"] == "extra_forbidden"]  # most likely a typo
         first = (unknown or error.errors())[0]
         where = f"{path}: {'.'.join(map(str, first['loc']))}"
         if not unknown:
@@ -90,10 +90,10 @@ def read_config(path: Path) -> Config:
 def config_text(config: Config) -> str:
     """Return a new `akit.toml`, with comments."""
     lines = [
-        "# A workspace of akit; yours to edit.",
+        "# A workspace of akit; edit it as you like.",
         f"data = {_toml(config.data)}",
         f"layout = {_toml(config.layout)}",
-        f"task = {_toml(config.task)}  # single: one label a clip, multi: several",
+        f"task = {_toml(config.task)}  # single: one label per clip, multi: several",
         f"metric = {_toml(config.metric)}",
         f"features = {_toml(list(config.features))}  # what `akit features build` builds",
     ]
@@ -109,12 +109,12 @@ def config_text(config: Config) -> str:
 
 
 def with_features(text: str, names: Sequence[str]) -> str:
-    """Return the text of an `akit.toml` with these features added: behind the others where tomlkit can do that."""
+    """Return the text of an `akit.toml` with these features added, after the others if tomlkit can do that."""
     import tomlkit
 
     document = tomlkit.parse(text)
     document.setdefault("features", tomlkit.array()).extend(names)
-    with suppress(tomllib.TOMLDecodeError):  # tomlkit forgets the comma behind a comment
+    with suppress(tomllib.TOMLDecodeError):  # tomlkit omits the comma after a comment
         tomllib.loads(tomlkit.dumps(document))
         return tomlkit.dumps(document)
     document = tomlkit.parse(text)
@@ -124,5 +124,5 @@ def with_features(text: str, names: Sequence[str]) -> str:
 
 
 def _toml(value: str | list[str]) -> str:
-    """A TOML string or array of strings. JSON's are TOML's, but for the delete character."""
+    """Return a TOML string or array of strings, which are those of JSON except for the delete character."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""How `akit init` read a data set, so that it can be read so again."""
+"""The options with which `akit init` read a data set, for reading it again."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ INIT_NAME = "init.json"
 
 
 class InitOptions(BaseModel):
-    """How `akit init` read the data set, so that it can be read so again; `init.json`."""
+    """Options with which `akit init` read the data set; stored in `init.json`."""
 
     model_config = ConfigDict(frozen=True)
 
     test_folds: list[int] = []
     unofficial: bool = False
     extra: str | None = None  # absolute
-    options: dict[str, Any] = {}  # of `CsvOptions`, those that are not the defaults
+    options: dict[str, Any] = {}  # fields of `CsvOptions` that differ from their defaults
 
     def write(self, root: Path) -> None:
-        """Write it into a workspace."""
+        """Write the options into a workspace."""
         write_atomically(root / INIT_NAME, self.model_dump_json(indent=2) + "\n")
 
 
 def given_options(options: CsvOptions, data: Path) -> dict[str, Any]:
-    """Return the fields of `options` that are not the defaults; a table outside of `data` by its absolute path."""
+    """Return the fields of `options` that differ from their defaults, a table outside of `data` as absolute path."""
     if options.train_csv is not None and not (data / options.train_csv).is_file():
         options = replace(options, train_csv=str(Path(options.train_csv).resolve()))
     return {name: value for name, value in asdict(options).items() if name in options.given()}
 
 
 def read_init_options(root: Path) -> InitOptions | None:
-    """Return how a workspace was made; None if it was made before that was kept. Raises AkitError."""
+    """Return the options of a workspace; None for one of an older version. Raises AkitError if they cannot be read."""
     path = root / INIT_NAME
     if not path.exists():
         return None

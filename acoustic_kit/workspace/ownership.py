@@ -1,4 +1,4 @@
-"""Workspaces of other users are refused unless they are named as safe: their recipes are programs."""
+"""Refuse workspaces of other users unless they are declared safe, as their recipes are programs."""
 
 import os
 import sys
@@ -14,11 +14,11 @@ SAFE_WORKSPACES = "AKIT_SAFE_WORKSPACES"  # the environment variable: folders, s
 def require_own(root: Path, config_name: str) -> None:
     """Check that a workspace belongs to the user who runs akit, to root, or is named in `AKIT_SAFE_WORKSPACES`.
 
-    What counts is the owner of the folder, its settings, and its recipes.
+    The owners of the folder, its settings and its recipes are checked.
 
     Raises
     ------
-    AkitError : it belongs to somebody else; the message names the path and its owner
+    AkitError : for another owner; the message names the path and its owner
 
     """
     if sys.platform == "win32" or _is_named_safe(root):
@@ -27,8 +27,8 @@ def require_own(root: Path, config_name: str) -> None:
         if stranger := _foreign_owner(path):
             raise AkitError(
                 f"{path} belongs to {stranger}, and the recipes of a workspace are programs that run as you.\n"
-                f"If you trust it, name it: {SAFE_WORKSPACES}={root} (several are separated by {os.pathsep!r}, "
-                "* is any)."
+                f"If you trust it, set {SAFE_WORKSPACES}={root} (several are separated by {os.pathsep!r}, "
+                "* means any)."
             )
 
 
@@ -44,7 +44,7 @@ def _recipes(folder: Path) -> Iterator[Path]:
 
 
 def _foreign_owner(path: Path) -> str | None:
-    """Return who else than this user and root owns a file, or the link to it; None if nobody, or it is missing."""
+    """Return the owner of a file, or of the link to it, other than this user and root; None if there is none."""
     trusted = {0, os.geteuid()}
     if os.geteuid() == 0:
         trusted.add(int(os.environ.get("SUDO_UID", "0")))

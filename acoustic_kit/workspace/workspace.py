@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import AkitError, DataError
 from acoustic_kit.files import locked, write_atomically
 from acoustic_kit.tables import read_parquet
 from acoustic_kit.workspace.config import CONFIG_NAME, Config, read_config, with_features
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from acoustic_kit.task import TaskSpec
     from acoustic_store import FeatureStore
 
-_MEND_MANIFEST = (
-    "\nUndo what was changed, or make a workspace in a new folder with `akit init` as this one was made, and copy its "
-    "manifest.parquet here: runs and features stay good."
+_MANIFEST_HINT = (
+    "\nUndo the change, or create a workspace in a new folder with the same `akit init`, and copy its manifest.parquet "
+    "here: runs and features stay valid."
 )
 
 
@@ -37,20 +37,20 @@ class Workspace:
 
     @staticmethod
     def find(start: Path) -> Workspace:
-        """The workspace that `start` lies in: the nearest folder upwards that holds an `akit.toml`.
+        """Return the workspace that contains `start`: the nearest parent folder with an `akit.toml`.
 
-        Raises AkitError where there is none, where it is another user's, or where its `akit.toml` is not valid.
+        Raises AkitError if there is none, if it belongs to another user, or if its `akit.toml` is invalid.
         """
         if (found := Workspace.around(start)) is None:
             raise AkitError(
                 f"{start.resolve()} is not in a workspace. "
-                "Make one with `akit init DIR --data FOLDER`, or name it: -C DIR."
+                "Create one with `akit init DIR --data FOLDER`, or name one with -C DIR."
             )
         return found
 
     @staticmethod
     def around(start: Path) -> Workspace | None:
-        """As `find`; None where `start` lies in no workspace."""
+        """Return the workspace as `find` does; None if there is none."""
         start = start.resolve()
         for folder in (start, *start.parents):
             if (folder / CONFIG_NAME).is_file():
@@ -71,54 +71,56 @@ class Workspace:
 
     @property
     def manifest_path(self) -> Path:
-        """One row a clip."""
+        """The manifest: one row per clip."""
         return self.root / "manifest.parquet"
 
     @property
     def truth_path(self) -> Path:
-        """The labels of test clips that were kept aside; only `akit score` opens it."""
+        """Labels of held-out test clips; only `akit score` reads them."""
         return self.root / "truth.parquet"
 
     @property
     def runs_path(self) -> Path:
-        """One folder a run; where they lie on S3, a working copy, see `remote_runs`."""
+        """Folder of the runs, one sub-folder each; a working copy if they are stored on S3, see `remote_runs`."""
         place = self.config.runs
         return self.root / ("runs" if "://" in place else place)
 
     @property
     def tuning_path(self) -> Path:
-        """One folder a study of `akit recipe tune`."""
+        """Folder of the studies of `akit recipe tune`, one sub-folder each."""
         return self.root / "tuning"
 
     @property
     def submissions_path(self) -> Path:
-        """The submissions, each a CSV with a JSON that says how it was made."""
+        """Folder of the submissions, each a CSV with its record as JSON."""
         return self.root / "submissions"
 
     @property
     def recipes_path(self) -> Path:
-        """The workspace's own recipes."""
+        """Folder of the workspace's own recipes."""
         return self.root / "recipes"
 
     @property
     def template_path(self) -> Path | None:
-        """The competition's sample submission, where it has one."""
+        """The competition's sample submission, if known."""
         return _real(self.root / self.config.template) if self.config.template else None
 
     @cached_property
     def manifest(self) -> pl.DataFrame:
-        """The manifest, checked. Raises AkitError where it is missing or damaged."""
+        """The manifest, checked. Raises DataError if it is missing or damaged."""
         from acoustic_kit.data import check_manifest
 
         try:
             manifest = read_parquet(self.manifest_path)
             check_manifest(manifest, self.config.classes)
         except OSError as error:
-            raise AkitError(f"{self.manifest_path} cannot be read ({error}).{_MEND_MANIFEST}") from error
+            raise DataError(f"{self.manifest_path} cannot be read ({error}).{_MANIFEST_HINT}") from error
         except AkitError as error:
-            raise AkitError(f"{self.manifest_path}: {error}{_MEND_MANIFEST}") from error
+            raise DataError(f"{self.manifest_path}: {error}{_MANIFEST_HINT}") from error
         if self.config.task == "single" and (manifest["label"].list.len() > 1).any():
-            raise AkitError(f"{self.root / CONFIG_NAME}: task is single, but the manifest has clips of several labels.")
+            raise DataError(
+                f"{self.root / CONFIG_NAME}: task is single, but the manifest has clips with several labels."
+            )
         return manifest
 
     @property
@@ -134,7 +136,7 @@ class Workspace:
         return TrainingSet.of(self.manifest, self.task_spec)
 
     def clip_ids(self, split: Literal["train", "test"]) -> list[str]:
-        """The ids of the clips of a split, in the manifest's order."""
+        """Return the ids of the clips of a split, in the manifest's order."""
         return self.manifest.filter(self.manifest["split"] == split)["id"].to_list()
 
     @property
@@ -144,13 +146,13 @@ class Workspace:
         return place if "://" in place else _real(self.root / place)
 
     def store(self) -> FeatureStore:
-        """The feature store, made where it is missing."""
+        """Open the feature store, created if missing."""
         from acoustic_store import FeatureStore
 
         return FeatureStore.open(self.store_place, create=True)
 
     def built_store(self) -> FeatureStore | None:
-        """The feature store as it is, None where nothing has been built yet."""
+        """Open the feature store; None if it does not exist."""
         from acoustic_store import FeatureStore, StoreError
 
         try:
@@ -161,26 +163,24 @@ class Workspace:
             raise
 
     def output_folder(self, name: str) -> Path:
-        """A folder of this workspace to write into. Raises AkitError where it is a link that leads out of it."""
+        """Return a folder of this workspace to write into. Raises AkitError if it is a link to elsewhere."""
         folder = self.root / name
         if not _real(folder).is_relative_to(_real(self.root)):
-            raise AkitError(
-                f"{folder} is a link to {_real(folder)}, outside of the workspace. Put a folder in its place."
-            )
+            raise AkitError(f"{folder} is a link to {_real(folder)}, outside of the workspace. Replace it by a folder.")
         return folder
 
     def remember_features(self, names: Sequence[str]) -> None:
-        """Add names to `features` in `akit.toml`; all else, comments too, stays as the user left it."""
+        """Add names to `features` in `akit.toml`; everything else, comments included, is unchanged."""
         if set(names) <= set(self.config.features):
             return
         path = self.root / CONFIG_NAME
-        with locked(self.root):  # others may add theirs at the same time
-            config = read_config(path)  # as it is now, hours later
+        with locked(self.root):  # other processes may add names at the same time
+            config = read_config(path)  # which may have changed since it was opened
             new = [name for name in dict.fromkeys(names) if name not in config.features]
             write_atomically(path, with_features(path.read_bytes().decode("utf-8-sig"), new), follow=True)
 
     def add_classes(self, classes: Mapping[str, int]) -> None:
-        """Add classes, each with the data set's own index, behind the others in `akit.toml`."""
+        """Add classes, each with the data set's own index, after the others in `akit.toml`."""
         import tomlkit
 
         path = self.root / CONFIG_NAME
@@ -191,5 +191,5 @@ class Workspace:
 
 
 def _real(path: Path) -> Path:
-    """Return a path without links; unlike `Path.resolve`, also where links lead in a circle."""
+    """Return a path without links; unlike `Path.resolve`, also for circular links."""
     return Path(os.path.realpath(path))

@@ -62,5 +62,5 @@ def test_a_file_system_without_locks_is_named(code: int, tmp_path: Path, monkeyp
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(AkitError, match="file/x cannot be made"), locked(tmp_path / "file" / "x", "busy"):
+    with pytest.raises(AkitError, match="file/x cannot be created"), locked(tmp_path / "file" / "x", "busy"):
         pass

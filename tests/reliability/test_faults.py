@@ -226,7 +226,7 @@ def test_an_edited_manifest_is_told_with_what_is_wrong(work: Path, edit: str) ->
     said = fail("-C", work, "features", "build", "--workers", "0")
     assert f"{path}: " in said
     assert says in said
-    assert "runs and features stay good" in said
+    assert "runs and features stay valid" in said
 
 
 @pytest.mark.parametrize(
