@@ -69,7 +69,7 @@ def test_features_of_clips_on_s3_are_those_of_their_files(bucket: str, built: Pa
     workspace = Workspace.find(root)
     assert workspace.data_root == url
     arguments = (workspace.manifest, workspace.data_root, workspace.store(), [Stats()])
-    with pytest.raises(AkitError, match=f"The data folder {url} is not there"):
+    with pytest.raises(AkitError, match=f"The data folder {url} is missing"):
         build_features(*arguments)
     upload(Path(local.data_root), url)
     assert fingerprints(workspace.manifest, url) == fingerprints(local.manifest, local.data_root)
