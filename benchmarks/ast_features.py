@@ -23,9 +23,9 @@ import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 from transformers.utils import logging
 
+from acoustic_kit.dsp.decoding import decode, resample
 from acoustic_kit.features.ast import Ast
 from acoustic_kit.features.ast_input import AstInput
-from acoustic_kit.features.wave import decode, resample
 
 CLIPS, EMBEDDED = 16, 8  # of the latter, the first ones
 ROUNDS, EMBEDDING_ROUNDS = 9, 3

@@ -22,8 +22,9 @@ import numpy as np
 import scipy.stats
 import soundfile
 
+from acoustic_kit.dsp.decoding import decode, resample
+from acoustic_kit.dsp.trimming import trim
 from acoustic_kit.features import LogMel, Stats, Wave
-from acoustic_kit.features.wave import decode, resample, trim
 
 CLIPS = 24
 ROUNDS = 7

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from acoustic_kit.dsp.decoding import decode
 from acoustic_kit.features import LogMel, Pcen, Wave
 from acoustic_kit.features.build.job import BlockJob
-from acoustic_kit.features.wave import decode
 from acoustic_store import FeatureStore
 
 CLIPS, ROUNDS, BLOCK = 16, 5, 64

@@ -11,22 +11,17 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from operator import attrgetter
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, SupportsIndex
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, SupportsIndex
 
 import numpy as np
+
+from acoustic_kit.dsp.decoding import Decoding
 
 if TYPE_CHECKING:
     import torch
 
     from acoustic_kit.dsp.sound_file import Mono
     from acoustic_store import FeatureStore
-
-
-class Decoding(NamedTuple):
-    """How an audio file is decoded for a feature."""
-
-    sample_rate: int | None = None  # Hz; None: as in the file
-    mono: Mono = "mean"
 
 
 StoredClip = tuple[np.ndarray, np.float32 | None]  # as it is stored: float32, or int16 and its scale

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from acoustic_kit.dsp.decoding import resample
 from acoustic_kit.dsp.sound_file import check_wave, mix, open_sound
 from acoustic_kit.features.logmel import LogMel
-from acoustic_kit.features.wave import Wave, resample
+from acoustic_kit.features.wave import Wave
 from acoustic_kit.report.content import AudioPreview
 from acoustic_kit.report.picture import extremes
 

@@ -17,10 +17,11 @@ import acoustic_kit
 from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.data.folds import FULL
 from acoustic_kit.device import Compute
+from acoustic_kit.dsp.decoding import decode, resample
+from acoustic_kit.dsp.trimming import trim
 from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import LogMel, Pca, Stats, Wave, build_features, for_folds
-from acoustic_kit.features.wave import decode, resample, trim
 from acoustic_kit.nn.same_padding import SameConv2d
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.runner import run_recipe

@@ -155,7 +155,7 @@ import acoustic_store
 import soundfile
 from acoustic_kit.data.scan import scan_audio
 from acoustic_kit.errors import AkitError
-from acoustic_kit.features.wave import decode
+from acoustic_kit.dsp.decoding import decode
 scan_audio([Path(sys.executable)])  # loads all that it needs, which an unprivileged process may not be allowed to
 if os.getuid() == 0:
     os.setgid(65534); os.setuid(65534)

@@ -162,7 +162,7 @@ class BlockJob:
 
     def _source(self, id: str, fetched: Mapping[str, Future[Any]] = NOTHING) -> Any:
         """Return the decoded file by decoding, or the source feature's array; or a Failure."""
-        from acoustic_kit.features.wave import Sound, decode_as
+        from acoustic_kit.dsp.decoding import Sound, decode_as
 
         if id in self.left_out:
             return self._guarded(id, partial(_leave_out, self.left_out[id]))

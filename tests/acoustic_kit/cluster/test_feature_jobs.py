@@ -80,15 +80,15 @@ def test_what_needs_a_whole_machine_or_a_gpu_is_a_task_too(
 DEADLY = """
 import os, signal
 from pathlib import Path
-from acoustic_kit.features import wave
+from acoustic_kit.dsp import decoding
 
 def deadly(path, decodings):
     if {all_of_them} or Path(path).name == "{name}":
         os.kill(os.getpid(), signal.SIGKILL)
-    return wave.undisturbed(path, decodings)
+    return decoding.undisturbed(path, decodings)
 
-if not hasattr(wave, "undisturbed"):  # Dask loads this twice
-    wave.undisturbed, wave.decode_as = wave.decode_as, deadly
+if not hasattr(decoding, "undisturbed"):  # Dask loads this twice
+    decoding.undisturbed, decoding.decode_as = decoding.decode_as, deadly
 """
 
 

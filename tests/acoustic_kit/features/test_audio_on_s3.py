@@ -12,9 +12,9 @@ import obstore
 import pytest
 import soundfile
 
+from acoustic_kit.dsp.decoding import decode
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Stats, build_features, fingerprints
-from acoustic_kit.features.wave import decode
 from acoustic_kit.report.sound import clip_sound
 from acoustic_kit.workspace.init import init_workspace
 from acoustic_kit.workspace.workspace import Workspace

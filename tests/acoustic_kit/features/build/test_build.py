@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from acoustic_kit.data import file_digest
+from acoustic_kit.dsp import decoding
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import (
     BuildReport,
@@ -25,7 +26,6 @@ from acoustic_kit.features import (
     feature_from_parameters,
     with_sources,
 )
-from acoustic_kit.features import wave as wave_module
 from acoustic_kit.features.build.build import OnError
 from acoustic_store import Failure, FeatureStore
 
@@ -94,9 +94,9 @@ def test_each_file_is_decoded_once_whatever_is_made_of_it(
 ) -> None:
     manifest = make_clips(tmp_path / "data")
     decoded: list[str] = []
-    decode_as = wave_module.decode_as
+    decode_as = decoding.decode_as
     monkeypatch.setattr(
-        wave_module, "decode_as", lambda path, forms: (decoded.append(Path(path).name), decode_as(path, forms))[1]
+        decoding, "decode_as", lambda path, forms: (decoded.append(Path(path).name), decode_as(path, forms))[1]
     )
     waves = [Wave(8000), Wave(4000), Wave(8000, trim_top_db=None)]
     reports = build_features(manifest, tmp_path / "data", store, [*waves, Stats(Wave(4000))])
@@ -196,7 +196,7 @@ def test_the_next_build_retries_clips_that_could_not_be_read(
         return [(report.built, len(report.failures), len(report.silenced)) for report in reports]
 
     with monkeypatch.context() as patched:
-        patched.setattr(wave_module, "_resampler", fail)
+        patched.setattr(decoding, "_resampler", fail)
         assert build() == [(5, 5, 0), (5, 5, 0)]
     assert build() == [(5, 0, 0), (5, 0, 0)]
     assert build() == [(0, 0, 0), (0, 0, 0)]

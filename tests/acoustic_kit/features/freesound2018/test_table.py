@@ -10,10 +10,11 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acoustic_kit.dsp.decoding import decode
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features.freesound2018.table import FAMILIES, freesound_rows
 from acoustic_kit.features.stats import Stats
-from acoustic_kit.features.wave import Wave, decode
+from acoustic_kit.features.wave import Wave
 
 RATE = 44100
 TABLE = Stats(Wave(RATE), "freesound")
