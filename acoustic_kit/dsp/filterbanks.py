@@ -71,7 +71,7 @@ def mel_filters(
     rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
     height = 1.0 if mel_scale == "htk" else 2.0 / (edges[2:] - edges[:-2])
-    return _filter_bank(np.maximum(0.0, np.minimum(rising, falling)) * height)
+    return filter_bank(np.maximum(0.0, np.minimum(rising, falling)) * height)
 
 
 @lru_cache(maxsize=128)
@@ -90,10 +90,11 @@ def chroma_filters(sample_rate: int, n_fft: int, tuning: float = 0.0) -> FilterB
     weights = np.exp(-0.5 * (2 * distance / width) ** 2)
     weights /= np.sqrt((weights**2).sum(axis=0))
     weights *= np.exp(-0.5 * ((pitch / n - 5.0) / 2.0) ** 2)
-    return _filter_bank(np.roll(weights, -3, axis=0)[:, : 1 + n_fft // 2])  # start at C instead of A
+    return filter_bank(np.roll(weights, -3, axis=0)[:, : 1 + n_fft // 2])  # start at C instead of A
 
 
-def _filter_bank(weights: np.ndarray) -> FilterBank:
+def filter_bank(weights: np.ndarray) -> FilterBank:
+    """Return filters with the given weights, real (bands, 1 + n_fft // 2)."""
     weights = np.ascontiguousarray(weights, dtype=np.float32)
     used = weights > 0
     end = np.where(used.any(axis=1), used.shape[1] - used[:, ::-1].argmax(axis=1), 0)

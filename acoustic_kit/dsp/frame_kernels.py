@@ -6,7 +6,7 @@ In each, `start` is the block's first frame, and the innermost loop runs over th
 import numba
 import numpy as np
 
-from acoustic_kit.dsp.spectrum import AMIN
+from acoustic_kit.dsp.mel_parameters import AMIN
 
 SLOPE_REACH = 4  # frames to each side; librosa's width of 9
 FLATNESS_GROUP = 8  # bins multiplied before a logarithm is taken: 1e-10 ** 8 and 1e26 ** 8 fit a float64

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from acoustic_kit.dsp.filterbanks import FilterBank
+from acoustic_kit.dsp.filterbanks import FilterBank, filter_bank
 
 SAMPLE_RATE = 16_000  # Hz
 FRAME_LENGTH = 400  # samples
@@ -46,9 +46,7 @@ def filters(n_mels: int) -> FilterBank:
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     weights = np.maximum(0.0, np.minimum(rising, falling))
     weights[:, -1] = 0.0
-    used = weights > 0
-    end = np.where(used.any(axis=1), used.shape[1] - used[:, ::-1].argmax(axis=1), 0)
-    return FilterBank(weights.astype(np.float32), used.argmax(axis=1), end)
+    return filter_bank(weights)
 
 
 def _mel(hz: float) -> float:

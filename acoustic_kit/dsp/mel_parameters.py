@@ -1,8 +1,10 @@
-"""Checks of the parameters of a mel spectrogram, which the feature and the layer share."""
+"""Parameters of a mel spectrogram, shared by the feature and the layer."""
 
 import math
 
 from acoustic_kit.errors import UsageError
+
+AMIN = 1e-10  # power below which decibels are cut off, as in librosa
 
 
 def check_frames(n_fft: int, hop_length: int) -> None:

@@ -13,11 +13,11 @@ import numpy as np
 import scipy.fft
 
 from acoustic_kit.dsp.filterbanks import FilterBank
+from acoustic_kit.dsp.mel_parameters import AMIN
 from acoustic_kit.dsp.sound_file import check_wave
 
 BLOCK = 32  # frames
 PIECE = 256 * BLOCK  # frames of a long wave padded at once, to avoid a copy of the whole
-AMIN = 1e-10  # power below which decibels are cut off, as in librosa
 
 PadMode = Literal["constant", "reflect"]
 Precision = Literal["float32", "float64"]

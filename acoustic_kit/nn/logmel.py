@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from acoustic_kit.dsp.filterbanks import MelScale, mel_filters
-from acoustic_kit.dsp.mel_parameters import check_decibels, check_frames, check_mel
+from acoustic_kit.dsp.mel_parameters import AMIN, check_decibels, check_frames, check_mel
 from acoustic_kit.nn.matmul_precision import full_float32_matmul
-
-AMIN = 1e-10  # power below which decibels are cut off, as in librosa
 
 
 class MelSpectrogram(nn.Module):
