@@ -3,7 +3,11 @@
 What recipes and scripts use is exported here and loaded on first use, so that ``import acoustic_kit`` costs nothing.
 """
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 from acoustic_kit.caches import provide_caches
@@ -47,6 +51,21 @@ _EXPORTS = {
 __all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604
 
 provide_caches()  # before the libraries look for theirs
+
+
+class _FormerModules:
+    """Finds modules of this package by their former names; asked only if there is no module of the name."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if not name.startswith("acoustic_kit."):
+            return None
+        from acoustic_kit.recipe.former_modules import former_spec
+
+        return former_spec(name)
+
+
+sys.meta_path.append(_FormerModules)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,14 @@
-"""Former names of modules and of what they export, for the copies of earlier recipes that runs have."""
+"""Former names of modules and of what they export, for recipes in older runs, and for scripts."""
 
+import importlib
 import re
-import sys
-from importlib import import_module
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 FORMER = {
+    "acoustic_kit.atomic_write": "acoustic_kit.files",
+    "acoustic_kit.bootstrap": "acoustic_kit.metrics.bootstrap",
     "acoustic_kit.fold": "acoustic_kit.training.fold",
     "acoustic_kit.needs": "acoustic_kit.recipe.needs",
     "acoustic_kit.side_inputs": "acoustic_kit.recipe.side_inputs",
@@ -21,13 +25,27 @@ FORMER_NAMES = {  # module → former name → name
 _IMPORTED = re.compile(r"^\s*(?:from|import)\s+(acoustic_kit[\w.]*)", re.MULTILINE)
 
 
-def provide_former_modules(source: str) -> None:
-    """Make the former names available that the text of a recipe imports."""
-    imported = set(_IMPORTED.findall(source))
-    for name in FORMER.keys() & imported:
-        sys.modules[name] = import_module(FORMER[name])
-    for name in FORMER_NAMES.keys() & {FORMER.get(name, name) for name in imported}:
-        module = import_module(name)
+def former_spec(name: str) -> ModuleSpec | None:
+    """Return how to import a module by its former name; None if nothing had this name."""
+    return ModuleSpec(name, _Alias()) if name in FORMER else None
+
+
+class _Alias(Loader):
+    """Loads the module of today, which keeps its own name and spec."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = importlib.import_module(FORMER[spec.name])
+        self._own_spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._own_spec
+
+
+def provide_former_names(source: str) -> None:
+    """Make what modules export available by the former names that the text of a recipe imports."""
+    for name in FORMER_NAMES.keys() & {FORMER.get(found, found) for found in _IMPORTED.findall(source)}:
+        module = importlib.import_module(name)
         for former, current in FORMER_NAMES[name].items():
             if re.search(rf"\b{former}\b", source):
                 setattr(module, former, getattr(module, current))

@@ -71,7 +71,7 @@ class RecipeFile:
     def load(self) -> ModuleType:
         """Execute the file. Raises AkitError that names the file and the line where it fails."""
         from acoustic_kit.features.feature import defines_families
-        from acoustic_kit.recipe.former_modules import provide_former_modules
+        from acoustic_kit.recipe.former_modules import provide_former_names
 
         if self.helpers and not (self.path.parent / self.helpers[0][0]).is_file():  # another machine's
             _scratch.append(tempfile.TemporaryDirectory(prefix="akit-recipe-"))
@@ -83,7 +83,7 @@ class RecipeFile:
         module = importlib.util.module_from_spec(spec)
         sys.modules[self.module_name] = module
         self._forget_helpers()
-        provide_former_modules(self.source)
+        provide_former_names(self.source)
         with defines_families(self), names_line(self, always=True):
             # Not by the spec's loader: it would run a compiled file beside a recipe from elsewhere in its place.
             exec(compile(self.source, self.path, "exec", dont_inherit=True), module.__dict__)

@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_predictions(workspace: Workspace, seed: in
 
 FIT = """
 import numpy as np
-from acoustic_kit.recipe import load_recipe
+from acoustic_kit import load_recipe
 rng = np.random.default_rng(0)
 class Clips(dict): labels = rng.integers(4, size=240)
 rows = rng.standard_t(2, (240, 300)).cumsum(axis=1) + 4 * rng.standard_normal((4, 300))[Clips.labels]
