@@ -21,12 +21,14 @@ def print_fitting(
     """Print a table on stdout; columns named in `right` are right-aligned.
 
     If the terminal is too narrow for whole names and numbers side by side, each row becomes a block: its first cells on
-    one line, the others below, each after the name of its column.
+    one line, the others below, each after the name of its column. Columns without any value are left out.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    kept = [i for i in range(len(columns)) if not rows or any(row[i] for row in rows)]  # empty columns only take room
+    columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
     console = Console(file=sys.stdout)
     widths = column_widths(columns if header else [""] * len(columns), rows, right, console.width)
     if widths is None:

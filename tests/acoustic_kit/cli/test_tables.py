@@ -37,6 +37,11 @@ def test_names_and_numbers_stay_whole(width: int, monkeypatch: pytest.MonkeyPatc
     assert max(map(len, text.splitlines())) <= longest
 
 
+def test_columns_without_values_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = printed(["name", "public", "note"], [["a", "", "x"], ["b", "", ""]], ["public"], 80, monkeypatch)
+    assert text.splitlines()[0].split() == ["name", "note"]
+
+
 def test_prose_gives_way_first() -> None:
     rows = [["esc50", "Fifty classes of environmental sound, two thousand clips of five seconds", "0.5"]]
     widths = column_widths(["name", "what", "score"], rows, ["score"], 40)
