@@ -10,7 +10,7 @@ import typer
 
 from acoustic_kit.api.progress import progress, say
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.console import MAX_SEED, listed, print_line, print_table, shown
+from acoustic_kit.cli.console import MAX_SEED, display_path, print_line, print_table, split_list
 
 if TYPE_CHECKING:
     from acoustic_kit.ensemble.result import BlendResult
@@ -69,7 +69,7 @@ def blend(
     workspace = workspace_of(ctx, with_runs=True)
     if from_ is not None:
         written = rebuild(workspace, from_, name, overwrite=overwrite)
-        typer.echo(f"Wrote {shown(written)} again, with the same bytes.")
+        typer.echo(f"Wrote {display_path(written)} again, with the same bytes.")
         return
     warn_of_leaks(workspace)
     with progress() as bar:
@@ -78,7 +78,7 @@ def blend(
             top=top,
             metric=metric,
             method=method,
-            runs=() if runs is None else listed("--runs", runs),
+            runs=() if runs is None else split_list("--runs", runs),
             by=by,
             diverse=diverse,
             decision=decision,
@@ -117,7 +117,7 @@ def _print_result(workspace: Workspace, result: BlendResult) -> None:
     elif not result.scored:
         typer.echo("\nNot scored: some run lacks out-of-fold predictions for some training clips.")
     if result.submission:
-        typer.echo(f"\nWrote {shown(result.submission)}, which passed the check against the competition's form.")
+        typer.echo(f"\nWrote {display_path(result.submission)}, which passed the check against the competition's form.")
     else:
         print_line(f"\nNo submission was written: {result.no_submission}.")
 

@@ -74,7 +74,7 @@ def inline_picture(png: bytes) -> bool:
     return True
 
 
-def listed(option: str, text: str) -> list[str]:
+def split_list(option: str, text: str) -> list[str]:
     """Return the parts of a list option such as `1,2` or `1, 2`. Raises UsageError if one is empty."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
@@ -93,7 +93,7 @@ def whole_numbers(option: str, text: str) -> list[int]:
     return numbers
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """Return a path as a user would type it: relative if it is below the current folder."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 

@@ -10,7 +10,7 @@ import typer
 
 from acoustic_kit.api.progress import OnProgress, duration, progress, say
 from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.console import Json, print_json, print_table, shown
+from acoustic_kit.cli.console import Json, display_path, print_json, print_table
 
 if TYPE_CHECKING:
     from acoustic_kit.data import Summary
@@ -142,7 +142,7 @@ def download(
             on_progress=_in_megabytes(bar),
             on_note=lambda note: say(f"Note: {note}"),
         )
-    say(f"{data_set.title} is in {shown(root)}.\n\nNext: akit init work --data {shlex.quote(str(root))}")
+    say(f"{data_set.title} is in {display_path(root)}.\n\nNext: akit init work --data {shlex.quote(str(root))}")
 
 
 @commands.command(epilog="Example: akit data extract clips.tar.gz clips")
@@ -158,7 +158,8 @@ def extract(
 
     with progress() as bar:
         files = archives.extract(archive, folder, on_progress=_in_megabytes(bar))
-    say(f"Unpacked {files:,} files into {shown(folder)}.\n\nNext: akit init work --data {shlex.quote(str(folder))}")
+    say(f"Unpacked {files:,} files into {display_path(folder)}.")
+    say(f"\nNext: akit init work --data {shlex.quote(str(folder))}")
 
 
 def _in_megabytes(bar: OnProgress) -> OnBytes:

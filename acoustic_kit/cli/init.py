@@ -9,7 +9,7 @@ import typer
 
 from acoustic_kit.api.progress import progress, say
 from acoustic_kit.cli.app import warn_of_leaks
-from acoustic_kit.cli.console import MAX_SEED, shown, whole_numbers
+from acoustic_kit.cli.console import MAX_SEED, display_path, whole_numbers
 from acoustic_kit.cli.data import print_summary
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _print_workspace(workspace: Workspace) -> None:
     from acoustic_kit.errors import AkitError
 
     warn_of_leaks(workspace)
-    say(f"Made the workspace {shown(workspace.root)} (layout {workspace.config.layout}).")
+    say(f"Made the workspace {display_path(workspace.root)} (layout {workspace.config.layout}).")
     print_summary(summarize(workspace.manifest, workspace.config.classes))
     try:  # before anything is trained for a submission that cannot be written
         require_submittable(workspace, workspace.config.metric)

@@ -13,7 +13,7 @@ import typer
 from acoustic_kit.api.progress import progress, say
 from acoustic_kit.cli.app import folder_of
 from acoustic_kit.cli.compute import Device, Precision, Workers
-from acoustic_kit.cli.console import shown
+from acoustic_kit.cli.console import display_path
 
 if TYPE_CHECKING:
     from acoustic_kit.prediction import ClipPredictions
@@ -93,7 +93,7 @@ def predict(
     _write(found, predictor, form, out)
     n_clips = "1 clip" if len(found.ids) == 1 else f"{len(found.ids)} clips"
     models = "" if predictor.n_models == 1 else f", {predictor.n_models} models"
-    say(f"Predicted {n_clips} with {predictor.name}{models}." + (f" Wrote {shown(out)}." if out else ""))
+    say(f"Predicted {n_clips} with {predictor.name}{models}." + (f" Wrote {display_path(out)}." if out else ""))
 
 
 def _write(found: ClipPredictions, predictor: Predictor, form: Template | None, out: Path | None) -> None:

@@ -17,7 +17,7 @@ from acoustic_kit.cli.compute import (
     cluster_at,
     first_process_prints,
 )
-from acoustic_kit.cli.console import listed, print_table, shown, whole_numbers
+from acoustic_kit.cli.console import display_path, print_table, split_list, whole_numbers
 from acoustic_kit.cli.data import say_changes
 from acoustic_kit.cli.recipes import commands, warn_of_outside_recipes
 
@@ -37,6 +37,18 @@ Assignments = Annotated[
 ]
 
 
+Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Recipes: names, patterns or files.")]
+Fast = Annotated[bool, typer.Option("--fast", help="Use the recipe's small settings, for a trial of about a minute.")]
+Folds = Annotated[str | None, typer.Option(metavar="1,2", help="Train only these folds; others can follow.")]
+Full = Annotated[bool, typer.Option("--full", help="Fit one model on all training clips instead of the folds.")]
+Seeds = Annotated[str, typer.Option(metavar="0,1,2", help="Seeds; each makes a run, if the recipe uses seeds.")]
+Note = Annotated[str, typer.Option(help="A remark, shown in the leaderboard.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Discard earlier results of this run.")]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Train networks through torch.compile: minutes first, then faster steps.")
+]
+
+
 def register(_: typer.Typer) -> None:
     """Add this command to those of `akit recipe`."""
     example = "Example: akit recipe run stats_pca_linear --set n_components=40 --folds 1,2"
@@ -45,26 +57,18 @@ def register(_: typer.Typer) -> None:
 
 def run(
     ctx: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Recipes: names, patterns or files.")],
+    names: Names,
     assignments: Assignments = None,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="Use the recipe's small settings, for a trial of about a minute.")
-    ] = False,
-    folds: Annotated[str | None, typer.Option(metavar="1,2", help="Train only these folds; others can follow.")] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Fit one model on all training clips instead of the folds.")
-    ] = False,
-    seed: Annotated[
-        str, typer.Option(metavar="0,1,2", help="Seeds; each makes a run, if the recipe uses seeds.")
-    ] = "0",
-    note: Annotated[str, typer.Option(help="A remark, shown in the leaderboard.")] = "",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Discard earlier results of this run.")] = False,
+    fast: Fast = False,
+    folds: Folds = None,
+    full: Full = False,
+    seed: Seeds = "0",
+    note: Note = "",
+    fresh: Fresh = False,
     workers: Workers = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    compile_: Annotated[
-        bool, typer.Option("--compile", help="Train networks through torch.compile: minutes first, then faster steps.")
-    ] = False,
+    compile_: Compile = False,
     cluster: OnCluster = None,
 ) -> None:
     """Train recipes on the folds.
@@ -74,7 +78,6 @@ def run(
     from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.errors import UsageError
     from acoustic_kit.features.build.worker import worker_count
-    from acoustic_kit.recipe.job import make_job
     from acoustic_kit.recipe.recipe import match_recipes
 
     if full and folds:
@@ -89,16 +92,9 @@ def run(
         warn_of_leaks(workspace)
         say_changes(workspace)
         here = compute if cluster is None else None  # workers have devices of their own
-        jobs = [
-            make_job(workspace, recipe, settings, n, fast=fast, full=full, compute=here)
-            for recipe in recipes  # all are checked before the first is trained
-            for settings in [recipe.settings(parse_assignments(recipe, assignments or ()), fast=fast)]
-            for n in _seeds_of(recipe, seed)
-        ]
-        for warning in dict.fromkeys(job.warning for job in jobs if job.warning):
-            say(f"Warning: {warning}")
+        jobs = _make_jobs(workspace, recipes, assignments or (), seed, fast=fast, full=full, compute=here)
         asked: _Asked = {
-            "folds": None if folds is None else listed("--folds", folds),
+            "folds": None if folds is None else split_list("--folds", folds),
             "note": note,
             "fresh": fresh,
             "compute": compute,
@@ -108,6 +104,29 @@ def run(
                 _run_here(workspace, jobs, worker_count(workers), asked)
             else:
                 _run_on_cluster(workspace, jobs, machines, asked)
+
+
+def _make_jobs(
+    workspace: Workspace,
+    recipes: Sequence[Recipe],
+    assignments: Sequence[str],
+    seed: str,
+    *,
+    fast: bool,
+    full: bool,
+    compute: Compute | None,
+) -> list[Job]:
+    """Return a job per recipe and seed; all are checked before the first is trained. Print their warnings."""
+    from acoustic_kit.recipe.job import make_job
+
+    jobs = []
+    for recipe in recipes:
+        settings = recipe.settings(parse_assignments(recipe, assignments), fast=fast)
+        for n in _seeds_of(recipe, seed):
+            jobs.append(make_job(workspace, recipe, settings, n, fast=fast, full=full, compute=compute))
+    for warning in dict.fromkeys(job.warning for job in jobs if job.warning):
+        say(f"Warning: {warning}")
+    return jobs
 
 
 class _Asked(TypedDict):
@@ -154,14 +173,14 @@ def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
 
     if not trained:
         say(f"{run.name} is already there; --fresh repeats it.")
-    say(f"Run {shown(run.path)}")
+    say(f"Run {display_path(run.path)}")
     config = workspace.config
     standing = leaderboard([run], workspace.manifest, config.task_spec)[0]
     rows: list[tuple[object, ...]] = [
-        (fold, done.trained_on, duration(done.seconds), number(standing.fold_scores.get(fold)))
+        (fold, done.trained_on, duration(done.seconds), format_score(standing.fold_scores.get(fold)))
         for fold, done in run.done.items()
     ]
-    rows.append(("all", "", duration(run.seconds), number(standing.score)))
+    rows.append(("all", "", duration(run.seconds), format_score(standing.score)))
     print_table(
         ["fold", "training clips", "time", config.metric], rows, right=["training clips", "time", config.metric]
     )
@@ -178,6 +197,6 @@ def _print_run(workspace: Workspace, run: Run, trained: bool) -> None:
         say(f"Folds to train: {', '.join(run.missing_folds)}.")
 
 
-def number(score: float | None) -> str:
+def format_score(score: float | None) -> str:
     """Format a score for a table."""
     return "" if score is None else f"{score:.4f}"

@@ -16,7 +16,7 @@ import typer
 
 from acoustic_kit.api.progress import say
 from acoustic_kit.cli.app import folder_of, workspace_of
-from acoustic_kit.cli.console import Json, print_json, print_line, print_table, shown
+from acoustic_kit.cli.console import Json, display_path, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -138,7 +138,7 @@ def show(
     if as_json:
         print_json(_as_json(recipe) | {"write_up": {name: asdict(one) for name, one in differing.items()}})
         return
-    print_line(f"{recipe.name} ({shown(recipe.path)})\n\n{_wrapped(recipe.doc)}\n")
+    print_line(f"{recipe.name} ({display_path(recipe.path)})\n\n{_wrapped(recipe.doc)}\n")
     _print_settings(recipe, differing)
 
 
@@ -199,4 +199,4 @@ def new(
     from acoustic_kit.recipe.template import new_recipe
 
     path = new_recipe(name, workspace_of(ctx).recipes_path, torch=torch)
-    say(f"Wrote {shown(path)}. Run it with `akit recipe run {name}`.")
+    say(f"Wrote {display_path(path)}. Run it with `akit recipe run {name}`.")

@@ -9,7 +9,7 @@ import typer
 
 from acoustic_kit.api.progress import say
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.console import shown, size
+from acoustic_kit.cli.console import display_path, size
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +43,6 @@ def report(
     warn_of_leaks(workspace)
     path = write_report(workspace, names or (), out)
     about = f" ({size(path.stat().st_size)})" if path.is_file() else ""
-    say(f"Wrote {shown(path)}{about}.")  # on stderr, as the page itself may go to stdout
+    say(f"Wrote {display_path(path)}{about}.")  # on stderr, as the page itself may go to stdout
     if open_:
         webbrowser.open(path.resolve().as_uri())

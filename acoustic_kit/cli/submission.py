@@ -10,7 +10,7 @@ import typer
 
 from acoustic_kit.api.progress import say
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
-from acoustic_kit.cli.console import Json, print_json, print_line, print_table, shown
+from acoustic_kit.cli.console import Json, display_path, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from acoustic_kit.submission.record import SubmissionRecord
@@ -94,7 +94,7 @@ def note(
         raise UsageError(f"--public {public:g}: {metric} is between 0 and {highest:g}{percent}.")
     changes = {key: value for key, value in (("note", text), ("public", public)) if value is not None}
     read_record(path).model_copy(update=changes).write(path)
-    say(f"Recorded in {shown(path)}.")
+    say(f"Recorded in {display_path(path)}.")
 
 
 @commands.command("check", epilog="Example: akit submission check submissions/first.csv")
@@ -150,11 +150,11 @@ def submit(
     done = hand_in(workspace_of(ctx), file, message, competition)
     print_line(done.said)
     if done.status == "error":
-        say(f"Submitted {shown(file)}, but Kaggle could not score it: see the competition's page for the reason.")
+        say(f"Submitted {display_path(file)}, but Kaggle could not score it: see the competition's page.")
     elif done.public is not None:
-        say(f"Submitted {shown(file)}: public score {done.public:g}, recorded.")
+        say(f"Submitted {display_path(file)}: public score {done.public:g}, recorded.")
     else:
-        say(f"Submitted {shown(file)}. Record its score: akit submission note {file.stem} --public …")
+        say(f"Submitted {display_path(file)}. Record its score: akit submission note {file.stem} --public …")
 
 
 def score(

@@ -11,8 +11,8 @@ from acoustic_kit.api.progress import progress, say, tune_events
 from acoustic_kit.cli.app import warn_of_leaks, workspace_of
 from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.cli.compute import Device, Precision, Workers
-from acoustic_kit.cli.console import MAX_SEED, listed, print_table, shown
-from acoustic_kit.cli.recipe_run import Assignments, number
+from acoustic_kit.cli.console import MAX_SEED, display_path, print_table, split_list
+from acoustic_kit.cli.recipe_run import Assignments, format_score
 from acoustic_kit.cli.recipes import commands, warn_of_outside_recipes
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def tune(
             recipe,
             parse_assignments(recipe, assignments or ()),
             n_trials=trials,
-            folds=None if folds is None else listed("--folds", folds),
+            folds=None if folds is None else split_list("--folds", folds),
             fast=fast,
             seed=seed,
             workers=worker_count(workers),
@@ -74,23 +74,23 @@ def _print_tuning(result: TuneResult, name: str) -> None:
     counts = {state: sum(t.state == state for t in result.trials) for state in ("done", "pruned", "failed")}
     say(f"{len(result.trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n) + ".")
     best = [trial for trial in result.trials if trial.state == "done"][:10]
-    rows = [(t.number, number(t.score), "  ".join(starmap(_short, t.settings.items()))) for t in best]
+    rows = [(t.number, format_score(t.score), "  ".join(starmap(_short, t.settings.items()))) for t in best]
     print_table(["trial", result.metric, "settings"], rows, right=["trial", result.metric])
     searched = ", ".join(result.searched)
     typer.echo("")
     print_table(
         ["the best settings", result.metric],
         [
-            (f"on folds {searched}, which chose them", number(result.best.score)),
-            (f"on fold {result.kept_out}, which was held out", number(result.kept_out_score)),
+            (f"on folds {searched}, which chose them", format_score(result.best.score)),
+            (f"on fold {result.kept_out}, which was held out", format_score(result.kept_out_score)),
         ],
         right=[result.metric],
     )
     typer.echo(f"\nRely on the second: the first is the highest of {len(result.trials)}, so it is optimistic.")
     for why in result.bias_warnings:
         typer.echo(f"Both are optimistic: {why}.")
-    typer.echo(f"Wrote {shown(result.settings_path)}. Run these settings on all folds with:")
-    typer.echo(f"  akit recipe run {name} --set @{shown(result.settings_path)}")
+    typer.echo(f"Wrote {display_path(result.settings_path)}. Run these settings on all folds with:")
+    typer.echo(f"  akit recipe run {name} --set @{display_path(result.settings_path)}")
 
 
 def _short(name: str, value: object) -> str:

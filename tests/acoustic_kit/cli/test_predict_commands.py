@@ -53,7 +53,7 @@ def kit(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `runs/`, `submissions/`, the test clips in `audio/` and a template, and no workspace."""
     folder = tmp_path_factory.mktemp("kit")
     work = Workspace.find(shutil.copytree(built, folder / "work"))
-    for recipe, settings in [("stats_pca_linear", []), ("logmel_cnn", ["epochs=1", "width=4"])]:
+    for recipe, settings in [("stats_pca_linear", {}), ("logmel_cnn", {"epochs": 1, "width": 4})]:
         loaded = load_recipe(recipe)
         run_recipe(work, loaded, loaded.settings(settings))
     blend_runs(work, method="mean", name="first")
