@@ -1,7 +1,7 @@
-"""Several machines: features and folds as tasks of a Dask cluster, which somebody has started; see docs/scaling.md.
+"""Several machines: features and folds as tasks of a running Dask cluster; see docs/scaling.md.
 
-``connect`` gives a ``Cluster``, which ``run_on_cluster`` takes; ``build_features`` takes a ``ClusterExecutor``.
-Dask pickles: whoever reaches the scheduler can do on the workers, and on this machine, what their users can.
+``connect`` yields a ``Cluster``, which ``run_on_cluster`` takes; ``build_features`` takes a ``ClusterExecutor``.
+Dask unpickles: everyone with access to the scheduler can execute code on the workers and on this machine.
 """
 
 from acoustic_kit.cluster.connection import Cluster, WorkersDied, connect, connect_if_given

@@ -1,4 +1,4 @@
-"""A Dask cluster: connecting to it, and running tasks there, a few for each worker at a time."""
+"""Connection to a Dask cluster, and tasks on its workers, a few per worker at a time."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from typing import Any, TypeVar
 from acoustic_kit import __version__
 from acoustic_kit.errors import AkitError, UsageError
 
-IN_FLIGHT = 2  # tasks for each thread of the cluster: one that is computed, one that is on its way
-REFRESH = 10.0  # seconds: how old our knowledge of the workers may be
+IN_FLIGHT = 2  # tasks per thread of the cluster: one that is computed, one in transit
+REFRESH = 10.0  # seconds between queries of the workers
 
 Argument = TypeVar("Argument")
-Tell = Callable[[Any], None]  # sends a message, of what msgpack knows, to the client while a task runs
+Send = Callable[[Any], None]  # sends a message, serializable by msgpack, to the client while a task runs
 
-_one_at_a_time = threading.Lock()  # feature kernels and torch use the threads themselves, and keep buffers
+_one_at_a_time = threading.Lock()  # feature kernels and torch are multithreaded, and reuse buffers
 
 
 class WorkersDied(AkitError):  # noqa: N818
-    """Workers died on a task, one after another, as often as the scheduler allows."""
+    """Workers died on a task as often as the scheduler allows."""
 
 
-class Unwanted(Exception):  # noqa: N818 (no error: its client has gone, or has what it needs)
-    """Ends a task on a worker when nobody waits for it any more."""
+class TaskCancelled(Exception):  # noqa: N818 (not an error: its client has left, or needs no more)
+    """Ends a task on a worker after it was cancelled."""
 
 
 class Cluster:
@@ -50,7 +50,7 @@ class Cluster:
         self._known_at = -REFRESH
 
     def workers(self) -> dict[str, dict[str, Any]]:
-        """What Dask knows of each worker, by address, a few seconds ago."""
+        """Return Dask's information about each worker, by address, at most `REFRESH` seconds old."""
         if time.monotonic() - self._known_at >= REFRESH:
             self._known = dict(self._client.scheduler_info(n_workers=-1)["workers"])
             self._known_at = time.monotonic()
@@ -62,10 +62,10 @@ class Cluster:
         return any(worker["resources"].get("GPU") for worker in self.workers().values())
 
     def summary(self) -> str:
-        """What there is, in a few words."""
+        """Return a short description of the workers."""
         workers = self.workers().values()
         if not workers:
-            return "no workers yet; the work begins when the first one is there"
+            return "no workers yet; work starts with the first one"
         gpus = sum(bool(worker["resources"].get("GPU")) for worker in workers)
         threads = sum(int(worker["nthreads"]) for worker in workers)
         return (
@@ -76,22 +76,22 @@ class Cluster:
 
     def run(
         self,
-        function: Callable[[Argument, Tell], Any],
+        function: Callable[[Argument, Send], Any],
         arguments: Iterable[Argument],
         *,
         gpu: Callable[[Argument], bool] = lambda _: False,
         on_message: Callable[[Any], None] = lambda _: None,
     ) -> Generator[tuple[Argument, Any]]:
-        """Call a function with each argument on some worker: each argument, as it finishes, and what came of it.
+        """Call a function with each argument on any worker, and yield each argument with its outcome, as it finishes.
 
-        What comes is the function's result, or the exception that it raised; `WorkersDied` where workers died on it as
-        often as the scheduler allows. Close it when you leave it early: that cancels the rest. Arguments are taken from
-        the iterable a few for each thread of the cluster in advance. Tasks of one worker run one after another.
+        The outcome is the function's result, or the exception that it raised: `WorkersDied` if workers died on it as
+        often as the scheduler allows. Close the generator to cancel the rest. Arguments are taken from the iterable a
+        few per thread of the cluster in advance. Tasks of one worker run one after another.
 
         - `function`: of a module that workers can import; its second argument sends a message to `on_message`
-        - `gpu`: whether it is for a worker with the resource GPU, where there is one
+        - `gpu`: whether a task needs a worker with the resource GPU, if there are any
 
-        Raises AkitError where the connection to the scheduler is lost.
+        Raises AkitError if the connection to the scheduler is lost.
         """
         inbox: SimpleQueue[Any] = SimpleQueue()
         topic = f"akit-{uuid.uuid4().hex}"
@@ -119,15 +119,15 @@ class Cluster:
                     self._client.cancel([future for future, _ in running.values()], force=True)
 
     def _room(self) -> int:
-        """How many tasks may be in flight: their arguments lie in the memory of the scheduler."""
+        """Return how many tasks may be in flight: the scheduler has their arguments in memory."""
         return IN_FLIGHT * max(1, sum(int(worker["nthreads"]) for worker in self.workers().values()))
 
-    def _submit(self, function: Callable[[Argument, Tell], Any], argument: Argument, topic: str, gpu: bool) -> Any:
+    def _submit(self, function: Callable[[Argument, Send], Any], argument: Argument, topic: str, gpu: bool) -> Any:
         import cloudpickle
 
         return self._client.submit(
             _call,
-            cloudpickle.dumps((function, argument)),  # bytes: the scheduler would unpickle anything else
+            cloudpickle.dumps((function, argument)),  # bytes, as the scheduler unpickles other objects
             installed_versions(),
             topic,
             key=f"{function.__name__}-{uuid.uuid4().hex}",
@@ -140,8 +140,8 @@ class Cluster:
 
         if future.status == "cancelled":
             raise AkitError(
-                f"The connection to the scheduler at {self.address} is lost, or it was told to cancel our work. What "
-                "was finished is kept: run the same command again."
+                f"The connection to the scheduler at {self.address} is lost, or the tasks were cancelled there. "
+                "Finished work is stored: run the same command again."
             )
         try:
             result = future.result()
@@ -169,15 +169,15 @@ def connect_if_given(address: str | None, workers: int | None = None) -> Iterato
 
 @contextmanager
 def connect(address: str, timeout: float = 10.0) -> Iterator[Cluster]:
-    """A cluster by the address of its scheduler (`tcp://host:8786`, `tls://…` as Dask's configuration says).
+    """Connect to a cluster by the address of its scheduler: `tcp://host:8786`, or `tls://…` by Dask's configuration.
 
     Parameters
     ----------
-    timeout : seconds until a scheduler that does not answer is given up
+    timeout : seconds to wait for the scheduler's response
 
     Raises
     ------
-    AkitError : Dask is not installed, nothing answers, or a worker has other versions than this machine
+    AkitError : Dask is not installed, the scheduler does not respond, or a worker has other versions than this machine
 
     """
     try:
@@ -186,17 +186,17 @@ def connect(address: str, timeout: float = 10.0) -> Iterator[Cluster]:
         raise AkitError(
             "A cluster needs Dask, which is not installed. Install it with: pip install 'acoustic-kit[cluster]'"
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would print is told by our own errors
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # akit raises its own errors
     try:
-        asyncio.run(_knock(address, timeout))  # not by a Client: one that fails blocks for seconds when it is collected
+        asyncio.run(_check_reachable(address, timeout))  # a Client that fails blocks for seconds when collected
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise AkitError(
-            f"There is no Dask scheduler to be reached at {address} ({reason}). Start one with `dask scheduler`, and "
-            "give the address that it prints."
+            f"Cannot connect to a Dask scheduler at {address} ({reason}). Start one with `dask scheduler`, and pass "
+            "the address that it prints."
         ) from error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of other versions, which are checked below
+        warnings.simplefilter("ignore")  # about versions, which are checked below
         client = Client(address, timeout=timeout, set_as_default=False)
     with client:
         cluster = Cluster(client, address)
@@ -204,7 +204,7 @@ def connect(address: str, timeout: float = 10.0) -> Iterator[Cluster]:
         yield cluster
 
 
-async def _knock(address: str, timeout: float) -> None:
+async def _check_reachable(address: str, timeout: float) -> None:
     from distributed import Security
     from distributed.comm import connect as open_connection
 
@@ -214,7 +214,7 @@ async def _knock(address: str, timeout: float) -> None:
 
 @cache
 def installed_versions() -> dict[str, str]:
-    """What decides values here: the versions of akit, of Python and of the libraries that a run records."""
+    """Return the versions that determine results: of akit, Python and the libraries that a run records."""
     from acoustic_kit.runs.locked_run import RECORDED_PACKAGES
 
     packages = {package: metadata.version(package) for package in RECORDED_PACKAGES}
@@ -222,11 +222,11 @@ def installed_versions() -> dict[str, str]:
 
 
 def _check_versions(client: Any) -> None:
-    """Raise AkitError where a worker that is there now has other versions; later ones are checked by their tasks."""
+    """Raise AkitError if a connected worker has other versions; the tasks of later workers check theirs."""
     found = client.run(installed_versions, on_error="return")
     for worker, versions in found.items():
         if isinstance(versions, BaseException):
-            raise AkitError(f"The worker {worker} cannot load akit ({versions}). Install the same one there as here.")
+            raise AkitError(f"The worker {worker} cannot load akit ({versions}). Install the same version there.")
         _compare(versions, installed_versions(), worker)
 
 
@@ -238,7 +238,7 @@ def _compare(theirs: Mapping[str, str], ours: Mapping[str, str], worker: str) ->
 
 
 def _call(payload: bytes, versions: Mapping[str, str], topic: str) -> Any:
-    """The work of a task."""
+    """Run a task on a worker."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -247,14 +247,14 @@ def _call(payload: bytes, versions: Mapping[str, str], topic: str) -> Any:
         _compare(installed_versions(), versions, worker.address)
         with _one_at_a_time:
             function, argument = pickle.loads(payload)
-            return function(argument, partial(_tell, worker, key, topic))
+            return function(argument, partial(_send, worker, key, topic))
     except Exception as error:
         return _Raised.of(error)
 
 
 @dataclass(frozen=True)
 class _Raised:
-    """An exception on its way to the client, which waits for ever for one that Dask cannot pickle or unpickle."""
+    """An exception in transit: the client would wait forever for one that Dask cannot pickle or unpickle."""
 
     pickled: bytes
     text: str
@@ -262,31 +262,31 @@ class _Raised:
     @staticmethod
     def of(error: Exception) -> _Raised:
         text = traceback.format_exc()
-        error.add_note(text)  # for --debug, instead of what Dask would pickle too
+        error.add_note(text)  # for --debug, in place of the traceback
         error.__traceback__ = error.__cause__ = error.__context__ = None
         try:
             return _Raised(pickle.dumps(error), text)
-        except Exception:  # it holds what cannot travel either
+        except Exception:  # not picklable
             return _Raised(b"", text)
 
     def error(self) -> Exception:
         try:
             found: Exception = pickle.loads(self.pickled)
-        except Exception:  # of a class that is not here
+        except Exception:  # its class is missing here
             return RuntimeError(self.text.strip().rpartition("\n")[2])
         return found
 
 
-def _tell(worker: Any, key: str, topic: str, message: Any) -> None:
-    """Send a message. Raises Unwanted where the task was cancelled, as a thread cannot be ended from outside."""
+def _send(worker: Any, key: str, topic: str, message: Any) -> None:
+    """Send a message. Raises TaskCancelled if the task was cancelled, as a thread cannot be killed."""
     task = worker.state.tasks.get(key)
     if task is None or task.state == "cancelled":
-        raise Unwanted
+        raise TaskCancelled
     worker.log_event(topic, message)
 
 
 def this_worker() -> str:
-    """The address of the worker that the calling task runs on."""
+    """Return the address of the worker that runs the calling task."""
     from distributed import get_worker
 
     return str(get_worker().address)

@@ -1,4 +1,4 @@
-"""Blocks of clips as tasks of a cluster: what `features.workers.Workers` is for the processes of one machine."""
+"""An executor of feature builds that computes blocks of clips on the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from acoustic_kit.cluster.connection import Cluster, Tell, WorkersDied, this_worker
+from acoustic_kit.cluster.connection import Cluster, Send, WorkersDied, this_worker
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.build.job import BlockJob, Stages, forget_opened_features
 
-MOST_DEADLY = 3  # clips of one block; workers that die on more do not die of the clips
+MAX_DEADLY_CLIPS = 3  # of one block; if workers die on more, the clips are not the cause
 
 _build_of_this_worker = ""
 
@@ -23,27 +23,27 @@ _build_of_this_worker = ""
 @dataclass(frozen=True)
 class _Task:
     job: BlockJob
-    build: str  # tells the builds apart that a worker serves one after another
-    there: frozenset[Path]  # files that the client sees
+    build: str  # id of the build: a worker serves several in turn
+    there: frozenset[Path]  # files that exist for the client
 
 
 @dataclass
 class ClusterExecutor:
-    """Runs jobs on a cluster. A job whose worker dies goes to another one, as often as the scheduler allows.
+    """Executor on a cluster. A job whose worker dies is run by another one, as often as the scheduler allows.
 
-    After that its clips are tried one by one, and those on which workers die again are left out.
+    Then its clips are computed one by one, and those on which workers die again are left out.
     """
 
     cluster: Cluster
-    died_on: dict[str, str] = field(default_factory=dict)  # clip → how; none that went well the second time
+    died_on: dict[str, str] = field(default_factory=dict)  # clip → how, without those that succeeded on retry
     _build: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run(self, jobs: Sequence[BlockJob], in_this_process: bool = False) -> Generator[tuple[BlockJob, Stages]]:
-        """Each job as it finishes, without the clips that had to be left out. Close it when you leave it early.
+        """Yield each job as it finishes, without the clips that were left out. Close the generator to stop early.
 
-        - `in_this_process`: they fill a machine, or a GPU, by themselves: they go to workers that have one, if any do
+        - `in_this_process`: jobs that use a whole machine or a GPU; workers with a GPU, if any, run them
 
-        Raises what a job raised, and AkitError where workers die for another reason than a clip.
+        Raises the exception of a job, and AkitError if workers die for another reason than a clip.
         """
         suspects = []
         with closing(self._outcomes(jobs, gpu=in_this_process)) as outcomes:
@@ -52,7 +52,7 @@ class ClusterExecutor:
                     suspects.append(job)
                 else:
                     yield job, outcome
-        for suspect in suspects:  # now that nothing else runs: what dies beside a deadly task is suspected with it
+        for suspect in suspects:  # while nothing else runs, as a dying worker fails all its tasks
             harmless = self._without_deadly(suspect, in_this_process)
             ((job, outcome),) = self._outcomes([harmless], gpu=in_this_process)
             if isinstance(outcome, WorkersDied):
@@ -60,8 +60,8 @@ class ClusterExecutor:
             yield job, outcome
 
     def _outcomes(self, jobs: Sequence[BlockJob], gpu: bool) -> Generator[tuple[BlockJob, Any]]:
-        """Each job with what it took, or WorkersDied."""
-        tasks = (_Task(job, self._build, _files_there(job)) for job in jobs)
+        """Yield each job with its stages, or with WorkersDied."""
+        tasks = (_Task(job, self._build, _existing_files(job)) for job in jobs)
         with closing(self.cluster.run(build_block, tasks, gpu=lambda _: gpu)) as outcomes:
             for task, outcome in outcomes:
                 if isinstance(outcome, Exception) and not isinstance(outcome, WorkersDied):
@@ -69,14 +69,14 @@ class ClusterExecutor:
                 yield task.job, outcome
 
     def _without_deadly(self, job: BlockJob, gpu: bool) -> BlockJob:
-        """The job without the clips on which workers die."""
+        """Return the job without the clips on which workers die."""
         deadly = []
         for clip in job.clips:  # one at a time, for the same reason
             task = (_Task(job, self._build, frozenset()), clip)
             ((_, outcome),) = self.cluster.run(try_clip, [task], gpu=lambda _: gpu)
             if isinstance(outcome, WorkersDied):
                 deadly.append((clip[0], str(outcome)))
-            if len(deadly) > MOST_DEADLY:
+            if len(deadly) > MAX_DEADLY_CLIPS:
                 raise _not_the_clips(job)
         for id, how in deadly:
             self.died_on[id] = how
@@ -87,13 +87,13 @@ class ClusterExecutor:
 def _not_the_clips(job: BlockJob) -> AkitError:
     first, last = job.clips[0][0], job.clips[-1][0]
     return AkitError(
-        f"Workers die again and again on the clips {first} to {last}, and not for one of them: see the workers' own "
-        "messages. Most often they lack memory (`dask worker --memory-limit`). What was built is kept."
+        f"Workers die repeatedly on the clips {first} to {last}, and not due to one of them: see the workers' own "
+        "messages. Often they lack memory (`dask worker --memory-limit`). Built features are stored."
     )
 
 
-def _files_there(job: BlockJob) -> frozenset[Path]:
-    """The files of a job that are to be decoded, and that this machine sees."""
+def _existing_files(job: BlockJob) -> frozenset[Path]:
+    """Return the files that a job decodes and that exist for this machine."""
     return frozenset(path for path in _files(job) if path.exists())
 
 
@@ -102,22 +102,22 @@ def _files(job: BlockJob) -> Iterator[Path]:
         yield from (path for path in job.paths.values() if isinstance(path, Path))
 
 
-def build_block(task: _Task, tell: Tell) -> Stages:
+def build_block(task: _Task, send: Send) -> Stages:
     """Compute and commit a block on a worker."""
-    _check_reach(task.job, task.there)
-    with _begun(task.build):
+    _check_access(task.job, task.there)
+    with _build_context(task.build):
         return task.job.run()
 
 
-def try_clip(task: tuple[_Task, tuple[str, str]], tell: Tell) -> None:
-    """Compute one clip on a worker, and keep nothing of it."""
-    with _begun(task[0].build):
+def try_clip(task: tuple[_Task, tuple[str, str]], send: Send) -> None:
+    """Compute one clip on a worker, and discard the result."""
+    with _build_context(task[0].build):
         task[0].job.try_clip(task[1])
 
 
 @contextmanager
-def _begun(build: str) -> Iterator[None]:
-    """Forget what an earlier build opened, which had fewer clips then; die where the memory does not suffice."""
+def _build_context(build: str) -> Iterator[None]:
+    """Close what an earlier build opened, when the store had fewer clips; exit the process on a MemoryError."""
     global _build_of_this_worker  # noqa: PLW0603 (a worker serves many builds, in one process)
     if build != _build_of_this_worker:
         forget_opened_features()
@@ -125,18 +125,18 @@ def _begun(build: str) -> Iterator[None]:
     try:
         yield
     except MemoryError:
-        os._exit(errno.ENOMEM)  # as if the system had killed it: the clip is found, and the build goes on
+        os._exit(errno.ENOMEM)  # as if killed by the system: the clip is identified, and the build continues
 
 
-def _check_reach(job: BlockJob, there: Collection[Path]) -> None:
-    """Raise AkitError where this worker does not see what the client sees."""
+def _check_access(job: BlockJob, there: Collection[Path]) -> None:
+    """Raise AkitError if this worker has no access to the store or to a file that exists for the client."""
     if "://" not in job.store_url and not (Path(job.store_url) / job.parts[0][0].key).is_dir():
         raise AkitError(
-            f"The worker {this_worker()} does not see the feature store {job.store_url}. Put it on a disk that all "
-            "machines share, or into object storage: store = 's3://bucket/features.zarr' in akit.toml."
+            f"The worker {this_worker()} has no access to the feature store {job.store_url}. Store it on a disk that "
+            "all machines share, or in object storage: store = 's3://bucket/features.zarr' in akit.toml."
         )
     if unseen := next((path for path in there if not path.exists()), None):
         raise AkitError(
-            f"The worker {this_worker()} does not see {unseen}, which is there on this machine. Put the clips on a "
-            "disk that all machines share, under the same path, or into object storage: data = 's3://bucket/clips'."
+            f"The worker {this_worker()} has no access to {unseen}, which exists on this machine. Store the clips on a "
+            "disk that all machines share, under the same path, or in object storage: data = 's3://bucket/clips'."
         )

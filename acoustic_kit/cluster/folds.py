@@ -1,4 +1,4 @@
-"""Recipes on a cluster: each fold of each run is a task, and its finished folder comes back."""
+"""Training on a cluster: each fold of each run is a task, which returns the finished folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acoustic_kit.cluster.connection import Cluster, Tell
+from acoustic_kit.cluster.connection import Cluster, Send
 from acoustic_kit.cluster.feature_jobs import ClusterExecutor
 from acoustic_kit.device import AUTO, Compute, require_one_process
 from acoustic_kit.errors import AkitError, RunError
@@ -30,23 +30,23 @@ from acoustic_kit.workspace.workspace import Workspace
 if TYPE_CHECKING:
     from acoustic_kit.recipe.job import Stored
 
-_OF_FILES = ("size", "mtime_ns")  # columns of the manifest that training has no use for
+_FILE_COLUMNS = ("size", "mtime_ns")  # columns of the manifest that training does not read
 
 
 @dataclass(frozen=True)
 class FoldTask:
-    """All that a worker needs in order to train one fold, picklable."""
+    """Everything that a worker needs to train one fold; picklable."""
 
     run: str  # its name
-    created: str  # when, which tells it from another of this name
+    created: str  # distinguishes runs of one name
     fold: str
     recipe: str  # its name
-    file: RecipeFile  # the recipe's, and what it imports from beside it
+    file: RecipeFile  # the recipe's source, with the modules that it imports from its folder
     settings: dict[str, Any]
     has_network: bool
-    config: Config  # with the data root and the store as other machines find them
+    config: Config  # with absolute locations of data root and store
     manifest: bytes  # the rows, as parquet
-    features: dict[str, str]  # the recipe's name for it → its key, as this fold reads it
+    features: dict[str, str]  # the recipe's name of a feature → its key for this fold
     seed: int
     fast: bool
     full: bool
@@ -55,7 +55,7 @@ class FoldTask:
 
     @property
     def is_remote(self) -> bool:
-        """Whether runs lie on S3."""
+        """Whether runs are stored on S3."""
         return "://" in self.config.runs
 
 
@@ -92,14 +92,14 @@ def run_on_cluster(
 
 
 def _tasks(one: LockedRun, cluster: Cluster, compute: Compute, events: RunEvents) -> list[FoldTask]:
-    """What is to train of a run, when the features that it reads are built."""
+    """Build the features that a run reads, and return the tasks of its folds."""
     if not one.todo:
         return []
     job, workspace = one.job, one.job.workspace
     stored = stored_features(job, one.todo, 0, events, compute.device, ClusterExecutor(cluster))
     config = workspace.config.model_copy(update={"data": str(workspace.data_root), "store": workspace.store().url})
     manifest = io.BytesIO()
-    job.manifest.drop(_OF_FILES, strict=False).write_parquet(manifest)
+    job.manifest.drop(_FILE_COLUMNS, strict=False).write_parquet(manifest)
     return [
         FoldTask(
             run=job.name,
@@ -126,8 +126,8 @@ def _recipe_file(recipe: Recipe) -> RecipeFile:
     return recipe.file or RecipeFile(recipe.path, recipe.path.stem, recipe.source)
 
 
-def _take_in(one: LockedRun, fold: str, files: Mapping[str, bytes] | None) -> None:
-    """Put the folder of a finished fold into place; None: its worker has put it where runs lie on S3."""
+def _store_result(one: LockedRun, fold: str, files: Mapping[str, bytes] | None) -> None:
+    """Store the folder of a finished fold; None: its worker has uploaded it to S3."""
     if files is None:
         remote_runs.pull(one.job.workspace, one.job.name)
     else:
@@ -139,7 +139,7 @@ def _take_in(one: LockedRun, fold: str, files: Mapping[str, bytes] | None) -> No
 
 
 def _train(running: Mapping[str, LockedRun], tasks: Sequence[FoldTask], cluster: Cluster, events: RunEvents) -> None:
-    """Train all folds of all runs. Raises AkitError at the end where some failed."""
+    """Train all folds of all runs. Raises RunError at the end if some failed."""
     if not tasks:
         return
     events.on_start(f"the workers of {cluster.address}")
@@ -151,7 +151,7 @@ def _train(running: Mapping[str, LockedRun], tasks: Sequence[FoldTask], cluster:
             if isinstance(outcome, Exception):
                 failures.append((task, outcome))
                 continue
-            _take_in(running[task.run], task.fold, outcome)
+            _store_result(running[task.run], task.fold, outcome)
             done += 1
             events.on_fold(done, len(tasks))
     if failures:
@@ -159,7 +159,7 @@ def _train(running: Mapping[str, LockedRun], tasks: Sequence[FoldTask], cluster:
         why = str(error) if isinstance(error, AkitError | OSError) else f"{type(error).__name__}: {error}"
         raise RunError(
             f"{len(failures)} of {len(tasks)} folds failed, first fold {task.fold} of {task.run}: {why}\n"
-            "The others are stored; the same command trains those that are missing."
+            "The others are stored; run the same command to train the missing ones."
         ) from error
 
 
@@ -171,8 +171,8 @@ def _on_epoch(events: RunEvents, several: bool) -> Callable[[Any], None]:
     return on_message
 
 
-def train_fold(task: FoldTask, tell: Tell) -> dict[str, bytes] | None:
-    """Train a fold on a worker: the files of its folder, by name; None where they lie with the runs on S3."""
+def train_fold(task: FoldTask, send: Send) -> dict[str, bytes] | None:
+    """Train a fold on a worker. Return the files of its folder, by name; None if they were uploaded to S3."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="akit-fold-") as scratch:
         job, stored = _unpacked(task, Path(scratch))
@@ -183,7 +183,7 @@ def train_fold(task: FoldTask, tell: Tell) -> dict[str, bytes] | None:
             remote.pull()
 
         def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-            tell([task.run, fold, stage, done, total, {name: float(value) for name, value in figures.items()}])
+            send([task.run, fold, stage, done, total, {name: float(value) for name, value in figures.items()}])
             if remote is not None:
                 remote.push()
 
@@ -198,7 +198,7 @@ def train_fold(task: FoldTask, tell: Tell) -> dict[str, bytes] | None:
 
 
 def _unpacked(task: FoldTask, scratch: Path) -> tuple[Job, Stored]:
-    """The job, and its features as the fold reads them."""
+    """Return the job of a task, and its features as the fold reads them."""
     import polars as pl
 
     file = task.file.write(scratch, task.file.path.name)
@@ -212,7 +212,7 @@ def _unpacked(task: FoldTask, scratch: Path) -> tuple[Job, Stored]:
 
 
 def _shared_checkpoints(task: FoldTask) -> Path | None:
-    """Where another worker goes on from, if this machine sees the run's folder; None if it does not."""
+    """Return the folder of checkpoints that workers share; None without access to the run's folder."""
     try:
         record = open_run(task.run_folder).record
     except AkitError:

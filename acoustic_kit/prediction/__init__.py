@@ -1,8 +1,8 @@
-"""New clips through a trained run or a blend, from the run folders alone: without the workspace, without a network.
+"""Prediction of new clips by a trained run or a blend, from the run folders alone: without workspace or network access.
 
-A run's folder holds all that this takes: each fold's weights and what its features learnt, the recipe, the classes, the
-features' parameters and the shape of a pretrained backbone. Run folders may come from anywhere: nothing of them is
-executed unless it is a recipe that is installed here too, or the user trusts it.
+A run's folder contains everything needed: each fold's weights and fitted features, the recipe, the classes, the
+features' parameters and the shape of a pretrained backbone. Run folders are untrusted: nothing of them is executed
+unless it equals an installed recipe, or the user trusts it.
 """
 
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor

@@ -1,4 +1,4 @@
-"""Indices inside scikit-learn's trees, which its compiled code follows unchecked: a crafted file could crash akit."""
+"""Checks of the indices in scikit-learn's trees: its compiled code does not, so a crafted file could crash akit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def check_indices(model: Any) -> None:
-    """Raise ValueError if a tree anywhere in a loaded model points outside of its own nodes, data or columns.
+    """Raise ValueError if any tree in a loaded model has indices outside of its own nodes, data or columns.
 
     Decision trees, trees of histogram gradient boosting (without categorical splits) and neighbor trees are checked.
     """
@@ -21,7 +21,7 @@ def check_indices(model: Any) -> None:
 
 
 def _parts(model: Any) -> Iterator[tuple[Any, int]]:
-    """Yield all objects of a model, each with the fewest columns that an estimator around or beside it reads."""
+    """Yield all objects of a model, each with the fewest columns that an enclosing or neighboring estimator reads."""
     waiting, seen = [(model, sys.maxsize)], set[tuple[int, int]]()
     while waiting:
         part, n_columns = waiting.pop()
@@ -34,7 +34,7 @@ def _parts(model: Any) -> Iterator[tuple[Any, int]]:
             held = part.values()
         elif isinstance(part, list | tuple | set) or (isinstance(part, np.ndarray) and part.dtype == object):
             held = part.ravel() if isinstance(part, np.ndarray) else part
-            n_columns = min([n_columns, *map(_columns_of, held)])  # an ensemble looks at those of its first member
+            n_columns = min([n_columns, *map(_columns_of, held)])  # an ensemble uses the number of its first member
         elif hasattr(part, "__dict__"):
             held = vars(part).values()
             n_columns = min(n_columns, _columns_of(part))
@@ -42,14 +42,14 @@ def _parts(model: Any) -> Iterator[tuple[Any, int]]:
 
 
 def _columns_of(part: Any) -> int:
-    """Return how many columns an estimator reads; of all else, the largest number there is."""
+    """Return how many columns an estimator reads; `sys.maxsize` for other objects."""
     found = vars(part).get("n_features_in_") if hasattr(part, "__dict__") else None
     return int(found) if isinstance(found, int | np.integer) else sys.maxsize
 
 
 def _check_decision_tree(tree: Any, n_columns: int) -> None:
     if not 0 < tree.node_count <= tree.capacity:
-        raise ValueError("a decision tree of no size")
+        raise ValueError("a decision tree with an invalid size")
     left, right, column = tree.children_left, tree.children_right, tree.feature
     split = left != -1
     _check_splits(split, left, right, column, n_columns)
@@ -64,12 +64,12 @@ def _check_boosted_tree(tree: Any, n_columns: int) -> None:
 
 
 def _check_splits(split: np.ndarray, left: np.ndarray, right: np.ndarray, column: np.ndarray, n_columns: int) -> None:
-    """Raise ValueError unless all children come after their node, which also excludes a circle."""
+    """Raise ValueError unless all children have higher indices than their node, which also excludes cycles."""
     n, number = len(split), np.arange(len(split))
     inside = [(number < child) & (child < n) for child in (left.astype(np.int64), right.astype(np.int64))]
     columns = column.astype(np.int64)
     if n_columns == sys.maxsize or not (inside[0] & inside[1] & (columns >= 0) & (columns < n_columns))[split].all():
-        raise ValueError("a tree whose nodes point outside of it")
+        raise ValueError("a tree with indices out of range")
 
 
 def _check_neighbor_tree(tree: Any, n_columns: int) -> None:
@@ -86,7 +86,7 @@ def _check_neighbor_tree(tree: Any, n_columns: int) -> None:
         and (2 * np.flatnonzero(inner) + 2 < n_nodes).all()
     )
     if not good:
-        raise ValueError("a neighbor tree whose nodes point outside of it")
+        raise ValueError("a neighbor tree with indices out of range")
 
 
 _CHECKS = {

@@ -1,4 +1,4 @@
-"""Trained runs and blends of them, found, checked and ready to predict."""
+"""Trained runs and blends: located, checked and opened for prediction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from acoustic_kit.device import Compute
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import AkitError, RunError, UsageError
 from acoustic_kit.features import Feature, feature_from_parameters
 from acoustic_kit.features.ast import LOCAL
 from acoustic_kit.features.learnt import with_learnt
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
     from acoustic_kit.blending import Blend
 
 OnNote = Callable[[str], None]
-HUB_NAME = r"\w[\w.-]*/\w[\w.-]*"  # no path that could lead out of the run's folder
+HUB_NAME = r"\w[\w.-]*/\w[\w.-]*"  # no path out of the run's folder
 
 
 @dataclass(frozen=True)
 class MemberModel:
-    """A run that predicts, with its fold models, or some of them."""
+    """A run with the fold models that predict: all or some."""
 
     run: Run
     folds: tuple[str, ...]
     recipe: Recipe
     settings: Settings
     features: Mapping[str, Feature]  # by the recipe's names
-    trusted: bool = False  # its models may hold any types
+    trusted: bool = False  # its models may contain any types
 
     def features_of(self, fold: str) -> dict[str, Feature]:
-        """What the model of a fold reads, able to compute; what learns is another feature for each run and fold."""
+        """Return the features that a fold's model reads; a fitted one is another feature for each run and fold."""
         return with_learnt(self.run.path / "folds" / fold, self.features, f"{self.run.name}/{fold}")
 
     def model(self, fold: str, compute: Compute) -> Any:
-        """The model of a fold. Raises AkitError where it cannot be read, or does not fit the recipe."""
+        """Load the model of a fold. Raises RunError if it cannot be read, or does not fit the recipe."""
         record = self.run.record
 
         def build() -> Any:
@@ -61,7 +61,7 @@ class MemberModel:
         return load_model(self.run.path / "folds" / fold, build, compute, self.recipe.module, trusted=self.trusted)
 
     def frequencies(self, fold: str) -> np.ndarray:
-        """What a fold's model says of a clip that cannot be read: float64 (classes,)."""
+        """Return a fold's predictions for a clip that cannot be read, the class frequencies: float64 (classes,)."""
         return np.array(self.run.done[fold].frequencies)
 
 
@@ -76,22 +76,22 @@ class Predictor:
 
     @property
     def n_models(self) -> int:
-        """Fold models in all."""
+        """Number of fold models."""
         return sum(len(member.folds) for member in self.members)
 
     @property
     def compares_clips(self) -> bool:
-        """Whether a clip's prediction depends on the others, as ranks do."""
+        """Whether a clip's prediction depends on the other clips, as ranks do."""
         return self.blend is not None and self.blend.method == "rank"
 
     def combined(self, stack: np.ndarray) -> np.ndarray:
-        """The members' predictions (members, clips, classes) as one: float64 (clips, classes)."""
+        """Combine the members' predictions (members, clips, classes): float64 (clips, classes)."""
         if self.blend is None:
             return np.asarray(stack[0])
         try:
             return self.blend.predict(stack)
         except ValueError as error:  # its numbers come from a file
-            raise AkitError(f"{self.name}: the blend does not fit its runs: {error}.") from error
+            raise RunError(f"{self.name}: the blend does not fit its runs: {error}.") from error
 
 
 def open_predictor(
@@ -107,14 +107,14 @@ def open_predictor(
     Parameters
     ----------
     what : a run's folder, a submission's JSON or CSV, or the name of a run or of a submission in the workspace that
-        `folder` lies in. The runs of a blend lie in that workspace, in `runs/` beside the JSON's folder or beside the
-        JSON, or beside the JSON itself
-    trust : execute the recipes in the run folders where they are not installed here, and load what types their
-        scikit-learn models hold
-    weights : the folder with the weights of a model that computes features, where a run needs one
-    on_note : hears what the user should know
+        contains `folder`. The runs of a blend are looked up beside the JSON, in `runs/` beside the JSON or its folder,
+        and in that workspace
+    trust : execute recipes in the run folders that are not installed, and load all types that their scikit-learn
+        models contain
+    weights : the folder with the weights of a model that computes features, if a run needs one
+    on_note : called with messages for the user
 
-    Raises UsageError where there is no such run, AkitError where it cannot predict here.
+    Raises UsageError if the run does not exist, RunError if it cannot predict on this machine.
 
     """
     path, workspace = Path(what), Workspace.around(folder)
@@ -144,7 +144,7 @@ def open_predictor(
 
 
 def _run_or_submission(workspace: Workspace, name: str) -> Path:
-    """The folder of the run of this name. Raises UsageError that names the submissions too."""
+    """Return the folder of the run of this name. Raises UsageError that also lists the submissions."""
     try:
         return find_run(workspace.runs_path, name)
     except UsageError as error:
@@ -169,7 +169,7 @@ def _open_blend(path: Path, workspace: Workspace | None, opener: _Opener) -> Pre
         members.append(opener.member(open_run(found), one.fold))
     blend = Blend.from_dict(sidecar.blend)
     if len(blend.weights) != len(members) or blend.task != members[0].run.record.task:
-        raise AkitError(f"{path} is damaged: what it blends is not what it says of the blend.")
+        raise RunError(f"{path} is damaged: its runs do not match its blend.")
     return _predictor(path.stem, members, sidecar.metric, blend)
 
 
@@ -177,7 +177,7 @@ def _predictor(name: str, members: list[MemberModel], metric: str, blend: Blend 
     record = members[0].run.record
     for other in (member.run.record for member in members[1:]):
         if (other.classes, other.task) != (record.classes, record.task):
-            raise AkitError(f"{other.name} was trained for other classes than {record.name}, or in another order.")
+            raise RunError(f"{other.name} was trained for other classes than {record.name}, or in another order.")
     classes = dict(zip(record.classes, record.class_indices, strict=True))
     task: Task = "multi" if record.task == "multi" else "single"
     return Predictor(name, tuple(members), TaskSpec(classes, metric, task, record.label_separator), blend)
@@ -185,7 +185,7 @@ def _predictor(name: str, members: list[MemberModel], metric: str, blend: Blend 
 
 @dataclass(frozen=True)
 class _Opener:
-    """How runs are opened."""
+    """Options for opening runs."""
 
     workspace: Workspace | None
     trust: bool
@@ -193,48 +193,48 @@ class _Opener:
     on_note: OnNote
 
     def member(self, run: Run, fold: str | None = None) -> MemberModel:
-        """A run, or one fold's model of it, ready to predict."""
+        """Open a run, or one fold of it, for prediction."""
         record = run.record
         if self.workspace is not None and run.path.parent == self.workspace.runs_path:
             remote_runs.pull(self.workspace, run.name, models=True)
         if record.imported:
-            raise AkitError(f"{run.name} was imported: it has predictions, but no models that could make others.")
+            raise RunError(f"{run.name} was imported: it has predictions, but no models to predict new clips.")
         folds = [fold] if fold else list(run.done)
         if not folds or not set(folds) <= set(run.done):
-            raise AkitError(f"{run.path} has no trained model{f' of fold {fold}' if fold else ''}.")
+            raise RunError(f"{run.path} has no trained model{f' of fold {fold}' if fold else ''}.")
         recipe = self._recipe(run) if record.recipe_sha256 else None
         n_classes = len(record.classes)
         whole = len(record.class_indices) == n_classes and all(len(run.done[f].frequencies) == n_classes for f in folds)
         if recipe is None or not record.parameters or not whole:
-            raise AkitError(
-                f"{run.name} was trained by an akit that kept less with a run than a prediction needs. "
+            raise RunError(
+                f"{run.name} was trained by a version of akit that stored less with a run than a prediction needs. "
                 f"Train it again: akit recipe run {record.recipe} --fresh, with the same settings."
             )
         if record.backbone is None and hasattr(recipe.module, "backbone"):
-            raise AkitError(f"{run.path / RECORD_NAME} lacks the shape of the backbone. Copy the run's folder again.")
+            raise RunError(f"{run.path / RECORD_NAME} lacks the shape of the backbone. Copy the run's folder again.")
         try:
             settings = recipe.settings_class.model_validate(record.settings)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise AkitError(f"The settings in {run.path / RECORD_NAME} do not fit the recipe: {reason}.") from error
+            raise RunError(f"The settings in {run.path / RECORD_NAME} do not fit the recipe: {reason}.") from error
         for name in folds:
             check_model(run.path / "folds" / name, recipe.module, trusted=self.trust)
         return MemberModel(run, tuple(folds), recipe, settings, self._features(record, recipe), self.trust)
 
     def _recipe(self, run: Run) -> Recipe:
-        """The installed recipe with the recorded digest, else the run's copy of it, if that is trusted."""
+        """Return the installed recipe with the recorded digest, else the run's copy of it, if that is trusted."""
         record, copy = run.record, run.path / "recipe.py"
         folders = recipe_folders(self.workspace.recipes_path if self.workspace else None)
         for path in (p for folder in folders for p in sorted(folder.glob("[!_.]*.py"))):
             if _is_the_recipe(path, record):
                 return dataclasses.replace(load_recipe(path), name=record.recipe)
         if not self.trust:
-            raise AkitError(
+            raise RunError(
                 f"{record.recipe}, as it trained {run.name}, is not installed here: it was changed since, or is from "
                 f"elsewhere.\n{copy} is a copy, which would run as a program: look at it, then add --trust."
             )
         if not _is_the_recipe(copy, record):
-            raise AkitError(
+            raise RunError(
                 f"{copy} is missing, or not the recipe that trained {run.name}. Copy the run's folder again."
             )
         return load_recipe(copy, called=record.recipe)
@@ -247,45 +247,45 @@ class _Opener:
                 known = _with_resampler(parameters, self.on_note)
                 features[name] = feature_from_parameters(known, str(self.weights) if self.weights else None, own)
             except (AkitError, TypeError, ValueError) as error:
-                raise AkitError(
-                    f"{record.name} cannot predict here, for want of its feature {name}: {error}"
+                raise RunError(
+                    f"{record.name} cannot predict here, because its feature {name} is unavailable: {error}"
                 ) from error
         return features
 
     def _check_weights(self, record: RunRecord, parameters: Mapping[str, Any]) -> None:
-        """Raise AkitError where a feature's model has no weights here, or others than it had."""
+        """Raise RunError if the weights of a feature's model are missing, or others than in training."""
         for link in _chain(parameters):
             if "weights_sha256" not in link:
                 continue
             wanted = f"SHA-256 {link['weights_sha256']}"
             if self.weights is None and link.get("weights") == LOCAL:
-                raise AkitError(
+                raise RunError(
                     f"{record.name} reads the feature {link['name']}, whose weights came from a folder ({wanted}).\n"
-                    "Name one that holds them: --weights FOLDER."
+                    "Pass a folder with these weights: --weights FOLDER."
                 )
             if self.weights is None and not re.fullmatch(HUB_NAME, str(link.get("weights"))):
-                raise AkitError(f"{record.name} names its model's weights by what is no name on the Hugging Face hub.")
+                raise RunError(f"The weights of {record.name} have a name that is not valid on the Hugging Face hub.")
             if self.weights is not None:
                 found = find_weights(str(self.weights), how="--weights FOLDER.").digests()[TENSORS]
                 if found != link["weights_sha256"]:
-                    raise AkitError(f"{self.weights} holds other weights than {record.name} was trained on ({wanted}).")
+                    raise RunError(f"{self.weights} contains other weights than those of {record.name} ({wanted}).")
 
 
 def _is_the_recipe(path: Path, record: RunRecord) -> bool:
-    """Return whether a file, with what it imports from beside it, is the recipe that trained a run."""
+    """Return whether a file, with the modules that it imports from its folder, is the recipe that trained a run."""
     try:
         if source_digest(path.read_text("utf-8-sig")) != record.recipe_sha256:
             return False
         return record.helpers in (
             None,
             RecipeFile.read(path, path.stem).helper_digests,
-        )  # None: not known in older runs
+        )  # None in older runs
     except (AkitError, OSError, UnicodeDecodeError):
         return False
 
 
 def _chain(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The parameters of a feature and of all that it is computed from."""
+    """Yield the parameters of a feature and of all its sources."""
     yield parameters
     for value in parameters.values():
         if isinstance(value, Mapping):
@@ -293,7 +293,7 @@ def _chain(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _with_resampler(parameters: Mapping[str, Any], on_note: OnNote) -> dict[str, Any]:
-    """The parameters with the version of the resampler that is here; another one's waves differ by next to nothing."""
+    """Return the parameters with the installed version of the resampler; other versions' waves differ negligibly."""
     from importlib.metadata import version
 
     found = {k: _with_resampler(v, on_note) if isinstance(v, Mapping) else v for k, v in parameters.items()}

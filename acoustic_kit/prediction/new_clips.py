@@ -1,4 +1,4 @@
-"""The clips that are to be predicted: found in files and folders, named as a template names them."""
+"""New clips to predict: audio files and folders, matched with the ids of a template."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from acoustic_kit.tables import listed, quoted
 if TYPE_CHECKING:
     import polars as pl
 
-NO_FILE = Path(os.devnull) / "none"  # stands for the file of a clip that has none
+NO_FILE = Path(os.devnull) / "none"  # the file of a clip without one
 
 
 def clips_at(paths: Sequence[Path]) -> dict[str, Path]:
-    """The audio files at these paths, by id, in order: files as they are, folders at any depth.
+    """Return the audio files at these paths, by id, in order; folders are searched at any depth.
 
-    The id is the path below the given folder, or the file's name; where two clips would share one, it is the whole path
-    as given. A clip that is given twice counts once.
+    The id is the path below the given folder, or the file's name; if two clips would share one, it is the whole path as
+    given. A clip that is given twice counts once.
 
-    Raises UsageError for a path that is not there, AkitError where there are no audio files.
+    Raises UsageError for a missing path, DataError if there are no audio files.
     """
     found: dict[str, tuple[str, Path]] = {}  # absolute path → name, path as given
     for path in paths:
@@ -37,7 +37,7 @@ def clips_at(paths: Sequence[Path]) -> dict[str, Path]:
         else:
             raise UsageError(f"There is no file or folder {path}.")
         for file, name in here.items():
-            found.setdefault(os.path.abspath(file), (name, file))  # noqa: PTH100 (a link stays the link that was named)
+            found.setdefault(os.path.abspath(file), (name, file))  # noqa: PTH100 (does not follow links)
     if not found:
         raise DataError(f"There are no audio files in {', '.join(map(str, paths))}.")
     names = [name for name, _ in found.values()]
@@ -49,23 +49,23 @@ def clips_at(paths: Sequence[Path]) -> dict[str, Path]:
 def clips_of_template(ids: Sequence[str], clips: Mapping[str, Path], *, allow_missing: bool = False) -> dict[str, Path]:
     """Return the file of each of a template's ids.
 
-    It is the clip of that id, of that file name, or of either without extension; else the only one whose name differs
-    by case, by an audio extension or by the Unicode form, unless that is the file of another id.
+    A file matches by its id, its name, or either without extension; else it is the only one whose name differs by case,
+    by an audio extension or by the Unicode form, unless it is the file of another id.
 
-    Raises AkitError for an id that may be two clips, and for ids without a file: for any, or where `allow_missing`,
-    only if none has one.
+    Raises DataError for an id that matches two clips, and for ids without a file: for any, or, with `allow_missing`,
+    only if no id has one.
     """
     exact: dict[str, list[str]] = {}
     alike: dict[str, list[str]] = {}
     for clip in clips:
         for name in _names(clip):
             exact.setdefault(name, []).append(clip)
-        for name in {_loosely(clip), _loosely(PurePosixPath(clip).name)}:
+        for name in {_normalized(clip), _normalized(PurePosixPath(clip).name)}:
             alike.setdefault(name, []).append(clip)
-    chosen = {id: _only(id, [id] if id in clips else exact.get(id, [])) for id in ids}
+    chosen = {id: _unique_match(id, [id] if id in clips else exact.get(id, [])) for id in ids}
     taken = set(chosen.values())
     for id in (id for id in ids if chosen[id] is None):
-        chosen[id] = _only(id, [clip for clip in alike.get(_loosely(id), []) if clip not in taken])
+        chosen[id] = _unique_match(id, [clip for clip in alike.get(_normalized(id), []) if clip not in taken])
     claims = Counter(chosen.values())
     unclear = {clip for clip, n in claims.items() if n > 1 and clip not in taken}  # ids that claim one file
     found = {id: NO_FILE if clip is None or clip in unclear else clips[clip] for id, clip in chosen.items()}
@@ -78,14 +78,14 @@ def clips_of_template(ids: Sequence[str], clips: Mapping[str, Path], *, allow_mi
     return found
 
 
-def _only(id: str, matches: Sequence[str]) -> str | None:
+def _unique_match(id: str, matches: Sequence[str]) -> str | None:
     if len(matches) > 1:
         raise DataError(f"The template's id {quoted(id)} may be {matches[0]} or {matches[1]}; give one folder only.")
     return matches[0] if matches else None
 
 
-def _loosely(name: str) -> str:
-    """Return what names have in common that differ by case, by an audio extension or by the Unicode form."""
+def _normalized(name: str) -> str:
+    """Return a name with folded case, in one Unicode form, without an audio extension."""
     plain = fold(name)
     return PurePosixPath(plain).with_suffix("").as_posix() if is_audio(plain) else plain
 
@@ -106,7 +106,7 @@ def read_columns(path: Path, ids: Sequence[str]) -> pl.DataFrame:
 
 
 def rows_of(clips: Mapping[str, Path], columns: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Clips as rows of a manifest, with what a user's table says of them."""
+    """Return clips as rows of a manifest, with the columns of a user's table."""
     import polars as pl
 
     n, stats = len(clips), [_size_and_time(path) for path in clips.values()]
@@ -120,7 +120,7 @@ def rows_of(clips: Mapping[str, Path], columns: pl.DataFrame | None = None) -> p
             "split": ["test"] * n,
             "size": [size for size, _ in stats],
             "mtime_ns": [time for _, time in stats],
-            "content": ["new"] * n,  # no digest: nothing that is built of it outlives the prediction
+            "content": ["new"] * n,  # no digest: features are deleted after the prediction
         },
         schema_overrides={"id": pl.String, "label": pl.List(pl.String), "fold": pl.Int64, "group": pl.String},
     )
@@ -129,7 +129,7 @@ def rows_of(clips: Mapping[str, Path], columns: pl.DataFrame | None = None) -> p
 
 
 def _names(clip: str) -> list[str]:
-    """What a table may call a clip beside its id, each once."""
+    """Return the names, other than its id, by which a table may refer to a clip, each once."""
     path = PurePosixPath(clip)
     return list(dict.fromkeys((path.with_suffix("").as_posix(), path.name, path.stem)))
 

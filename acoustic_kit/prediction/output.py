@@ -1,4 +1,4 @@
-"""Predictions as a CSV: a row a clip, or the form of a competition's template."""
+"""Predictions as CSV: one row per clip, or the form of a competition's template."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from acoustic_kit.submission.submission import Template, write_submission
 def write_predictions(
     path: Path, predictions: ClipPredictions, predictor: Predictor, template: Template | None = None
 ) -> None:
-    """Write predictions, at once or not at all: in the template's form, or as `id` and a probability a class.
+    """Write predictions atomically: in the template's form, or as `id` and one probability per class.
 
-    Without a template, a clip that could not be read has no probabilities, and its reason in a last column, `error`,
-    which is there only where such clips are.
+    Without a template, a clip that could not be read has no probabilities, and the reason in a last column, `error`,
+    which exists only if there are such clips.
 
-    Raises AkitError where the file cannot be written, or the template does not fit.
+    Raises AkitError if the file cannot be written, or the template does not fit.
     """
     if template is not None:
         write_submission(

@@ -1,4 +1,4 @@
-"""Clips through features and fold models to probabilities, slice by slice, so that memory and disk stay small."""
+"""Prediction of new clips in slices, so that the use of memory and disk is bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acoustic_kit.device import AUTO, Compute
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import DataError
 from acoustic_kit.features import Feature, build_features, with_sources
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import clips_at, read_columns, rows_of
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from acoustic_store import FeatureStore
 
-SLICE = 1024  # clips whose features are on disk at once; decoded, at most some GB
-AT_ONCE = 256  # clips that a recipe is given at once
-BLOCK = 64  # clips that a worker process takes at once: fewer are sooner done in this one
+SLICE = 1024  # clips whose features are on disk at once: a few GB at most
+AT_ONCE = 256  # clips that a recipe gets at once
+BLOCK = 64  # clips that a worker process computes at once; fewer are faster in this process
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -51,22 +51,21 @@ def predict_clips(
     compute: Compute = AUTO,
     on_progress: OnProgress = lambda *_: None,
 ) -> ClipPredictions:
-    """The class probabilities of new clips by a trained run or a blend: the mean over fold models, runs blended.
+    """Predict new clips by a trained run or a blend: the mean over fold models, then the blend of runs.
 
-    The same clips in the same order under the same ids get what the run itself predicted for them.
+    The clips of the run's own manifest, with the same ids in the same order, get the run's own predictions.
 
     Parameters
     ----------
-    run : what `open_predictor` opens, or gave
+    run : an argument of `open_predictor`, or its result
     clips : audio files and folders of them, or files by id
-    table : a CSV with what else the recipe looks at: ids or file names, then columns such as `salience`
+    table : a CSV with further inputs of the recipe: ids or file names, then columns such as `salience`
     trust, weights : see `open_predictor`
     workers : processes that compute features; 0 is this one
     compute : device and precision, for recipes that train with torch
-    on_progress : called with what is done, how much, and of how much
+    on_progress : called with the current step, clips done, and clips in all
 
-    Raises UsageError for a run or path that is not there, AkitError for one that cannot be used, or where no clip can
-    be read.
+    Raises UsageError for a missing run or path, AkitError for one that cannot be used, or if no clip can be read.
 
     """
     predictor = run if isinstance(run, Predictor) else open_predictor(run, trust=trust, weights=weights)
@@ -81,7 +80,7 @@ def predict_clips(
         parts.append(stack if predictor.compares_clips else predictor.combined(stack)[None])
     if len(job.errors) == len(ids):
         id, reason = next(iter(job.errors.items()))
-        raise AkitError(f"None of {len(ids)} clips can be read; {id}: {reason}.")
+        raise DataError(f"None of {len(ids)} clips can be read; {id}: {reason}.")
     found = np.concatenate(parts, axis=1)
     probabilities = predictor.combined(found) if predictor.compares_clips else found[0]
     return ClipPredictions(tuple(ids), predictor.task_spec.names, probabilities, job.errors)
@@ -95,11 +94,11 @@ class _Job:
     compute: Compute
     on_progress: OnProgress
     errors: dict[str, str] = field(default_factory=dict)
-    begun: int = 0  # clips of earlier slices
+    begun: int = 0  # number of clips of earlier slices
     predicted: int = 0  # clips times models
 
     def members_of(self, rows: pl.DataFrame) -> np.ndarray:
-        """The predictions of each member for a slice of clips: float64 (members, clips, classes)."""
+        """Return the predictions of each member for a slice of clips: float64 (members, clips, classes)."""
         from acoustic_store import FeatureStore
 
         with tempfile.TemporaryDirectory(prefix="akit-predict-") as folder:
@@ -112,12 +111,12 @@ class _Job:
         return stack
 
     def _build(self, rows: pl.DataFrame, store: FeatureStore, features: Sequence[Feature]) -> None:
-        """Compute the features, and remember which clips fail."""
+        """Compute the features, and record which clips fail."""
         done = {feature.key: 0 for feature in with_sources(features)}
 
         def on_build(feature: Feature, n: int, _: int) -> None:
             done[feature.key] = n
-            alike = [count for key, count in done.items() if key.startswith(f"{feature.name}-")]  # one a fold
+            alike = [count for key, count in done.items() if key.startswith(f"{feature.name}-")]  # one per fold
             self.on_progress(feature.name, self.begun + sum(alike) // len(alike), self.n_clips)
 
         workers = self.workers if len(rows) > BLOCK else 0
@@ -133,7 +132,7 @@ class _Job:
         rows: pl.DataFrame,
         store: FeatureStore,
     ) -> np.ndarray:
-        """The mean over a run's fold models, one of which is in memory at a time: float64 (clips, classes)."""
+        """Return the mean over a run's fold models, loaded one at a time: float64 (clips, classes)."""
         task_spec = self.predictor.task_spec
         total = np.zeros((len(rows), len(task_spec.names)))
         for fold in member.folds:

@@ -1,4 +1,4 @@
-"""A fold's model from its file: tensors with safetensors, scikit-learn's with skops, whose audit decides on types."""
+"""Loading of a fold's model: tensors by safetensors, other models by skops, which audits their types."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from acoustic_kit.device import Compute
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import AkitError, RunError
 from acoustic_kit.prediction.array_indices import check_indices
 from acoustic_kit.prediction.trusted_types import unknown_types
 
@@ -16,12 +16,12 @@ TENSORS, ESTIMATOR = "model.safetensors", "model.skops"
 
 
 def check_model(folder: Path, recipe: ModuleType, *, trusted: bool) -> None:
-    """Raise AkitError unless a fold's folder holds a model that may be loaded; nothing is loaded yet.
+    """Raise RunError unless a fold's folder contains a model that may be loaded; nothing is loaded.
 
     Parameters
     ----------
-    recipe : the recipe, which runs anyway: what its source defines is no risk of its own
-    trusted : any types may be loaded; without, only those that `trusted_types` lists
+    recipe : the recipe, which is executed anyway: types that its source defines add no risk
+    trusted : whether any types may be loaded; else only those that `trusted_types` lists
 
     """
     if not (folder / TENSORS).is_file():
@@ -31,15 +31,15 @@ def check_model(folder: Path, recipe: ModuleType, *, trusted: bool) -> None:
 def load_model(
     folder: Path, build: Callable[[], Any], compute: Compute, recipe: ModuleType, *, trusted: bool = False
 ) -> Any:
-    """Load the model that the runner stored in a fold's folder, ready to predict.
+    """Load the model that the runner stored in a fold's folder, for prediction.
 
     Parameters
     ----------
-    build : makes the bare network whose tensors are in the folder
-    compute : where networks predict
+    build : returns the bare network whose tensors are in the folder
+    compute : device and precision of networks
     recipe, trusted : see `check_model`
 
-    Raises AkitError if it is damaged, does not fit, or may not be loaded.
+    Raises RunError if it is damaged, does not fit, or may not be loaded.
 
     """
     if (folder / TENSORS).is_file():
@@ -57,17 +57,17 @@ def load_model(
 
 
 def _types(folder: Path, recipe: ModuleType, trusted: bool) -> list[str]:
-    """Return what a model may be built of beside what skops trusts. Raises AkitError if it names anything else."""
+    """Return the types that a model may contain beside those that skops trusts. Raises RunError for any other."""
     path = folder / ESTIMATOR
     if not path.is_file():
-        raise AkitError(f"{folder} holds no model. Copy the whole folder of the run.")
+        raise RunError(f"{folder} contains no model. Copy the whole folder of the run.")
     try:
         harmless, others = unknown_types(path, recipe)
     except Exception as error:
         raise _unreadable(path, error) from error
     if others and not trusted:
-        raise AkitError(
-            f"{path} holds types that are not known to be harmless: {', '.join(others[:5])}.\n"
+        raise RunError(
+            f"{path} contains types that are not known to be harmless: {', '.join(others[:5])}.\n"
             "If the run comes from somebody you trust, add --trust."
         )
     return [*harmless, *others]
@@ -81,14 +81,14 @@ def _network(path: Path, build: Callable[[], Any], compute: Compute) -> Any:
     try:
         load_but(net, tensors, (), path)
     except AkitError as error:
-        raise AkitError(f"{error} This akit builds another network than the one that trained it.") from error
+        raise RunError(f"{error} This version of akit builds another network than the one that was trained.") from error
     return net.to(make_fabric(compute).device).eval()
 
 
-def _unreadable(path: Path, error: Exception) -> AkitError:
-    """For a damaged or hostile file, which fails in as many ways as there are types."""
+def _unreadable(path: Path, error: Exception) -> RunError:
+    """Return the error for a damaged or hostile file, which can raise any exception."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return AkitError(
+    return RunError(
         f"{path} cannot be read as a model: {reason}.\nCopy the run's folder again, or delete {path.parent} and run "
-        "the recipe again: that trains only this fold anew."
+        "the recipe again, which retrains only this fold."
     )

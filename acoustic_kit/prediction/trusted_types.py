@@ -1,4 +1,4 @@
-"""Which types and functions a scikit-learn model from elsewhere may be built of without `--trust`."""
+"""Types and functions that an untrusted scikit-learn model may contain without `--trust`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-# What fitted estimators of scikit-learn hold, beside the types that skops trusts by itself. None of them runs what a
-# file says: functions do arithmetic on arrays, and classes hold numbers. `array_indices` checks the trees' indices.
+# Contents of fitted estimators of scikit-learn, beside the types that skops trusts by itself. None of them executes
+# content of a file: functions compute on arrays, and classes contain numbers. `array_indices` checks trees.
 HARMLESS = frozenset(
     {
         "numpy.clip",
@@ -67,9 +67,9 @@ HARMLESS = frozenset(
 def unknown_types(path: Path, recipe: ModuleType) -> tuple[list[str], list[str]]:
     """Return the types and functions of a skops file that skops does not trust: harmless ones, and all others.
 
-    Harmless is also what the recipe itself defines, as the recipe runs anyway: its functions, by reference, and
-    instances of its classes. Whatever else the file names below the recipe's module (what the recipe imports,
-    attributes of those, bound methods, calls of the recipe's functions) is not. Nothing of the file is built.
+    Definitions of the recipe itself are harmless too, as the recipe is executed anyway: its functions, by reference,
+    and instances of its classes. All other names in the recipe's module (imports of the recipe, their attributes, bound
+    methods, calls of the recipe's functions) are not. Nothing of the file is constructed.
 
     Raises ValueError for a file whose parts contradict each other.
     """
@@ -91,8 +91,8 @@ def _is_defined_in(recipe: ModuleType, name: str) -> bool:
 def _misused(path: Path, own: set[str]) -> set[str]:
     """Return those of the recipe's names that are neither a function by reference nor the class of an instance.
 
-    skops builds an object once for all nodes of one id. So nodes of one id must be alike, or a node that is seen here
-    as one kind would be built as another.
+    skops constructs one object for all nodes of an id. So nodes of one id must be of one kind, or a node checked
+    here as one kind would be constructed as another.
     """
     with zipfile.ZipFile(path) as file:
         schema = json.loads(file.read("schema.json"))
@@ -105,7 +105,7 @@ def _misused(path: Path, own: set[str]) -> set[str]:
             raise ValueError(f"two of its parts have the number {number}")
         if f"{module}.{name}" in own and loader not in {"FunctionNode", "ObjectNode"}:
             misused.add(f"{module}.{name}")
-        if loader == "DictNode":  # the types of its keys are called
+        if loader == "DictNode":  # skops calls the types of its keys
             types = node["key_types"]["content"]
             misused |= {f"{t['__module__']}.{t['__class__']}" for t in types if t["__loader__"] != "TypeNode"}
     return misused

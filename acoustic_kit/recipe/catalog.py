@@ -1,4 +1,4 @@
-"""Recipe files: where they lie, and what they say of themselves, read without running them."""
+"""Recipe files: their folders and their documentation, read without running them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import RecipeError
 from acoustic_kit.recipe.recipe_file import variants_in
 
 # "accuracy 0.9215", "balanced accuracy 0.464", "MAP@3 0.943289"
@@ -38,7 +38,7 @@ class RecipeSummary:
 
 
 def recipe_folders(workspace_recipes: Path | None = None) -> list[Path]:
-    """Where recipes lie: the checkout's or the installed ones, then the workspace's own."""
+    """Return the folders of recipes: the checkout's or the installed ones, then the workspace's own."""
     package = Path(__file__).parents[1]
     checkout = package.parent / "recipes"
     folders = [checkout if checkout.is_dir() else package / "_recipes"]
@@ -46,23 +46,23 @@ def recipe_folders(workspace_recipes: Path | None = None) -> list[Path]:
 
 
 def find_recipes(folders: Sequence[Path]) -> dict[str, Path]:
-    """The recipe files by the names of their recipes. Raises AkitError where two recipes have one name."""
+    """Return recipe files by the names of their recipes. Raises RecipeError if two recipes share a name."""
     found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("[!_.]*.py")):
             for name in variants_in(path) or [path.stem]:
                 if name in found:
-                    raise AkitError(f"Two recipes are called {name}: {found[name]} and {path}. Rename one.")
+                    raise RecipeError(f"Two recipes are called {name}: {found[name]} and {path}. Rename one.")
                 found[name] = path
     return found
 
 
 def summarize(name: str, path: Path) -> RecipeSummary:
-    """Read a recipe's documentation and features from its file. Raises AkitError for a file that is not Python."""
+    """Read a recipe's documentation and features from its file. Raises RecipeError for a file that is not Python."""
     try:
         module = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError) as error:
-        raise AkitError(f"{path}, line {getattr(error, 'lineno', None) or 1}: {error}") from error
+        raise RecipeError(f"{path}, line {getattr(error, 'lineno', None) or 1}: {error}") from error
     doc = documentation(ast.get_docstring(module) or "", name, variants_in(path))
     published = labeled(doc, "Published", name)
     data = "" if published.startswith("none") else re.split("[,:]", published, maxsplit=1)[0]

@@ -1,6 +1,6 @@
-"""A job: a recipe, its settings and a manifest; its features, and how one of its folds is trained and predicted.
+"""A job: a recipe with its settings on a manifest. Its features are built, and its folds trained and predicted, here.
 
-The runner stores what comes of a job as a run; tuning only looks at the scores.
+The runner stores the results of a job as a run; tuning uses only the scores.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunEvents:
-    """What a caller may want to hear while a recipe runs."""
+    """Callbacks of a run in progress."""
 
-    on_start: Callable[[str], None] = lambda _: None  # on what networks will be trained: `cpu, float32`
+    on_start: Callable[[str], None] = lambda _: None  # device and precision of the networks: `cpu, float32`
     on_build: Callable[[Feature, int, int], None] = lambda *_: None  # feature, clips done, clips to do
     on_built: Callable[[Sequence[BuildReport]], None] = lambda _: None
     on_fold: Callable[[int, int], None] = lambda *_: None  # folds done, folds to do
     on_epoch: Callable[[str, str, int, int, Mapping[str, float]], None] = lambda *_: None
-    """Fold, stage, epochs done, epochs in all, and the epoch's figures by name."""
+    """Called with the fold, the stage, epochs done, epochs in all, and the epoch's figures by name."""
 
 
-# Columns of the manifest that say where a file lies and what it is like; `content` stands for it in a run's name.
-_OF_FILES = ("path", "duration", "sample_rate", "channels", "peak", "rms", "size", "mtime_ns", "content", "problem")
-SILENT = RunEvents()  # nobody listens
+# Columns of the manifest with paths and properties of files; in a run's name, `content` represents them.
+_FILE_COLUMNS = ("path", "duration", "sample_rate", "channels", "peak", "rms", "size", "mtime_ns", "content", "problem")
+SILENT = RunEvents()  # no callbacks
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that decides a run's result."""
+    """Everything that determines a run's result."""
 
     workspace: Workspace
     recipe: Recipe
@@ -68,47 +68,47 @@ class Job:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The digest of each clip's file, by id. Files are looked at once a job."""
+        """The digest of each clip's file, by id. Files are read or stat'ed once a job."""
         return fingerprints(self.manifest, self.workspace.data_root)
 
     @cached_property
     def features(self) -> dict[str, Feature]:
-        """What the recipe reads, by its own names."""
+        """The features that the recipe reads, by its own names."""
         features, mono = self.recipe.features(self.settings), self.workspace.config.mono
         return {name: feature.with_mono(mono) for name, feature in features.items()}
 
     @property
     def folds(self) -> list[str]:
-        """The folds that there are to train, by name."""
+        """Names of the folds that can be trained."""
         return [FULL] if self.full else fold_names(self.manifest)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The workspace's classes, in order."""
+        """Class names, in the workspace's order."""
         return tuple(self.workspace.config.classes)
 
     @property
     def task(self) -> Task:
-        """One label a clip, or several."""
+        """`single`: one label a clip; `multi`: any number."""
         return self.workspace.config.task
 
     @cached_property
     def name(self) -> str:
-        """`<recipe>-<8 hex>` of all that decides the result: not of folds trained, device or place."""
-        return f"{self.recipe.name}-{_hash({**self._decides, 'seed': self.seed})}"
+        """`<recipe>-<8 hex>`: a hash of everything that determines the result, not of folds, device or paths."""
+        return f"{self.recipe.name}-{_hash({**self._identity, 'seed': self.seed})}"
 
     @cached_property
     def setting(self) -> str:
-        """What all seeds of one setting have in common: 8 hex of all that decides the result but the seed."""
-        return _hash(self._decides)
+        """8 hex digits that all seeds share: a hash of everything that determines the result except the seed."""
+        return _hash(self._identity)
 
     @cached_property
-    def _decides(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
         import polars as pl
 
         content = list(self.digests.values())
         left_out = {fold: self.rows(fold).left_out["id"].to_list() for fold in self.folds}
-        rows = self.manifest.drop(_OF_FILES, strict=False).with_columns(content=pl.Series(content, dtype=pl.String))
+        rows = self.manifest.drop(_FILE_COLUMNS, strict=False).with_columns(content=pl.Series(content, dtype=pl.String))
         rows = rows.select(sorted(rows.columns))
         return {
             "settings": self.settings.model_dump(mode="json"),
@@ -120,7 +120,7 @@ class Job:
             "features": {alias: feature.key for alias, feature in self.features.items()},
             "fast": self.fast,
             "full": self.full,
-            **({"left_out": left_out} if any(left_out.values()) else {}),  # runs of before trained on them
+            **({"left_out": left_out} if any(left_out.values()) else {}),  # earlier versions trained on them
         }
 
     def rows(self, fold: str) -> FoldRows:
@@ -134,7 +134,7 @@ class Job:
         return {}
 
     def clips(self, rows: pl.DataFrame, stored: Stored, compute: Compute = AUTO) -> Clips:
-        """Rows of the manifest with the recipe's features."""
+        """Return rows of the manifest with the recipe's features."""
         return Clips(rows, self.classes, self.task, stored, compute)
 
 
@@ -170,10 +170,10 @@ def _hash(parts: Mapping[str, Any]) -> str:
 def fit_fold(
     job: Job, name: str, stored: Stored, folder: Path, compute: Compute = AUTO, events: RunEvents = SILENT
 ) -> tuple[Fold, FitResult]:
-    """Train the model of one fold on the clips whose features could be computed.
+    """Train the model of one fold on the clips that have all features.
 
     - `name`: of the fold, or `FULL`
-    - `folder`: for checkpoints, from which the same call goes on
+    - `folder`: for checkpoints, from which the same call resumes
 
     Returns the fold that the recipe trained on, and its model with all warnings and notes. Raises DataError if too few
     clips can be read.
@@ -222,7 +222,11 @@ def stored_features(
     device: str = "auto",
     executor: Executor | None = None,
 ) -> dict[str, Stored]:
-    """The recipe's features as each fold reads them, built where the store lacks them, on the device of the run."""
+    """Build the features that the store lacks, and return all of the recipe as each fold reads them.
+
+    - `device`: that of the run; features with a form for GPUs are computed there
+    - `executor`: computes the blocks instead of `workers` processes
+    """
     workspace, store = job.workspace, job.workspace.store()
     note_user(workspace.store_place, workspace.root)
     of_fold = _features_of_folds(job, folds)
@@ -244,7 +248,7 @@ def stored_features(
 
 
 def open_features(job: Job, folds: Sequence[str]) -> dict[str, Stored]:
-    """The recipe's features as each fold reads them, which are built."""
+    """Return the recipe's features, already built, as each fold reads them."""
     return _opened(job, _features_of_folds(job, folds))
 
 
@@ -276,17 +280,17 @@ def device_in_words(recipe: Recipe, compute: Compute) -> str | None:
 
 
 def being_trained(name: str) -> str:
-    """What to say where another process holds the folder of a run or a study."""
+    """Return the message for a run or a study whose folder another process has locked."""
     return f"{name} is being trained by another process; wait until it has finished."
 
 
 def fold_seed(seed: int, fold: str) -> int:
-    """A seed for one fold of one run, 31 bits."""
+    """Return the seed of one fold of one run: 31 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{fold}".encode()).digest()[:4], "little") >> 1
 
 
 def wanted_folds(folds: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """The folds that were asked for, in that order, each once; all where None. Raises UsageError for an unknown one."""
+    """Return the requested folds in their order, each once; all if None. Raises UsageError for an unknown one."""
     unknown = sorted(set(folds or ()) - set(known))
     if unknown:
         raise UsageError(f"There is no fold {', '.join(unknown)} to train: the folds are {', '.join(known)}.")

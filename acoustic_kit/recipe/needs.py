@@ -1,23 +1,23 @@
-"""What a recipe needs beside its features, checked before they are built."""
+"""Requirements of a recipe other than features, checked before features are built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import AkitError, DataError, RecipeError
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Needs of a recipe with its settings, which ``needs(s)`` returns.
+    """Requirements of a recipe with its settings, returned by ``needs(s)``.
 
     Parameters
     ----------
-    columns : of the data set's own, which the recipe reads; they are part of what a run is named by
-    validation : a held-out fold decides which epoch is kept, or when training ends; excludes ``--full``
-    weights : finds or downloads pretrained weights, and raises AkitError if that fails
-    or_random : without its weights, the recipe starts from random ones
+    columns : the data set's own columns that the recipe reads; they are part of a run's name
+    validation : whether a held-out fold decides which epoch is kept, or when training ends; excludes ``--full``
+    weights : called to find or download pretrained weights; raises AkitError if that fails
+    or_random : whether the recipe starts from random weights if its own are missing
 
     """
 
@@ -27,20 +27,20 @@ class Needs:
     or_random: bool = False
 
     def check(self, columns: Sequence[str], *, full: bool) -> str | None:
-        """Raise AkitError for the first need that is not met, with what to do; return what to warn of, if anything.
+        """Raise AkitError for the first requirement that is not met; return a warning, if there is one.
 
         Parameters
         ----------
         columns : of the manifest
-        full : one model is fitted on all training clips
+        full : whether one model is fitted on all training clips
 
         """
         for column in self.columns:
             if column not in columns:
-                raise AkitError(missing_column(column))
+                raise DataError(missing_column(column))
         if full and self.validation:
-            raise AkitError(
-                "These settings choose by a held-out fold, which --full has not; use --set checkpoint=last."
+            raise RecipeError(
+                "These settings choose an epoch by a held-out fold, and --full has none; use --set checkpoint=last."
             )
         try:
             if self.weights is not None:
@@ -53,8 +53,8 @@ class Needs:
 
 
 def missing_column(column: str) -> str:
-    """Return what to say if clips lack a column of the data set's own."""
+    """Return the message for clips that lack a column of the data set's own."""
     return (
-        f"The clips have no column {column!r}, which this recipe looks at beside the sound.\n"
-        f"Train it without: --set {column}=none. New clips to predict get it from a file: --table FILE.csv."
+        f"The clips have no column {column!r}, which this recipe reads in addition to the audio.\n"
+        f"Train without it: --set {column}=none. For new clips to predict, pass it in a file: --table FILE.csv."
     )

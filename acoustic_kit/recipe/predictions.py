@@ -1,4 +1,4 @@
-"""Predictions of clips: what runs store, import and blend."""
+"""Predictions of clips, as runs store, import and blend them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import RunError
 from acoustic_kit.files import file_sha256, replacing
 from acoustic_kit.tables import read_parquet
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-ROUNDING = 1e-6  # by which a probability may lie outside of 0 to 1
+ROUNDING = 1e-6  # by which a probability may be outside of 0 to 1
 
 
 def recovery_hint(path: Path) -> str:
-    """What to do about a damaged file of a run, so that no more is made again than has to be."""
+    """Return how to repair a damaged file of a run with the least recomputation."""
     if path.parent.parent.name == "folds":
-        return f"Delete {path.parent} and run the recipe again: that trains only this fold anew."
-    return "Delete it and run the recipe again, which makes only that anew; or import it again, if it was imported."
+        return f"Delete {path.parent} and run the recipe again: that retrains only this fold."
+    return "Delete it and run the recipe again, which recreates only this file; or import it again, if it was imported."
 
 
 def predicted_ids(path: Path) -> set[str]:
-    """The ids in a file of predictions. Raises AkitError where it cannot be read."""
+    """Return the ids in a file of predictions. Raises RunError if it cannot be read."""
     return set(_read_columns(path, ["id"])["id"].to_list())
 
 
@@ -40,7 +40,7 @@ def _read_columns(path: Path, columns: Sequence[str], digest: str | None = None)
         if digest is not None and file_sha256(path) != digest:
             raise OSError("its digest is not that in the run's record")
     except OSError as error:
-        raise AkitError(f"{path} cannot be read as predictions: {error}.\n{recovery_hint(path)}") from error
+        raise RunError(f"{path} cannot be read as predictions: {error}.\n{recovery_hint(path)}") from error
     return found
 
 
@@ -52,14 +52,14 @@ class Predictions:
     probabilities: np.ndarray
 
     def aligned(self, ids: Sequence[str]) -> np.ndarray:
-        """The probabilities of these clips, in this order. Raises KeyError for a clip that was not predicted."""
+        """Return the probabilities of these clips, in this order. Raises KeyError for a clip that was not predicted."""
         if self.ids == tuple(ids):
             return self.probabilities
         row = {id: i for i, id in enumerate(self.ids)}
         return self.probabilities[[row[id] for id in ids]]
 
     def found(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Which of these clips were predicted, bool (ids,), and the probabilities of those, in this order."""
+        """Return which of these clips were predicted, bool (ids,), and the probabilities of those, in this order."""
         if self.ids == tuple(ids):
             return np.ones(len(self.ids), dtype=bool), self.probabilities
         row = {id: i for i, id in enumerate(self.ids)}
@@ -86,11 +86,11 @@ class Predictions:
     def read(path: Path, classes: Sequence[str], digest: str | None = None) -> Predictions:
         """Read what `write` wrote, in this class order.
 
-        Raises AkitError if the file is missing, does not fit, is not the one of this `digest` (None: is not recorded),
-        or holds a value that is no probability.
+        Raises RunError if the file is missing, lacks a column, has another SHA-256 than `digest` (None: not recorded),
+        or contains a value that is not a probability.
         """
         frame = _read_columns(path, ["id", *classes], digest)
         probabilities = frame.select(classes).to_numpy(order="c").astype(np.float64, copy=False)
         if not ((probabilities >= -ROUNDING) & (probabilities <= 1 + ROUNDING)).all():  # nor is NaN
-            raise AkitError(f"{path} holds values that are no probabilities (0 to 1). {recovery_hint(path)}")
+            raise RunError(f"{path} contains values that are not probabilities (0 to 1). {recovery_hint(path)}")
         return Predictions(tuple(frame["id"].to_list()), probabilities)

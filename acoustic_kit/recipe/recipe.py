@@ -1,19 +1,19 @@
-"""Recipes: one file a solution, with its settings, features, training and prediction.
+"""Recipes: one file per solution, with its settings, features, training and prediction.
 
 A recipe is a Python file that defines ``Settings`` (a sub-class of `Settings`), ``features(s)``, ``train(fold, s)``
-and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``, which gives the bare network and
-loads no pretrained weights: that is for ``train``. A torch recipe may define ``batches(s)`` instead of ``predict``: it
-then predicts by one forward pass over these batches. Where it has to look up the shape of such weights, ``backbone(s)``
-gives that shape, a run keeps it, and ``build_model(s, n_classes, backbone)`` takes it. ``needs(s)`` gives the `Needs`
-that are checked before features are built. ``FAST`` is the recipe's small form, for ``--fast``; ``search(trial)`` gives
-the settings that a trial of ``akit recipe tune`` tries; ``SEEDED = False`` says that its result depends on no seed. Its
-docstring's first line is its title; the lines that begin with ``Source:``, ``Published:`` and ``Differs:`` say where it
-comes from.
-``WRITE_UP`` has the settings whose default is not the published value, which ``akit recipe show`` prints.
+and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``, which returns the bare network and
+loads no pretrained weights: ``train`` does. A torch recipe may define ``batches(s)`` instead of ``predict``: it
+then predicts by one forward pass over these batches. If it has to look up the shape of such weights, ``backbone(s)``
+returns that shape, a run stores it, and ``build_model(s, n_classes, backbone)`` takes it. ``needs(s)`` returns the
+`Needs` that are checked before features are built. ``FAST`` is the recipe's small form, for ``--fast``;
+``search(trial)`` returns the settings that a trial of ``akit recipe tune`` tries; ``SEEDED = False`` states that its
+result depends on no seed. The first line of its docstring is its title; the lines that begin with ``Source:``,
+``Published:`` and ``Differs:`` document its origin. ``WRITE_UP`` has the settings whose default
+is not the published value, which ``akit recipe show`` prints.
 
-A solution that was published with several settings is several recipes in one file: ``VARIANTS`` maps each one's name to
-its own defaults, and the file's name is no recipe's. ``Published NAME:`` speaks of one variant only. Settings may
-hold settings: ``augment.mixup`` names one of them, wherever settings are named.
+A solution that was published with several settings is several recipes in one file: ``VARIANTS`` maps the name of each
+to its own defaults, and the file's name is not a recipe. ``Published NAME:`` is about one variant only. Settings may
+contain settings: ``augment.mixup`` names one of them.
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ class Recipe:
     source: str  # the text of the file
     module: ModuleType
     named: bool  # found by name, not by path
-    variant: Mapping[str, Any] = field(default_factory=dict)  # its own defaults, where the file holds several recipes
-    file: RecipeFile | None = None  # what the module was loaded from
+    variant: Mapping[str, Any] = field(default_factory=dict)  # its own defaults, if the file contains several recipes
+    file: RecipeFile | None = None  # source of the module
 
     @property
     def helpers(self) -> dict[str, str]:
-        """The modules beside the file that it imports → the SHA-256 of their text."""
+        """Modules that the file imports from its folder → the SHA-256 of their source."""
         return {} if self.file is None else self.file.helper_digests
 
     @property
     def is_seeded(self) -> bool:
-        """Whether another seed gives another run, as it does unless the file says `SEEDED = False`."""
+        """Whether the result depends on the seed, as it does unless the file defines `SEEDED = False`."""
         return bool(getattr(self.module, "SEEDED", True))
 
     @property
     def own_features(self) -> dict[str, type[Feature]]:
-        """The feature families that the file defines, by their names."""
+        """Feature families that the file defines, by name."""
         return own_features(self.module)
 
     def _calling(self) -> AbstractContextManager[None]:
@@ -82,14 +82,14 @@ class Recipe:
 
     @property
     def doc(self) -> str:
-        """The documentation: what the solution is, its source, its published score, what differs.
+        """The documentation: the solution, its source, its published score, and differences.
 
-        That of a variant leaves out what was published of the others.
+        A variant's leaves out the published scores of the others.
         """
         return documentation(self.module.__doc__ or "", self.name, getattr(self.module, "VARIANTS", {}))
 
     def note(self, name: str) -> str:
-        """A labelled line of the documentation (`Source`, `Published`, `Differs`), or an empty string."""
+        """Return a labeled line of the documentation (`Source`, `Published`, `Differs`), or an empty string."""
         return labeled(self.doc, name, self.name)
 
     @property
@@ -100,7 +100,7 @@ class Recipe:
 
     @cached_property
     def fields(self) -> dict[str, FieldInfo]:
-        """All settings by name; those of settings inside settings as `augment.mixup`."""
+        """All settings by name; nested ones as `augment.mixup`."""
         return setting_fields(self.settings_class)
 
     @cached_property
@@ -111,7 +111,7 @@ class Recipe:
     def settings(self, values: Mapping[str, Any] = MappingProxyType({}), fast: bool = False) -> Settings:
         """Return the defaults, then the variant's, then the small form's if `fast`, then `values`, by name.
 
-        A setting inside settings is named `augment.mixup`. Values are converted as pydantic does: "7" is an int, too.
+        A nested setting is named `augment.mixup`. Pydantic converts values: "7" is accepted for an int.
 
         Raises UsageError for an unknown name (with the nearest known one), a value of the wrong type, or `fast` if the
         recipe has no small form.
@@ -128,14 +128,14 @@ class Recipe:
         return self._settings({**(self.fast.settings if fast else {}), **values})
 
     def _settings(self, values: Mapping[str, Any]) -> Settings:
-        """The defaults with other values, by name."""
+        """Return the settings with some values, by name, in place of the variant's defaults."""
         try:
             return self.settings_class(**nested({**self.variant, **values}))
         except ValidationError as error:
             first = error.errors()[0]
             at = ".".join(map(str, first["loc"]))
             setting = next((name for name in self.fields if f"{at}.".startswith(f"{name}.")), at)
-            if not setting:  # two settings that do not go together
+            if not setting:  # settings that contradict each other
                 raise UsageError(f"{self.name}: {first['msg'].removeprefix('Value error, ')}.") from error
             raise UsageError(f"{self.name}, setting {setting}: {first['msg']} (got {first['input']!r}).") from error
 
@@ -156,9 +156,10 @@ class Recipe:
         return dict(found)
 
     def features(self, settings: Settings) -> dict[str, Feature]:
-        """Return the features that the recipe reads, by its own names for them.
+        """Return the features that the recipe reads, by its own names.
 
-        Raises RecipeError for what is no feature, and for a family without a name and a version, or with one of akit's.
+        Raises RecipeError for an object that is not a feature, and for a family without a name and a version, or with
+        a name of akit's own.
         """
         with self._calling():
             found = dict(self.module.features(settings))
@@ -166,37 +167,37 @@ class Recipe:
         for alias, feature in found.items():
             if not isinstance(feature, Feature) or not (hasattr(feature, "name") and hasattr(feature, "version")):
                 raise RecipeError(
-                    f"{self.path}: features gives a {type(feature).__name__} for {alias!r}, which is no feature with a "
-                    "name and a version: name: ClassVar[str] = …; version: ClassVar[int] = 1."
+                    f"{self.path}: features returns a {type(feature).__name__} for {alias!r}, which is not a feature "
+                    "with a name and a version: name: ClassVar[str] = …; version: ClassVar[int] = 1."
                 )
         return found
 
     def needs(self, settings: Settings) -> Needs:
-        """What the recipe needs beside its features."""
+        """Return what the recipe requires beside its features."""
         with self._calling():
             found: Needs = self.module.needs(settings) if hasattr(self.module, "needs") else Needs()
         return found
 
     @property
     def has_network(self) -> bool:
-        """It trains with torch."""
+        """Whether the recipe trains a network with torch."""
         return hasattr(self.module, "build_model")
 
     def build_model(self, n_classes: int, **settings: Any) -> Any:
-        """The bare model of a torch recipe, untrained."""
+        """Return the bare network of a torch recipe, untrained."""
         with self._calling():
             return self.module.build_model(self._settings(settings), n_classes)
 
     def backbone(self, settings: Settings) -> dict[str, Any] | None:
-        """What `build_model` looks up outside the settings, as JSON: a run keeps it, so that its model builds anywhere.
+        """Return what `build_model` looks up outside the settings, as JSON; None for recipes without `backbone(s)`.
 
-        None for recipes that look nothing up, which therefore define no `backbone(s)`.
+        A run stores it, so that its network can be built without the pretrained weights.
         """
         with self._calling():
             return self.module.backbone(settings) if hasattr(self.module, "backbone") else None
 
     def rebuild_model(self, settings: Settings, n_classes: int, backbone: dict[str, Any] | None) -> Any:
-        """The bare model that a run trained, from what the run keeps: without pretrained weights, without a network."""
+        """Return the bare network that a run trained, from the run's record alone: without weights or a connection."""
         given = (settings, n_classes) if backbone is None else (settings, n_classes, backbone)
         with self._calling():
             return self.module.build_model(*given)
@@ -229,13 +230,14 @@ class Recipe:
 
 
 def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None, *, called: str = "") -> Recipe:
-    """Load a recipe by name, from the folders of `recipe_folders`, or by the path of its file. This runs the file.
+    """Load a recipe by name, from the folders of `recipe_folders`, or by the path of its file. This executes the file.
 
-    By its path, a file of several recipes has the defaults of its `Settings`, and its name is `called`, or the file's.
+    If loaded by path, a file of several recipes has the defaults of its `Settings`, and its name is `called`, or the
+    file's.
 
     Raises
     ------
-    UsageError : there is no such recipe
+    UsageError : the recipe does not exist
     RecipeError : the file fails to load or lacks a part of the contract
 
     """
@@ -272,7 +274,7 @@ def _missing_parts(module: ModuleType) -> list[str]:
 
 
 def match_recipes(names: Sequence[str], workspace_recipes: Path | None = None) -> list[Recipe]:
-    """The recipes of these names, patterns (`resnet34_*`) or paths, each once. Raises as `load_recipe` does."""
+    """Return the recipes of these names, patterns (`resnet34_*`) or paths, each once. Raises as `load_recipe` does."""
     known = find_recipes(recipe_folders(workspace_recipes))
     wanted = (match for name in names for match in (fnmatch.filter(known, name) or [name]))
     return [load_recipe(name, workspace_recipes) for name in dict.fromkeys(wanted)]

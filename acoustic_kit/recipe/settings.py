@@ -1,4 +1,4 @@
-"""A recipe's settings: typed, frozen, and named one by one."""
+"""Settings of a recipe: typed, frozen, with flat names for nested ones."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Settings(BaseModel):
-    """A recipe's settings: frozen, typed, the published values as defaults."""
+    """Base class of a recipe's settings: frozen, typed, the published values as defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
 class Fast:
-    """A recipe's own small form, which walks the same code in a minute: fewer clips and folds, other settings.
+    """A recipe's small form, which executes the same code in a minute: fewer clips and folds, other settings.
 
-    All test clips are predicted, so that a small run too can become a submission.
+    All test clips are predicted, so that a small run can become a submission.
     """
 
     clips_per_class: int | None = None  # in each fold
@@ -31,7 +31,7 @@ class Fast:
 
 
 def setting_fields(settings: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Return all settings by name; those of settings inside settings as `augment.mixup`."""
+    """Return all settings by name; nested ones as `augment.mixup`."""
     found: dict[str, FieldInfo] = {}
     for name, info in settings.model_fields.items():
         inner = info.annotation
@@ -45,7 +45,7 @@ def is_sequence(field: FieldInfo) -> bool:
 
 
 def flat_settings(settings: BaseModel) -> dict[str, Any]:
-    """Return all values by name, in their JSON form; those of settings inside settings as `augment.mixup`."""
+    """Return all values by name, in their JSON form; nested ones as `augment.mixup`."""
     found: dict[str, Any] = {}
     for name, value in settings.model_dump(mode="json").items():
         inner = getattr(settings, name)

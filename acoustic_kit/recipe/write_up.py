@@ -33,7 +33,7 @@ def has_write_up(recipe: Recipe) -> bool:
 def differences(recipe: Recipe) -> dict[str, Difference]:
     """Return the differences of a recipe by the names of its settings.
 
-    Raises RecipeError if ``WRITE_UP`` names no setting, or has no value with its reason.
+    Raises RecipeError if ``WRITE_UP`` names an unknown setting, or lacks a value or its reason.
     """
     variants = getattr(recipe.module, "VARIANTS", {})
     entries: Mapping[str, Any] = getattr(recipe.module, "WRITE_UP", {})
@@ -42,7 +42,7 @@ def differences(recipe: Recipe) -> dict[str, Difference]:
     defaults, found = recipe.settings(), dict[str, Difference]()
     for name, entry in named.items():
         if name not in recipe.fields:
-            raise RecipeError(f"{recipe.path}: WRITE_UP names {name!r}, which is no setting of the recipe.")
+            raise RecipeError(f"{recipe.path}: WRITE_UP names {name!r}, which is not a setting of the recipe.")
         match entry:
             case (published, str() as reason):
                 found[name] = Difference(published, attrgetter(name)(defaults), reason)

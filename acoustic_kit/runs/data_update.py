@@ -1,4 +1,4 @@
-"""Notice what changed in a data set since `akit init`, and take it in: ids, folds and what is built stay."""
+"""Changes of a data set since `akit init`, and the update of the manifest; ids, folds and built features stay."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _UNKNOWN_FOLD = 0  # akit's own begin with 1
 
 @dataclass(frozen=True)
 class Update:
-    """What `update_data` took in."""
+    """The changes that `update_data` applied."""
 
     changes: Changes
-    changed_files: int  # known clips whose file is another
+    changed_files: int  # known clips with a changed file
     new_classes: tuple[str, ...]
 
 
 def changes_of(workspace: Workspace) -> Changes:
-    """Compare the data set's tables and folders, as they are now, with the manifest; no audio is opened.
+    """Compare the data set's current tables and folders with the manifest; no audio is opened.
 
     Raises AkitError if the data set cannot be read.
     """
@@ -44,7 +44,7 @@ def changes_of(workspace: Workspace) -> Changes:
 
 
 def can_compare(workspace: Workspace) -> bool:
-    """Whether `changes_of` reads the data set as `akit init` did, and the data set is here."""
+    """Return whether the data set is available, and `changes_of` reads it as `akit init` did."""
     root = workspace.data_root
     is_known = (workspace.root / INIT_NAME).exists() or workspace.config.layout != "csv"  # which alone had options
     return is_known and isinstance(root, Path) and root.is_dir()
@@ -66,11 +66,11 @@ def describe_changes(workspace: Workspace) -> str:
 
 
 def update_data(workspace: Workspace, on_progress: Callable[[int, int], None] | None = None) -> Update:
-    """Take new clips, mended labels and changed files into the manifest, and drop clips that are gone.
+    """Add new clips, corrected labels and changed files to the manifest, and drop clips that no longer exist.
 
-    - `on_progress`: called with the files looked at and the files in all
+    - `on_progress`: called with the number of files scanned and of all files
 
-    `workspace` still is what it was; open it again. Raises AkitError if the data set cannot be read, or no longer is of
+    `workspace` itself is not updated; open it again. Raises AkitError if the data set cannot be read, or no longer has
     the workspace's task.
     """
     import polars as pl
@@ -92,7 +92,7 @@ def update_data(workspace: Workspace, on_progress: Callable[[int, int], None] | 
     new_classes = tuple(name for name in classes if name not in workspace.config.classes)
     with locked(workspace.root):
         if changes.relabeled or changes.new or changes.gone:
-            _sign_runs(workspace, label_digest(before))
+            _record_labels(workspace, label_digest(before))
         workspace.add_classes({name: classes[name] for name in new_classes})
         _write_truth(workspace, truth)
         if not manifest.equals(before):
@@ -120,7 +120,7 @@ def _read_again(workspace: Workspace) -> tuple[Dataset, InitOptions]:
 
 
 def _guessed_options(workspace: Workspace) -> InitOptions:
-    """Return the options of a workspace that was made before they were kept, as far as it shows them."""
+    """Infer the options of a workspace made by a version that did not store them."""
     config, options = workspace.config, {}
     if config.label_separator and config.layout == "csv":
         options["label_separator"] = config.label_separator
@@ -129,7 +129,7 @@ def _guessed_options(workspace: Workspace) -> InitOptions:
 
 
 def _clips(workspace: Workspace, dataset: Dataset, init: InitOptions) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the clips in the manifest's form, without what is found by looking at files, and the truth."""
+    """Return the clips in the manifest's form, without the columns of a file scan, and the truth."""
     from acoustic_kit.data import read_dataset
     from acoustic_kit.data.manifest import without_test_labels
 
@@ -149,8 +149,8 @@ def _all_classes(known: dict[str, int], found: dict[str, int]) -> dict[str, int]
     return classes
 
 
-def _sign_runs(workspace: Workspace, digest: str) -> None:
-    """Record on which labels runs were made, for those that do not say so: those that the manifest had until now."""
+def _record_labels(workspace: Workspace, digest: str) -> None:
+    """Record the labels that the manifest had until now in runs whose record has none."""
     for run in list_runs(workspace.runs_path):
         if not (run.record.labels or run.record.imported):
             run.with_record(labels=digest)

@@ -1,4 +1,4 @@
-"""What a workspace wants of its feature store: features by name, by recipe, and by the runs that read them."""
+"""Features that a workspace references: by name, by recipe, and by the runs that read them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def named_features(workspace: Workspace, names: Sequence[str]) -> list[Feature]:
-    """The features of these names; the name of a recipe stands for what it needs with its default settings.
+    """Return the features of these names; a recipe's name means those that it reads with its default settings.
 
     A feature may be named with parameters, see `feature_from_text`. Raises UsageError for a name that is neither.
     """
@@ -58,17 +58,17 @@ def listed_features(workspace: Workspace, on_missing: Callable[[str], None] = la
 
 
 def of_all_folds(workspace: Workspace, features: Sequence[Feature]) -> list[Feature]:
-    """The features as the models of all folds read them, each once."""
+    """Return the features as the models of all folds read them, each once."""
     found = for_folds(features, workspace.manifest, workspace.data_root, fold_names(workspace.manifest))
     return list(dict.fromkeys(feature for fold in found.values() for feature in fold))
 
 
 def rebuildable(workspace: Workspace, parameters: Mapping[str, Any]) -> Feature | None:
-    """The feature that was stored with these parameters, ready to be built again.
+    """Return the feature that was stored with these parameters, ready to be built again.
 
-    None where it was fitted on clips that the manifest no longer has as they were.
-    Raises AkitError where this version of akit would compute something else, and where model weights came from a folder
-    that `akit.toml` does not name.
+    None if it was fitted on clips that have changed or are no longer in the manifest.
+    Raises AkitError if this version of akit would compute other values, or if model weights are from a folder that
+    `akit.toml` does not name.
     """
     key = key_of(parameters)
     listed = of_all_folds(workspace, listed_features(workspace))
@@ -81,9 +81,9 @@ def rebuildable(workspace: Workspace, parameters: Mapping[str, Any]) -> Feature 
 
 
 def unused_keys(workspace: Workspace, on_missing: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Return the keys in the store that no workspace refers to in its `akit.toml` or a run, directly or as a source.
+    """Return the keys in the store that no workspace references in its `akit.toml` or a run, directly or as a source.
 
-    What was fitted on clips that the manifest no longer has as they were is not referred to either. The other
+    Features fitted on clips that have changed, or are no longer in the manifest, count as unused. The other
     workspaces are those that are noted in the store, see `store_users`. `on_missing` is called with each recipe that
     `akit.toml` lists and that no longer exists.
 
@@ -111,10 +111,10 @@ def _unused_by(workspace: Workspace, on_missing: Callable[[str], None] = lambda 
     for feature in listed_features(workspace, on_missing):
         try:
             wanted.add(feature.key)
-        except AkitError:  # its model's weights are not to be had: no feature of this name can be told to be another
+        except AkitError:  # weights are missing, so that its key is unknown: keep all features of this name
             unknown.add(feature.name)
     wanted |= {key for run in list_runs(workspace.runs_path) for key in run.record.features.values()}
-    attributes = {key: store[key].attributes for key in store.keys()}  # noqa: SIM118 (a store is no mapping)
+    attributes = {key: store[key].attributes for key in store.keys()}  # noqa: SIM118 (a store is not a mapping)
     used: set[str] = set()
     for parameters in attributes.values():
         is_wanted = parameters["name"] in unknown or _unfitted_key(parameters) in wanted
@@ -125,7 +125,7 @@ def _unused_by(workspace: Workspace, on_missing: Callable[[str], None] = lambda 
 
 
 def _is_current(workspace: Workspace, parameters: Mapping[str, Any]) -> bool:
-    """Whether a feature learnt from nothing, or from clips that the manifest still has as they were."""
+    """Return whether a feature is not fitted, or fitted on clips that are unchanged in the manifest."""
     try:
         return "training" not in parameters or rebuildable(workspace, parameters) is not None
     except AkitError:  # another version's
@@ -137,7 +137,7 @@ def _unfitted_key(parameters: Mapping[str, Any]) -> str:
 
 
 def _chain(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The parameters of a feature and of all that it is computed from."""
+    """Yield the parameters of a feature and of all its sources."""
     yield parameters
     for value in parameters.values():
         if isinstance(value, Mapping) and "name" in value:

@@ -1,4 +1,4 @@
-"""Predictions that know nothing of the clips: constant ones, and scores that shuffled labels reach."""
+"""Detection of uninformative predictions: constant ones, and scores that shuffled labels reach."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAME = 1e-6  # of two probabilities
 
 
 def find_guessing(metric: str, targets: np.ndarray | None, probabilities: np.ndarray) -> str | None:
-    """Return what shows that predictions are guesses, or None.
+    """Return evidence that predictions are uninformative, or None.
 
     They are if all clips have the same ones, or if the score is not above that with the targets shuffled among the
     clips: by three standard deviations of 20 shuffles, and by 0.05 or, if that is less, the mean of the shuffles.
@@ -41,9 +41,9 @@ def find_guessing(metric: str, targets: np.ndarray | None, probabilities: np.nda
 
 
 def what_to_try(settings: Mapping[str, Any], *, fast: bool) -> str:
-    """Return what to try if a model guesses, by the settings of its run."""
+    """Return advice for a model whose predictions are uninformative, by the settings of its run."""
     if fast:
-        return "Run the recipe without --fast, which trains little, on few clips."
+        return "Run the recipe without --fast, which trains briefly and on few clips."
     rate = next((name for name in ("lr", "max_lr") if name in settings), None)
     tries = [
         *([f"more epochs (--set epochs={2 * settings['epochs']})"] if isinstance(settings.get("epochs"), int) else []),

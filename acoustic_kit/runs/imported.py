@@ -1,7 +1,7 @@
-"""Predictions that were made elsewhere, taken in as a run: CSV, parquet, or `.npy` with a file of ids.
+"""Import of predictions as a run: CSV, parquet, or `.npy` with a file of ids.
 
-A table has an id column and one column a class, named by the class or by the data set's own index, in any order. The
-files are untrusted: whatever is in them gives a message, never a traceback, and nothing in them is executed.
+A table has an id column and one column per class, named by the class or by the data set's own index, in any order. The
+files are untrusted: invalid content leads to a message, never a traceback, and is never executed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from acoustic_kit import __version__
 from acoustic_kit.data.targets import clip_targets
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.files import file_sha256, read_regular
 from acoustic_kit.metrics.scores import all_scores
 from acoustic_kit.recipe.predictions import Predictions
@@ -28,7 +28,7 @@ from acoustic_kit.submission.template import class_positions
 from acoustic_kit.tables import listed, quoted, read_parquet, read_table, repeated
 from acoustic_kit.workspace.workspace import Workspace
 
-RECIPE = "imported"  # stands for the recipe in the record of such a run
+RECIPE = "imported"  # the recipe in the record of such a run
 
 
 def import_run(
@@ -41,19 +41,19 @@ def import_run(
     name: str | None = None,
     note: str = "",
 ) -> Run:
-    """Take in predictions of the test clips, out-of-fold predictions of the training clips, or both, as one run.
+    """Import predictions of the test clips, out-of-fold predictions of the training clips, or both, as one run.
 
     Parameters
     ----------
     file : predictions of all test clips
-    oof : out-of-fold predictions; of all training clips where the run is to be chosen by its score
+    oof : out-of-fold predictions; of all training clips, if blends are to choose the run by its score
     ids, oof_ids : the ids of an `.npy` file's rows: one a line, or the first column of a CSV
-    name : what the run's name begins with; by default the file's
+    name : the start of the run's name; by default the file's
 
-    The run is called `<name>-<8 hex>`, a hash of what the files say: the same predictions are the same run.
+    The run is named `<name>-<8 hex>`, a hash of the predictions: equal predictions are one run.
 
-    Raises UsageError for options that do not go together, and AkitError for a file that cannot be read, ids that the
-    manifest does not have, and values that are no probabilities.
+    Raises UsageError for options that contradict each other, and AkitError for a file that cannot be read, ids that the
+    manifest lacks, and values that are not probabilities.
 
     """
     if file is None and oof is None:
@@ -78,10 +78,10 @@ def import_run(
 
 
 def read_predictions(path: Path, workspace: Workspace, ids: Path | None = None) -> Predictions:
-    """A file's predictions, classes in the workspace's order; see the module for its forms.
+    """Read a file's predictions, classes in the workspace's order; see the module for its forms.
 
-    Raises AkitError for a file that is none of them, a class that is missing or unknown, an id that is there twice, and
-    a cell that is no number; UsageError where the ids of an `.npy` file are not given, or given for another kind.
+    Raises DataError for a file in another form, a class that is missing or unknown, a repeated id, and a cell that is
+    not a number; UsageError if the ids of an `.npy` file are missing, or given for another kind of file.
     """
     if (path.suffix == ".npy") != (ids is not None):
         text = "--ids (or --oof-ids) names the ids of an .npy file's rows"
@@ -92,20 +92,20 @@ def read_predictions(path: Path, workspace: Workspace, ids: Path | None = None) 
         assert ids is not None
         found = Predictions(_read_ids(ids), _read_npy(path, len(workspace.config.classes)))
         if len(found.ids) != len(found.probabilities):
-            raise AkitError(f"{path} has {len(found.probabilities)} rows, {ids} has {len(found.ids)} ids.")
+            raise DataError(f"{path} has {len(found.probabilities)} rows, {ids} has {len(found.ids)} ids.")
     else:
         columns, clip_ids, cells = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
         order = np.argsort(class_positions(str(path), columns, workspace.config.classes, underscores=True))
         found = Predictions(clip_ids, cells[:, order])
     if len(set(found.ids)) < len(found.ids):
-        raise AkitError(f"{path}: an id is there twice: {listed(repeated(found.ids))}.")
+        raise DataError(f"{path}: an id occurs twice: {listed(repeated(found.ids))}.")
     return found
 
 
 def _read_csv(path: Path) -> tuple[list[str], tuple[str, ...], np.ndarray]:
     table = read_table(path, ",\t;")
     if not table.rows:
-        raise AkitError(f"{path} has no rows.")
+        raise DataError(f"{path} has no rows.")
     try:
         cells = np.array([row[1:] for row in table.rows], dtype=np.float64)
     except ValueError:
@@ -115,7 +115,7 @@ def _read_csv(path: Path) -> tuple[list[str], tuple[str, ...], np.ndarray]:
             for cell in row[1:]
             if not _is_number(cell)
         )
-        raise AkitError(f"{path}, line {line}: {quoted(cell)} is no number.") from None
+        raise DataError(f"{path}, line {line}: {quoted(cell)} is not a number.") from None
     return [name.strip() for name in table.header[1:]], tuple(row[0].strip() for row in table.rows), cells
 
 
@@ -136,40 +136,43 @@ def _read_parquet(path: Path) -> tuple[list[str], tuple[str, ...], np.ndarray]:
         return frame.columns[1:], tuple(frame[:, 0].cast(pl.String).fill_null("")), cells
     except (OSError, IndexError, pl.exceptions.PolarsError) as error:
         reason = str(error).partition("\n")[0]
-        raise AkitError(f"{path} cannot be read as an id column and a column of numbers a class: {reason}.") from error
+        raise DataError(f"{path} cannot be read as an id column and a column of numbers a class: {reason}.") from error
 
 
 def _read_npy(path: Path, n_classes: int) -> np.ndarray:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a shape larger than the file is an error
     except (OSError, ValueError, EOFError, OverflowError) as error:
-        raise AkitError(f"{path} cannot be read as an .npy file of numbers: {error}.") from error
+        raise DataError(f"{path} cannot be read as an .npy file of numbers: {error}.") from error
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or found.shape[1:] != (n_classes,):
-        raise AkitError(f"{path} must hold numbers, (clips, {n_classes}), classes in the order of akit.toml.")
+        raise DataError(f"{path} must hold numbers, (clips, {n_classes}), classes in the order of akit.toml.")
     return found.astype(np.float64)
 
 
 def _read_ids(path: Path) -> tuple[str, ...]:
-    """The first column of a table with a header, or the lines of a file that has neither header nor columns."""
+    """Return the first column of a table with a header, or the lines of a file without header and columns."""
     if path.suffix in {".csv", ".tsv"}:
         return tuple(row[0].strip() for row in read_table(path, ",\t;").rows)
     try:
         return tuple(line.strip() for line in read_regular(path).decode("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise AkitError(f"{path} cannot be read as a list of ids, one a line: {error}.") from error
+        raise DataError(f"{path} cannot be read as a list of ids, one a line: {error}.") from error
 
 
 def _checked(workspace: Workspace, split: Literal["train", "test"], path: Path, found: Predictions) -> Predictions:
-    """The predictions of the clips of one split, rows divided by their sums; AkitError for what is none."""
+    """Return the predictions of the clips of one split, rows divided by their sums.
+
+    Raises DataError for ids of other clips, for test clips without a row, and for values that are not probabilities.
+    """
     known = workspace.clip_ids(split)
     clips = "test clips" if split == "test" else "training clips"
     unknown = sorted(set(found.ids) - set(known))
     if unknown:
-        hint = "" if split == "train" else " Predictions of training clips go with --oof."
-        raise AkitError(f"{path}: {len(unknown)} ids are no {clips} of this workspace: {listed(unknown)}.{hint}")
+        hint = "" if split == "train" else " Pass predictions of training clips with --oof."
+        raise DataError(f"{path}: {len(unknown)} ids are not {clips} of this workspace: {listed(unknown)}.{hint}")
     missing = sorted(set(known) - set(found.ids))
     if missing and split == "test":
-        raise AkitError(f"{path} lacks {len(missing)} of the {len(known)} test clips: {listed(missing)}.")
+        raise DataError(f"{path} lacks {len(missing)} of the {len(known)} test clips: {listed(missing)}.")
     p = found.probabilities
     bad = ~(np.isfinite(p) & (p >= 0) & (p <= 1 + SUM_TOLERANCE)).all(axis=1)
     if bad.any():
@@ -178,10 +181,10 @@ def _checked(workspace: Workspace, split: Literal["train", "test"], path: Path, 
         hint = (
             "Divide percent by 100."
             if percent
-            else ("Scores go through a softmax (single-label) or a sigmoid (multi-label) first.")
+            else "Apply a softmax (single-label) or a sigmoid (multi-label) to scores first."
         )
-        raise AkitError(
-            f"{path}: {bad.sum()} rows hold values that are no probabilities, the first of clip "
+        raise DataError(
+            f"{path}: {bad.sum()} rows contain values that are not probabilities, the first of clip "
             f"{quoted(found.ids[row])}. {hint}"
         )
     if workspace.config.task == "multi":
@@ -189,7 +192,7 @@ def _checked(workspace: Workspace, split: Literal["train", "test"], path: Path, 
     total = p.sum(axis=1, keepdims=True)
     if (abs(total - 1) > SUM_TOLERANCE).any():
         row = int(abs(total - 1).argmax())
-        raise AkitError(
+        raise DataError(
             f"{path}: each row must sum to 1; that of clip {quoted(found.ids[row])} has {total[row, 0]:.4g}."
         )
     return Predictions(found.ids, p / total)
@@ -198,7 +201,7 @@ def _checked(workspace: Workspace, split: Literal["train", "test"], path: Path, 
 def _place(
     workspace: Workspace, name: str, parts: dict[str, Predictions], files: dict[str, Path], note: str
 ) -> tuple[Path, RunRecord]:
-    """The folder and the record of the run."""
+    """Return the folder and the record of the run."""
     stem = re.sub(r"[^\w.-]+", "_", name).strip("._-") or RECIPE
     content = hashlib.sha256()
     for part, predictions in sorted(parts.items()):

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standing:
-    """A run's place on the leaderboard."""
+    """A scored run on the leaderboard."""
 
     run: Run
-    score: float | None  # over all out-of-fold predictions there are
+    score: float | None  # of all available out-of-fold predictions
     fold_scores: dict[str, float]  # of the folds that are done
-    known: np.ndarray  # bool (training clips,): which have an out-of-fold prediction
-    whole_folds: tuple[str, ...]  # of which all clips have one
-    other_labels: bool = False  # trained on other labels than the manifest has now
-    draws: np.ndarray | None = None  # (resamples,), the scores of bootstrap draws, where they were asked for
+    known: np.ndarray  # bool (training clips,): whether the clip has an out-of-fold prediction
+    whole_folds: tuple[str, ...]  # folds of which all clips have one
+    other_labels: bool = False  # whether trained on other labels than the manifest has now
+    draws: np.ndarray | None = None  # (resamples,): scores of bootstrap draws, if requested
 
     @property
     def complete(self) -> bool:
@@ -40,55 +40,55 @@ class Standing:
 
     @property
     def coverage(self) -> str:
-        """How many of the training clips it predicted: `39/320 clips`."""
+        """Number of training clips that have predictions: `39/320 clips`."""
         return f"{self.known.sum()}/{len(self.known)} clips"
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation of the score over folds; None for fewer than two."""
+        """Standard deviation of the score over folds; None for fewer than two."""
         return float(np.std(list(self.fold_scores.values()), ddof=1)) if len(self.fold_scores) > 1 else None
 
 
 @dataclass(frozen=True)
 class Placing:
-    """A row of the leaderboard: the seeds of one setting, as far as the same folds of them are done."""
+    """A row of the leaderboard: the seeds of one setting whose same folds are done."""
 
     standings: tuple[Standing, ...]  # best first
 
     @property
     def score(self) -> float | None:
-        """The mean over seeds of the score over all out-of-fold predictions."""
+        """Mean over seeds of the score of all out-of-fold predictions."""
         scores = [standing.score for standing in self.standings if standing.score is not None]
         return float(np.mean(scores)) if scores else None
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation over folds of the mean over seeds; None for fewer than two folds."""
+        """Standard deviation over folds of the mean over seeds; None for fewer than two folds."""
         by_fold = [list(standing.fold_scores.values()) for standing in self.standings]
         return float(np.std(np.mean(by_fold, axis=0), ddof=1)) if len(by_fold[0]) > 1 else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % bootstrap interval of the mean over seeds; None where it was not asked for."""
+        """95 % bootstrap interval of the mean over seeds; None if not requested."""
         draws = [standing.draws for standing in self.standings if standing.draws is not None]
         return interval(np.mean(draws, axis=0)) if draws else None
 
 
 def by_setting(standings: Sequence[Standing]) -> list[Placing]:
-    """The rows of a leaderboard with the seeds of one setting in one row, best first.
+    """Return the rows of a leaderboard, with the seeds of one setting in one row, best first.
 
-    Runs that lack folds stand apart from those that do not: a mean over both would compare different clips.
+    Runs that lack folds have rows of their own: a mean over both would compare different clips.
     """
     groups: dict[tuple[object, ...], list[Standing]] = {}
     for standing in standings:
         record = standing.run.record
         key = (record.recipe, record.setting or standing.run.name, standing.complete, *standing.fold_scores)
         groups.setdefault(key, []).append(standing)
-    return sorted((Placing(tuple(group)) for group in groups.values()), key=_first_to_last)
+    return sorted((Placing(tuple(group)) for group in groups.values()), key=_rank_key)
 
 
 def ranks(placings: Sequence[Placing]) -> list[int | None]:
-    """The rank of each row of `by_setting`: None for one whose score is not of the same clips as the first row's."""
+    """Return the rank of each row of `by_setting`: None if its score is of other clips than the first row's."""
     found: list[int | None] = []
     for placing in placings:
         alike = placing.score is not None and np.array_equal(placing.standings[0].known, placings[0].standings[0].known)
@@ -96,8 +96,8 @@ def ranks(placings: Sequence[Placing]) -> list[int | None]:
     return found
 
 
-def _first_to_last(one: Standing | Placing) -> tuple[object, ...]:
-    """By coverage, then by score: those of all training clips, those of most, those without a score."""
+def _rank_key(one: Standing | Placing) -> tuple[object, ...]:
+    """Return the sort key: runs with scores first, then by clips predicted, then by score."""
     first = one.standings[0] if isinstance(one, Placing) else one
     unknown = one.score is None
     return unknown, -int(first.known.sum()), -(one.score or 0.0), first.run.name
@@ -112,17 +112,17 @@ def leaderboard(
     on_scored: Callable[[Standing, np.ndarray, np.ndarray], None] = lambda *_: None,
     on_unreadable: Callable[[str, AkitError], None] | None = None,
 ) -> list[Standing]:
-    """The runs, best score first: first those that predicted most training clips, last those without a score.
+    """Return the runs, best first: by training clips predicted, then by score, last those without a score.
 
-    A run is scored on those of its out-of-fold predictions whose clips the manifest has as training clips. `resample`
-    scores bootstrap draws too, of whole groups where the manifest names any. `on_scored` hears of each run with a score
-    which training clips it predicted, bool (clips,), and their probabilities. `on_unreadable` hears the name of a run
-    whose files are damaged, and which; without, that is raised.
+    A run is scored on its out-of-fold predictions of the manifest's training clips. With `resample`, bootstrap draws
+    are scored too, of whole groups if the manifest has groups. `on_scored` is called with each scored run, the training
+    clips that it predicted, bool (clips,), and their probabilities. `on_unreadable` is called with the name of a run
+    whose files are damaged, and the error; without it, the error is raised.
     """
     training_set, metric = TrainingSet.of(manifest, task_spec), task_spec.metric
     ids, targets, folds = training_set.ids, training_set.targets, training_set.folds
     labels = label_digest(manifest)
-    weights: dict[bytes, np.ndarray] = {}  # runs that predicted the same clips share their draws
+    weights: dict[bytes, np.ndarray] = {}  # shared by runs that predicted the same clips
     standings = []
     for run in runs:
         try:
@@ -132,7 +132,7 @@ def leaderboard(
                 raise
             on_unreadable(run.name, error)
             continue
-        if not run.done and not run.record.imported:  # in its first fold, or stopped there
+        if not run.done and not run.record.imported:  # without a finished fold
             continue
         others = trained_on_other_labels(run, labels)
         known, probabilities = oof.found(ids) if oof else (np.zeros(len(ids), dtype=bool), None)
@@ -151,12 +151,12 @@ def leaderboard(
         whole = tuple(str(fold) for fold in np.unique(folds) if known[folds == fold].all())
         standings.append(Standing(run, total, by_fold, known, whole, others, draws))
         on_scored(standings[-1], known, probabilities)
-    return sorted(standings, key=_first_to_last)
+    return sorted(standings, key=_rank_key)
 
 
 def _out_of_fold(run: Run, classes: Sequence[str]) -> Predictions | None:
-    """Raises AkitError where they, or the records of its folds, cannot be read."""
-    _ = run.done  # read here: who gets the standing looks at them
+    """Return a run's out-of-fold predictions. Raises RunError if they, or the records of its folds, are damaged."""
+    _ = run.done  # read now, so that damage is found here
     return run.predictions("oof", classes) if set(run.record.classes) == set(classes) else None
 
 

@@ -39,7 +39,7 @@ class LockedRun:
 
     job: Job
     run: Run
-    todo: list[str]  # the wanted folds that are not done
+    todo: list[str]  # requested folds that are not done
     combined: CombinedFolds
     push: Callable[[], None]  # uploads what is new if runs are stored on S3
 
@@ -63,7 +63,7 @@ def lock_run(job: Job, wanted: Collection[str], note: str = "", *, fresh: bool =
     """
     with (
         locked(job.workspace.runs_path / job.name, being_trained(job.name)),
-        remote_runs.in_step(job.workspace, job.name, fresh) as push,
+        remote_runs.synchronized(job.workspace, job.name, fresh) as push,
     ):
         run = _open_or_create(job, wanted, note, fresh)
         try:
@@ -71,7 +71,7 @@ def lock_run(job: Job, wanted: Collection[str], note: str = "", *, fresh: bool =
             yield LockedRun(job, run, todo, CombinedFolds(job), push)
         except BaseException:
             if not any(run.path.glob(f"folds/*/{FOLD_RECORD_NAME}")) and not any(run.path.glob("checkpoints/*/*/*")):
-                shutil.rmtree(run.path, ignore_errors=True)  # there is nothing that another attempt could go on from
+                shutil.rmtree(run.path, ignore_errors=True)  # nothing that another attempt could resume from
             raise
 
 
@@ -79,7 +79,7 @@ def _open_or_create(job: Job, wanted: Collection[str], note: str, fresh: bool) -
     path = job.workspace.runs_path / job.name
     remove_leftovers(path.parent)
     if fresh:
-        (path / RECORD_NAME).unlink(missing_ok=True)  # first, so that a deletion cut short leaves no run
+        (path / RECORD_NAME).unlink(missing_ok=True)  # first, so that an interrupted deletion leaves no run
     for leftover in path.iterdir() if fresh else path.glob(".*.tmp"):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if (path / RECORD_NAME).exists():
@@ -124,7 +124,7 @@ def _open_or_create(job: Job, wanted: Collection[str], note: str, fresh: bool) -
 
 
 def _drop_checkpoints(run: Run) -> None:
-    """Delete what only a fold in training needs."""
+    """Delete the checkpoints of finished folds."""
     folder = run.path / "checkpoints"
     for fold in run.done:
         shutil.rmtree(folder / fold, ignore_errors=True)

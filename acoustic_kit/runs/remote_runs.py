@@ -1,7 +1,7 @@
 """Runs on S3: `runs = "s3://bucket/path"` in akit.toml. The workspace's `runs/` is then a working copy of them.
 
-A fold is put file by file, its record last; so is a run. Who finds a record finds all that it speaks of. Models are
-fetched where they are needed, everything else whenever runs are read. What disappeared there stays here.
+A fold is uploaded file by file, its record last, and so is a run: a record implies all the files that it lists. Models
+are downloaded when they are needed, all else whenever runs are read. Runs deleted on S3 stay in the working copy.
 
     <run>/run.json, recipe.py and modules that it imports, oof.parquet, test.parquet
     <run>/folds/<fold>/fold.json, model.…, oof.parquet, …
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from acoustic_kit.workspace.workspace import Workspace
     from acoustic_store.object_files import ObjectFiles
 
-_NAME = r"[\w-][\w.-]*"  # begins with no dot, so that no name leads out of its folder
+_NAME = r"[\w-][\w.-]*"  # no leading dot: no path out of the folder
 _OF_RUN = re.compile(rf"({_NAME})/(run\.json|\w+\.py|oof\.parquet|test\.parquet)")
 _OF_FOLD = re.compile(rf"({_NAME})/folds/([\w-]+)/({_NAME})")
 _CHECKPOINT = re.compile(rf"({_NAME})/({_NAME})")  # stage and file
@@ -40,28 +40,28 @@ def _open(url: str) -> ObjectFiles:
 
 
 def _is_model(name: str) -> bool:
-    """What is fetched for predictions alone."""
+    """Return whether a file is needed only for predictions."""
     return name.startswith("model.") or name == LEARNT_NAME
 
 
 @dataclass(frozen=True)
-class _There:
-    """The files of one run there."""
+class _RemoteFiles:
+    """The files of one run on S3."""
 
     files: set[str] = field(default_factory=set)
-    folds: dict[str, set[str]] = field(default_factory=dict)  # finished ones, and their files
+    folds: dict[str, set[str]] = field(default_factory=dict)  # finished folds → their files
 
 
 def of_workspace(workspace: Workspace) -> RemoteRuns | None:
-    """The runs on S3, where they lie there."""
+    """Return the runs on S3; None if runs are stored in the workspace alone."""
     url = workspace.config.runs
     return RemoteRuns(url, workspace.runs_path) if "://" in url else None
 
 
 def pull(workspace: Workspace, name: str | None = None, *, models: bool = False) -> None:
-    """Fetch what is new of all runs, or one, and with its `models`; nothing where runs lie in the workspace.
+    """Download what is new of all runs, or of one, with `models` if requested; nothing without runs on S3.
 
-    Raises acoustic_store.StoreError where the storage does not answer.
+    Raises acoustic_store.StoreError if the storage does not respond.
     """
     if (remote := of_workspace(workspace)) is not None:
         remote.pull(None if name is None else [name], models=models)
@@ -84,12 +84,12 @@ def remove_runs(workspace: Workspace, names: Sequence[str]) -> Iterator[str]:
 
 
 @contextmanager
-def in_step(workspace: Workspace, name: str, fresh: bool = False) -> Iterator[Callable[[], None]]:
-    """Hold a run for this process alone, there too, and fetch what is done of it; what is yielded puts what is new.
+def synchronized(workspace: Workspace, name: str, fresh: bool = False) -> Iterator[Callable[[], None]]:
+    """Lock a run on S3, download what is done of it, and yield a function that uploads what is new.
 
-    - `fresh`: delete what is there instead
+    - `fresh`: delete the run on S3 instead of downloading it
 
-    Raises acoustic_store.LockedError where another process trains it.
+    Raises acoustic_store.LockedError if another process trains it.
     """
     remote = of_workspace(workspace)
     if remote is None:
@@ -114,31 +114,31 @@ class RemoteRuns:
     folder: Path
 
     def pull(self, names: Collection[str] | None = None, *, models: bool = False) -> None:
-        """Fetch what is new of these runs, or of all."""
+        """Download what is new of these runs, or of all."""
         prefix = f"{next(iter(names))}/" if names is not None and len(names) == 1 else ""
         listed = [item for item in self._listed(prefix).items() if names is None or item[0] in names]
         _open(self.url).each(lambda item: self._pull_run(item[0], item[1], models), listed)
 
-    def _listed(self, prefix: str) -> dict[str, _There]:
-        """What is there, by run. Objects with other names than a run's files are passed over."""
+    def _listed(self, prefix: str) -> dict[str, _RemoteFiles]:
+        """Return the files on S3, by run. Objects with other names than a run's files are ignored."""
         base = _open(f"{self.url}/{prefix}")
-        found: dict[str, _There] = {}
+        found: dict[str, _RemoteFiles] = {}
         for name in (prefix + rest for rest in base.sizes()):
             if match := _OF_RUN.fullmatch(name):
-                found.setdefault(match[1], _There()).files.add(match[2])
+                found.setdefault(match[1], _RemoteFiles()).files.add(match[2])
             elif match := _OF_FOLD.fullmatch(name):
-                found.setdefault(match[1], _There()).folds.setdefault(match[2], set()).add(match[3])
+                found.setdefault(match[1], _RemoteFiles()).folds.setdefault(match[2], set()).add(match[3])
         for there in found.values():
             for fold in [fold for fold, files in there.folds.items() if FOLD_RECORD_NAME not in files]:
                 del there.folds[fold]
         return found
 
-    def _pull_run(self, name: str, there: _There, models: bool) -> None:
+    def _pull_run(self, name: str, there: _RemoteFiles, models: bool) -> None:
         files, folder = _open(self.url) / name, self.folder / name
         for fold, names in there.folds.items():
             self._pull_fold(files / "folds" / fold, folder / "folds" / fold, names, models)
         here = {path.parent.name for path in folder.glob(f"folds/*/{FOLD_RECORD_NAME}")}
-        if RECORD_NAME not in there.files or here - there.folds.keys():  # what could not be put yet is newer
+        if RECORD_NAME not in there.files or here - there.folds.keys():  # folds that are not uploaded yet are newer
             return
         record = files.read(RECORD_NAME)
         if (folder / RECORD_NAME).is_file() and (folder / RECORD_NAME).read_bytes() == record:
@@ -162,7 +162,7 @@ class RemoteRuns:
             (fetched / FOLD_RECORD_NAME).write_bytes(record)
 
     def push(self, name: str) -> None:
-        """Put what is new of a run: its finished folds, then its own files, its record last."""
+        """Upload what is new of a run: its finished folds, then its own files, its record last."""
         folder, files = self.folder / name, _open(self.url) / name
         done = sorted(path.parent for path in folder.glob(f"folds/*/{FOLD_RECORD_NAME}"))
         for fold in done:
@@ -171,7 +171,7 @@ class RemoteRuns:
         leftover = {fold.name for fold in done}
         files.each(checkpoints.delete, [path for path in checkpoints.sizes() if path.partition("/")[0] in leftover])
         record = folder / RECORD_NAME
-        if not record.is_file() or _is_there(files, RECORD_NAME, record.read_bytes()):
+        if not record.is_file() or _is_stored(files, RECORD_NAME, record.read_bytes()):
             return
         for path in sorted(folder.iterdir()):
             if path != record and _OF_RUN.fullmatch(f"{name}/{path.name}"):
@@ -179,7 +179,7 @@ class RemoteRuns:
         files.write(RECORD_NAME, record.read_bytes())
 
     def remove(self, name: str) -> None:
-        """Delete a run there: its record first, so that a deletion cut short leaves no run."""
+        """Delete a run on S3: its record first, so that an interrupted deletion leaves no run."""
         from acoustic_store.layout import LEASE
 
         files = _open(self.url) / name
@@ -188,9 +188,9 @@ class RemoteRuns:
 
 
 def push_fold(folder: Path, url: str, run: str, fold: str) -> None:
-    """Put the folder of a finished fold of a run below `url`, its record last."""
+    """Upload the folder of a finished fold of a run below `url`, its record last."""
     files, record = _open(url) / run / "folds" / fold, (folder / FOLD_RECORD_NAME).read_bytes()
-    if _is_there(files, FOLD_RECORD_NAME, record):
+    if _is_stored(files, FOLD_RECORD_NAME, record):
         return
     files.delete(FOLD_RECORD_NAME)
     for path in folder.iterdir():
@@ -201,29 +201,29 @@ def push_fold(folder: Path, url: str, run: str, fold: str) -> None:
 
 @dataclass
 class RemoteCheckpoints:
-    """The checkpoints of a fold that a cluster worker trains, there and in a folder of its own."""
+    """Checkpoints of a fold that a cluster worker trains, on S3 and in a folder of its own."""
 
     url: str  # of all runs
     run: str
     fold: str
     folder: Path
-    _put: dict[str, tuple[int, int]] = field(default_factory=dict)  # file → time and size, as it was put last
+    _uploaded: dict[str, tuple[int, int]] = field(default_factory=dict)  # file → time and size at its last upload
 
     def pull(self) -> None:
-        """Fetch what another worker left."""
+        """Download what another worker left."""
         files = self._files
         for name in files.sizes():
             if _CHECKPOINT.fullmatch(name):
                 _write(self.folder / name, files.read(name))
-        self._put = self._state()
+        self._uploaded = self._state()
 
     def push(self) -> None:
-        """Put what has changed, in the order in which it was written: what is there is always a state of the past."""
+        """Upload what has changed, in the order in which it was written, so that S3 always has an earlier state."""
         state = self._state()
         for name in sorted(state, key=lambda name: state[name]):
-            if self._put.get(name) != state[name]:
+            if self._uploaded.get(name) != state[name]:
                 self._files.write(name, (self.folder / name).read_bytes())
-        self._put = state
+        self._uploaded = state
 
     @property
     def _files(self) -> ObjectFiles:
@@ -234,7 +234,7 @@ class RemoteCheckpoints:
         return {name: (s.st_mtime_ns, s.st_size) for name, s in paths.items() if _CHECKPOINT.fullmatch(name)}
 
 
-def _is_there(files: ObjectFiles, name: str, content: bytes) -> bool:
+def _is_stored(files: ObjectFiles, name: str, content: bytes) -> bool:
     try:
         return files.read(name) == content
     except FileNotFoundError:

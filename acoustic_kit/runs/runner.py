@@ -1,4 +1,4 @@
-"""The runner: one recipe over the folds of a manifest. It owns folds, files and the averaging of predictions."""
+"""The runner: trains a recipe on the folds of a manifest, and stores models, predictions and records as a run."""
 
 from __future__ import annotations
 
@@ -167,7 +167,10 @@ def _train_fold(run: Run, job: Job, stored: Stored, name: str, compute: Compute,
 
 
 def store_fold(folder: Path, job: Job, fold: Fold, result: FitResult, stored: Stored, began: float) -> None:
-    """Write a fold's model, predictions, logs and, last, its record."""
+    """Write a fold's model, predictions, logs and, last, its record.
+
+    - `began`: `time.monotonic()` at the start of training
+    """
     model = result.model
     _save_model(model, folder)
     save_learnt(folder, job.features, stored, job.workspace.store())
@@ -198,7 +201,7 @@ def store_fold(folder: Path, job: Job, fold: Fold, result: FitResult, stored: St
 
 
 def _fold_predictions(job: Job, fold: Fold, model: Any, stored: Stored) -> dict[str, tuple[Predictions, list[str]]]:
-    """A fold model's predictions, of `oof` and `test` clips where there are any, and the ids that lack features."""
+    """Return a fold model's predictions of `oof` and of `test` clips, if any, and the ids that lack features."""
     import polars as pl
 
     rows = {"oof": job.rows(fold.name).valid, "test": job.manifest.filter(pl.col("split") == "test")}
@@ -206,7 +209,7 @@ def _fold_predictions(job: Job, fold: Fold, model: Any, stored: Stored) -> dict[
 
 
 def _save_model(model: Any, folder: Path) -> None:
-    """Store a torch model's weights with safetensors, a scikit-learn model with skops: neither runs code when read."""
+    """Store a torch model's weights with safetensors, other models with skops; neither executes code when read."""
     if _is_torch(model):
         from acoustic_kit.training import save_tensors
 
@@ -219,12 +222,12 @@ def _save_model(model: Any, folder: Path) -> None:
 
 
 def _is_torch(model: Any) -> bool:
-    torch = sys.modules.get("torch")  # a model of torch's cannot be there without it
+    torch = sys.modules.get("torch")  # without the module there are no models of torch
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
 def _used(compute: Compute) -> dict[str, Any]:
-    """What a network was trained on, as its fold's record has it."""
+    """Return the fields of a fold's record about device and precision."""
     from acoustic_kit.training.fabric import make_fabric
 
     fabric = make_fabric(compute)

@@ -1,7 +1,7 @@
-"""Tuning: Optuna over a recipe's own search space, nested, so that the score reported is not the one that was tuned.
+"""Tuning: nested search of a recipe's own space with Optuna, so that the reported score is not the optimized one.
 
-One fold is kept out: no trial trains or validates on it. The best settings are scored on it at the end. All state is in
-`tuning/<recipe>-<8 hex>/` of the workspace, from which the same call goes on.
+One fold is held out: no trial trains or validates on it. The best settings are scored on it at the end. All state is in
+`tuning/<recipe>-<8 hex>/` of the workspace, from which the same call resumes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from acoustic_kit.data.folds import fold_names
 from acoustic_kit.device import AUTO, Compute
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import AkitError, RecipeError, UsageError
 from acoustic_kit.files import locked, write_atomically
 from acoustic_kit.metrics.scores import score
 from acoustic_kit.recipe.job import (
@@ -45,48 +45,48 @@ if TYPE_CHECKING:
     import optuna
     import polars as pl
 
-FAILURES_IN_A_ROW = 10  # then something else than the settings is wrong
+FAILURES_IN_A_ROW = 10  # then the cause is not the settings
 KILLS = 2  # of one trial's process, after which it counts as failed: it may need more memory than there is
 
 
 @dataclass(frozen=True)
 class TuneEvents(RunEvents):
-    """What a caller may want to hear while a recipe is tuned; `on_fold` counts the folds of each trial."""
+    """Callbacks of a tuning in progress; `on_fold` counts the folds of each trial."""
 
-    on_trial: Callable[[int, int, float | None], None] = lambda *_: None  # trials done, trials to do, best score
-    on_failure: Callable[[int, str], None] = lambda *_: None  # number of the trial, why it failed
+    on_trial: Callable[[int, int, float | None], None] = lambda *_: None  # trials done, trials in all, best score
+    on_failure: Callable[[int, str], None] = lambda *_: None  # number of the trial, reason
 
 
-SILENT = TuneEvents()  # nobody listens
+SILENT = TuneEvents()  # no callbacks
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial that is over."""
+    """A finished trial."""
 
     number: int
     state: Literal["done", "pruned", "failed"]
-    score: float | None  # mean over the folds that were trained; None where it failed
-    folds: int  # that were trained
+    score: float | None  # mean over the trained folds; None if it failed
+    folds: int  # number of folds trained
     settings: Mapping[str, Any]  # those that it tried, in their JSON form
-    reason: str  # why it failed, or empty
+    reason: str  # of a failure, or empty
 
 
 @dataclass(frozen=True)
 class TuneResult:
-    """A study that has all its trials, and what its best settings are worth."""
+    """A finished study, with the score of its best settings on a held-out fold."""
 
     folder: Path
     metric: str
     trials: tuple[TrialRecord, ...]  # best first
-    searched: tuple[str, ...]  # the folds whose scores chose
-    kept_out: str  # the fold that no trial saw
+    searched: tuple[str, ...]  # the folds whose scores chose the best
+    kept_out: str  # the held-out fold
     kept_out_score: float
     bias_warnings: tuple[str, ...]  # reasons why even that score is biased upward
 
     @property
     def best(self) -> TrialRecord:
-        """The best trial of those that trained all folds."""
+        """The best of the trials that trained all folds."""
         return self.trials[0]
 
     @property
@@ -108,24 +108,23 @@ def tune_recipe(
     compute: Compute = AUTO,
     events: TuneEvents = SILENT,
 ) -> TuneResult:
-    """Search the recipe's `search(trial)` until there are `n_trials` trials, then score the best on the kept-out fold.
+    """Search the recipe's `search(trial)` until there are `n_trials` trials, then score the best on the held-out fold.
 
-    Trials are drawn by a multivariate TPE. After five trials, one below the median of the others is pruned, from its
-    second fold on. A trial is a function of the seed and the trials before it, so a study that was stopped ends as one
-    that was not.
+    Trials are sampled by a multivariate TPE. After five trials, one below the median of the others is pruned, from its
+    second fold on. A trial is a function of the seed and the trials before it, so that an interrupted study, resumed,
+    ends equal to an uninterrupted one.
 
     Parameters
     ----------
     settings : values of settings that are not searched, by name
-    n_trials : in all, with those of earlier calls
-    folds : the last of these is kept out, the others score the trials; None for all. Clips of folds that are not named
-        are trained on
+    n_trials : total, including those of earlier calls
+    folds : the last one is held out, the others score the trials; None for all. Clips of other folds are trained on
     fast : the recipe's small form, with at least three folds
 
     Raises
     ------
-    UsageError : no `search` in the recipe, a setting that is both searched and assigned, fewer than three folds
-    AkitError : ten failures in a row, no trial that was completed, another process at the same study
+    UsageError : no `search` in the recipe, a setting that is both searched and given, fewer than three folds
+    AkitError : ten failures in a row, no completed trial, or another process runs the same study
 
     """
     import optuna
@@ -144,8 +143,8 @@ def tune_recipe(
         except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError) as error:
             reason = str(error.__cause__ or error).partition("\n")[0]
             raise AkitError(
-                f"{tuning.study_path} cannot be used ({reason}). Is the disk full? If it is damaged, delete it: that "
-                "begins the study anew."
+                f"{tuning.study_path} cannot be used ({reason}). Is the disk full? If it is damaged, delete it, which "
+                "restarts the study."
             ) from error
 
 
@@ -164,7 +163,7 @@ class _Tuning:
 
     @cached_property
     def manifest(self) -> pl.DataFrame:
-        """All clips that may be trained on or scored."""
+        """The clips that may be trained on or scored."""
         manifest, fast = self.workspace.manifest, self.recipe.fast
         if self.fast:
             manifest = fast_manifest(manifest, replace(fast, folds=fast.folds and max(3, fast.folds)))
@@ -172,12 +171,12 @@ class _Tuning:
 
     @cached_property
     def folds(self) -> list[str]:
-        """The folds that are scored; the last is kept out of the search."""
+        """The folds that are scored; the last is held out of the search."""
         folds = wanted_folds(self.asked_folds, fold_names(self.manifest))
         if len(folds) < 3:
             raise UsageError(
-                "Tuning needs three folds: two or more that choose, and one kept out that says what the choice is "
-                f"worth. Here there are: {', '.join(folds)}."
+                "Tuning needs three folds: two or more to choose the settings, and a held-out one to score them. "
+                f"Available: {', '.join(folds)}."
             )
         return folds
 
@@ -187,14 +186,14 @@ class _Tuning:
 
     @cached_property
     def search_manifest(self) -> pl.DataFrame:
-        """What the trials see: all but the clips of the kept-out fold."""
+        """The manifest for trials: without the clips of the held-out fold."""
         import polars as pl
 
         return self.manifest.filter(pl.col("fold").cast(pl.String).ne_missing(pl.lit(self.kept_out)))
 
     @cached_property
     def folder(self) -> Path:
-        """`<recipe>-<8 hex>` of all that decides how the search goes."""
+        """The study's folder, `<recipe>-<8 hex>`: a hash of everything that determines the search."""
         parts = f"{self._job({}, self.manifest).name} {self.folds} {self.workspace.config.metric}"
         return self.workspace.tuning_path / f"{self.recipe.name}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
 
@@ -204,10 +203,10 @@ class _Tuning:
 
     @cached_property
     def study(self) -> optuna.Study:
-        """Optuna's study, in a SQLite file, which a kill leaves whole."""
+        """Optuna's study, in a SQLite file, which survives a kill."""
         import optuna
 
-        # A connection of its own making: a path in a URL would have to be free of some characters.
+        # Connect by path: in a URL, some characters of a path have a meaning.
         connect = partial(sqlite3.connect, self.study_path, check_same_thread=False)
         return optuna.create_study(
             storage=optuna.storages.RDBStorage("sqlite:///study.db", {"creator": connect}),
@@ -218,41 +217,41 @@ class _Tuning:
         )
 
     def check_search(self) -> None:
-        """Raise, before any work, what is wrong with the search space."""
+        """Raise UsageError or RecipeError, before any work, if the search space is invalid."""
         import optuna
 
         probe = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
         searched = self.recipe.search(probe)
         if both := searched.keys() & self.settings.keys():
-            raise UsageError(f"--set {sorted(both)[0]}: the search decides this setting. Leave out --set for it.")
+            raise UsageError(f"--set {sorted(both)[0]}: the search chooses this setting. Omit --set for it.")
         self._job(searched, self.search_manifest)
 
     def run_trials(self) -> None:
-        """Run the trials that are missing, and those again that were stopped or killed."""
+        """Run the missing trials, and repeat those that were interrupted."""
         from optuna.trial import TrialState
 
         for stopped in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self.study.tell(stopped.number, state=TrialState.FAIL)  # the lock is ours: its process is gone
+            self.study.tell(stopped.number, state=TrialState.FAIL)  # the lock is ours, so its process has ended
         failures = 0
-        while (done := len(self._over())) < self.n_trials:
-            self._tell_progress(done)
+        while (done := len(self._finished())) < self.n_trials:
+            self._report_progress(done)
             reason = self._run_trial(done)
             failures = failures + 1 if reason else 0
             if failures == FAILURES_IN_A_ROW:
-                raise AkitError(f"{failures} trials in a row failed, the last one so: {reason}")
-        self._tell_progress(done)
+                raise RecipeError(f"{failures} trials in a row failed, the last one with: {reason}")
+        self._report_progress(done)
 
-    def _tell_progress(self, done: int) -> None:
+    def _report_progress(self, done: int) -> None:
         best = self._best()
         self.events.on_trial(done, max(done, self.n_trials), best.score if best else None)
 
     def _run_trial(self, done: int) -> str:
-        """Run one trial; returns why it failed, or an empty string."""
+        """Run one trial; return the reason of its failure, or an empty string."""
         import optuna
         from optuna.trial import TrialState
 
         killed = self._killed()
-        # A seed of its own: a resumed study goes on with the draws of one that was not stopped, and repeats none.
+        # A seed per trial: a resumed study draws as an uninterrupted one does, and repeats nothing.
         draw = fold_seed(self.seed, f"trial {done}")
         self.study.sampler = optuna.samplers.TPESampler(multivariate=True, seed=draw)
         trial = self.study.ask()
@@ -262,15 +261,15 @@ class _Tuning:
             flat = flat_settings(job.settings)
             trial.set_user_attr("settings", {name: flat[name] for name in searched})
             if killed >= KILLS:
-                raise AkitError(f"its process was killed {killed} times, perhaps for want of memory")
+                raise AkitError(f"its process was killed {killed} times, perhaps due to lack of memory")
             self._score_trial(trial, job)
         except KeyboardInterrupt:
             trial.set_user_attr("stopped", True)
             self.study.tell(trial, state=TrialState.FAIL)
             raise
-        except (UsageError, OSError, DamagedError):  # other settings would not mend it
+        except (UsageError, OSError, DamagedError):  # not caused by the settings
             raise
-        except Exception as error:  # of a recipe with settings that nobody tried
+        except Exception as error:  # raised by a recipe with untested settings
             reason = str(error) if isinstance(error, AkitError) else f"{type(error).__name__}: {error}"
             trial.set_user_attr("reason", reason)
             self.study.tell(trial, state=TrialState.FAIL)
@@ -292,7 +291,7 @@ class _Tuning:
         self.study.tell(trial, float(np.mean(scores)))
 
     def _fold_scores(self, job: Job, folds: Sequence[str]) -> Iterator[tuple[float, Sequence[str]]]:
-        """Train the folds one after another: the score of each on its validation clips, and why it flatters."""
+        """Train the folds one by one, and yield each one's validation score and the reasons why it is biased upward."""
         stored = stored_features(job, folds, self.workers, self.events, self.compute.device)
         for number, name in enumerate(folds):
             self.events.on_fold(number, len(folds))
@@ -305,10 +304,12 @@ class _Tuning:
         self.events.on_fold(len(folds), len(folds))
 
     def conclude(self) -> TuneResult:
-        """Score the best settings on the kept-out fold, and write them down."""
+        """Score the best settings on the held-out fold, and write them to a file."""
         best = self._best()
         if best is None:
-            raise AkitError(f"None of the {len(self._over())} trials was completed, so there are no best settings.")
+            raise RecipeError(
+                f"None of the {len(self._finished())} trials was completed, so there are no best settings."
+            )
         known = self.study.user_attrs.get("kept_out", {})
         if known.get("settings") != _as_lines(best.settings):
             job = self._job(best.settings, self.manifest)
@@ -316,7 +317,7 @@ class _Tuning:
             known = {"settings": _as_lines(best.settings), "score": found, "optimistic": optimistic}
             self.study.set_user_attr("kept_out", known)
             rmtree(self.folder / "checkpoints", ignore_errors=True)
-        ranked = sorted(self._over(), key=lambda t: (t.state != "done", -(t.score or 0), t.number))
+        ranked = sorted(self._finished(), key=lambda t: (t.state != "done", -(t.score or 0), t.number))
         metric, kept_out = self.workspace.config.metric, self.kept_out
         searched, worth = tuple(self.folds[:-1]), known["score"]
         result = TuneResult(self.folder, metric, tuple(ranked), searched, kept_out, worth, tuple(known["optimistic"]))
@@ -334,11 +335,11 @@ class _Tuning:
         return Job(self.workspace, self.recipe, settings, manifest, self.seed, self.fast)
 
     def _best(self) -> TrialRecord | None:
-        completed = [trial for trial in self._over() if trial.state == "done"]
+        completed = [trial for trial in self._finished() if trial.state == "done"]
         return max(completed, key=lambda trial: (trial.score, -trial.number), default=None)
 
     def _killed(self) -> int:
-        """How often in a row, up to now, the process died in a trial."""
+        """Return how often in a row the process has died in a trial until now."""
         killed = 0
         for trial in reversed(self.study.get_trials(deepcopy=False)):
             if "reason" in trial.user_attrs or trial.state.name != "FAIL":
@@ -346,8 +347,8 @@ class _Tuning:
             killed += "stopped" not in trial.user_attrs
         return killed
 
-    def _over(self) -> list[TrialRecord]:
-        """The trials that ran to their end: not those that were stopped or killed, which are run again."""
+    def _finished(self) -> list[TrialRecord]:
+        """Return the finished trials, without those that were interrupted, which are repeated."""
         states: dict[str, Literal["done", "pruned", "failed"]] = {"COMPLETE": "done", "PRUNED": "pruned"}
         return [
             TrialRecord(

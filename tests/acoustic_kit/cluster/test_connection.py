@@ -121,7 +121,7 @@ def test_a_killed_worker_costs_nothing_but_a_deadly_task_is_told(cluster: Cluste
 
 def test_where_nothing_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("tcp://127.0.0.1:9", "http://127.0.0.1:9", "tls://127.0.0.1:9"):
-        with pytest.raises(AkitError, match=f"no Dask scheduler to be reached at {address}"), connect(address, 0.3):
+        with pytest.raises(AkitError, match=f"Dask scheduler at {address}"), connect(address, 0.3):
             pass
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(AkitError, match=r"pip install 'acoustic-kit\[cluster\]'"), connect("tcp://127.0.0.1:9"):

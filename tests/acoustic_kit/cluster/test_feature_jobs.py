@@ -22,8 +22,8 @@ def test_what_a_worker_does_not_see_is_told(copy: Workspace, cluster: Cluster) -
     with copy.store().writer(Wave().key, "int16", Wave().parameters()) as writer:
         (block,) = writer.plan([("a", "1")])
         for url, there, told in (
-            ("/nowhere/features.zarr", [], "does not see the feature store /nowhere/features.zarr.*s3://"),
-            (copy.store().url, ["/nowhere/a.wav"], "does not see /nowhere/a.wav, which is there on this.*s3://"),
+            ("/nowhere/features.zarr", [], "no access to the feature store /nowhere/features.zarr.*s3://"),
+            (copy.store().url, ["/nowhere/a.wav"], "no access to /nowhere/a.wav.*s3://"),
         ):
             job = BlockJob(((Wave(), block),), url, {"a": Path("/nowhere/a.wav")}, False)
             ((_, outcome),) = cluster.run(build_block, [Task(job, "", frozenset(map(Path, there)))])
@@ -104,7 +104,7 @@ def test_a_clip_on_which_workers_die_is_left_out_and_tried_by_the_next_build(
         machines.start_worker("--preload", str(preload))
     with connect(machines.address) as deadly:
         if all_of_them:
-            with pytest.raises(AkitError, match=r"Workers die again and again .*memory"):
+            with pytest.raises(AkitError, match=r"Workers die repeatedly .*memory"):
                 build_features(manifest, copy.data_root, copy.store(), [Stats()], executor=ClusterExecutor(deadly))
             return
         reports = build_features(manifest, copy.data_root, copy.store(), [Stats()], executor=ClusterExecutor(deadly))

@@ -97,9 +97,9 @@ def test_a_fold_cannot_lead_out_of_the_folder(run_of: RunOf) -> None:
     ("changes", "says"),
     [
         ({"imported": {"x.csv": "0"}}, "was imported: it has predictions, but no models"),
-        ({"parameters": {}}, "kept less with a run than a prediction needs(.|\n)*akit recipe run stats_pca_linear"),
-        ({"class_indices": [1]}, "kept less"),
-        ({"recipe_sha256": ""}, "kept less"),
+        ({"parameters": {}}, "akit recipe run stats_pca_linear --fresh"),
+        ({"class_indices": [1]}, "--fresh"),
+        ({"recipe_sha256": ""}, "--fresh"),
         ({"folds": ["7"]}, "has no trained model"),
     ],
 )
@@ -137,7 +137,7 @@ def test_a_damaged_model_is_told(run_of: RunOf, name: str) -> None:
 def test_a_fold_without_a_model_is_told(run_of: RunOf) -> None:
     run = run_of("stats_pca_linear")
     (run.path / "folds" / "2" / "model.skops").unlink()
-    with pytest.raises(AkitError, match="2 holds no model"):
+    with pytest.raises(AkitError, match="2 contains no model"):
         open_predictor(run.path)
 
 
@@ -188,10 +188,10 @@ def test_another_resampler_is_a_note_and_another_feature_an_error(run_of: RunOf)
     assert len(notes) == 1
     assert "trained with soxr 0.0.1" in notes[0]
     parameters["x"]["n_fft"] = {"what": "is this"}
-    with pytest.raises(AkitError, match="cannot predict here, for want of its feature x"):
+    with pytest.raises(AkitError, match="its feature x"):
         open_predictor(change(run, parameters=parameters))
     parameters["x"] |= {"version": 99, "n_fft": 2048}
-    with pytest.raises(AkitError, match="cannot predict here, for want of its feature x"):
+    with pytest.raises(AkitError, match="its feature x"):
         open_predictor(change(run, parameters=parameters))
 
 
@@ -230,7 +230,7 @@ def test_the_runs_of_a_blend_lie_beside_it(run_of: RunOf, tmp_path: Path) -> Non
 
 def test_a_blend_that_does_not_fit_its_runs_is_told(run_of: RunOf, new_files: dict[str, Path]) -> None:
     run = run_of("stats_pca_linear")
-    with pytest.raises(AkitError, match="is damaged: what it blends is not what it says"):
+    with pytest.raises(AkitError, match="is damaged"):
         open_predictor(blend_file(run.path.parent, run.name, members=[0, 1], weights=[0.5, 0.5]))
     path = blend_file(run.path.parent, run.name, decision=[1.0, 2.0])
     with pytest.raises(AkitError, match="the blend does not fit its runs"):
@@ -281,7 +281,7 @@ def test_a_models_weights_are_named_and_must_be_the_same(
     tensors = load_file(moved / "model.safetensors")
     name = next(iter(tensors))
     save_file(tensors | {name: tensors[name] + 1}, moved / "model.safetensors")
-    with pytest.raises(AkitError, match="holds other weights than"):
+    with pytest.raises(AkitError, match="other weights than"):
         open_predictor(run.path, trust=True, weights=moved)
 
 

@@ -187,7 +187,7 @@ def test_nothing_else_of_a_file_is_built(tmp_path: Path, recipe: ModuleType, nam
     schema = HOSTILE[name](str(touched)) | {"protocol": 2, "_skops_version": "0"}
     with zipfile.ZipFile(tmp_path / "model.skops", "w") as file:
         file.writestr("schema.json", json.dumps(schema))
-    with pytest.raises(AkitError, match=r"model\.skops (holds types that|cannot be read)"):
+    with pytest.raises(AkitError, match=r"model\.skops (contains types that|cannot be read)"):
         load(tmp_path, recipe)
     assert not touched.exists()
 
@@ -242,5 +242,5 @@ def crafted_neighbors() -> KNeighborsClassifier:
 )
 def test_trees_that_point_outside_of_themselves_are_refused(tmp_path: Path, recipe: ModuleType, model: Any) -> None:
     skops.io.dump(model, tmp_path / "model.skops")
-    with pytest.raises(AkitError, match=r"model\.skops cannot be read as a model: a (neighbor )?tree whose nodes"):
+    with pytest.raises(AkitError, match=r"model\.skops .*tree with indices out of range"):
         load(tmp_path, recipe)

@@ -74,7 +74,7 @@ def test_what_one_machine_trains_another_lists_blends_and_predicts_with(
 def test_folds_trained_on_two_machines_are_one_run(here: Workspace, there: Workspace, url: str, tree) -> None:
     recipe = load_recipe("stats_pca_linear")
     first, _ = run_recipe(here, recipe, folds=["1", "2"])
-    with remote_runs.in_step(here, first.name), pytest.raises(LockedError, match=f"{first.name} is being written"):
+    with remote_runs.synchronized(here, first.name), pytest.raises(LockedError, match=f"{first.name} is being written"):
         run_recipe(there, recipe)
     whole, trained = run_recipe(there, recipe)
     assert trained

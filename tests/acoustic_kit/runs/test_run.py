@@ -62,7 +62,7 @@ def test_predictions_are_read_only_as_they_were_written(tmp_path: Path) -> None:
 def test_values_that_are_no_probabilities_are_refused(tmp_path: Path, value: float) -> None:
     path = tmp_path / "oof.parquet"
     Predictions(("a", "b"), np.array([[0.5, 0.5], [value, 0.5]])).write(path, ["x", "y"])
-    with pytest.raises(AkitError, match=r"oof\.parquet holds values that are no probabilities"):
+    with pytest.raises(AkitError, match=r"oof\.parquet contains values that are not probabilities"):
         Predictions.read(path, ["x", "y"])
 
 
