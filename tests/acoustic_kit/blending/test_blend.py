@@ -21,7 +21,7 @@ def data():
 
 @pytest.mark.parametrize("task", ["single", "multi"])
 @pytest.mark.parametrize("method", ["mean", "geometric", "rank", "greedy", "weights", "stack", "auto"])
-def test_what_is_read_predicts_the_same_bits(data, method, task):
+def test_a_blend_that_was_read_predicts_the_same_bits(data, method, task):
     p, targets = data
     targets = targets if task == "single" else np.eye(4, dtype=bool)[targets]
     blend = choose(p, targets, method=method, top=4, decision="tuned")
@@ -64,7 +64,7 @@ def test_auto_of_an_earlier_version_has_no_margin(data):
     assert np.allclose(Blend.from_dict(document).predict(p), blending.geometric([mean(p), *fits]))
 
 
-def test_a_plain_blend_knows_no_score(data):
+def test_a_plain_blend_has_no_score(data):
     blend = plain_blend(6, "mean", "single", members=[4, 1])
     assert np.array_equal(blend.predict(data[0]), mean(data[0][[4, 1]]))
     assert np.isnan(blend.nested_score)
@@ -101,7 +101,7 @@ def test_a_plain_blend_knows_no_score(data):
         {"single_best": None},
     ],
 )
-def test_damage_is_named(data, damage):
+def test_damaged_documents_are_refused(data, damage):
     p, targets = data
     document = {**choose(p, targets, method="stack").to_dict(), **damage}
     with pytest.raises(AkitError, match="no blend that akit can read"):
@@ -109,6 +109,6 @@ def test_damage_is_named(data, damage):
 
 
 @pytest.mark.parametrize("document", [None, [], "blend", {}, {"members": [0]}])
-def test_what_is_no_blend_is_named(document):
+def test_other_documents_are_refused(document):
     with pytest.raises(AkitError, match="no blend that akit can read"):
         Blend.from_dict(document)

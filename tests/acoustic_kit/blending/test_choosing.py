@@ -43,7 +43,7 @@ def test_choose_takes_the_best_runs(method):
     assert np.array_equal(p, before)
 
 
-def test_all_runs_are_taken_without_top_and_ties_go_to_the_earlier():
+def test_without_top_all_runs_are_members_in_order():
     p, targets = runs_of_skill(2, [1.0, 2.0])
     ties = np.concatenate([p, p + 1e-9])  # the same scores
     blend = choose(ties, targets, method="mean")
@@ -82,7 +82,7 @@ def test_scores_are_those_of_the_precision_that_is_given(method):
     assert np.array_equal(choose(list(p), targets).predict(list(p)), choose(p, targets).predict(p))
 
 
-def test_auto_is_the_geometric_mean_of_four_methods_beyond_a_margin():
+def test_auto_is_the_geometric_mean_beyond_a_margin():
     p, targets = runs_of_skill(3, [1.0, 2.0, 1.5], clips=120)
     groups = np.arange(120) // 2
     blend = choose(p, targets, groups)
@@ -129,7 +129,7 @@ def test_a_margin_leads_from_the_geometric_mean_to_the_mean(task):
     assert 0 < (moved != own).sum() < (other != own).sum()
 
 
-def test_the_margin_narrows_with_clips_groups_and_fewer_coefficients():
+def test_the_margin_narrows_with_clips_and_groups():
     clips, recordings = np.arange(500), np.arange(500) // 25
     matrix, diagonal = np.zeros((3, 10, 10)), np.zeros((3, 10))
     assert margin_of(matrix, clips, "single") == 100 / 500  # confusions per clip
@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_estimate():
 
 @pytest.mark.parametrize("top", [1, 5])
 @pytest.mark.parametrize("grouped", [False, True])
-def test_noise_does_not_fool_the_nested_estimate(grouped, top):
+def test_the_nested_estimate_of_noise_is_chance(grouped, top):
     """200 runs of pure noise: the best look skilled on the clips that chose them, and are not on others."""
     plain, nested, covered = [], [], []
     for seed in range(10):
@@ -222,7 +222,7 @@ def test_multi_label_tasks(metric, method):
     assert np.array_equal(blend.predict(p), METHODS[method](p[[1, 2]], "multi"))
 
 
-def test_misuse_is_named():
+def test_invalid_arguments_are_refused():
     p, targets = runs_of_skill(0, [1.0, 1.0], clips=20)
     with pytest.raises(UsageError, match="unknown blend method 'median'; there are: auto, mean, geometric, rank"):
         choose(p, targets, method="median")
@@ -255,7 +255,7 @@ def test_misuse_is_named():
         *(pytest.param(m, 6, marks=pytest.mark.slow) for m in ("auto", *FITTED)),
     ],
 )
-def test_noise_does_not_fool_what_is_fitted(method, seeds):
+def test_the_nested_estimate_of_fits_to_noise_is_chance(method, seeds):
     """300 runs of noise on 200 clips: what is fitted looks skilled on the clips that fitted it, and is not."""
     naive, nested = [], []
     for seed in range(seeds):
@@ -274,8 +274,8 @@ def test_noise_does_not_fool_what_is_fitted(method, seeds):
 def test_every_method_is_chosen_with_an_estimate(method, decision):
     p, targets = runs_of_skill(4, [1.0, 1.5, 0.0, 2.0, 1.8], clips=150)
     p, before = p.astype(np.float32), p.astype(np.float32)
-    heard = []
-    blend = choose(p, targets, method=method, decision=decision, on_progress=lambda *done: heard.append(done))
+    reported = []
+    blend = choose(p, targets, method=method, decision=decision, on_progress=lambda *done: reported.append(done))
     assert np.array_equal(p, before)
     assert blend.asked == method
     assert blend.method in METHODS
@@ -287,20 +287,20 @@ def test_every_method_is_chosen_with_an_estimate(method, decision):
     assert blend.beats_best_run == (blend.gain_interval[0] > 0)
     assert (blend.decision, blend.decision_gain) == (None, None)  # a single label has no thresholds
     assert set(blend.considered) == (set(AVERAGED) if method == "auto" else set())
-    done, total = zip(*heard, strict=True)
+    done, total = zip(*reported, strict=True)
     assert list(done) == sorted(done)
     assert done[-1] == total[0] == total[-1]
 
 
 @pytest.mark.parametrize(("method", "top", "fits"), [("auto", None, 3), ("weights", 2, 1), ("mean", 2, 0)])
-def test_of_very_many_clips_some_fit_and_the_others_judge(monkeypatch, method, top, fits):
+def test_of_many_clips_a_part_is_fitted_to(monkeypatch, method, top, fits):
     p, targets = runs_of_skill(6, [0.3, 2.0, 0.5, 1.9], clips=1200)
     nested = choose(p, targets, method=method, top=top)
     monkeypatch.setattr(nesting, "MAX_NESTED", 1000)
     monkeypatch.setattr(nesting, "FITTING_CLIPS", 400)
-    heard = []
-    parted = choose(p, targets, method=method, top=top, on_progress=lambda *done: heard.append(done))
-    assert heard == [(i + 1, fits) for i in range(fits)]
+    reported = []
+    parted = choose(p, targets, method=method, top=top, on_progress=lambda *done: reported.append(done))
+    assert reported == [(i + 1, fits) for i in range(fits)]
     part = nesting.fitting_part(targets, np.arange(1200), seed=0)
     assert parted.members == nested.members
     assert parted.nested_score == score("f1", targets[~part], parted.predict(p[:, ~part]))  # of this very blend
@@ -308,7 +308,7 @@ def test_of_very_many_clips_some_fit_and_the_others_judge(monkeypatch, method, t
     assert parted.beats_best_run == nested.beats_best_run
 
 
-def test_the_clips_that_judge_have_no_part_in_the_fit(monkeypatch):
+def test_held_out_clips_are_not_fitted_to(monkeypatch):
     """Runs that are right on the clips that judge, and on no other, are not chosen, and chance judges the rest."""
     monkeypatch.setattr(nesting, "MAX_NESTED", 1000)
     monkeypatch.setattr(nesting, "FITTING_CLIPS", 400)
@@ -347,7 +347,7 @@ def test_top_is_chosen_within_every_fold_for_fitted_methods_too():
 
 
 @pytest.mark.parametrize("method", ["auto", *FITTED])
-def test_one_run_is_its_own_blend(method, monkeypatch):
+def test_a_single_run_is_not_modified(method, monkeypatch):
     monkeypatch.setattr("acoustic_kit.blending.fitting.Fitter._fit_one", lambda *_: pytest.fail("fitted"))
     p, targets = runs_of_skill(6, [1.5, 1.0])
     for runs, top in ((p[:1], None), (p[[0, 0]], None), (p, 1)):
@@ -358,7 +358,7 @@ def test_one_run_is_its_own_blend(method, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["auto", *FITTED])
-def test_what_is_fitted_takes_the_best_of_very_many_runs(method, monkeypatch):
+def test_fitted_methods_use_the_best_of_many_runs(method, monkeypatch):
     monkeypatch.setattr("acoustic_kit.blending.fitting.MAX_FITTED", 3)
     p, targets = runs_of_skill(5, [0.2, 2.0, 0.1, 1.9, 1.8, 0.0])
     blend = choose(p, targets, method=method)

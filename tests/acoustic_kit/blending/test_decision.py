@@ -7,7 +7,7 @@ from acoustic_kit.blending import choose
 from acoustic_kit.metrics.scores import score
 
 
-def careful_runs(seed, offset, clips=400):
+def low_runs(seed, offset, clips=400):
     """Runs of a task with three labels whose log-odds are too low by ``offset``."""
     rng = np.random.default_rng(seed)
     targets = rng.random((clips, 3)) < 0.3
@@ -16,7 +16,7 @@ def careful_runs(seed, offset, clips=400):
 
 @pytest.mark.parametrize("method", ["mean", "auto"])
 def test_thresholds_are_tuned_where_they_gain(method):
-    p, targets = careful_runs(3, offset=2 if method == "mean" else 0.3)
+    p, targets = low_runs(3, offset=2 if method == "mean" else 0.3)
     tuned, plain = (choose(p, targets, method=method, decision=decision) for decision in ("tuned", "argmax"))
     if method == "mean":
         assert (tuned.decision > 1).all()
@@ -27,14 +27,14 @@ def test_thresholds_are_tuned_where_they_gain(method):
 
 
 def test_thresholds_are_not_kept_where_they_do_not_gain():
-    p, targets = careful_runs(4, offset=0)
+    p, targets = low_runs(4, offset=0)
     blend = choose(p, targets, method="mean", decision="tuned")
     assert blend.decision is None
     assert blend.decision_gain < 0.02
     assert np.array_equal(blend.predict(p), choose(p, targets, method="mean").predict(p))
 
 
-def test_the_nested_estimate_of_thresholds_is_honest():
+def test_the_nested_estimate_of_thresholds_is_unbiased():
     """Labels that are noise: thresholds look good on the clips they were tuned on, and are not."""
     rng = np.random.default_rng(5)
     found = []

@@ -41,7 +41,7 @@ def simple_greedy(p, targets, metric, picks):
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10_000), st.sampled_from(METRICS), st.integers(1, 9))
-def test_it_is_what_the_definition_says(seed, metric, runs):
+def test_weights_equal_the_definition(seed, metric, runs):
     rng = np.random.default_rng(seed)
     targets = rng.integers(0, 4, 60)
     # eighths, and means of up to eight of them, are exact: both sides see the same ties
@@ -51,7 +51,7 @@ def test_it_is_what_the_definition_says(seed, metric, runs):
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10_000), st.sampled_from(SEVERAL), st.integers(1, 9))
-def test_it_is_so_with_several_labels(seed, metric, runs):
+def test_weights_of_several_labels_equal_the_definition(seed, metric, runs):
     rng = np.random.default_rng(seed)
     targets = rng.random((50, 4)) < 0.3
     targets[0] = True
@@ -68,7 +68,7 @@ def test_clips_are_selected_without_a_copy(metric):
     assert np.array_equal(found, greedy(p[:, clips], targets[clips], metric=metric, picks=10).weights)
 
 
-def test_it_does_at_least_as_well_as_the_best_run_where_it_was_fitted():
+def test_the_score_is_at_least_that_of_the_best_run():
     rng = np.random.default_rng(1)
     targets = rng.integers(0, 5, 200)
     p = rng.dirichlet(np.ones(5), size=(9, 200))

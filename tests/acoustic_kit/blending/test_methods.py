@@ -1,4 +1,4 @@
-"""Methods that learn nothing, against their definitions."""
+"""Methods without parameters, against their definitions."""
 
 import numpy as np
 import pytest

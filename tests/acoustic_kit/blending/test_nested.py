@@ -14,7 +14,7 @@ def test_held_groups_are_whole_and_there_are_five_folds():
         assert not set(groups[folds == fold]) & set(groups[folds != fold])
 
 
-def test_many_groups_are_whole_and_every_fold_has_its_share_of_each_class():
+def test_many_groups_are_whole_and_stratified():
     rng = np.random.default_rng(0)
     groups = np.unique(rng.integers(0, MANY_GROUPS + 1000, 40_000), return_inverse=True)[1]
     targets = rng.permutation(groups.max() + 1)[groups] % 10

@@ -1,4 +1,4 @@
-"""Which runs take part."""
+"""Choice of runs."""
 
 import numpy as np
 import pytest

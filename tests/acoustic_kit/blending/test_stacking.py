@@ -1,4 +1,4 @@
-"""Stacks: the optimum, the prior, and what they can mend."""
+"""Stacks: the optimum, the prior, and the confusions that they correct."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def confused(seed, runs=6, clips=600, swap=True):
 
 @pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize("multi", [False, True])
-def test_slopes_are_those_of_the_loss(multi, diagonal, monkeypatch):
+def test_gradients_match_finite_differences(multi, diagonal, monkeypatch):
     monkeypatch.setattr("acoustic_kit.blending.stacking.FULL_CLASSES", 2 if diagonal else 3)
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(3), size=(2, 20))
@@ -37,7 +37,7 @@ def test_slopes_are_those_of_the_loss(multi, diagonal, monkeypatch):
     assert error < 1e-3 * np.linalg.norm(objective(theta)[1])
 
 
-def test_the_strongest_stack_is_the_geometric_mean_at_another_temperature():
+def test_the_strongest_stack_is_a_tempered_geometric_mean():
     p, targets = confused(1)
     tempered = np.log(stack(p, targets, strength=1e6).predict(p))
     plain = np.log(geometric(p))
@@ -46,7 +46,7 @@ def test_the_strongest_stack_is_the_geometric_mean_at_another_temperature():
     assert np.allclose(tempered, slope * plain, atol=0.01)
 
 
-def test_it_mends_what_all_runs_confuse():
+def test_a_stack_corrects_common_confusions():
     p, targets = confused(2)
     fit, half = p[:, :300], p[:, 300:]
     before = score("f1", targets[300:], mean(half))
@@ -79,10 +79,10 @@ def test_groups_make_the_prior_stronger():
     assert spread[1] < spread[0]
 
 
-def test_several_labels_are_separate_questions():
+def test_several_labels_are_independent():
     rng = np.random.default_rng(6)
     targets = rng.random((200, 3)) < 0.3
-    p = expit(rng.standard_normal((4, 200, 3)) + 3 * (targets - 0.5) - 2.0)  # all too careful
+    p = expit(rng.standard_normal((4, 200, 3)) + 3 * (targets - 0.5) - 2.0)  # all too low
     fit = stack(p, targets)
     assert score("f1", targets, fit.predict(p)) > score("f1", targets, mean(p)) + 0.1
     assert fit.weights.sum() == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""Fold models of families on recordings that repeat: what `auto` must gain there, and how honest it is about it."""
+"""`auto` on synthetic fold models: its gain over the mean, and the bias of its nested estimate."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def halves(recordings, seed):
     return np.flatnonzero(first), np.flatnonzero(~first)
 
 
-def test_the_story_has_its_parts():
+def test_the_synthetic_predictions_are_as_described():
     p, targets, recordings = make_predictions(0, families=3, folds=2)
     assert p.shape == (6, 1653, 10)
     assert p.dtype == np.float32
@@ -31,7 +31,7 @@ def test_the_story_has_its_parts():
     assert np.array_equal(make_predictions(0, families=3, folds=2)[0], p)
 
 
-def test_a_stack_learns_the_recordings_where_they_lie_on_both_sides():
+def test_a_stack_learns_recordings_of_both_halves():
     p, targets, recordings = make_predictions(1, families=6, folds=4)
     found = {}
     for name, groups in (("recordings", recordings), ("clips", np.arange(len(targets)))):
@@ -54,7 +54,7 @@ def test_auto_on_one_half():
 
 
 @pytest.mark.slow
-def test_auto_gains_what_there_is_to_gain_and_says_what_it_is_worth():
+def test_auto_gains_and_its_nested_estimate_is_unbiased():
     found = []
     for seed in range(4):
         p, targets, recordings = make_predictions(seed, families=6, folds=4)

@@ -1,4 +1,4 @@
-"""What the competition takes and says: score, and hand-in through a `kaggle` command that the test writes."""
+"""Scores of submissions, and their upload with a `kaggle` command that the test writes."""
 
 import datetime
 import json
@@ -128,7 +128,7 @@ def listing(*rows: str) -> str:
 
 
 @pytest.mark.parametrize("said", ["Successfully submitted", "Vielen Dank"])
-def test_the_list_of_the_competition_confirms_and_brings_the_score(
+def test_the_list_of_submissions_confirms_and_has_the_score(
     workspace: Workspace, first: Path, kaggle: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

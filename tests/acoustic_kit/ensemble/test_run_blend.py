@@ -1,4 +1,4 @@
-"""The last hour: who may be blended, what the blend is worth, and the submission that it writes."""
+"""Blends of runs: candidates, scores, and the submission written from a blend."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def test_top_chooses_the_best_and_the_submission_is_their_mean(workspace: Worksp
     assert check(workspace, result.submission) == []
 
 
-def test_the_sidecar_says_how_it_was_made(workspace: Workspace, runs: list[Run]) -> None:
+def test_the_record_describes_the_blend(workspace: Workspace, runs: list[Run]) -> None:
     result = blend_runs(workspace, metric="map3", method="geometric", name="x")
     assert result.submission is not None
     document = json.loads(result.submission.with_suffix(".json").read_text())
@@ -95,7 +95,7 @@ def test_runs_that_cannot_be_scored_are_left_out_and_named(workspace: Workspace,
     assert {one.name for one in result.candidates} == {run.name for run in runs}
 
 
-def test_only_runs_that_cannot_be_scored_is_an_error_that_says_why(workspace: Workspace) -> None:
+def test_runs_without_any_score_are_an_error(workspace: Workspace) -> None:
     with pytest.raises(AkitError, match="no runs to blend"):
         blend_runs(workspace)
     full = train(workspace, full=True)
@@ -155,7 +155,7 @@ def test_nothing_but_score_needs_the_truth(workspace: Workspace) -> None:
         ({"runs": ["x"], "top": 2}, "--top"),
     ],
 )
-def test_misuse_is_told(workspace: Workspace, options: dict, says: str) -> None:
+def test_invalid_options_are_refused(workspace: Workspace, options: dict, says: str) -> None:
     train(workspace)
     if says == "chosen":  # an empty name is no name: one is made up
         assert blend_runs(workspace, **options).name.startswith("blend-")
@@ -204,7 +204,7 @@ def test_runs_of_some_folds_are_blended_and_scored_on_those(workspace: Workspace
     assert "fold 2, " in blend_runs(workspace, runs=[whole.name, part.name]).scored_on
 
 
-def test_a_run_that_was_stopped_before_the_folds_that_were_asked_for_is_left_out(workspace: Workspace) -> None:
+def test_a_run_that_lacks_requested_folds_is_left_out(workspace: Workspace) -> None:
     protocol, stopped = train(workspace, folds=["2"]), train(workspace, "n_components=2", folds=["1", "2"])
     asked = protocol.record.folds
     assert (protocol.record.asked, stopped.record.asked) == (["2"], ["1", "2"])
@@ -285,7 +285,7 @@ def test_by_fold_fits_nothing(workspace: Workspace, options: dict) -> None:
 
 @pytest.mark.parametrize("options", [{"method": "mean"}, {"method": "stack"}, {"method": "greedy", "decision": "tuned"},
                                      {"by": "fold", "top": 5, "method": "geometric"}])  # fmt: skip
-def test_a_submission_is_made_again_from_its_sidecar(workspace: Workspace, runs: list[Run], options: dict) -> None:
+def test_a_submission_is_rebuilt_from_its_record(workspace: Workspace, runs: list[Run], options: dict) -> None:
     path = blend_runs(workspace, name="first", **options).submission
     assert path is not None
     before = path.read_bytes()
@@ -316,16 +316,14 @@ def test_a_rebuild_from_other_predictions_is_refused(workspace: Workspace, runs:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"submission": 3}', "not json", '{"runs": [{"name": "../../etc"}]}'])
-def test_a_sidecar_that_is_none_is_told(workspace: Workspace, text: str) -> None:
+def test_an_invalid_record_is_refused(workspace: Workspace, text: str) -> None:
     path = workspace.root / "x.json"
     path.write_text(text)
     with pytest.raises(AkitError, match=r"x\.json"):
         rebuild(workspace, path)
 
 
-def test_another_submission_of_that_name_stays_when_the_new_one_does_not_fit(
-    workspace: Workspace, runs: list[Run], tmp_path: Path
-) -> None:
+def test_a_submission_that_does_not_fit_replaces_none(workspace: Workspace, runs: list[Run], tmp_path: Path) -> None:
     path = blend_runs(workspace, name="first").submission
     assert path is not None
     before = path.read_bytes()

@@ -40,7 +40,7 @@ def test_a_draw_scores_as_its_clips_do(task: str, metric: str, seed: int) -> Non
         assert found[draw] == pytest.approx(score(metric, targets[clips], probabilities[clips]))
 
 
-def test_clips_of_a_group_are_drawn_together_and_as_many_groups_as_there_are() -> None:
+def test_groups_are_drawn_whole_and_with_replacement() -> None:
     groups = np.array([0, 0, 1, 2, 2, 2])
     weights = draw_weights(groups, "f1", 3)
     assert weights.shape == (6, RESAMPLES)
@@ -54,7 +54,7 @@ def test_there_are_fewer_draws_of_many_clips() -> None:
     assert draw_weights(np.arange(2_000), "map", 40_000).shape[1] == MIN_RESAMPLES
 
 
-def test_the_interval_of_an_accuracy_is_that_of_the_binomial_distribution() -> None:
+def test_the_interval_of_an_accuracy_is_binomial() -> None:
     hits = np.arange(1000) < 800
     probabilities = np.eye(2)[np.where(hits, 0, 1)]
     weights = draw_weights(np.arange(1000), "accuracy", 2)
@@ -100,9 +100,7 @@ def noisy(n_classes: int, clips: int, strength: float, seed: int) -> tuple[np.nd
 @pytest.mark.parametrize(
     ("n_classes", "clips", "strength", "seeds"), [(10, 32, 2, 30), (50, 8, 3, 20), (200, 5, 3.5, 20), (1000, 4, 4, 3)]
 )
-def test_intervals_of_macro_f1_hold_their_score_and_mostly_the_true_value(
-    n_classes: int, clips: int, strength: float, seeds: int
-) -> None:
+def test_intervals_of_macro_f1_contain_the_true_value(n_classes: int, clips: int, strength: float, seeds: int) -> None:
     many = noisy(n_classes, max(clips, 15_000 // n_classes), strength, 999)
     true, gain = score("f1", many[0], many[1]), score("f1", many[0], many[1]) - score("f1", many[0], many[2])
     held = held_gain = 0
@@ -128,7 +126,7 @@ def test_no_interval_is_given_where_the_score_itself_is_biased() -> None:
     assert score_and_gain_intervals("accuracy", targets, first, second, np.arange(200), 0, 100)[0] is not None
 
 
-def test_recordings_count_not_their_clips() -> None:
+def test_intervals_depend_on_groups_not_clips() -> None:
     targets, first, second = noisy(50, 8, 3, 0)
     assert score_and_gain_intervals("f1", targets, first, second, targets, 0, 100)[0] is None  # one recording a class
     assert score_and_gain_intervals("f1", targets, first, second, np.arange(400) // 2, 0, 100)[0] is not None
