@@ -24,7 +24,7 @@ with replacing(Path(sys.argv[1])) as temporary:
 """
 
 
-def test_a_temporary_file_goes_when_its_process_is_killed_and_not_before(tmp_path: Path) -> None:
+def test_temporary_file_is_removed_after_its_process_died(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WAITS, str(tmp_path / "a.json")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None

@@ -22,7 +22,7 @@ with locked(Path(sys.argv[1])):
 """
 
 
-def test_a_second_holder_is_told_and_the_lock_goes_with_the_block(tmp_path: Path) -> None:
+def test_lock_excludes_others_until_the_block_ends(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     with locked(folder, "busy here"), pytest.raises(AkitError, match="busy here"), locked(folder, "busy here"):
         pass

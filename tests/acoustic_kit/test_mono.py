@@ -66,7 +66,7 @@ def test_the_mean_leaves_keys_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("feature", [Wave(), LogMel(), Pca(Stats())])
-def test_the_channel_is_in_the_key_of_all_that_is_computed_from_it(feature: Stats) -> None:
+def test_channel_is_part_of_the_keys_of_dependent_features(feature: Stats) -> None:
     left = feature.with_mono("left")
     assert left.key != feature.key
     assert feature.with_mono("mean") == feature

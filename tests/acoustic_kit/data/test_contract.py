@@ -126,7 +126,7 @@ def test_made_folds_hold_every_class(tree):
         assert set(clips["label"].explode()) == set(tree.classes)
 
 
-def test_made_folds_depend_on_the_seed_and_not_on_the_order_of_rows(tree):
+def test_made_folds_depend_on_the_seed_not_on_row_order(tree):
     dataset = tree.read()
     shuffled = replace(dataset, clips=dataset.clips.sample(fraction=1, shuffle=True, seed=1))
     folds = [
@@ -154,7 +154,7 @@ def test_test_folds_hide_the_truth(tree, manifest):
     assert kept_aside not in fold_by_id(hidden).values()
 
 
-def test_without_test_folds_the_truth_is_what_the_data_set_says_of_its_test_clips(tree):
+def test_truth_is_the_labels_of_the_own_test_clips(tree):
     _, truth = make_manifest(tree.read(), n_folds=3, unofficial=True)
     assert truth.schema == {"id": pl.String, "label": pl.List(pl.String)}
     labels = [label.split("+") for label in tree.truth]

@@ -172,7 +172,7 @@ def test_integer_labels_are_in_order_of_number(root):
     assert list(read_dataset(root).classes.items()) == [("-1", -1), ("9", 9), ("10", 10)]
 
 
-def test_missing_clips_of_youtube_are_left_out_and_those_of_others_an_error(root):
+def test_only_missing_youtube_clips_are_left_out(root):
     (root / "train.csv").write_text("YTID,label\na,owl\ngone,frog\nb,frog\n")
     dataset = read_dataset(root)
     assert dataset.clips["id"].to_list() == ["a", "b"]
@@ -182,7 +182,7 @@ def test_missing_clips_of_youtube_are_left_out_and_those_of_others_an_error(root
         read_dataset(root)
 
 
-def test_missing_clips_of_youtube_are_an_error_where_none_is_there(root):
+def test_no_youtube_clip_on_disk_is_an_error(root):
     (root / "train.csv").write_text("YTID,label\nx,owl\ny,frog\n")
     with pytest.raises(AkitError, match="names 2 files that are missing: x, y"):
         read_dataset(root)

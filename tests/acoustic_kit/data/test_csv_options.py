@@ -165,7 +165,7 @@ def test_a_column_that_names_no_file_gives_way_to_the_id(root):
 SIX = ['"dog, big"', '"dog, small"', '"cat, big"', '"cat, small"', '"cow, big"', '"cow, small"']
 
 
-def test_names_that_never_stand_alone_are_one_label_and_it_is_said(root):
+def test_names_that_never_occur_alone_are_one_label(root):
     write(root, "id,label", *(f"{id},{label}" for id, label in zip("abcdef", SIX, strict=True)))
     dataset = read_dataset(root)
     assert (dataset.task, len(dataset.classes)) == ("single", 6)
@@ -195,7 +195,7 @@ def test_labels_of_many_digits_are_names(root, digits):
 
 
 @pytest.mark.parametrize("digits", [16, 23, 5000])
-def test_folds_of_many_digits_are_refused_and_own_columns_stay_text(root, digits):
+def test_long_numbers_are_refused_as_folds_and_stay_text(root, digits):
     write(root, "id,label,fold", "a,x,1", f"b,y,{'9' * digits}")
     with pytest.raises(AkitError, match="line 3: fold '9"):
         read_dataset(root)

@@ -179,7 +179,7 @@ def test_a_connection_that_breaks_off_is_taken_up_again(server: Server, archive:
     assert [done for done, _ in log.done] == sorted(done for done, _ in log.done)
 
 
-def test_a_connection_that_always_breaks_off_is_an_error_and_the_next_call_goes_on(
+def test_next_call_resumes_after_repeated_breaks(
     server: Server, archive: Archive, get: Get, tmp_path: Path
 ) -> None:
     server.break_after = [200_000] * download.TRIES
@@ -211,7 +211,7 @@ def test_a_file_that_changed_meanwhile_is_downloaded_anew(
     assert "again from the start" in log.notes[0]
 
 
-def test_wrong_bytes_in_what_came_earlier_are_downloaded_anew_once(
+def test_wrong_partial_download_is_restarted_once(
     server: Server, archive: Archive, get: Get, tmp_path: Path, log: Log
 ) -> None:
     server.break_after = [900_000, 0]
@@ -363,7 +363,7 @@ def test_offline_takes_only_what_is_there(
     assert len(server.asked) == 1
 
 
-def test_a_kill_while_it_comes_or_while_it_is_checked_loses_nothing(
+def test_kill_during_download_or_check_loses_nothing(
     server: Server, archive: Archive, get: Get, tmp_path: Path
 ) -> None:
     code = (
@@ -446,7 +446,7 @@ def test_two_downloads_at_once(server: Server, esc50: PublicDataSet, tmp_path: P
     download_data_set(esc50, tmp_path / "ESC-50", on_progress=second)
 
 
-def test_fsdkaggle2018_as_zenodo_packs_it_becomes_the_competition(server: Server, tmp_path: Path, write_clip) -> None:
+def test_fsdkaggle2018_from_zenodo_becomes_the_competition(server: Server, tmp_path: Path, write_clip) -> None:
     rows = [(f"{n:03d}.wav", ["Bark", "Cello"][n % 2], n % 3 and 1) for n in range(24)]
     for name in [row[0] for row in rows]:
         write_clip(tmp_path / name)

@@ -55,7 +55,7 @@ def test_a_group_named_like_an_ungrouped_clip_is_not_its_group():
     assert len(make_folds(clips, 4, seed=0)) == 8  # four clips and four units a class: not three
 
 
-def test_a_label_that_seldom_comes_first_does_not_stop_multi_label_folds():
+def test_multi_label_folds_with_a_label_that_is_rarely_first():
     clips = pl.DataFrame(
         {
             "id": [str(i) for i in range(9)],
@@ -67,7 +67,7 @@ def test_a_label_that_seldom_comes_first_does_not_stop_multi_label_folds():
     assert sorted(make_folds(clips, 3, seed=0).values()) == [1, 1, 1, 2, 2, 2, 3, 3, 3]
 
 
-def test_a_class_of_multi_label_clips_may_be_too_rare_for_all_folds():
+def test_multi_label_class_too_rare_for_all_folds():
     labels = [["rare", "x"], *([["x", "y"]] * 8)]
     clips = clips_of(["x"] * 9, [None] * 9).with_columns(label=pl.Series(labels))
     assert set(make_folds(clips, 3, seed=0).values()) == {1, 2, 3}
@@ -91,7 +91,7 @@ def test_content_that_is_unknown_is_not_equal():
     assert make_folds(clips.with_columns(content=pl.lit("")), 3, seed=0) == make_folds(clips, 3, seed=0)
 
 
-def test_copies_are_divided_in_a_class_that_has_too_few_other_files():
+def test_copies_are_divided_if_a_class_has_few_distinct_files():
     clips = clips_of(["x", "x", "x", *(["y"] * 6)], [None] * 9).with_columns(content=pl.Series(list("aaabbccdd")))
     folds = make_folds(clips, 2, seed=0)
     placed = clips.with_columns(fold=pl.col("id").replace_strict(folds)).group_by("content").agg("fold")

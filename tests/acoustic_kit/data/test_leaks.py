@@ -45,7 +45,7 @@ def test_a_clean_manifest_has_no_warnings_and_leaves_nothing_out() -> None:
 
 
 @pytest.mark.parametrize(("group", "content"), [(None, "c1"), ("g1", "c9"), ("g1", "c1")])
-def test_an_extra_clip_of_a_validation_clip_is_left_out_where_that_is_held_out(group: str, content: str) -> None:
+def test_extra_copy_of_a_held_out_clip_is_left_out(group: str, content: str) -> None:
     rows = manifest(*CLEAN, ("x", "extra", None, group, content))
     train, valid, left_out = training_rows(rows, "1")
     assert left_out["id"].to_list() == ["x"]
@@ -65,7 +65,7 @@ def test_an_extra_clip_of_a_test_clip_is_left_out_everywhere(group: str, content
     assert len(leak_warnings(rows)) == 1
 
 
-def test_folds_that_divide_groups_or_files_make_scores_optimistic() -> None:
+def test_folds_dividing_groups_or_files_are_optimistic() -> None:
     rows = manifest(*CLEAN, ("t4", "train", 1, "g2", "c4"), ("t5", "train", 1, None, "c3"))
     biased = bias_of_fold(*training_rows(rows, "1")[:2])
     assert [line.partition(" ")[0] for line in biased] == ["1", "1"]
@@ -74,7 +74,7 @@ def test_folds_that_divide_groups_or_files_make_scores_optimistic() -> None:
     assert "t3 and t5 are equal, in folds 2 and 1" in files
 
 
-def test_test_clips_that_share_groups_or_bytes_with_training_clips_are_told() -> None:
+def test_warning_for_test_clips_shared_with_training() -> None:
     rows = manifest(
         *CLEAN, ("e1", "test", None, "g1", "c7"), ("e2", "test", None, None, "c2"), ("e3", "test", None, None, "c8")
     )
@@ -100,7 +100,7 @@ def test_copies_within_a_fold_are_told() -> None:
         ("/else/new.wav", 0.1, 0.6, False),
     ],
 )
-def test_an_extra_clip_that_only_looks_like_another_is_told_and_stays(
+def test_similar_extra_clip_is_kept_with_a_warning(
     path: str, rms: float, peak: float, similar: bool
 ) -> None:
     rows = manifest(*CLEAN, ("x", "extra", None, None, "c9"))

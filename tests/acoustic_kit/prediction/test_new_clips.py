@@ -37,21 +37,21 @@ def test_clips_of_one_name_are_told_apart_by_their_paths(tmp_path: Path, monkeyp
     assert found == {"a/x.wav": tmp_path / "a" / "x.wav", "b/x.wav": tmp_path / "b" / "x.wav"}
 
 
-def test_a_path_that_is_not_there_and_a_folder_without_audio_are_errors(tmp_path: Path) -> None:
+def test_missing_path_and_folder_without_audio_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no file or folder none"):
         clips_at([Path("none")])
     with pytest.raises(AkitError, match="no audio files in"):
         clips_at([tmp_path])
 
 
-def test_a_templates_ids_are_paths_names_or_either_without_extension() -> None:
+def test_template_ids_match_paths_names_and_stems() -> None:
     clips = {"s/a.wav": Path("1"), "s/b.wav": Path("2"), "c.d.wav": Path("3"), "t/e.wav": Path("4"), "f": Path("5")}
     ids = ["s/a.wav", "b", "c.d", "t/e", "f"]
     assert list(clips_of_template(ids, clips).values()) == [Path(str(n)) for n in range(1, 6)]
     assert list(clips_of_template(["e.wav", "e"], clips).values()) == [Path("4"), Path("4")]
 
 
-def test_an_id_that_may_be_two_clips_is_an_error_unless_it_is_ones_path() -> None:
+def test_ambiguous_id_is_an_error_unless_it_is_a_path() -> None:
     clips = {"a.wav": Path("1"), "s/a.wav": Path("2")}
     assert clips_of_template(["a.wav"], clips) == {"a.wav": Path("1")}
     with pytest.raises(AkitError, match=r"id 'a' may be a.wav or s/a.wav"):
@@ -68,7 +68,7 @@ def test_ids_without_a_file_are_named() -> None:
         clips_of_template(["b", "c"], clips, allow_missing=True)
 
 
-def test_names_that_differ_by_case_extension_or_unicode_form_are_found() -> None:
+def test_names_match_in_any_case_extension_and_unicode_form() -> None:
     clips = {"s/A_1.WAV": Path("1"), "b.flac": Path("2"), "Caf\u00e9.wav": Path("3"), "v1.5.wav": Path("4")}
     ids = ["a_1.wav", "b.mp3", "cafe\u0301.wav", "V1.5"]
     assert list(clips_of_template(ids, clips).values()) == [Path(str(n)) for n in range(1, 5)]

@@ -81,7 +81,7 @@ def test_an_imported_run_is_ranked_and_blended_by_its_score(workspace: Workspace
     assert result.submission is not None
 
 
-def test_without_out_of_fold_predictions_it_is_blended_only_by_name(workspace: Workspace, tmp_path: Path) -> None:
+def test_blended_only_by_name_without_out_of_fold(workspace: Workspace, tmp_path: Path) -> None:
     own, _ = run_recipe(workspace, load_recipe("stats_pca_linear"))
     run = import_run(workspace, write(frame(workspace, "test"), tmp_path / "t.csv"))
     result = blend_runs(workspace)

@@ -205,7 +205,7 @@ def test_the_template_shows_how_labels_with_blanks_are_written(tmp_path, shown, 
 
 
 @pytest.mark.parametrize("shown", ["paper", "paper drum it's", "?", "Tearing paper"])
-def test_a_template_that_does_not_show_it_is_told_before_anything_is_written(tmp_path, shown):
+def test_unjoinable_labels_are_refused_before_writing(tmp_path, shown):
     template = read_template(write(tmp_path / "t.csv", f"fname,label\na,{shown}\n"), BLANKS)
     with pytest.raises(AkitError, match=r"' ' separates .* 'Tearing paper', 'Bass drum'"):
         require_writable(template, TaskSpec(BLANKS, "map3"))
@@ -275,7 +275,7 @@ def competitions(draw):
 
 @laws
 @given(competitions(), st.sampled_from(["f1", "map3"]))
-def test_what_is_written_is_accepted_and_scores_as_the_predictions(case, metric):
+def test_written_submissions_are_valid_and_keep_their_score(case, metric):
     template, classes, ids, p, truth = case
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s.csv"
@@ -522,7 +522,7 @@ def test_damage_outside_the_scored_rows_does_not_matter(tmp_path):
     assert score_submission(path, {"a": ["dog"]}, TaskSpec(CLASSES, "accuracy"))["accuracy"] == 1
 
 
-def test_saturated_and_nearly_equal_probabilities_survive_the_file(tmp_path: Path) -> None:
+def test_saturated_and_nearly_equal_probabilities_are_kept(tmp_path: Path) -> None:
     p = np.array([[1 - 2e-15, 1e-15, 1e-15, 0.0], [0.25 + 1e-12, 0.25, 0.25 - 1e-12, 0.25], [1e-300, 0.0, 0.5, 0.5]])
     ids = ["1.wav", "2.wav", "3.wav"]
     template = Template(("id", *CLASSES), tuple(ids), "probabilities")

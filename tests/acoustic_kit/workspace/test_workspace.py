@@ -41,7 +41,7 @@ def test_init_refuses_a_folder_that_is_a_workspace(workspace: Workspace) -> None
     assert workspace.manifest_path.read_bytes() == before
 
 
-def test_init_refuses_a_metric_that_does_not_fit_before_it_writes(synthetic: Path, tmp_path: Path) -> None:
+def test_init_refuses_unfitting_metric_before_writing(synthetic: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="f2"):
         init_workspace(tmp_path / "work", synthetic, metric="f2")
     assert not (tmp_path / "work").exists()
@@ -121,7 +121,7 @@ def test_settings_behind_a_link_stay_there(workspace: Workspace, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("begin", "end"), [("\ufeff", "\n"), ("", "\r\n")])
-def test_settings_that_an_editor_of_windows_saved_are_read_and_kept(begin: str, end: str, workspace: Workspace) -> None:
+def test_settings_saved_by_a_windows_editor_are_kept(begin: str, end: str, workspace: Workspace) -> None:
     path = workspace.root / CONFIG_NAME
     path.write_bytes((begin + path.read_text("utf-8").replace("\n", end)).encode())
     Workspace.find(workspace.root).remember_features(["new_one"])
@@ -164,7 +164,7 @@ def test_settings_nested_too_deeply_are_named(tmp_path: Path) -> None:
         read_config(path)
 
 
-def test_a_workspace_whose_path_looks_like_a_pattern_is_read_as_it_is(workspace: Workspace, tmp_path: Path) -> None:
+def test_workspace_path_that_looks_like_a_pattern(workspace: Workspace, tmp_path: Path) -> None:
     folder = tmp_path / "kaggle [2024]*"
     shutil.copytree(workspace.root, folder)
     assert len(Workspace.find(folder).manifest) == len(workspace.manifest)
@@ -196,7 +196,7 @@ def test_what_would_fail_after_hours_is_told_before_any_work(synthetic: Path, tm
     assert not (tmp_path / "work").exists()
 
 
-def test_a_metric_that_does_not_exist_is_told_when_the_settings_are_read(workspace: Workspace) -> None:
+def test_unknown_metric_is_reported_on_reading_settings(workspace: Workspace) -> None:
     path = workspace.root / CONFIG_NAME
     path.write_text(path.read_text("utf-8").replace('"f1"', '"f2"'), "utf-8")
     with pytest.raises(AkitError, match=r"akit\.toml: metric: unknown metric 'f2'"):

@@ -215,7 +215,7 @@ def test_loose_clips_are_told_of(lay_out_clips):
     assert any("1 audio files outside" in note for note in read_dataset(root).notes)
 
 
-def test_submissions_of_a_workspace_in_the_data_set_contradict_nothing(lay_out_clips):
+def test_submissions_inside_the_data_set_are_no_evidence(lay_out_clips):
     root = lay_out_clips("dog/a.wav", "cat/b.wav")
     (root / "work" / "submissions").mkdir(parents=True)
     (root / "work" / "akit.toml").touch()

@@ -63,7 +63,7 @@ class Bomb:
 
 @pytest.mark.parametrize("layout", ["auto", "itmo2025"])
 @pytest.mark.parametrize("names", [["train.pkl", "subm.pkl", "unique_labels.pkl"], ["unique_labels.pkl"]])
-def test_pickles_are_never_loaded_and_the_message_says_what_they_are(tmp_path, capfd, layout, names):
+def test_pickles_are_explained_and_not_loaded(tmp_path, capfd, layout, names):
     for name in names:
         (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(AkitError, match=rf"contains only {', '.join(names)}\. akit loads no pickles") as raised:

@@ -44,7 +44,7 @@ def test_file_without_a_speaker(lay_out, write_clip):
     assert clips.filter(pl.col("group").is_null())["id"].to_list() == ["yes/mine.wav"]
 
 
-def test_background_noise_is_no_class_also_where_it_is_all_there_is(tmp_path, write_clip):
+def test_background_noise_is_never_a_class(tmp_path, write_clip):
     write_clip(tmp_path / "_background_noise_" / "pink_noise.wav")
     for name in ("validation_list.txt", "testing_list.txt"):
         (tmp_path / name).write_text("")

@@ -72,7 +72,7 @@ def test_competition_columns(lay_out):
     assert dataset.template == root / "sample_submission.csv"
 
 
-def test_competition_is_read_where_the_official_table_lies_beside_it(lay_out):
+def test_competition_takes_precedence_over_official_table(lay_out):
     root = lay_out("urban competition")
     (root / "metadata" / "UrbanSound8K.csv").write_text("slice_file_name,fsID,start,end,salience,fold,classID,class\n")
     assert len(read_dataset(root).clips) == 84
