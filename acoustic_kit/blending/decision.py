@@ -48,7 +48,7 @@ def tune_thresholds(
         held = folds == fold
         moved[held] = apply_factors(blend[held], class_factors(metric, targets[~held], blend[~held]), "multi")
     gain = score(metric, targets, moved) - score(metric, targets, blend)
-    draws = paired_scores(metric, targets, [moved, blend], np.unique(groups, return_inverse=True)[1], seed, RESAMPLES)
+    draws = paired_scores(metric, targets, [moved, blend], groups, seed, RESAMPLES)
     beyond_noise = gain > BEYOND_NOISE * (draws[:, 0] - draws[:, 1]).std()
     return Tuned(class_factors(metric, targets, blend) if beyond_noise else None, gain)
 

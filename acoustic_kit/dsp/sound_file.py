@@ -48,6 +48,12 @@ class SoundError(DataError):
         return str(self).removeprefix(NOT_READ).removeprefix(UNDECODABLE)
 
 
+def is_temporary(reason: str) -> bool:
+    """Return whether a recorded reason says nothing about the file, as the disk failed or memory was short."""
+    before_2_0 = "it cannot be decoded: there is not enough memory"
+    return reason.startswith((MISSING, NOT_READ, before_2_0))
+
+
 @contextmanager
 def sound_errors() -> Iterator[None]:
     """Turn errors of the disk and the memory into SoundError, except acoustic_store.StoreError."""

@@ -38,9 +38,10 @@ def draw_weights(
 ) -> np.ndarray:
     """Return how often each clip is drawn: float32 (clips, resamples).
 
-    `groups` is int (clips,), 0 … groups - 1. As many resamples as there is time and memory for, at most `resamples`.
+    `groups` is int (clips,), any values. As many resamples as there is time and memory for, at most `resamples`.
     """
-    n_groups = int(groups.max()) + 1
+    codes = np.unique(groups, return_inverse=True)[1]
+    n_groups = int(codes.max()) + 1
     n = min(resamples, max(MIN_RESAMPLES, MAX_WEIGHTS // max(n_groups, len(groups))))
     if get_metric(metric).ranks_clips:
         n = min(n, max(MIN_RESAMPLES, MAX_SORTED // (len(groups) * n_classes)))
@@ -48,7 +49,7 @@ def draw_weights(
     weights = np.empty((n_groups, n), np.float32)
     for draw in range(n):
         weights[:, draw] = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
-    return np.asarray(weights[groups])
+    return np.asarray(weights[codes])
 
 
 def resampled_scores(metric: str, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -82,7 +83,7 @@ def paired_scores(
     The mean of each column is the score. `groups` is int (clips,), any values. Draws in which the metric has no value
     are left out.
     """
-    weights = draw_weights(_group_codes(groups), metric, predictions[0].shape[1], seed, resamples)
+    weights = draw_weights(groups, metric, predictions[0].shape[1], seed, resamples)
     return _paired(metric, [PredictionCounts(targets, found, weights=weights) for found in predictions])
 
 
@@ -99,7 +100,7 @@ def score_and_gain_intervals(
 
     Parameters as for `paired_scores`. None if no interval can be given, see the module.
     """
-    weights = draw_weights(_group_codes(groups), metric, predictions.shape[1], seed, resamples)
+    weights = draw_weights(groups, metric, predictions.shape[1], seed, resamples)
     counts = [PredictionCounts(targets, found, weights=weights) for found in (predictions, others)]
     draws = _paired(metric, counts)
     known = _has_interval(get_metric(metric), counts[0])
@@ -113,10 +114,6 @@ def interval(scores: np.ndarray) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _group_codes(groups: np.ndarray) -> np.ndarray:
-    return np.unique(groups, return_inverse=True)[1]
 
 
 def _paired(metric: str, counts: Sequence[PredictionCounts]) -> np.ndarray:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.blending.arrays import group_codes
 from acoustic_kit.data.targets import TrainingSet, label_digest
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics.bootstrap import draw_weights, interval, resampled_scores
@@ -141,9 +140,7 @@ def leaderboard(
             continue
         key, draws = known.tobytes(), None
         if resample and key not in weights:
-            weights[key] = draw_weights(
-                group_codes(training_set.groups[known], known.sum()), metric, len(task_spec.names)
-            )
+            weights[key] = draw_weights(training_set.groups[known], metric, len(task_spec.names))
         if resample:
             draws = resampled_scores(metric, targets[known], probabilities, weights[key])
         by_fold = _by_fold(metric, targets[known], probabilities, folds[known])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from acoustic_kit.dsp.clip_source import clip_place, is_readable
-from acoustic_kit.dsp.sound_file import MISSING, NOT_READ
+from acoustic_kit.dsp.sound_file import is_temporary
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.build.job import RETRY, SILENT, Part
 from acoustic_kit.features.feature import Feature
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from acoustic_store import Block, FeatureStore, StoredFeature
-
-# How reasons begin that do not condemn the file: the disk was missing or failed, or memory was short (as before 2.0).
-_UNREAD = (MISSING, NOT_READ, "it cannot be decoded: there is not enough memory")
 
 
 def with_sources(features: Sequence[Feature]) -> list[Feature]:
@@ -126,7 +123,7 @@ class BuildPlan:
         return {
             id
             for id, failure in stored.failures.items()
-            if failure.reason.startswith(_UNREAD) and id in self.paths and is_readable(self.paths[id])
+            if is_temporary(failure.reason) and id in self.paths and is_readable(self.paths[id])
         }
 
     def _is_complete(self, key: str, states: Mapping[str, str]) -> bool:

@@ -179,9 +179,7 @@ def test_a_connection_that_breaks_off_is_taken_up_again(server: Server, archive:
     assert [done for done, _ in log.done] == sorted(done for done, _ in log.done)
 
 
-def test_next_call_resumes_after_repeated_breaks(
-    server: Server, archive: Archive, get: Get, tmp_path: Path
-) -> None:
+def test_next_call_resumes_after_repeated_breaks(server: Server, archive: Archive, get: Get, tmp_path: Path) -> None:
     server.break_after = [200_000] * download.TRIES
     fails(get, archive, r"broke after [\d,]+ of 1,500,000 bytes of a\.bin\.\nThe same command resumes")
     assert len(server.asked) == download.TRIES

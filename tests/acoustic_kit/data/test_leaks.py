@@ -100,9 +100,7 @@ def test_copies_within_a_fold_are_told() -> None:
         ("/else/new.wav", 0.1, 0.6, False),
     ],
 )
-def test_similar_extra_clip_is_kept_with_a_warning(
-    path: str, rms: float, peak: float, similar: bool
-) -> None:
+def test_similar_extra_clip_is_kept_with_a_warning(path: str, rms: float, peak: float, similar: bool) -> None:
     rows = manifest(*CLEAN, ("x", "extra", None, None, "c9"))
     is_extra = pl.col("id") == "x"
     new = {"path": path, "rms": rms, "peak": peak}
