@@ -25,7 +25,7 @@ Differs: see "What all recipes share" in docs/recipes.md; and:
   - Losses are sums over the batch, whose gradient is then cut to a norm of 1; 1cycle moves Adam's β₁ too.
   - A mixed batch counts all labels of both clips; their shares decide only whether the second's count at all.
   - The gain of a segment falls in the first 0.2 s; coloured noise has its mean twice, where it should have none.
-  Mended, and off as there:
+  Fixed, and off as in the original:
   - Starting from AudioSet's weights crashed, and none were published: `--set pretrained=FOLDER` takes a run's.
   - Background noise was scaled by the clip's power, where its amplitude was meant: `--set background=FOLDER`.
   Not reproduced:
@@ -82,21 +82,23 @@ class Settings(akit.Settings):
     dim_feedforward: int = Field(512, ge=1, description="width of the transformer's hidden layers")
     dropout: float = Field(0.1, ge=0, lt=1, description="in the transformer")
     epochs: int = Field(3500, ge=1, description="passes over the training clips")
-    batch_size: int = Field(128, ge=1, description="clips a step; a smaller last batch is left out")
+    batch_size: int = Field(128, ge=1, description="clips per step; a smaller last batch is left out")
     max_lr: float = Field(3e-4, gt=0, description="AdamW's highest rate, after a tenth of the training (1cycle)")
     weight_decay: float = Field(1e-5, ge=0, description="AdamW's, of all but biases and norms")
     eps: float = Field(1e-4, gt=0, description="AdamW's ε, as the original has it with mixed precision")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient of the batch's summed loss")
-    loss: Literal["label_smooth", "cross_entropy", "bce"] = Field("label_smooth", description="of batches not mixed")
-    mix_loss: Literal["bce", "ce"] = Field("bce", description="of mixed batches: all labels of both, or shares of each")
+    loss: Literal["label_smooth", "cross_entropy", "bce"] = Field("label_smooth", description="of unmixed batches")
+    mix_loss: Literal["bce", "ce"] = Field(
+        "bce", description="of mixed batches: all labels of both, or their fractions"
+    )
     epoch_mix: int = Field(12, ge=0, description="epochs before batches are mixed")
     augment: WaveAugmentations = WaveAugmentations()
     sampler: Literal["uniform", "balanced"] = Field("uniform", description="balanced: clips of rare classes more often")
     background: str | None = Field(None, description="folder of recordings to add to half of the clips, at 20 to 25 dB")
     checkpoint: Literal["last", "best"] = Field("last", description="epoch that is kept: last, or best on validation")
-    ema: float | None = Field(None, gt=0, lt=1, description="decay an epoch of averaged weights, which then predict")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay per epoch of averaged weights, which then predict")
     pretrained: str | None = Field(None, description="weights to start from: an AudioSet run's folder, or a file")
-    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
+    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients are accumulated")
 
     @model_validator(mode="after")
     def _fits(self) -> "Settings":
@@ -113,7 +115,7 @@ class Settings(akit.Settings):
 
     @property
     def down_sampling(self) -> int:
-        """Samples a token."""
+        """Samples per token."""
         return math.prod(self.ds_factors) * 4
 
 
@@ -187,7 +189,7 @@ def batches(s: Settings) -> Batches:
 
 
 def training_batches(s: Settings, n: int) -> Batches:
-    """Batches of n clips, with the whole chain of augmentations."""
+    """Return batches of n clips, with the whole chain of augmentations."""
     noise = [background(s.background, s.sample_rate)] if s.background else []
     targets = "union" if s.mix_loss == "bce" else "shares"
     mix_loss = summed(binary_cross_entropy, n) if s.mix_loss == "bce" else functional.cross_entropy
@@ -201,13 +203,13 @@ def training_batches(s: Settings, n: int) -> Batches:
 
 
 def balanced(clips: akit.Clips) -> np.ndarray:
-    """For each clip, the sum over its labels of one over the label's clips."""
+    """Return for each clip the sum over its labels of one over the number of clips of the label."""
     labels = np.eye(len(clips.classes))[clips.labels] if clips.task == "single" else clips.labels.astype(float)
     return labels @ (1 / labels.sum(axis=0).clip(min=1))
 
 
 def conv(n_in: int, n_out: int, kernel: int, dilation: int = 1, groups: int = 1) -> nn.Sequential:
-    """A convolution that keeps the length, its input mirrored at the ends; batch normalisation; leaky ReLU."""
+    """Return a convolution that keeps the length, with mirrored ends; batch normalization; leaky ReLU."""
     padding = dilation * (kernel // 2)
     layer = nn.Conv1d(
         n_in, n_out, kernel, 1, padding, dilation, groups, bias=False, padding_mode="reflect" if padding else "zeros"
@@ -216,7 +218,7 @@ def conv(n_in: int, n_out: int, kernel: int, dilation: int = 1, groups: int = 1)
 
 
 class AntiAlias(nn.Module):
-    """Every d-th value of a triangular moving average over 2d + 1: (clips, n, length) → (clips, n, ⌈length / d⌉)."""
+    """Triangular moving average over 2d + 1 values, at every d-th: (clips, n, length) → (clips, n, ⌈length / d⌉)."""
 
     def __init__(self, n: int, d: int) -> None:
         super().__init__()
@@ -277,7 +279,7 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
 
 
 def start_from(net: Eat, path: Path) -> None:
-    """Another run's weights, its positions stretched to as many tokens as there are here; the classifier stays new."""
+    """Load another run's weights, with positions interpolated to the number of tokens; the classifier stays new."""
     tensors, source = load_tensors(weights_of_run(path)), weights_of_run(path)
     if "positions" in tensors:
         positions = functional.interpolate(tensors["positions"].transpose(1, 2), size=net.positions.shape[1])
@@ -286,7 +288,7 @@ def start_from(net: Eat, path: Path) -> None:
 
 
 def adamw(parameters: list[nn.Parameter], s: Settings) -> torch.optim.Optimizer:
-    """AdamW that decays matrices and kernels, and no biases or norms."""
+    """Return AdamW with weight decay of matrices and kernels, not of biases and norms."""
     parameters = list(parameters)
     groups = [{"params": [p for p in parameters if p.ndim > 1]}]
     groups += [{"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
@@ -302,7 +304,7 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     if s.pretrained is not None:
         start_from(net, Path(s.pretrained))
     notes = [] if s.pretrained is None else [f"started from the weights of {s.pretrained}"]
-    n = min(s.batch_size, len(fold.train))  # clips a step
+    n = min(s.batch_size, len(fold.train))  # clips per step
     by_clip = {"label_smooth": smoothed_cross_entropy, "cross_entropy": cross_entropy, "bce": binary_cross_entropy}
     beta1 = one_cycle(0.85, warmup=0.1, start=0.95 / 0.85, final=0.95 / 0.85)
     return akit.fit(

@@ -25,8 +25,8 @@ Differs: see "What all recipes share" in docs/recipes.md; and:
     the original resampled it to 22.05 kHz first. They agree to 0.002 dB on average, but for the highest five of the 64,
     which its resampler fades out.
   - A crop may also begin at the last possible frame, which the original's draw leaves out.
-  - The two convolutions before the backbone are drawn again where they would let nothing through, as one start in 64
-    does: such a network learns nothing.
+  - The two convolutions before the backbone are reinitialized if their output is zero for all inputs, as for one start
+    in 64: such a network learns nothing.
   - Adam corrects its bias before it adds ε, as torch has it; bf16 on GPUs that have it, for speed.
   - Predictions are geometric means over lengths and tries, and a run's own are their arithmetic mean over folds, as for
     every recipe. `--by fold --method geometric` blends them as the original did.
@@ -70,13 +70,13 @@ class Settings(akit.Settings):
         description="frames of 10 ms for validation and prediction; training draws from the first to below the last",
     )
     tries: int = Field(5, ge=1, description="crops of each length for a prediction")
-    shift: float = Field(0.6, ge=0, le=1, description="clips are moved in time by up to ± this share")
-    reversal: float = Field(0.5, ge=0, le=1, description="share of clips that are played backwards")
-    erasing: float = Field(0.0, ge=0, le=1, description="share of clips of which a rectangle is erased; meant was 0.5")
-    mixup_mel: float = Field(1.0, ge=0, description="α of mixup's Beta distribution in stage 1; one λ a clip")
+    shift: float = Field(0.6, ge=0, le=1, description="clips are shifted in time by up to ± this fraction")
+    reversal: float = Field(0.5, ge=0, le=1, description="fraction of clips that are reversed")
+    erasing: float = Field(0.0, ge=0, le=1, description="fraction of clips with an erased rectangle; 0.5 was meant")
+    mixup_mel: float = Field(1.0, ge=0, description="α of mixup's Beta distribution in stage 1; one λ per clip")
     mixup_pca: float = Field(0.5, ge=0, description="the same in stage 2")
     balanced: bool = Field(False, description="stage 2 weighs clips so that classes count equally, as was meant")
-    batch_size: int = Field(64, ge=1, description="clips a step")
+    batch_size: int = Field(64, ge=1, description="clips per step")
     epochs: int = Field(100, ge=1, description="of phase A, and at most of B and of C")
     patience: int = Field(10, ge=1, description="B and C end after so many epochs without a better validation loss")
     lr_low: float = Field(1e-4, gt=0, description="Adam's lowest rate in phase A, which takes an epoch to the highest")
@@ -92,7 +92,7 @@ class Settings(akit.Settings):
     norm_momentum: float = Field(0.01, gt=0, le=1, description="and in all others; 0.1 for both where steps are few")
     width: float = Field(1.0, gt=0, description="of MobileNetV2, as a multiple")
     hidden: tuple[PositiveInt, PositiveInt] = Field((1536, 384), description="widths of the two hidden layers")
-    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
+    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients are accumulated")
 
 
 WRITE_UP = {
@@ -135,7 +135,7 @@ def features(s: Settings) -> dict[str, akit.Feature]:
 
 
 def components(clips: akit.Clips, n: int) -> np.ndarray:
-    """The principal components: float32 (clips, n). Where PCA found fewer, for want of clips, the others are zero."""
+    """Return the principal components: float32 (clips, n). If there are too few clips for n, the others are zero."""
     found = clips["pca"]
     return np.pad(found, ((0, 0), (0, n - found.shape[1])))
 
@@ -146,7 +146,7 @@ def needs(s: Settings) -> akit.Needs:
 
 
 def batches(s: Settings, n_pca: int, frames: int | range, mixup: float = 0.0) -> Batches:
-    """Mel spectrograms, cut at random or mirrored to a length, and the components where the network takes some."""
+    """Return batches of mel spectrograms, cut at random or mirrored to a length, with components if `n_pca`."""
     erase = random_erasing(s.erasing, fill=(LOWEST + LOUDER, LOWEST + LOUDER + RANGE))
     return Batches(
         "mel",
@@ -163,7 +163,7 @@ def batches(s: Settings, n_pca: int, frames: int | range, mixup: float = 0.0) ->
 class MelPcaNet(nn.Module):
     """Mel spectrograms (clips, 1, 64, frames) in dB, and components (clips, n_pca) → logits (clips, classes).
 
-    Normalised as Keras does it. Stage 1 has no components: `n_pca` 0.
+    Batch normalization as in Keras. Stage 1 has no components: `n_pca` 0.
     """
 
     def __init__(self, s: Settings, n_classes: int, n_pca: int) -> None:
@@ -191,18 +191,18 @@ class MelPcaNet(nn.Module):
 
     @torch.no_grad()
     def reinit_dead_stem(self) -> None:
-        """Draw the two convolutions before the backbone until they let something through, high or low."""
+        """Reinitialize the two convolutions before the backbone until their output is not zero for all inputs."""
         while not self.colours(torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)).any():
             self.colours.apply(start_as_keras)
 
     def carry_over(self, mel: "MelPcaNet") -> None:
-        """Take all but the head from the network of stage 1."""
+        """Load all weights but those of the head from the network of stage 1."""
         for part in ("norm", "colours", "backbone"):
             getattr(self, part).load_state_dict(getattr(mel, part).state_dict())
 
 
 def start_as_keras(layer: nn.Module) -> None:
-    """Glorot's uniform weights, and biases of zero."""
+    """Initialize weights uniformly as Glorot does, and biases with zero."""
     if isinstance(layer, nn.Linear | nn.Conv2d):
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
@@ -213,7 +213,7 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
 
 
 def triangular(low: float, high: float, epochs: int = 1) -> Schedule:
-    """From `low` in a line to `high` in so many epochs, and back in as many, and again, batch by batch (Smith 2017)."""
+    """Rise linearly from `low` to `high` in `epochs` epochs and back in as many, repeatedly (Smith 2017); per batch."""
 
     def rate(progress: Progress) -> float:
         place = progress.step / progress.steps_per_epoch / epochs
@@ -231,7 +231,7 @@ def phases(s: Settings) -> list[Phase]:
 
 
 def weigh(batch: Batch, _: BatchRng, weights: torch.Tensor) -> Batch:
-    """The batch with a loss in which each clip counts by the class that has most of it."""
+    """Return the batch with a loss in which each clip is weighted by its main class."""
 
     def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         each = nn.functional.cross_entropy(logits, targets, reduction="none")
@@ -288,7 +288,7 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
 
 
 def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:
-    """The geometric mean over crops of all lengths, scaled so that rows sum to one."""
+    """Return the geometric mean over crops of all lengths; in single-label tasks, rows sum to one."""
     total = np.zeros((len(clips), len(clips.classes)))
     for frames in s.lengths:
         for n in range(s.tries):

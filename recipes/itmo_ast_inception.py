@@ -123,14 +123,14 @@ def batches(s: Settings) -> Batches:
 
 
 def encoder_shape(s: Settings) -> dict[str, Any]:
-    """The AST's configuration: that of its weights, or small."""
+    """Return the configuration of the AST: that of its weights, or a small one."""
     if s.weights == TINY:
         return ast_shape(AST_NAME) | SMALL
     return ast_shape(s.weights, how=HOW)
 
 
 def wanted_weights(s: Settings) -> Weights:
-    """The weights that the settings name; akit stops here where they are not to be had."""
+    """Return the weights that the settings name. Raises AkitError if they are missing and cannot be downloaded."""
     if s.weights == TINY:
         raise UsageError("ast=frozen needs weights, and weights=tiny has none: --set weights=FOLDER or OWNER/NAME.")
     return find_weights(s.weights, how=HOW)
@@ -240,12 +240,12 @@ class AstInception(nn.Module):
 
 
 def backbone(s: Settings) -> dict[str, Any]:
-    """The AST's configuration, which a run keeps: `build_model` then needs no weights to look it up."""
+    """Return the configuration of the AST, which a run stores, so that `build_model` needs no weights."""
     return encoder_shape(s)
 
 
 def build_model(s: Settings, n_classes: int, backbone: dict[str, Any] | None = None) -> nn.Module:
-    """The whole network with random weights; with `ast=frozen`, the head."""
+    """Return the whole network with random weights; with `ast=frozen`, the head."""
     if s.head_outputs is not None and s.head_outputs < n_classes:
         raise UsageError(f"head_outputs is {s.head_outputs}; it must be at least {n_classes}, the number of classes.")
     shape = backbone or encoder_shape(s)

@@ -27,13 +27,13 @@ class Settings(akit.Settings):
     frames: int = Field(216, ge=1, description="length that clips are repeated or cut to, in hops of 512 samples")
     width: int = Field(24, ge=1, description="channels of the first stage")
     mixup: float = Field(0.3, ge=0, description="α of mixup's Beta distribution")
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of the target spread over all classes")
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="fraction of the target spread over all classes")
     epochs: int = Field(66, ge=1, description="passes over the training clips")
-    batch_size: int = Field(32, ge=1, description="clips a step")
+    batch_size: int = Field(32, ge=1, description="clips per step")
     lr: float = Field(4e-3, gt=0, description="highest rate of the one-cycle schedule")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the average of the weights, which predicts")
     weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay")
-    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
+    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients are accumulated")
 
 
 FAST = akit.Fast(clips_per_class=8, folds=2, settings={"epochs": 6, "width": 8, "batch_size": 8})
@@ -54,7 +54,7 @@ def features(s: Settings) -> dict[str, akit.Feature]:
 
 
 def batches(s: Settings) -> Batches:
-    """Short clips are repeated; each is rolled along time, masked and mixed with another."""
+    """Return batches with short clips repeated; each clip is rolled along time, masked and mixed with another."""
     augment = [time_shift(), spec_augment(s.n_mels // 6, s.frames // 6, n_band_masks=2, n_frame_masks=2)]
     return Batches("mel", s.batch_size, s.frames, "wrap", channel_axis=True, augment=augment, mixup=s.mixup)
 
@@ -96,7 +96,9 @@ class LogMelCnn(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bands = self.scale(x[:, 0])[:, None]  # each band by its own mean and spread
         maps = self.stages(self.stem(bands))  # (clips, channels, bands / 16, frames / 32)
-        return self.head((maps.mean(dim=3) + maps.amax(dim=3)).flatten(1))  # where on the scale it is stays known
+        return self.head(
+            (maps.mean(dim=3) + maps.amax(dim=3)).flatten(1)
+        )  # bands stay apart: position on the mel scale matters
 
 
 def build_model(s: Settings, n_classes: int) -> nn.Module:

@@ -115,7 +115,7 @@ def as_run(schedule: Schedule) -> Schedule:
 
 
 def phase(s: Settings) -> Phase:
-    """The rate rises from 1/25 for a tenth of all steps, then falls to 1/250,000; AdamW's first β does the opposite."""
+    """Return one cycle: the rate rises from 1/25 for a tenth of all steps, then falls to 1/250,000; β₁ the opposite."""
     rate = one_cycle(s.lr, warmup=0.1, start=1 / 25, final=1 / 25e4)
     rise = one_cycle(1.0, warmup=0.1, start=0.0, final=0.0)
     step = as_run if s.schedule == "as_run" else lambda schedule: schedule

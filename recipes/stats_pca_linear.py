@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 class Settings(akit.Settings):
     sample_rate: int = Field(22050, ge=4000, description="Hz; clips are resampled to it")
-    n_components: int | float = Field(0.97, gt=0, description="share of variance that PCA keeps; from 1: components")
-    clip: float = Field(3.0, gt=0, description="standardised columns are cut off at so many deviations")
+    n_components: int | float = Field(
+        0.97, gt=0, description="fraction of variance that PCA keeps; from 1: number of components"
+    )
+    clip: float = Field(3.0, gt=0, description="standardized columns are clipped at so many deviations")
     C: float = Field(0.1, gt=0, description="inverse strength of the L2 penalty")
 
 
-SEEDED = False  # nothing in it is drawn at random: every seed gives the same run
+SEEDED = False  # nothing is random: every seed gives the same run
 FAST = akit.Fast(clips_per_class=8, folds=2, settings={"n_components": 20})
 
 
@@ -41,17 +43,19 @@ def features(s: Settings) -> dict[str, akit.Feature]:
 def train(fold: akit.Fold, s: Settings) -> Pipeline:
     x, labels = fold.train["x"].astype(np.float64), fold.train.labels
     n_components = s.n_components if s.n_components < 1 else min(int(s.n_components), *x.shape)
-    solver = "covariance_eigh" if len(x) > x.shape[1] else "full"  # what takes long is to let Ctrl-C through
+    solver = "covariance_eigh" if len(x) > x.shape[1] else "full"  # a long step would delay Ctrl-C
     classifier = LogisticRegression(C=s.C, tol=1e-6, max_iter=2000)
     if labels.ndim == 2:  # several labels a clip
         classifier = OneVsRestClassifier(classifier)
     model = make_pipeline(
         StandardScaler(),
-        FunctionTransformer(np.clip, kw_args={"a_min": -s.clip, "a_max": s.clip}),  # skew and kurtosis have long tails
+        FunctionTransformer(
+            np.clip, kw_args={"a_min": -s.clip, "a_max": s.clip}
+        ),  # skewness and kurtosis have heavy tails
         PCA(n_components, svd_solver=solver),
         classifier,
     )
-    with threadpool_limits(1, "blas"):  # more threads wait for each other where cores are busy: 16 s instead of 0.4 s
+    with threadpool_limits(1, "blas"):  # with more threads on busy cores: 16 s instead of 0.4 s
         return model.fit(x, labels)
 
 

@@ -44,11 +44,11 @@ class Settings(akit.Settings):
     max_mask_bands: int = Field(15, ge=0, description="width of the frequency mask is below this")
     max_mask_frames: int = Field(100, ge=0, description="width of the time mask is below this")
     epochs: int = Field(50, ge=1, description="passes over the training clips")
-    batch_size: int = Field(32, ge=1, description="clips a step")
+    batch_size: int = Field(32, ge=1, description="clips per step")
     lr: float = Field(1e-3, gt=0, description="AdamW's learning rate")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's weight decay")
     schedule: Literal["constant", "cosine"] = Field("constant", description="of the learning rate")
-    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
+    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients are accumulated")
 
     @model_validator(mode="after")
     def _fits(self) -> "Settings":
@@ -84,7 +84,7 @@ def features(s: Settings) -> dict[str, akit.Feature]:
 
 
 def batches(s: Settings) -> Batches:
-    """Clips padded on the right with 0 dB to the longest of their batch; one mask of each kind, filled with 0 dB."""
+    """Return batches padded on the right with 0 dB to the longest clip; one mask of each kind, filled with 0 dB."""
     masks = spec_augment(s.max_mask_bands, s.max_mask_frames, fill=0.0)
     return Batches("mel", s.batch_size, pad=0.0, channel_axis=True, augment=[masks])
 
@@ -136,7 +136,7 @@ class TinyNet(nn.Module):
 
 
 def sinusoids(length: int, d: int) -> torch.Tensor:
-    """Sine on even, cosine on odd dimensions (Vaswani et al. 2017): (1, length, d)."""
+    """Return sine on even, cosine on odd dimensions (Vaswani et al. 2017): (1, length, d)."""
     angles = torch.arange(length)[:, None] * 10000.0 ** (-torch.arange(0, d, 2) / d)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).reshape(1, length, d)
 

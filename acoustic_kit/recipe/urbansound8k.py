@@ -30,7 +30,7 @@ MASK_FRAMES = "width of the time mask is below this"
 Mels = Annotated[int, Field(ge=1, description="mel bands")]
 MaskBands = Annotated[int, Field(ge=0, description=MASK_BANDS)]
 MaskFrames = Annotated[int, Field(ge=0, description=MASK_FRAMES)]
-Mixup = Annotated[float, Field(ge=0, description="α of mixup's Beta distribution; one λ a batch")]
+Mixup = Annotated[float, Field(ge=0, description="α of mixup's Beta distribution; one λ per batch")]
 LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="fraction of the target spread over all classes")]
 Dropout = Annotated[float, Field(ge=0, lt=1, description="before the output")]
 Epochs = Annotated[int, Field(ge=1, description="passes over the training clips")]
@@ -60,7 +60,7 @@ class WaveSettings(Settings):
     weight_decay: WeightDecay = 1e-3
     rho: Rho = 0.05
     checkpoint: Best = Field("best", description="epoch that is kept: best on validation, or last")
-    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
+    micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients are accumulated")
 
 
 class SalienceSettings(WaveSettings):

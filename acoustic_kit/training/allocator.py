@@ -1,4 +1,4 @@
-"""The C library's memory allocator, told to keep what a training step frees for the next step."""
+"""Settings of the C library's memory allocator: keep freed memory for the next training step."""
 
 import ctypes
 
@@ -6,9 +6,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Let malloc hold on to large blocks that are freed, instead of handing them to the kernel; whether it could.
+    """Let malloc keep large freed blocks instead of returning them to the kernel; return whether that is possible.
 
-    A step on a CPU frees and asks for gigabytes of activations. By default a block of more than 32 MB is mapped anew,
+    A step on a CPU frees and allocates gigabytes of activations. By default a block of more than 32 MB is mapped again,
     and the kernel fills it with zeros page by page: a third of the processor time of networks that are mostly
     element-wise, such as those on the raw wave (none of a ResNet's), for up to a third more memory. Only glibc has this
     switch; elsewhere nothing happens.

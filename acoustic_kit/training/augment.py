@@ -1,7 +1,7 @@
-"""Augmentation of a batch on its device, each clip by its own random numbers.
+"""Augmentations of a batch on its device, with random numbers per clip.
 
-An augmentation maps `(x, rng)` to a new x of the same shape. x is float (clips, bands, frames), or any shape
-whose last axis is time.
+An augmentation maps `(x, rng)` to a new x of the same shape: float (clips, bands, frames), or any shape whose last axis
+is time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from acoustic_kit.training.clip_rng import ClipRng
 
 Augment = Callable[[torch.Tensor, ClipRng], torch.Tensor]
 
-_TRIES = 400  # rectangles that random erasing draws: of usual ones, 24 % fit 64 bands × 100 frames, 3 % × 763
+_TRIES = 400  # rectangles that are drawn; of default ones, 24 % fit 64 bands × 100 frames, 3 % × 763
 
 
 def time_shift(share: float = 1.0) -> Augment:
-    """Roll each clip along time by up to ± `share` / 2 of its frames; what leaves on one side enters on the other."""
+    """Roll each clip along time, circularly, by up to ± `share` / 2 of its frames."""
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         frames = x.shape[-1]
@@ -29,10 +29,10 @@ def time_shift(share: float = 1.0) -> Augment:
 
 
 def time_slide(limit: float) -> Augment:
-    """Move each clip along time by up to ± `limit` of its frames, a real number of them.
+    """Shift each clip along time by up to ± `limit` of its frames, not rounded to whole frames.
 
-    Between two frames it is interpolated in a line; the gap is filled with the frame at the edge. As the width shift of
-    Keras' ImageDataGenerator.
+    Frames are interpolated linearly; the gap is filled with the frame at the edge, as in the width shift of Keras'
+    ImageDataGenerator.
     """
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
@@ -41,14 +41,14 @@ def time_slide(limit: float) -> Augment:
         place = (torch.arange(frames, device=x.device) - shift).clamp(0, frames - 1)  # (clips, frames)
         before = place.long()
         after = (before + 1).clamp(max=frames - 1)
-        share = (place - before).reshape(len(x), *[1] * (x.ndim - 2), frames)
-        return torch.lerp(_frames_of(x, before), _frames_of(x, after), share.to(x.dtype))
+        weight = (place - before).reshape(len(x), *[1] * (x.ndim - 2), frames)
+        return torch.lerp(_frames_of(x, before), _frames_of(x, after), weight.to(x.dtype))
 
     return apply
 
 
 def time_reversal(probability: float = 0.5) -> Augment:
-    """Play each clip backwards with a probability."""
+    """Reverse each clip in time with a probability."""
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         backwards = rng.uniform("time reversal") < probability
@@ -65,13 +65,13 @@ def random_erasing(
 ) -> Augment:
     """Fill one rectangle of a clip with one value (random erasing, Zhong et al. 2020), with a probability.
 
-    Size and place are drawn again until the rectangle lies within the clip; after `_TRIES` nothing is erased.
+    Size and place are drawn again until the rectangle is inside the clip; after `_TRIES` attempts nothing is erased.
 
     Parameters
     ----------
-    area : the least and the greatest share of the clip's cells, before sides are cut to whole numbers
-    aspect : the least and the greatest ratio of bands to frames
-    fill : the least and the greatest value
+    area : smallest and largest fraction of the clip's cells, before sides are rounded down
+    aspect : smallest and largest ratio of bands to frames
+    fill : smallest and largest value
 
     """
 
@@ -96,12 +96,12 @@ def random_erasing(
 def spec_augment(
     max_bands: int, max_frames: int, *, n_band_masks: int = 1, n_frame_masks: int = 1, fill: float | None = None
 ) -> Augment:
-    """Mask bands and frames (SpecAugment, Park et al. 2019), each mask with its own width and place in each clip.
+    """Mask bands and frames (SpecAugment, Park et al. 2019), with a width and a place per mask and clip.
 
     Parameters
     ----------
     max_bands, max_frames : widths are drawn from 0 to this, exclusive
-    fill : what masked cells become; None is the clip's mean
+    fill : value of masked cells; None is the clip's mean
 
     """
 
@@ -115,7 +115,7 @@ def spec_augment(
 
 
 def _stripes(size: int, max_width: int, rng: ClipRng, purpose: str, n: int) -> torch.Tensor:
-    """The union of n stripes, whose widths are whole numbers below `max_width`: bool (clips, size)."""
+    """Draw n stripes per clip, of whole widths below `max_width`, and return their union: bool (clips, size)."""
     numbers = rng.uniform(purpose, 2 * n)
     width = (numbers[:, :n] * min(max_width, size)).floor()
     first = (numbers[:, n:] * (size - width + 1)).floor()
@@ -124,16 +124,16 @@ def _stripes(size: int, max_width: int, rng: ClipRng, purpose: str, n: int) -> t
 
 
 def _stripe(size: int, first: torch.Tensor, width: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Where one of several stripes lies, for each clip that which is chosen: bool (clips, size)."""
+    """Return the chosen one of several stripes per clip: bool (clips, size)."""
     place, start = torch.arange(size, device=first.device), first.gather(1, chosen)
     return (place >= start) & (place < start + width.gather(1, chosen))
 
 
 def _between(uniform: torch.Tensor, bounds: tuple[float, float]) -> torch.Tensor:
-    """Numbers in [0, 1) stretched to lie between two others."""
+    """Scale numbers in [0, 1) to the range between two bounds."""
     return bounds[0] + (bounds[1] - bounds[0]) * uniform
 
 
 def _frames_of(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """The frames of x that int64 (clips, frames) names, each clip its own."""
+    """Return the frames of x at the indices of each clip, int64 (clips, frames)."""
     return x.gather(-1, index.reshape(len(x), *[1] * (x.ndim - 2), -1).expand(*x.shape[:-1], -1))

@@ -1,4 +1,4 @@
-"""Averaging weights over the steps of a training, with batch statistics of the average's own."""
+"""Moving average of weights over training steps, and batch statistics of the averaged weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WeightAverage(AveragedModel):
 
     In step n the decay is min(decay, n / (9 + n)), as TensorFlow's ExponentialMovingAverage warms up: the average is
     over about the last tenth of the steps until that is 1 / (1 - decay) steps. With a constant decay the average of a
-    short training would be mostly the weights that it began with.
+    short training would consist mostly of the initial weights.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class WeightAverage(AveragedModel):
         if not averages[0].is_floating_point():
             torch._foreach_copy_(averages, values)
             return
-        n = int(self.n_averaged) + 1  # on the CPU: no step waits for a GPU
+        n = int(self.n_averaged) + 1  # on the CPU: no synchronization with a GPU
         torch._foreach_lerp_(averages, values, 1 - min(self.decay, n / (9 + n)))
 
 

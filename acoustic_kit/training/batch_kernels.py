@@ -1,4 +1,4 @@
-"""Filling a batch from stored clips: cut, placed and scaled in one pass over what is needed of them."""
+"""Numba kernel that cuts, places and scales stored clips in one pass."""
 
 import numba
 import numpy as np
@@ -8,10 +8,10 @@ import numpy as np
 def place(
     values: np.ndarray, length: int, first: int, scale: np.float32, out: np.ndarray, frames: int, at: int
 ) -> None:
-    """Put frames ``first``, ``first + 1``, … of a clip, times ``scale``, into frames ``at``, … of ``out``, to its end.
+    """Copy frames ``first``, ``first + 1``, … of a clip, times ``scale``, into frames ``at``, … of ``out``, to its end.
 
-    Both are flat: rows of ``length`` and of ``frames`` frames, as many in one as in the other. ``values`` are int16 or
-    float32, ``out`` is float32. Where the clip ends before ``out`` does, the rest of ``out`` is left as it is.
+    Both are flat: equally many rows, of ``length`` and of ``frames`` frames. ``values`` are int16 or
+    float32, ``out`` is float32. If the clip ends before ``out`` does, the rest of ``out`` is unchanged.
     """
     n = min(length - first, frames - at)
     for row in range(out.size // frames):

@@ -1,7 +1,7 @@
 """Batches of a feature, shuffled, mixed and augmented, on the device that trains.
 
-There are no worker processes: copying arrays between them costs more than reading does. Where a feature does not fit
-into memory, one thread makes the next batch while this one is trained on.
+There are no worker processes: copying arrays between them costs more than reading them. If a feature does not fit into
+memory, one thread prepares the next batch during a training step.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (clips, cl
 
 @dataclass(frozen=True)
 class Batch:
-    """Some clips, as the loss sees them."""
+    """Inputs and targets of one training step."""
 
-    inputs: tuple[
-        torch.Tensor, ...
-    ]  # of the network: x, float32 (clips, …, frames), and the side input where there is one
+    inputs: tuple[torch.Tensor, ...]  # x, float32 (clips, …, frames), and the side input if there is one
     targets: torch.Tensor  # float32 (clips, classes): one-hot, mixed, or several labels
-    loss: Loss | None = None  # where this batch's is not the stage's
-    whole: int | None = None  # clips of the whole batch, of which this is one process's share
+    loss: Loss | None = None  # instead of the stage's
+    whole: int | None = None  # clips of the whole batch, if this is the part of one of several processes
 
     @property
     def x(self) -> torch.Tensor:
@@ -45,7 +43,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchRng:
-    """The random numbers of a batch, and where it stands in the training."""
+    """Random numbers of a batch and of its clips, and the epoch."""
 
     epoch: int  # of the stage, from 1
     clips: ClipRng  # of each clip
@@ -57,28 +55,28 @@ BatchAugment = Callable[[Batch, BatchRng], Batch]
 
 @dataclass(frozen=True)
 class Batches:
-    """How clips of one feature become batches.
+    """Batches of one feature: length, augmentation, mixup.
 
     Parameters
     ----------
     feature : the recipe's name for it; its last axis is time
     batch_size : clips; the last batch of an epoch may be smaller
-    frames : what clips are cut or padded to: in training at a random place, else in the middle. A range gives each
-        batch of training a length of its own, and all others its last. None pads each batch to its longest clip
-    pad : what lies beyond a clip's ends: a value; `wrap`, which repeats the clip; or `symmetric`, which mirrors it
-    short : where a clip lies that is shorter than `frames`: as a longer one is cut, or at the `start`
-    channel_axis : give x an axis of size one after the clips, as two-dimensional convolutions want it
-    side : a second input of the network, from the clips: float32 (clips, columns); mixed as x is
-    augment : in training only, in this order, clip by clip
-    batch_augment : in training only, after all else: what is done to a batch as a whole
-    mixup : in training only, α of Beta(α, α); 0 mixes nothing (mixup, Zhang et al. 2018)
-    mixup_by : `clip`: each is mixed with another of the epoch, drawn and augmented on its own, with its own λ; `batch`:
-        one λ a batch, and partners from within it
-    mixup_share : of the batches that are mixed
-    drop_last : in training, leave out the clips that fill no batch, as torch's DataLoader; clips that are fewer than
-        `batch_size` are one batch all the same
-    weights : of the clips, float (clips,): in training they are drawn with replacement in proportion; None takes each
-        once an epoch
+    frames : length to which clips are cut or padded: in training at a random place, else in the middle. With a range,
+        a length is drawn for each training batch, and all others have its last. None pads each batch to its longest
+        clip
+    pad : values beyond a clip's ends: a number; `wrap`, which repeats the clip; or `symmetric`, which mirrors it
+    short : place of a clip that is shorter than `frames`: random, as a longer one is cut, or at the `start`
+    channel_axis : insert an axis of size one after the clips, for two-dimensional convolutions
+    side : computes a second input of the network: float32 (clips, columns); mixed as x is
+    augment : augmentations per clip, in this order, in training only
+    batch_augment : augmentation of the whole batch, after all others, in training only
+    mixup : α of Beta(α, α), in training only; 0 is no mixup (Zhang et al. 2018)
+    mixup_by : `clip`: each clip is mixed with another of the epoch, cut and augmented separately, with a λ per clip;
+        `batch`: one λ per batch, and partners from the same batch
+    mixup_share : fraction of batches that are mixed
+    drop_last : in training, leave out an incomplete last batch, as torch's DataLoader does, unless it is the only one
+    weights : computes weights, float (clips,), in proportion to which training draws clips with replacement; None uses
+        each clip once per epoch
 
     """
 
@@ -102,15 +100,15 @@ class Batches:
             raise ValueError("mixup needs clips of one length: give `frames`")
 
     def open(self, clips: Clips, device: torch.device, rank: int = 0, world: int = 1) -> Loader:
-        """These batches of some clips, on a device: for one process, or for that of a rank among so many."""
+        """Return the loader of some clips on a device, for the process `rank` of `world`."""
         return Loader(self, clips, device, rank, world)
 
 
 class Loader:
-    """The batches of some clips, epoch by epoch.
+    """Iterator over the batches of some clips.
 
-    Of several processes, each has its share of every batch in training, and every so many batches whole otherwise.
-    What is done to a clip, and to a batch, is what would be done to it in one process.
+    With several processes, each gets its part of every batch in training; otherwise batches are distributed in turn.
+    Augmentation of a clip and of a batch is the same as in one process.
     """
 
     def __init__(self, form: Batches, clips: Clips, device: torch.device, rank: int = 0, world: int = 1) -> None:
@@ -128,11 +126,11 @@ class Loader:
             self._targets = one_hot.float()
 
     def __len__(self) -> int:
-        """Batches in an epoch of training."""
+        """Return the number of batches in an epoch of training."""
         return len(self._chunks(self.form.drop_last))
 
     def training(self, key: str, epoch: int = 1) -> Iterator[Batch]:
-        """One epoch, shuffled and augmented. `key` names seed, fold, stage and epoch, and decides all randomness."""
+        """Yield the batches of one epoch, shuffled and augmented. `key`, of seed, fold, stage and epoch, seeds them."""
         order, partners = self._order(f"{key}/order"), self._order(f"{key}/partner")
         chunks = self._chunks(self.form.drop_last)
         mixes_within = self.form.mixup > 0 and self.form.mixup_by == "batch"
@@ -160,9 +158,9 @@ class Loader:
         yield from map(make, range(len(chunks))) if self._reader.is_resident else _ahead(make, len(chunks))
 
     def in_order(self, key: str | None = None) -> Iterator[tuple[torch.Tensor, ...]]:
-        """The clips of `places` as they are: the network's inputs of each batch.
+        """Yield the network's inputs of each batch of `places`, without augmentation.
 
-        They are cut in the middle; with a `key`, which decides where, at random places.
+        Clips are cut in the middle, or, with a `key`, at random places that it seeds.
         """
         everything = np.arange(self.n_clips)
         frames = self.form.frames[-1] if isinstance(self.form.frames, range) else self.form.frames
@@ -173,20 +171,19 @@ class Loader:
 
     @property
     def places(self) -> list[slice]:
-        """The batches of `in_order`, by where they lie among the clips: in one process, all clips."""
+        """Slices of the clips for the batches of `in_order`; in one process, of all clips."""
         return self._chunks(drop_last=False)[self.rank :: self.world]
 
     @property
     def targets(self) -> torch.Tensor:
-        """The targets of all clips, in the order in which they were given: float32 (clips, classes)."""
+        """The targets of all clips, in their order: float32 (clips, classes)."""
         assert self._targets is not None
         return self._targets
 
     def _chunks(self, drop_last: bool) -> list[slice]:
-        """Return the places of each batch.
+        """Return a slice of the order for each batch.
 
-        A single clip left over has no batch statistics of its own: it joins the last batch, or is dropped with
-        `drop_last`.
+        A single clip left over joins the last batch, as batch statistics need two, or is dropped with `drop_last`.
         """
         size = self.form.batch_size
         if drop_last and self.n_clips >= size:
@@ -195,7 +192,7 @@ class Loader:
         return [slice(start, end) for start, end in zip(starts, [*starts[1:], self.n_clips], strict=True)]
 
     def _order(self, key: str) -> np.ndarray:
-        """The clips of an epoch: each once, or drawn by weight."""
+        """Return the order of the clips in an epoch: each once, or drawn by weight."""
         if self._weights is None:
             rng = ClipRng(key, self._digests, self.device)
             return np.argsort(rng.uniform64("permutation")[:, 0], kind="stable")
@@ -205,14 +202,14 @@ class Loader:
         return drawn
 
     def _rng(self, order: np.ndarray, chunk: slice, key: str) -> ClipRng:
-        """The random numbers of the clips of a batch; a clip that was drawn twice has others the second time."""
+        """Return the random numbers of the clips of a batch; a clip that is drawn twice gets different ones."""
         digests = self._digests[order[chunk]]
         if self._weights is not None:
             digests = digests ^ np.arange(chunk.start, chunk.stop, dtype=np.uint64)
         return ClipRng(key, digests, self.device)
 
     def _frames(self, own: ClipRng, chosen: np.ndarray) -> int:
-        """The length of a batch of training, from the batch's own random numbers, or of its longest clip."""
+        """Return the length of a training batch: fixed, drawn from the range, or that of its longest clip."""
         frames = self.form.frames
         if isinstance(frames, range):
             return frames[int(own.uniform64("frames")[0, 0] * len(frames))]
@@ -226,7 +223,7 @@ class Loader:
         return Batch((self._shaped(x), *side), self.targets[self._index(order[chunk])])
 
     def _inputs(self, chosen: np.ndarray, frames: int | None, rng: ClipRng | None) -> tuple[torch.Tensor, ...]:
-        """Clips cut or padded to one length, at a random place with rng, else in the middle; and their side input."""
+        """Return clips cut or padded to one length, at a random place if `rng` is given, and their side input."""
         lengths = self._reader.lengths[chosen]
         frames = frames or int(lengths.max())
         slack = lengths - frames
@@ -238,14 +235,14 @@ class Loader:
         return (x,) if self._side is None else (x, self._side[self._index(chosen)])
 
     def _index(self, chosen: np.ndarray) -> torch.Tensor:
-        """Positions of clips, on the device."""
-        return torch.from_numpy(chosen).to(self.device, non_blocking=True)  # a blocking copy waits for the GPU's work
+        """Copy positions of clips to the device."""
+        return torch.from_numpy(chosen).to(self.device, non_blocking=True)  # a blocking copy would wait for the GPU
 
     def _shaped(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, None] if self.form.channel_axis else x
 
     def _mixed_within(self, batch: Batch, own: ClipRng) -> Batch:
-        """The batch mixed with its own clips in another order, all with one λ; or as it is."""
+        """Mix the batch with itself in another order, with one λ; or return it unchanged."""
         if own.uniform64("is mixed")[0, 0] >= self.form.mixup_share:
             return batch
         chosen = self._index(np.argsort(own.uniform64("order", len(batch))[0]))
@@ -254,10 +251,10 @@ class Loader:
 
 
 def share_of(batch: slice, rank: int, world: int) -> slice:
-    """One process's share of a batch; in size, shares differ by one clip at most.
+    """Return one process's part of a batch; sizes of parts differ by one clip at most.
 
-    Where there are fewer clips than processes, each takes them all: then none stands aside while others wait for it in
-    a layer that looks at the whole batch, and the mean of equal gradients is what each has.
+    If there are fewer clips than processes, each takes all of them: layers that synchronize over the whole batch need
+    all processes, and the mean of equal gradients is the same gradient.
     """
     n = batch.stop - batch.start
     if n < world:
@@ -267,14 +264,14 @@ def share_of(batch: slice, rank: int, world: int) -> slice:
 
 
 def _beta(alpha: float, uniform: np.ndarray) -> np.ndarray:
-    """Numbers of Beta(α, α) from numbers in [0, 1), by its inverse distribution function."""
+    """Transform numbers in [0, 1) to Beta(α, α) by its inverse distribution function."""
     found: np.ndarray = betaincinv(alpha, alpha, uniform)
     return found.astype(np.float32)
 
 
-def _mixed(first: Batch, second: Batch, share: np.ndarray) -> Batch:
-    """λ·first + (1-λ)·second, with the λ of each clip, float32 (clips,)."""
-    weight = torch.from_numpy(share).to(first.targets.device, non_blocking=True)
+def _mixed(first: Batch, second: Batch, lam: np.ndarray) -> Batch:
+    """Return λ·first + (1-λ)·second, with λ per clip: float32 (clips,)."""
+    weight = torch.from_numpy(lam).to(first.targets.device, non_blocking=True)
 
     def mix(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         return torch.lerp(other, one, weight.reshape(-1, *[1] * (one.ndim - 1)).expand_as(one))
@@ -284,7 +281,7 @@ def _mixed(first: Batch, second: Batch, share: np.ndarray) -> Batch:
 
 
 def _ahead(make: Callable[[int], Batch], n: int) -> Iterator[Batch]:
-    """`make(0)`, `make(1)`, …, each begun by a thread while the one before is used."""
+    """Yield `make(0)`, `make(1)`, …; a thread computes the next one in advance."""
     with ThreadPoolExecutor(1) as thread:
         coming = [thread.submit(make, 0)]
         for number in range(n):

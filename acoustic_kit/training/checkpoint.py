@@ -1,4 +1,4 @@
-"""Training state on disk: tensors as safetensors, the rest as JSON, each replaced whole."""
+"""Training state on disk: tensors as safetensors with the rest as JSON in its metadata, replaced atomically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from acoustic_kit.files import replacing
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any] | None = None) -> None:
-    """Write tensors, with JSON as the file's metadata, so that both are of one moment. A crash leaves the former."""
+    """Write tensors, and JSON as the metadata of the same file, atomically: a crash leaves the previous file.
+
+    Raises AkitError if the file cannot be written.
+    """
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         with replacing(path) as temporary:
@@ -25,18 +28,18 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, 
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors that `save_tensors` wrote. Raises AkitError where the file is missing or damaged."""
+    """Return the tensors that `save_tensors` wrote. Raises AkitError if the file is missing or damaged."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise AkitError(
             f"{path} cannot be read as weights ({error}).\nDelete {path.parent} and run the recipe again: only what "
-            "was there is trained anew."
+            "was there is trained again."
         ) from error
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """The JSON that `save_tensors` wrote beside the tensors."""
+    """Return the JSON that `save_tensors` wrote with the tensors. Raises AkitError if it is missing or damaged."""
     from safetensors import safe_open
 
     try:
@@ -46,12 +49,12 @@ def load_state(path: Path) -> dict[str, Any]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise AkitError(
             f"{path} holds no training state ({error}).\nDelete {path.parent} and run the recipe again: only what "
-            "was there is trained anew."
+            "was there is trained again."
         ) from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """An optimiser's moments and counters by `<parameter>.<name>`."""
+    """Return an optimizer's moments and counters by `<parameter>.<name>`."""
     state = optimizer.state_dict()["state"]
     return {
         f"{parameter}.{name}": torch.as_tensor(value)
@@ -62,13 +65,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave, into an optimiser of the same parameters."""
+    """Restore what `optimizer_tensors` returned, in an optimizer of the same parameters."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         number, _, name = key.partition(".")
         own = parameters[int(number)]
-        # In the order in memory that the parameter has: fused kernels go along both.
+        # In the parameter's memory format, which fused kernels assume of both.
         alike = torch.empty_like(own, dtype=tensor.dtype).copy_(tensor) if tensor.shape == own.shape else tensor
         state.setdefault(int(number), {})[name] = alike
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

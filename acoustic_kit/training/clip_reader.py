@@ -1,4 +1,4 @@
-"""Clips of one feature, put into a batch: from memory where they fit, else straight from the mapped store."""
+"""Reader of clips into batches: from memory if the feature fits, else directly from the mapped store."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from acoustic_kit.training.batch_kernels import place
 if TYPE_CHECKING:
     from acoustic_store import StoredFeature
 
-RESIDENT_BYTES = 2**31  # a feature up to this size is kept in a CPU's memory
-RESIDENT_SHARE = 0.5  # of a GPU's free memory that a feature may take
+RESIDENT_BYTES = 2**31  # a feature up to this size is kept in memory on a CPU
+RESIDENT_SHARE = 0.5  # fraction of a GPU's free memory that a feature may take
 READ_AT_ONCE = 64  # clips
 
 
 class ClipReader:
-    """The arrays of some clips, each (…, frames), all alike but for the frames.
+    """Arrays of some clips, each (…, frames), which differ only in the number of frames.
 
-    What fits is read once and stays on the device. Of a larger feature, what a batch needs is converted straight from
-    the mapped store. The values are the same.
+    A feature that fits is read once and stays on the device. Of a larger one, the frames that a batch needs are
+    converted directly from the mapped store. The values are the same.
     """
 
     def __init__(self, stored: StoredFeature, ids: Sequence[str], device: torch.device) -> None:
@@ -37,21 +37,21 @@ class ClipReader:
     def cut(
         self, chosen: np.ndarray, frames: int, first: np.ndarray, pad: float | Literal["wrap", "symmetric"]
     ) -> torch.Tensor:
-        """Some clips at one length: float32 (clips, …, frames), on the device.
+        """Return some clips at one length: float32 (clips, …, frames), on the device.
 
         Parameters
         ----------
         chosen : int (clips,), positions in `ids`
-        frames : the length
-        first : int (clips,), the clip's frame that comes first; negative where the clip begins later
-        pad : what lies beyond a clip's ends: a value; `wrap` repeats the clip from its start, `symmetric` mirrors it at
-            both ends, as often as it takes
+        frames : the length of the result
+        first : int (clips,), first frame of the clip in the result; negative if the clip begins later
+        pad : values beyond a clip's ends: a number; `wrap` repeats the clip from its start, `symmetric` mirrors it at
+            both ends, repeatedly if needed
 
         """
         if self.is_resident and self._stacked is not None and frames == self._stacked.shape[-1] and not first.any():
             return self._stacked[torch.from_numpy(chosen).to(self.device, non_blocking=True)]
         shape = (len(chosen), *self.shape, frames)
-        pinned = not self.is_resident and self.device.type == "cuda"  # is then copied while the GPU computes
+        pinned = not self.is_resident and self.device.type == "cuda"  # to copy while the GPU computes
         out = torch.empty(shape, device=self.device) if self.is_resident else torch.empty(shape, pin_memory=pinned)
         for row, clip, start in zip(out, chosen, first, strict=True):
             length = int(self.lengths[clip])
@@ -68,7 +68,7 @@ class ClipReader:
         return out.to(self.device, non_blocking=True)
 
     def _put(self, row: torch.Tensor, clip: int, first: int, at: int) -> None:
-        """Frames `first`, … of a clip into frames `at`, … of a row of the batch, until one of the two ends."""
+        """Copy frames `first`, … of a clip to frames `at`, … of a row of the batch, until one of the two ends."""
         length, frames = int(self.lengths[clip]), row.shape[-1]
         if self.is_resident:
             n = min(length - first, frames - at)
@@ -80,7 +80,7 @@ class ClipReader:
 
     @cached_property
     def _stacked(self) -> torch.Tensor | None:
-        """All clips as one array, where they have one length."""
+        """All clips as one array if they have one length, else None."""
         if len(set(self.lengths)) > 1:
             return None
         out = torch.empty((len(self._ids), *self.shape, int(self.lengths[0])), device=self.device)
@@ -100,7 +100,7 @@ class ClipReader:
 
 
 def _mirrored(frames: int, length: int, before: int, device: torch.device) -> torch.Tensor:
-    """For each frame of a row, in which the clip lies from `before` on, the frame of the row that it mirrors."""
+    """Return for each frame of a row, in which the clip begins at `before`, the frame of the row that it mirrors."""
     place = (torch.arange(frames, device=device) - before) % (2 * length)
     return before + torch.where(place < length, place, 2 * length - 1 - place)
 

@@ -1,7 +1,7 @@
-"""Random numbers that belong to a clip: the same for any batch size, worker or process count.
+"""Random numbers per clip: the same for any batch size, worker or process count.
 
-A draw is a function of (seed, fold, epoch, clip id, what it is for), computed with a counter-based hash, so that
-nothing has to be kept in order and a resumed epoch sees what an uninterrupted one would have seen.
+A number is a function of (seed, fold, epoch, clip id, purpose), computed with a counter-based hash: there is no
+state to restore, and a resumed epoch gets the numbers of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def digest64(text: str) -> int:
-    """64 bits of a text, the same in every process (unlike `hash`)."""
+    """Return 64 bits that depend on a text alone; unlike `hash`, the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def digests(ids: Sequence[str]) -> np.ndarray:
-    """The 64-bit digests of clip ids: uint64 (clips,). Computed once, they make a draw cost nothing per epoch."""
+    """Return the 64-bit digests of clip ids, to be computed once per training: uint64 (clips,)."""
     return np.array([digest64(id) for id in ids], dtype=np.uint64)
 
 
 @dataclass(frozen=True)
 class ClipRng:
-    """The random numbers of a batch of clips in one epoch."""
+    """Random numbers of the clips of a batch in one epoch."""
 
     key: str  # seed, fold, stage and epoch
     clips: np.ndarray  # uint64 (clips,), `digests` of their ids
     device: torch.device
 
     def uniform(self, purpose: str, n: int = 1) -> torch.Tensor:
-        """Numbers in [0, 1) for one purpose: float32 (clips, n). Another purpose gives independent numbers."""
+        """Return numbers in [0, 1): float32 (clips, n). Numbers of different purposes are independent."""
         numbers = torch.from_numpy(self.uniform64(purpose, n).astype(np.float32))
         return numbers.to(self.device, non_blocking=True).clamp_(max=1 - 2**-24)
 
     def uniform64(self, purpose: str, n: int = 1) -> np.ndarray:
-        """As `uniform`, but float64 in numpy."""
+        """Return numbers as `uniform` does, as a numpy array: float64 (clips, n)."""
         with np.errstate(over="ignore"):
             start = self.clips ^ np.uint64(digest64(f"{self.key}/{purpose}"))
             counters = start[:, None] + _GOLDEN * np.arange(1, n + 1, dtype=np.uint64)
@@ -48,7 +48,7 @@ class ClipRng:
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea, Flood 2014): a bijection of 64 bits that passes statistical tests."""
+    """Apply the finalizer of splitmix64 (Steele, Lea, Flood 2014): a bijection that passes statistical tests."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: np.ndarray = x ^ (x >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""What a network says of clips: logits, probabilities and the losses they are measured by."""
+"""Logits, probabilities, accuracy and default losses of networks."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ View = Callable[[torch.Tensor], torch.Tensor]  # x → x
 
 
 def default_loss(task: Task, label_smoothing: float = 0.0) -> Loss:
-    """Cross entropy of soft targets, or binary cross entropy for several labels a clip; the mean over clips."""
+    """Return cross entropy of soft targets, or binary cross entropy for multi-label tasks; the mean over clips."""
     if task == "single":
         return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
     return nn.BCEWithLogitsLoss()
 
 
 def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
-    """Softmax over classes, or for several labels a clip the sigmoid of each: (clips, classes)."""
+    """Apply softmax over classes, or the sigmoid for multi-label tasks: (clips, classes)."""
     return logits.softmax(dim=1) if task == "single" else logits.sigmoid()
 
 
 def accuracy(logits: torch.Tensor, targets: torch.Tensor, task: Task, threshold: float = 0.0) -> torch.Tensor:
-    """Return the share of clips whose highest class is their target's; for several labels, of labels that are right.
+    """Return the fraction of clips whose highest class is the target's; in multi-label tasks, of correct labels.
 
     Parameters
     ----------
     logits : float (clips, classes), or probabilities
-    targets : float32 (clips, classes); of mixed clips, the class with the largest share is the right one
-    threshold : of a label, for several labels a clip
+    targets : float32 (clips, classes); for mixed clips, the class with the largest target is correct
+    threshold : of a label, in multi-label tasks
 
     Returns a float32 scalar.
 
@@ -54,14 +54,14 @@ def forward(
     views: Sequence[View] = (lambda x: x,),
     key: str | None = None,
 ) -> np.ndarray:
-    """A trained network's class probabilities: float64 (clips, classes), on the device where the network lies.
+    """Return class probabilities of a trained network: float64 (clips, classes), computed on the network's device.
 
-    Where several processes run, each does this call, computes some of the batches, and has all probabilities.
+    Of several processes, each must make this call, computes some of the batches, and returns all probabilities.
 
     Parameters
     ----------
     views : map x to another x, for test-time augmentation; the probabilities are averaged over them
-    key : clips are cut at random places that it decides; None cuts them in the middle
+    key : seeds the random places at which clips are cut; None cuts them in the middle
 
     """
     fabric = make_fabric(clips.compute)
@@ -74,7 +74,7 @@ def forward(
 def logits_of(
     net: nn.Module, loader: Loader, fabric: Fabric, key: str | None = None, view: View = lambda x: x
 ) -> torch.Tensor:
-    """The logits of all clips of the loader, in their order and in all processes: float32 (clips, classes)."""
+    """Return the logits of all clips of the loader, in order, in all processes: float32 (clips, classes)."""
     net.eval()
     with fabric.autocast():
         found = [net(view(x), *side).float() for x, *side in loader.in_order(key)]
@@ -83,4 +83,4 @@ def logits_of(
     logits = torch.zeros(loader.n_clips, loader.n_classes, device=loader.device)
     for place, of_batch in zip(loader.places, found, strict=True):
         logits[place] = of_batch
-    return sum_over_processes(fabric, logits)  # each adds its batches to the others' zeros
+    return sum_over_processes(fabric, logits)  # rows of other processes are zero

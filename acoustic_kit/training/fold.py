@@ -1,4 +1,4 @@
-"""What a recipe trains on: clips with their features and labels, cut into one fold's training and validation part."""
+"""Clips with features and labels, one fold's training and validation clips, and the result of a fit."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clips:
-    """Some clips of the manifest, with the features that the recipe asked for."""
+    """Clips of the manifest with the features that the recipe reads."""
 
     rows: pl.DataFrame  # their rows of the manifest
     classes: tuple[str, ...]
     task: Task
     features: Mapping[str, StoredFeature]  # by the recipe's own name for them
-    compute: Compute = AUTO  # where networks look at them
+    compute: Compute = AUTO  # device and precision of networks
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def ids(self) -> list[str]:
-        """The clips' ids, in the order of everything else."""
+        """The ids of the clips, in the order of all arrays."""
         return self.rows["id"].to_list()
 
     def __getitem__(self, feature: str) -> np.ndarray:
-        """A feature of one shape a clip, as one array: float32 (clips, *shape)."""
+        """Return a feature of one shape per clip as an array: float32 (clips, *shape)."""
         return self.features[feature].stack(self.ids)
 
     @cached_property
@@ -63,12 +63,12 @@ class Fold:
 
     @property
     def compute(self) -> Compute:
-        """On what networks are trained."""
+        """Device and precision of networks."""
         return self.train.compute
 
     @property
     def n_classes(self) -> int:
-        """The number of classes of the data set, also where this fold lacks some."""
+        """The number of classes of the data set, including those without clips in this fold."""
         return len(self.train.classes)
 
 
@@ -104,9 +104,9 @@ class FitResult:
 
 
 def class_probabilities(model: Any, x: np.ndarray, n_classes: int) -> np.ndarray:
-    """A scikit-learn classifier's `predict_proba(x)`, with zero for the classes it never saw: (clips, n_classes)."""
+    """Return `predict_proba(x)` of a scikit-learn classifier, zero for classes not fitted on: (clips, n_classes)."""
     found, classes = model.predict_proba(x), model.classes_
-    if isinstance(found, list):  # forests give (clips, 2) for each of several labels, or (clips, 1) where all agree
+    if isinstance(found, list):  # forests give (clips, 2) for each label, or (clips, 1) if all clips agree
         present = [c[-1] == 1 for c in classes]
         return np.stack(
             [p[:, -1] if there else np.zeros(len(x)) for p, there in zip(found, present, strict=True)], axis=1

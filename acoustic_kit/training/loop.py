@@ -1,4 +1,4 @@
-"""The training loop: phases of epochs, a checkpoint after each, resumable, one for every torch recipe."""
+"""The training loop of all torch recipes: phases of epochs, a checkpoint after each epoch, resumable."""
 
 from __future__ import annotations
 
@@ -44,27 +44,29 @@ class Phase:
 
     epochs: int
     schedule: Schedule
-    patience: int | None = None  # epochs without a better validation loss, then stop; makes the run `optimistic`
-    beta1: Schedule | None = None  # of Adam and its kin, where it is cycled too; else as the optimiser was made
-    from_best: bool = False  # start from the weights that are kept so far, and choose those to keep anew
+    patience: int | None = (
+        None  # stop after so many epochs without a better validation loss; makes the run `optimistic`
+    )
+    beta1: Schedule | None = None  # of Adam and its variants; None leaves the optimizer's
+    from_best: bool = False  # start from the weights kept so far, and choose those to keep again
 
     @property
     def looks_at_validation(self) -> bool:
-        """Whether the fold that a run is scored on decides how long, or at which rate, it trains."""
+        """Whether the fold that a run is scored on decides the length or the rate of training."""
         return self.patience is not None or isinstance(self.schedule, Plateau)
 
 
 @dataclass
 class _State:
-    """What a resumed stage needs to know beside the tensors."""
+    """State of a stage beside the tensors."""
 
     phase: int = 0
     epoch: int = 0  # done, in this phase
     done: bool = False
-    best: float = -math.inf  # of the figure by which the checkpoint is kept; more is better
+    best: float = -math.inf  # of the figure by which the checkpoint is kept; higher is better
     best_loss: float = math.inf  # of this phase, for patience
     waited: int = 0  # epochs without a better validation loss
-    history: list[dict[str, float]] = field(default_factory=list)  # a line of `log.jsonl` an epoch
+    history: list[dict[str, float]] = field(default_factory=list)  # one line of `log.jsonl` per epoch
 
 
 def fit(
@@ -84,33 +86,33 @@ def fit(
     sam_statistics: Literal["both", "first"] = "both",
     valid_batches: Sequence[Batches] = (),
 ) -> FitResult:
-    """Train a network on one fold; the same call goes on where it was stopped, and returns at once when it is finished.
+    """Train a network on one fold. The same call resumes a stopped training, and returns at once after a finished one.
 
-    After each epoch all state is on disk. On a CPU a resumed training ends with the same weights, bit for bit, as one
-    that was not stopped.
+    All state is written after each epoch. On a CPU a resumed training ends with the same weights, bit for bit, as an
+    uninterrupted one.
 
     Parameters
     ----------
-    stage : names the checkpoints; two stages of one fold are two calls
-    net : maps the inputs of `batches`, x (clips, …) and a side input where there is one, to logits (clips, classes)
-    optimizer : makes the optimiser; its learning rate is set by the phases' schedules before every step
-    loss : of logits and targets; the default is cross entropy, or its binary form for several labels a clip
-    keep : which weights are returned: `last`, those after the last epoch; or those after the best one by `valid_loss`,
-        by the workspace's metric (`valid_metric`) or by a metric that is named (`accuracy`), which makes the run
-        `optimistic`: it looked at the fold that it is scored on
-    clip_norm : the gradient's norm is cut to this, in both of SAM's passes
-    ema : decay of an exponential moving average of the weights (see `WeightAverage`), which is then what is validated
-        and returned. Before its weights can be kept, statistics of batch normalization are computed anew for them, in
-        one more pass over the training clips: in the last epoch, or in each if the best one is kept
-    micro_batch : clips that go through the network at once, in each process; gradients add up to those of the whole
-        batch (but for layers that look at the batch, such as batch normalisation)
-    sam : ρ of sharpness-aware minimisation (see `Sam`), two passes a step; None is the optimiser's own step
-    sam_statistics : in which of SAM's passes batch normalisation moves its running statistics
-    valid_batches : validate on these instead of `batches`, each cut at places drawn anew every epoch; losses and
-        probabilities are averaged over them
+    stage : name of the checkpoints; two stages of one fold are two calls
+    net : maps the inputs of `batches`, x (clips, …) and a side input if there is one, to logits (clips, classes)
+    optimizer : makes the optimizer; the schedules of the phases set its learning rate before every step
+    loss : of logits and targets; the default is cross entropy, or its binary form in multi-label tasks
+    keep : epoch whose weights are returned: `last`; or the best one by `valid_loss`, by the workspace's metric
+        (`valid_metric`) or by a named metric (`accuracy`), which makes the run `optimistic`: the fold that it is scored
+        on decides
+    clip_norm : largest norm of the gradient, in both of SAM's passes
+    ema : decay of an exponential moving average of the weights (see `WeightAverage`), which is then validated and
+        returned. Before its weights are kept, statistics of batch normalization are recomputed for them in one more
+        pass over the training clips: in the last epoch, or in each if the best one is kept
+    micro_batch : clips per forward pass, in each process; gradients are accumulated to those of the whole batch, except
+        through layers that depend on the batch, such as batch normalization
+    sam : ρ of sharpness-aware minimization (see `Sam`), two passes per step; None is the optimizer's own step
+    sam_statistics : passes of SAM in which batch normalization updates its running statistics
+    valid_batches : validate on these instead of `batches`, cut at places drawn in every epoch; losses and probabilities
+        are averaged over them
 
-    If torchrun started several processes, each makes this call with its share of every batch. Together they
-    take the steps that one process would take, but for rounding and for dropout, of which each draws its own.
+    If torchrun started several processes, each makes this call and trains on its part of every batch. Their steps are
+    those of one process, except for rounding and dropout, which each process draws separately.
 
     Returns the network in evaluation mode, on the device that the run uses, with the reasons why the score of the fold
     is biased upward: the fold decided which epoch is kept, how long training took, or its rate.
@@ -127,7 +129,7 @@ def fit(
         bias_warnings.append(f"{stage}: kept the epoch that was best on the fold it is scored on")
     if any(phase.looks_at_validation for phase in phases):
         if fold.valid is None:
-            raise AkitError("This schedule looks at a validation fold, which --full leaves out.")
+            raise AkitError("This schedule needs a validation fold, which --full has not.")
         bias_warnings.append(f"{stage}: its rate or its end was decided by the fold it is scored on")
     notes = (f"{stage}: trained through torch.compile",) if fold.compute.compile else ()
     return FitResult(training.run(), tuple(bias_warnings), notes)
@@ -135,7 +137,7 @@ def fit(
 
 @dataclass
 class _Training:
-    """One stage in progress. The tensors are in `net`, `average` and `optimizer`, all else in `state`."""
+    """A stage in progress. Tensors are in `net`, `average` and `optimizer`, everything else in `state`."""
 
     fold: Fold
     stage: str
@@ -159,10 +161,10 @@ class _Training:
         if self.fabric.device.type == "cpu":
             keep_freed_memory()
         self.bare = self.given
-        if self.world > 1:  # what is returned keeps the layers that it came with
+        if self.world > 1:  # the returned network keeps its own layers
             self.bare = share_batch_norm(deepcopy(self.given), self.fabric.device)
         if self.fabric.device.type == "cuda":
-            self.bare.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what tensor cores want
+            self.bare.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the format of tensor cores
         optimizer = use_fused(self.make_optimizer(self.bare.parameters()), self.fabric.device)
         self.net, self.optimizer = self.fabric.setup(self.bare, optimizer)
         self.sam = None if self.rho is None else Sam(self.optimizer, self.rho)
@@ -172,7 +174,7 @@ class _Training:
         validate_metric(self.kept_metric, self.fold.train.task)
 
     def run(self) -> nn.Module:
-        """Train what is left, and return the kept weights in the network."""
+        """Train the remaining epochs, and return the network with the kept weights."""
         self._restore()
         if not self.state.done:
             place = (self.fabric.device, self.rank, self.world)
@@ -196,14 +198,14 @@ class _Training:
             self.state.epoch, self.state.best_loss, self.state.waited = 0, math.inf, 0
 
     def _kept(self, phase: int) -> dict[str, torch.Tensor]:
-        """The weights that the first process stored, read by all."""
+        """Read, in all processes, the weights that the first one stored."""
         self.fabric.barrier()
         weights = load_tensors(self._kept_path(phase))
-        self.fabric.barrier()  # they may be deleted from here on
+        self.fabric.barrier()  # from here on they may be deleted
         return weights
 
     def _kept_path(self, phase: int) -> Path:
-        """The weights kept up to the end of a phase: of all phases since the last one that began from the best."""
+        """Return the file of the weights kept by the end of a phase, chosen since the last phase with `from_best`."""
         choice = sum(p.from_best for p in self.phases[: phase + 1])
         return self.folder / f"kept{choice or ''}.safetensors"
 
@@ -225,14 +227,14 @@ class _Training:
             train_seconds = time.monotonic() - began
             if valid:
                 figures |= self._validate(valid, key)
-            figures = self.fabric.broadcast(figures)  # all processes decide alike
+            figures = self.fabric.broadcast(figures)  # so that all processes decide equally
             self.state.epoch += 1
             self._keep(figures)
             self._note(figures, {"train_seconds": train_seconds, "seconds": time.monotonic() - began})
             self._save()
 
     def _may_be_kept(self, phase: Phase) -> bool:
-        """Whether the epoch that was just trained may end the phase, or be the best one."""
+        """Return whether the epoch that was just trained may be the last of the phase, or the best."""
         return self.keep != "last" or phase.patience is not None or self.state.epoch + 1 == phase.epochs
 
     def _recompute_statistics(self, net: nn.Module, batches: Iterator[Batch]) -> None:
@@ -245,9 +247,9 @@ class _Training:
             recompute_statistics(net, inputs())
 
     def _train_epoch(self, phase: Phase, batches: Iterator[Batch], n_batches: int) -> dict[str, float]:
-        """Pass over the training clips once; returns loss and accuracy, means over clips as they were trained on."""
+        """Train one epoch. Return loss and accuracy, means over clips as they were trained on."""
         self.net.train()
-        total, clips = torch.zeros(2, device=self.fabric.device), 0  # summed on the device: no step waits for it
+        total, clips = torch.zeros(2, device=self.fabric.device), 0  # summed on the device: no synchronization per step
         losses = tuple(
             e["valid_loss"] for e in self.state.history if "valid_loss" in e and e["phase"] == self.state.phase
         )
@@ -267,7 +269,7 @@ class _Training:
         return {"train_loss": loss / clips, "train_accuracy": right / clips}
 
     def _step(self, batch: Batch) -> torch.Tensor:
-        """Take a step of the optimizer; returns what `_gradients` does, of the weights before it."""
+        """Take a step of the optimizer. Return what `_gradients` does, for the weights before the step."""
         figures = self._gradients(batch)
         if self.sam is None:
             self.optimizer.step()
@@ -282,9 +284,9 @@ class _Training:
         return figures
 
     def _gradients(self, batch: Batch) -> torch.Tensor:
-        """Leave the clipped gradients of the whole batch in the parameters.
+        """Compute the clipped gradients of the whole batch.
 
-        Returns this process's part of its mean loss and accuracy, (2,): the mean over processes is that of all clips.
+        Return this process's part of its mean loss and accuracy, (2,): the mean over processes is that of all clips.
         """
         total = torch.zeros(2, device=batch.x.device)
         weight, parts = self._weight_and_parts(batch)
@@ -292,26 +294,27 @@ class _Training:
             split = [tensor.tensor_split(parts) for tensor in (*batch.inputs, batch.targets)]
             for number, (*inputs, targets) in enumerate(zip(*split, strict=True), start=1):
                 with self.fabric.no_backward_sync(self.net, enabled=number < parts):
-                    logits, share = self.net(*inputs), weight * len(targets) / len(batch)
-                    loss = (batch.loss or self.loss)(logits, targets) * share
+                    logits, fraction = self.net(*inputs), weight * len(targets) / len(batch)
+                    loss = (batch.loss or self.loss)(logits, targets) * fraction
                     self.fabric.backward(loss)
                 known = logits.detach()[:, : targets.shape[1]]  # a network may have more outputs than classes
-                right = accuracy(known, targets, self.fold.train.task) * share
+                right = accuracy(known, targets, self.fold.train.task) * fraction
                 total += torch.stack([loss.detach().float(), right])
         except torch.cuda.OutOfMemoryError as error:
             at_once = math.ceil(len(batch) / parts)
             raise AkitError(
-                f"The GPU's memory does not hold {at_once} clips at once. "
-                f"Add gradients up over smaller parts: --set micro_batch={max(1, at_once // 2)}."
+                f"The GPU's memory is too small for {at_once} clips at once. "
+                f"Accumulate gradients over smaller parts: --set micro_batch={max(1, at_once // 2)}."
             ) from error
-        if self.clip_norm is not None:  # whether the norm is finite shows in the epoch's loss; to ask here is to wait
+        if self.clip_norm is not None:  # a check of the norm would synchronize; the loss of the epoch is checked
             self.fabric.clip_gradients(self.net, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False)
         return total
 
     def _weight_and_parts(self, batch: Batch) -> tuple[float, int]:
-        """The weight of this process's share in the mean over processes, and in how many parts it is computed.
+        """Return the weight of this process's clips in the mean over processes, and the number of micro-batches.
 
-        The parts are as many in all processes, which meet in layers that look at the whole batch, and none is empty.
+        That number is the same in all processes, which synchronize in layers that depend on the whole batch, and no
+        micro-batch is empty.
         """
         n, whole = len(batch), batch.whole or len(batch)
         micro_batch = self.micro_batch or whole
@@ -321,7 +324,7 @@ class _Training:
         return n * self.world / whole, min(math.ceil(largest / micro_batch), smallest)
 
     def _validate(self, valid: Sequence[Loader], key: str) -> dict[str, float]:
-        """Loss and metric on the validation clips."""
+        """Compute loss and metrics on the validation clips."""
         assert self.fold.valid is not None
         task = self.fold.valid.task
         places = [f"{key}/valid {i}" if self.valid_batches else None for i in range(len(valid))]
@@ -337,11 +340,11 @@ class _Training:
 
     @property
     def _validated(self) -> nn.Module:
-        """The network whose predictions count: the average where there is one."""
+        """The network that is validated and kept: the average if there is one."""
         return self.bare if self.average is None else self.average.module
 
     def _keep(self, figures: dict[str, float]) -> None:
-        """Store the weights that are to be returned, if these are they so far."""
+        """Store the weights if they are those to return so far."""
         if self.keep != "last":
             figure = -figures["valid_loss"] if self.keep == "valid_loss" else figures[f"valid_{self.kept_metric}"]
             if figure <= self.state.best:
@@ -351,7 +354,7 @@ class _Training:
             save_tensors(self._kept_path(self.state.phase), self._validated.state_dict())
 
     def _note(self, figures: dict[str, float], times: dict[str, float]) -> None:
-        """Remember how the epoch went, and tell the run's listener."""
+        """Append the figures of the epoch to the log, and report them."""
         if "valid_loss" in figures:
             better = figures["valid_loss"] < self.state.best_loss
             self.state.waited = 0 if better else self.state.waited + 1

@@ -1,4 +1,4 @@
-"""Losses beside torch's own."""
+"""Losses that torch does not have, per clip."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ ByClip = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits, targets
 
 
 def smoothed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.1) -> torch.Tensor:
-    """Cross entropy where the true class counts 1 - `smoothing` and the others share the rest: (clips,).
+    """Return cross entropy with 1 - `smoothing` on the true class and the rest spread over the others: (clips,).
 
-    Unlike torch's label smoothing, which spreads it over all classes, the true one among them.
+    torch's label smoothing spreads it over all classes, the true one included.
     """
     soft = (1 - smoothing) * targets + smoothing * (1 - targets) / (targets.shape[1] - 1)
     return -(soft * logits.log_softmax(dim=1)).sum(dim=1)
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross entropy of one-hot or soft targets: (clips,)."""
+    """Return cross entropy of one-hot or soft targets: (clips,)."""
     return functional.cross_entropy(logits, targets, reduction="none")
 
 
 def binary_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Binary cross entropy summed over the classes: (clips,)."""
+    """Return binary cross entropy, summed over the classes: (clips,)."""
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
 
 
 def summed(loss: ByClip, n: int) -> Loss:
-    """The sum over a batch of `n` clips, also where it is computed in parts, whose losses `fit` averages."""
+    """Return the sum of a loss over a batch of `n` clips, correct also for parts of it, whose losses `fit` averages."""
     return lambda logits, targets: n * loss(logits, targets).mean()

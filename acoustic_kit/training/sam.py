@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: an optimiser step that looks at the gradient a little uphill (Foret et al. 2021)."""
+"""Sharpness-aware minimization: an optimizer step with the gradient at a point uphill (Foret et al. 2021)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Sam:
-    """Two steps around any optimiser, without a closure.
+    """Two-pass step around any optimizer, without a closure.
 
         loss(net(x)).backward();  sam.ascend()     # weights + rho · g / (‖g‖ + 1e-12)
-        loss(net(x)).backward();  sam.descend()    # weights as they were, then the optimiser's own step
+        loss(net(x)).backward();  sam.descend()    # weights as before, then the optimizer's own step
 
-    Clip gradients before either call, as you like. The norm is that of all parameters' gradients together.
+    Gradients may be clipped before either call. The norm is that of all parameters' gradients together.
 
     Parameters
     ----------
-    optimizer : what makes the step; its parameters are those that move
+    optimizer : makes the step, on its parameters
     rho : radius of the neighbourhood, positive
 
     """
@@ -37,14 +37,14 @@ class Sam:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [p.grad for p in parameters]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        scale = self.rho / (norm + 1e-12)  # a tensor on the device: nothing waits for it
+        scale = self.rho / (norm + 1e-12)  # a tensor on the device: no synchronization
         self._moved = [(p, p.clone()) for p in parameters]
         torch._foreach_add_(parameters, torch._foreach_mul(gradients, scale))
         self.optimizer.zero_grad()
 
     @torch.no_grad()
     def descend(self) -> None:
-        """Put the weights back, step with the gradients found uphill, and clear them."""
+        """Restore the weights, step with the gradients of the point uphill, and clear them."""
         for parameter, weights in self._moved:
             parameter.copy_(weights)
         self._moved = []
@@ -54,7 +54,7 @@ class Sam:
 
 @contextmanager
 def frozen_statistics(net: nn.Module) -> Iterator[None]:
-    """Batch normalisation keeps its running statistics as they are, while it normalises with the batch's own."""
+    """Keep the running statistics of batch normalization unchanged; it still normalizes with those of the batch."""
     layers = [layer for layer in net.modules() if isinstance(layer, _BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:

@@ -1,4 +1,4 @@
-"""Batch normalisation over a batch of which several processes have a share each."""
+"""Batch normalization over a batch that is split between processes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def share_batch_norm(net: nn.Module, device: torch.device) -> nn.Module:
-    """The network with batch normalisation by all processes' clips together; the names of its tensors stay.
+    """Return the network with batch normalization over the clips of all processes; names of its tensors stay.
 
-    On GPUs the layers are torch's own, which take no tensor of a CPU.
+    On GPUs the layers are torch's own, which do not accept CPU tensors.
     """
     if device.type == "cuda":
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
@@ -23,42 +23,42 @@ def share_batch_norm(net: nn.Module, device: torch.device) -> nn.Module:
 
 
 class SharedBatchNorm(_BatchNorm):
-    """What `nn.SyncBatchNorm` is, on a CPU: (clips, channels, …) → likewise; processes may differ in the clips."""
+    """`nn.SyncBatchNorm` for CPUs: (clips, channels, …) → same shape; numbers of clips may differ by process."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise by mean and variance over all processes' clips, which the running statistics follow too."""
+        """Normalize by mean and variance over the clips of all processes, which update the running statistics."""
         if not self.training:
             return super().forward(x)
         axes, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
-        values = x.float()  # under autocast, as torch's own
+        values = x.float()  # under autocast, as torch's own layer does
         n_own = torch.tensor([x.numel() // x.shape[1]])
         sums = _sum(torch.cat([values.sum(axes, dtype=torch.float64), n_own]))
         mean, n = sums[:-1] / sums[-1], sums[-1].detach()
         if n < 2:
             raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.size()}")
-        centred = values - mean.float().reshape(shape)
-        variance = _sum(centred.square().sum(axes, dtype=torch.float64)) / n
+        centered = values - mean.float().reshape(shape)
+        variance = _sum(centered.square().sum(axes, dtype=torch.float64)) / n
         if self.track_running_stats:
             self._follow(mean.detach().float(), (variance.detach() * n / (n - 1)).float())
-        normalised = centred * (variance + self.eps).rsqrt().float().reshape(shape)
+        normalized = centered * (variance + self.eps).rsqrt().float().reshape(shape)
         if self.affine:
-            normalised = normalised * self.weight.reshape(shape) + self.bias.reshape(shape)
-        return normalised.to(x.dtype)
+            normalized = normalized * self.weight.reshape(shape) + self.bias.reshape(shape)
+        return normalized.to(x.dtype)
 
     def _follow(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
         assert self.num_batches_tracked is not None
         assert self.running_mean is not None
         assert self.running_var is not None
         self.num_batches_tracked += 1
-        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance, share)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
 
     def _check_input_dim(self, _: torch.Tensor) -> None:
-        """One class for all numbers of axes."""
+        """Accept any number of axes."""
 
 
 def _sum(x: torch.Tensor) -> torch.Tensor:
-    """The sum over all processes, with its gradient."""
+    """Return the sum over all processes, with its gradient."""
     total: torch.Tensor = distributed.all_reduce(x)  # type: ignore[no-untyped-call]
     return total

@@ -1,4 +1,4 @@
-"""Weights of an earlier run, to start another from."""
+"""Weights of an earlier run as the start of another."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from acoustic_kit.errors import AkitError
 
 
 def weights_of_run(path: Path) -> Path:
-    """The file of a model's weights: the path itself, or where it is a run's folder, that of the run's only model.
+    """Return the file of a model's weights: the path itself, or the only model of a run's folder.
 
-    Raises AkitError where there is none, or where the run has a model for each of several folds.
+    Raises AkitError if there is none, or if the run has a model for each of several folds.
     """
     if path.is_file():
         return path
@@ -22,14 +22,14 @@ def weights_of_run(path: Path) -> Path:
     if not found:
         raise AkitError(f"{path} is neither a file of weights nor the folder of a finished run with a torch model.")
     if len(found) > 1:
-        raise AkitError(f"{path} has {len(found)} models, one a fold. Name the file of one: {found[0]}.")
+        raise AkitError(f"{path} has {len(found)} models, one per fold. Name the file of one: {found[0]}.")
     return found[0]
 
 
 def load_but(net: nn.Module, tensors: dict[str, torch.Tensor], new: Sequence[str], source: Path) -> None:
-    """Put weights into a network, which keeps its own where a name begins as one of `new` does.
+    """Load weights into a network, except those whose name begins with one of `new`.
 
-    Raises AkitError, naming `source`, where the networks differ in more than that.
+    Raises AkitError, naming `source`, if the networks differ in other names or in shapes.
     """
     own = net.state_dict()
     kept = {name: tensor for name, tensor in own.items() if name.startswith(tuple(new))}

@@ -13,16 +13,16 @@ import torch
 
 from acoustic_kit.training.clip_rng import ClipRng
 
-_GOLDEN = 0x9E3779B9 - 2**32  # as int32, 2^32 over the golden ratio: neighbouring counters become far apart
+_GOLDEN = 0x9E3779B9 - 2**32  # as int32, 2^32 over the golden ratio: neighboring counters become far apart
 
 
 def uniform_noise(rng: ClipRng, purpose: str, n: int) -> torch.Tensor:
-    """Numbers in [0, 1), multiples of 2^-24: float32 (clips, n), on the device of the rng."""
+    """Return numbers in [0, 1), multiples of 2^-24: float32 (clips, n), on the device of `rng`."""
     return (_shifted(_hashed(rng, purpose, n), 8)).float().mul_(2.0**-24)
 
 
 def normal_noise(rng: ClipRng, purpose: str, n: int) -> torch.Tensor:
-    """Numbers of the standard normal distribution (Box and Muller 1958): float32 (clips, n), below 5.8 in size."""
+    """Return standard normal numbers (Box and Muller 1958): float32 (clips, n), of absolute value below 5.8."""
     radius, angle = uniform_noise(rng, purpose, 2 * math.ceil(n / 2)).chunk(2, dim=1)
     radius = torch.log1p(-radius).mul_(-2).sqrt_()
     angle = angle * (2 * math.pi)
@@ -30,7 +30,7 @@ def normal_noise(rng: ClipRng, purpose: str, n: int) -> torch.Tensor:
 
 
 def _hashed(rng: ClipRng, purpose: str, n: int) -> torch.Tensor:
-    """A permutation of 32 bits of each counter, another for each clip and purpose: int32 (clips, n).
+    """Hash each counter with a permutation of 32 bits that depends on clip and purpose: int32 (clips, n).
 
     Two keys of a clip are mixed in before and between the rounds of `lowbias32` (C. Wellons, "Prospecting for Hash
     Functions", 2018). int32 multiplication wraps.
@@ -48,5 +48,5 @@ def _hashed(rng: ClipRng, purpose: str, n: int) -> torch.Tensor:
 
 
 def _shifted(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """int32 shifted right, filled with zeros: torch shifts copies of the sign in."""
+    """Shift int32 to the right and fill with zeros; torch itself fills with the sign."""
     return (x >> bits).bitwise_and_((1 << (32 - bits)) - 1)

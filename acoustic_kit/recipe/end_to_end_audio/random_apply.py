@@ -1,7 +1,7 @@
-"""Augmentations that befall some clips of a batch: by chance, one of several, or several in random order.
+"""Randomly applied augmentations: one of several, or several in random order.
 
-An `Op` changes all clips that it is given. What is defined here gives it those whose turn it is, with their own random
-numbers. Which they are is decided in numpy, so that a GPU is never waited for.
+An `Op` changes all clips that it is called with. The functions here select the clips, in numpy, to avoid a
+synchronization with the GPU, and pass them on with their random numbers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Op = Callable[[torch.Tensor, ClipRng], torch.Tensor]  # waves float32 (clips, n)
 
 
 def in_random_order(name: str, ops: Mapping[str, Op], p: Mapping[str, float]) -> Augment:
-    """Each operation with its own probability, in an order drawn for each clip.
+    """Apply each operation with its own probability, in an order drawn per clip.
 
     Parameters
     ----------
-    name : of the random numbers that decide
-    ops : by name, which also names their random numbers
-    p : the probability of each
+    name : purpose of the random numbers that decide
+    ops : operations by name
+    p : probability of each operation
 
     """
     names = list(ops)
@@ -42,7 +42,7 @@ def in_random_order(name: str, ops: Mapping[str, Op], p: Mapping[str, float]) ->
 
 
 def one_of(name: str, ops: Mapping[str, Op], p: float) -> Augment:
-    """With probability `p` one of the operations, each as likely as the others; nothing where there are none."""
+    """Apply one of the operations, all equally likely, with probability `p`. Without operations, change nothing."""
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         if not ops:
@@ -58,7 +58,7 @@ def one_of(name: str, ops: Mapping[str, Op], p: float) -> Augment:
 
 
 def _apply(x: torch.Tensor, chosen: np.ndarray, op: Op, rng: ClipRng) -> None:
-    """Change some rows of x, in place."""
+    """Apply an operation to some rows of x, in place."""
     if len(chosen):
         rows = torch.from_numpy(chosen).to(x.device, non_blocking=True)
         x.index_copy_(0, rows, op(x[rows], ClipRng(rng.key, rng.clips[chosen], rng.device)))

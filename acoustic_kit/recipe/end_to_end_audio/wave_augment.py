@@ -1,6 +1,6 @@
-"""Changes of a wave that keep its label: level, sign, time shifts, gaps (EAT, Gazneli et al. 2022, arXiv:2204.11479).
+"""Label-preserving augmentations of waves: level, sign, shifts, gaps (EAT, Gazneli et al. 2022, arXiv:2204.11479).
 
-Each is an `Op`: it changes all waves that it is given, float32 (clips, n), each by its own random numbers.
+Each is an `Op`, which changes all waves that it is called with, float32 (clips, n), by random numbers per clip.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from acoustic_kit.training.clip_rng import ClipRng
 
 
 def gain(low: float = 0.5, high: float = 1.3) -> Op:
-    """Times a factor between `low` and `high`."""
+    """Multiply waves by a factor between `low` and `high`."""
     return lambda x, rng: x * between(rng, "gain", low, high)
 
 
 def flip_sign() -> Op:
-    """Times -1."""
+    """Multiply waves by -1."""
     return lambda x, _: -x
 
 
 def shift(most: int) -> Op:
-    """Later or earlier by up to `most` samples, in steps of two, with zeros where nothing is known.
+    """Shift waves by up to ± `most` samples, in steps of two, with zeros in the gap.
 
-    And by a fraction of a sample in addition: from -0.5 to 0.5 in hundredths, around the ends, as a ramp of the phases.
+    In addition, shift by a fraction of a sample, from -0.5 to 0.5 in hundredths, circularly, as a ramp of the phases.
     """
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
@@ -44,7 +44,7 @@ def shift(most: int) -> Op:
 
 
 def rotate() -> Op:
-    """Later by any number of samples; what leaves at the end enters at the start."""
+    """Shift waves circularly by any number of samples."""
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         n = x.shape[1]
@@ -56,7 +56,7 @@ def rotate() -> Op:
 
 
 def mask(length: int, level: float = 1e-6) -> Op:
-    """Some consecutive samples, anywhere, become normal noise of the standard deviation `level`."""
+    """Replace `length` consecutive samples, anywhere, by normal noise of standard deviation `level`."""
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         first = (rng.uniform("mask") * (x.shape[1] - length + 1)).floor().long()
@@ -67,7 +67,7 @@ def mask(length: int, level: float = 1e-6) -> Op:
 
 
 def segment_gain(length: int, low: float = 0.5, high: float = 1.3) -> Op:
-    """Some consecutive samples times a factor; they begin among the first `length`, as in the original."""
+    """Multiply `length` consecutive samples by a factor; they begin among the first `length`, as in the original."""
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         first = (rng.uniform("segment") * length).floor().long()
@@ -78,5 +78,5 @@ def segment_gain(length: int, low: float = 0.5, high: float = 1.3) -> Op:
 
 
 def between(rng: ClipRng, purpose: str, low: float, high: float) -> torch.Tensor:
-    """A number between two for each clip: float32 (clips, 1)."""
+    """Return a number between `low` and `high` per clip: float32 (clips, 1)."""
     return low + (high - low) * rng.uniform(purpose)

@@ -1,7 +1,7 @@
-"""All augmentations of waves of EAT, as they follow one another, with a switch for each.
+"""The chain of all wave augmentations of EAT, with a switch for each.
 
-A. Gazneli et al., "End-to-End Audio Strikes Back", 2022, arXiv:2204.11479; probabilities and ranges as in its code,
-github.com/Alibaba-MIIL/AudioClassfication @ 6277e5e, and names too.
+A. Gazneli et al., "End-to-End Audio Strikes Back", 2022, arXiv:2204.11479; probabilities, ranges and names are those of
+its code, github.com/Alibaba-MIIL/AudioClassfication @ 6277e5e.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from acoustic_kit.recipe.end_to_end_audio.random_apply import Op, in_random_orde
 from acoustic_kit.recipe.end_to_end_audio.wave_augment import flip_sign, gain, mask, rotate, segment_gain, shift
 from acoustic_kit.recipe.end_to_end_audio.wave_mix import MIXES, union_targets
 from acoustic_kit.recipe.end_to_end_audio.wave_noise import (
-    COLOURS,
+    COLORS,
     background_noise,
-    coloured_noise,
+    colored_noise,
     even_noise,
     hum,
     phase_noise,
@@ -35,7 +35,7 @@ from acoustic_kit.training.augment import Augment
 from acoustic_kit.training.batches import Batch, BatchAugment, BatchRng, Loss
 from acoustic_kit.training.clip_rng import ClipRng
 
-SPECTROGRAMS = {  # window and hop, by sample rate; one is drawn whenever one is needed
+SPECTROGRAMS = {  # windows and hops in samples, by sample rate; one pair is drawn per use
     8000: ((128, 32), (256, 64), (512, 128)),
     16000: ((256, 64), (512, 128), (1024, 256)),
     22050: ((512, 128), (1024, 256), (2048, 1024)),
@@ -44,7 +44,7 @@ SPEEDS = (Fraction(4, 5), Fraction(9, 10), Fraction(11, 10), Fraction(6, 5))
 
 
 class WaveAugmentations(Settings):
-    """Which there are, and how probable: the published ones."""
+    """Switches and probabilities of the augmentations; the defaults are published."""
 
     amp: float = Field(0.5, ge=0, le=1, description="probability of a level times 0.5 to 1.3")
     neg: float = Field(0.5, ge=0, le=1, description="probability of the other sign")
@@ -72,7 +72,7 @@ class WaveAugmentations(Settings):
 
 
 def label_preserving(a: WaveAugmentations, sample_rate: int) -> list[Augment]:
-    """The changes of a wave in random order, each with its probability; then noise of one kind."""
+    """Return the label-preserving augmentations, in random order, each with its probability; then noise of one kind."""
     tenth = int(0.1 * sample_rate)
     signal = {
         "amp": gain(0.5, 1.3),
@@ -84,10 +84,10 @@ def label_preserving(a: WaveAugmentations, sample_rate: int) -> list[Augment]:
     }
     noise = {
         "awgn": white_noise(30),
-        "apgn": coloured_noise(COLOURS["pink"], 30),
-        "argn": coloured_noise(COLOURS["red"], 30),
-        "abgn": coloured_noise(COLOURS["blue"], 30),
-        "avgn": coloured_noise(COLOURS["violet"], 30),
+        "apgn": colored_noise(COLORS["pink"], 30),
+        "argn": colored_noise(COLORS["red"], 30),
+        "abgn": colored_noise(COLORS["blue"], 30),
+        "avgn": colored_noise(COLORS["violet"], 30),
         "aun": even_noise(30),
         "phn": phase_noise(SPECTROGRAMS[sample_rate]),
         "sine": hum(sample_rate, 30, 35),
@@ -99,16 +99,18 @@ def label_preserving(a: WaveAugmentations, sample_rate: int) -> list[Augment]:
 
 
 def background(folder: str, sample_rate: int, p: float = 0.5) -> Augment:
-    """With probability `p`, a recording of a folder at 20 to 25 dB: of Speech Commands' `_background_noise_`.
+    """Add a recording of a folder, such as Speech Commands' `_background_noise_`, at 20 to 25 dB, with probability `p`.
 
-    Those with `noise` in their names are artificial, and left out. The files are read when they are first needed.
+    Files with `noise` in their names are artificial, and left out. Files are read on first use.
+
+    Raises AkitError, on first use, if the folder has no other recording.
     """
 
     @cache
     def read() -> Op:
         paths = sorted(path for path in Path(folder).glob("*.wav") if "noise" not in path.name)
         if not paths:
-            raise AkitError(f"{folder} has no recording (*.wav) to add; those called noise do not count.")
+            raise AkitError(f"{folder} has no recording (*.wav) to add, except those with noise in their names.")
         return background_noise([torch.from_numpy(Wave(sample_rate, None).compute(path)) for path in paths], 20, 25)
 
     def op(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
@@ -120,15 +122,15 @@ def background(folder: str, sample_rate: int, p: float = 0.5) -> Augment:
 def resampled_and_mixed(
     a: WaveAugmentations, sample_rate: int, after: int, targets: Literal["union", "shares"], loss: Loss
 ) -> BatchAugment:
-    """A batch at another speed, half of the time; after some epochs, mixed with itself in another order.
+    """Resample a batch to another speed, with a probability; after some epochs, mix it with itself in another order.
 
     Parameters
     ----------
-    a : which there are
+    a : switches and probabilities
     sample_rate : Hz, one of those of SPECTROGRAMS
-    after : epochs that mix nothing
-    targets : of a mixed clip: the labels of both (see `union_targets`), or the shares that both have in it
-    loss : of mixed batches
+    after : epochs without mixing
+    targets : of a mixed clip: the labels of both (see `union_targets`), or both weighted by their fractions
+    loss : loss of mixed batches
 
     """
     mixes = [mix for name, mix in MIXES.items() if getattr(a, name)]
@@ -145,7 +147,7 @@ def resampled_and_mixed(
         window, hop = SPECTROGRAMS[sample_rate][int(size * 3)]
         x, share = mixes[int(kind * len(mixes))](x, partner, rng.clips, window, hop)
         own, other = batch.targets, batch.targets[partner]
-        wanted = union_targets(own, other, share) if targets == "union" else torch.lerp(other, own, share)
-        return Batch((x.reshape(batch.x.shape),), wanted, loss)
+        targets_of_mix = union_targets(own, other, share) if targets == "union" else torch.lerp(other, own, share)
+        return Batch((x.reshape(batch.x.shape),), targets_of_mix, loss)
 
     return apply

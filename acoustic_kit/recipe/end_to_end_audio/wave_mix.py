@@ -1,7 +1,7 @@
-"""Waves mixed with others, and how much of each label is left (EAT, Gazneli et al. 2022, arXiv:2204.11479).
+"""Mixtures of waves, with the weights of their labels (EAT, Gazneli et al. 2022, arXiv:2204.11479).
 
-Each takes a batch of waves, float32 (clips, n), each one's partner in the batch, int64 (clips,), and the clips' random
-numbers. It returns the mixed waves and each clip's share λ of its own label, float32 (clips, 1).
+Each function takes a batch of waves, float32 (clips, n), the partner of each in the batch, int64 (clips,), and the
+clips' random numbers. It returns the mixed waves and the weight λ of each clip's own label, float32 (clips, 1).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Mix = Callable[[torch.Tensor, torch.Tensor, ClipRng, int, int], Mixed]  # the la
 
 
 def mixup(x: torch.Tensor, partner: torch.Tensor, rng: ClipRng, _window: int = 0, _hop: int = 0) -> Mixed:
-    """Sums at equal energy, weighted by how loud each sounds (between-class learning, Tokozume et al. 2018).
+    """Add waves at equal energy, weighted by their loudness (between-class learning, Tokozume et al. 2018).
 
     l is drawn from 0.1 to 1, G are the levels in dB, p = 1 / (1 + 10^((G₁-G₂)/20)·(1-l)/l), and the sum is
     (p·x₁ + (1-p)·x₂) / √(p² + (1-p)²). λ is p.
@@ -30,13 +30,13 @@ def mixup(x: torch.Tensor, partner: torch.Tensor, rng: ClipRng, _window: int = 0
 
 
 def timemix(x: torch.Tensor, partner: torch.Tensor, rng: ClipRng, _window: int = 0, _hop: int = 0) -> Mixed:
-    """The start or the end, up to half of the wave, is the partner's. λ is the share that is left."""
+    """Replace the start or the end, up to half of the wave, by the partner's. λ is the fraction that remains."""
     taken, share = _edge(x.shape[1], rng, "timemix")
     return torch.where(taken, x[partner], x), share
 
 
 def freqmix(x: torch.Tensor, partner: torch.Tensor, rng: ClipRng, window: int, hop: int) -> Mixed:
-    """The lowest or the highest frequencies, up to half of them, are the partner's. λ is the share that is left.
+    """Replace the lowest or highest frequencies, up to half, by the partner's. λ is the fraction that remains.
 
     The spectrogram has a Hann window; `hop` must divide the length.
     """
@@ -48,7 +48,7 @@ def freqmix(x: torch.Tensor, partner: torch.Tensor, rng: ClipRng, window: int, h
 
 
 def phmix(x: torch.Tensor, partner: torch.Tensor, rng: ClipRng, window: int, hop: int) -> Mixed:
-    """The magnitudes stay; the phases, taken within ±π, are l·own + (1-l)·partner's, l from 0 to 1. λ is (1+l)/2.
+    """Mix the phases, taken within ±π, to l·own + (1-l)·partner's, l from 0 to 1; keep magnitudes. λ is (1+l)/2.
 
     The spectrogram has a rectangular window; `hop` must divide the length.
     """
@@ -64,12 +64,12 @@ MIXES: dict[str, Mix] = {"mixup": mixup, "timemix": timemix, "freqmix": freqmix,
 
 
 def union_targets(targets: torch.Tensor, other: torch.Tensor, share: torch.Tensor, until: float = 0.9) -> torch.Tensor:
-    """All labels of both clips, float32 (clips, classes); the partner's count where λ, (clips, 1), is below `until`."""
+    """Return the labels of both clips, float32 (clips, classes); the partner's only if λ (clips, 1) < `until`."""
     return (targets + other * (share < until)).clamp(max=1)
 
 
 def _edge(n: int, rng: ClipRng, purpose: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which of n places are the partner's, bool (clips, n): int(n·(1-λ)) at one end; and λ, from 0.5 to 1."""
+    """Draw λ, from 0.5 to 1, and return it with a mask, bool (clips, n), of int(n·(1-λ)) places at one end."""
     share, last = 0.5 + 0.5 * rng.uniform(purpose), rng.uniform(f"{purpose} end") < 0.5
     taken, place = (n * (1 - share)).floor(), torch.arange(n, device=share.device)
     return torch.where(last, place >= n - taken, place < taken), share

@@ -1,6 +1,6 @@
 """Noise added to a wave, at a signal-to-noise ratio (EAT, Gazneli et al. 2022, arXiv:2204.11479).
 
-Each is an `Op`: it changes all waves that it is given, float32 (clips, n), each by its own random numbers.
+Each is an `Op`, which changes all waves that it is called with, float32 (clips, n), by random numbers per clip.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from acoustic_kit.recipe.end_to_end_audio.random_apply import Op
 from acoustic_kit.recipe.end_to_end_audio.wave_augment import between
 from acoustic_kit.training.clip_rng import ClipRng
 
-COLOURS = {"pink": -0.5, "red": -1.0, "blue": 0.5, "violet": 1.0}  # the exponent of the frequency, in amplitudes
+COLORS = {"pink": -0.5, "red": -1.0, "blue": 0.5, "violet": 1.0}  # exponent of the frequency, for amplitudes
 
 
 def white_noise(snr: float = 30.0) -> Op:
-    """Normal noise; `snr` in dB."""
+    """Add normal noise; `snr` in dB."""
     return lambda x, rng: x + _rms(x, snr) * normal_noise(rng, "white noise", x.shape[1])
 
 
 def even_noise(snr: float = 30.0) -> Op:
-    """Noise of the uniform distribution; `snr` in dB."""
+    """Add uniformly distributed noise; `snr` in dB."""
     return lambda x, rng: x + _rms(x, snr) * math.sqrt(12) * (uniform_noise(rng, "even noise", x.shape[1]) - 0.5)
 
 
-def coloured_noise(exponent: float, snr: float = 30.0) -> Op:
-    """White noise whose k-th frequency, from k = 1 at 0 Hz, is scaled by k^exponent (see `COLOURS`).
+def colored_noise(exponent: float, snr: float = 30.0) -> Op:
+    """Add white noise whose k-th frequency, from k = 1 at 0 Hz, is scaled by k^exponent (see `COLORS`).
 
-    Without its mean it has the `snr`, in dB. The mean is doubled: the original added it where it meant to take it away.
+    Without its mean it has the `snr`, in dB. The mean is doubled: the original added it instead of subtracting it.
     """
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
@@ -48,7 +48,7 @@ def coloured_noise(exponent: float, snr: float = 30.0) -> Op:
 
 
 def hum(sample_rate: int, low: float = 30.0, high: float = 35.0) -> Op:
-    """A low sine: 50·U(0, 1) + 3·N(0, 1) Hz, its phase within half a turn, the ratio between `low` and `high` dB."""
+    """Add a sine of 50·U(0, 1) + 3·N(0, 1) Hz, with a phase of up to half a turn, at `low` to `high` dB."""
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         phase = math.pi * rng.uniform("hum phase")
@@ -61,9 +61,9 @@ def hum(sample_rate: int, low: float = 30.0, high: float = 35.0) -> Op:
 
 
 def background_noise(recordings: Sequence[torch.Tensor], low: float = 20.0, high: float = 25.0) -> Op:
-    """A stretch of one of the recordings, float32 (m,), anywhere in it; the ratio between `low` and `high` dB.
+    """Add an excerpt from anywhere in one of the recordings, float32 (m,), at `low` to `high` dB.
 
-    A recording that is too short begins again. A silent stretch adds nothing.
+    A recording that is too short is repeated. A silent excerpt adds nothing.
     """
     joined = torch.cat(list(recordings))
     lengths = torch.tensor([len(recording) for recording in recordings])
@@ -82,10 +82,10 @@ def background_noise(recordings: Sequence[torch.Tensor], low: float = 20.0, high
 
 
 def phase_noise(sizes: Sequence[tuple[int, int]], low: float = 0.01, high: float = 0.02) -> Op:
-    """Each cell of the spectrogram times exp(i·s·R), with s between `low` and `high` for a clip.
+    """Multiply each cell of the spectrogram by exp(i·s·R), with s between `low` and `high` per clip.
 
     R is complex, both of its parts uniform in [0, 1): a phase of up to s, and a factor of exp(-s) or more. `sizes` are
-    the window and hop, in samples, of which each clip draws one; the window is rectangular.
+    windows and hops in samples, of which one pair is drawn per clip; the window is rectangular.
     """
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
@@ -111,5 +111,5 @@ def _jittered(x: torch.Tensor, rng: ClipRng, n_fft: int, hop: int, strength: tor
 
 
 def _rms(x: torch.Tensor, snr: float | torch.Tensor) -> torch.Tensor:
-    """The root mean square of noise that lies `snr` dB below each wave: (clips, 1)."""
+    """Return the root mean square of noise at `snr` dB below each wave: (clips, 1)."""
     return x.square().mean(dim=1, keepdim=True).sqrt() * 10 ** (-snr / 20)

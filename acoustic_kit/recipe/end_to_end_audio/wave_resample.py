@@ -1,4 +1,4 @@
-"""Faster or slower: waves resampled by a simple ratio, as a convolution on the device where they lie."""
+"""Resampling of waves by a simple ratio, as a convolution on their device."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from functools import cache
 import torch
 from torch.nn import functional
 
-ZEROS, CUTOFF, BETA = 64, 0.95, 14.0  # zero crossings a side, share of the lower Nyquist frequency, Kaiser's β
+ZEROS, CUTOFF, BETA = 64, 0.95, 14.0  # zero crossings per side, fraction of the lower Nyquist frequency, Kaiser's β
 
 
 def resample_by(x: torch.Tensor, ratio: Fraction) -> torch.Tensor:
-    """Waves at `ratio` times as many samples a second: float32 (clips, n) → (clips, n // in · out), for ratio out/in.
+    """Resample waves to `ratio` times the rate: float32 (clips, n) → (clips, n // in · out), for out/in.
 
-    Windowed-sinc interpolation: ZEROS zero crossings a side, cut off at CUTOFF of the lower Nyquist frequency, under a
-    Kaiser window of BETA. Samples that fill no block of `in` are left out; beyond the ends there are zeros.
+    Windowed-sinc interpolation: ZEROS zero crossings per side, cut off at CUTOFF of the lower Nyquist frequency, with a
+    Kaiser window of BETA. Samples of an incomplete last block of `in` are left out; zeros are assumed beyond the ends.
     """
     out, block = ratio.numerator, ratio.denominator
     kernel = sinc_kernel(out, block).to(x, non_blocking=True)
@@ -26,17 +26,17 @@ def resample_by(x: torch.Tensor, ratio: Fraction) -> torch.Tensor:
 
 
 def change_speed(x: torch.Tensor, place: float, ratios: Sequence[Fraction]) -> torch.Tensor:
-    """Resampled by one of the ratios, chosen by `place` in [0, 1), and heard at the old rate: float32 (clips, n).
+    """Change the speed by one of the ratios, selected by `place` in [0, 1): float32 (clips, n), same shape.
 
-    What becomes longer loses its end, what becomes shorter gets zeros there.
+    Longer waves are cut at the end, shorter ones padded with zeros.
     """
-    found = resample_by(x, ratios[int(place * len(ratios))])
-    return functional.pad(found, (0, x.shape[1] - found.shape[1]))  # a negative number of zeros cuts
+    resampled = resample_by(x, ratios[int(place * len(ratios))])
+    return functional.pad(resampled, (0, x.shape[1] - resampled.shape[1]))  # negative padding cuts
 
 
 @cache
 def sinc_kernel(out: int, block: int) -> torch.Tensor:
-    """What each of `out` samples is made of: float32 (out, block, width), the samples of `width` blocks around.
+    """Return the weights of the samples of `width` blocks around each of `out` samples: float32 (out, block, width).
 
     At t = o/out - i/block - (k - b), in blocks, for width 2b + 1: sinc(t·z)·kaiser(t/b)·z/block, with
     z = CUTOFF·min(out, block).

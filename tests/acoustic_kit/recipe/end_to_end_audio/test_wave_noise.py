@@ -7,9 +7,9 @@ import torch
 from acoustic_kit.recipe.end_to_end_audio.clip_noise import normal_noise
 from acoustic_kit.recipe.end_to_end_audio.random_apply import Op
 from acoustic_kit.recipe.end_to_end_audio.wave_noise import (
-    COLOURS,
+    COLORS,
     background_noise,
-    coloured_noise,
+    colored_noise,
     even_noise,
     hum,
     phase_noise,
@@ -54,18 +54,18 @@ def test_even_noise_is_bounded_by_the_square_root_of_three(waves: torch.Tensor) 
     assert np.all((largest <= np.sqrt(3) + 1e-6) & (largest > 1.73))
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_coloured_noise_is_exactly_30_db_below_and_has_its_slope(waves: torch.Tensor, colour: str) -> None:
-    noise = added(coloured_noise(COLOURS[colour], 30), waves)
+@pytest.mark.parametrize("colour", COLORS)
+def test_colored_noise_is_exactly_30_db_below_and_has_its_slope(waves: torch.Tensor, colour: str) -> None:
+    noise = added(colored_noise(COLORS[colour], 30), waves)
     without_mean = noise - noise.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(ratio(waves, without_mean), 30, atol=1e-3)
     power = (np.abs(np.fft.rfft(noise)) ** 2 / np.mean(noise**2, axis=1, keepdims=True)).mean(axis=0)[10:-10]
     slope = np.polyfit(np.log(np.arange(len(power)) + 11), np.log(power), 1)[0]
-    assert slope == pytest.approx(2 * COLOURS[colour], abs=0.1)
+    assert slope == pytest.approx(2 * COLORS[colour], abs=0.1)
 
 
-def test_coloured_noise_is_the_formula_and_its_mean_counts_twice(waves: torch.Tensor) -> None:
-    noise = added(coloured_noise(-1.0, 30), waves)[0]
+def test_colored_noise_is_the_formula_and_its_mean_counts_twice(waves: torch.Tensor) -> None:
+    noise = added(colored_noise(-1.0, 30), waves)[0]
     spectrum = np.fft.rfft(normal_noise(DRAWS, "coloured noise", N)[0].double().numpy())
     plain = np.fft.irfft(spectrum / np.arange(1, N // 2 + 2), N)
     sigma = float(waves[0].double().square().mean().sqrt()) * 10**-1.5
@@ -118,6 +118,6 @@ def test_background_is_a_stretch_of_a_recording_20_to_25_db_below(waves: torch.T
 
 def test_silence_stays_silent() -> None:
     silence = torch.zeros(CLIPS, N)
-    for op in (white_noise(), even_noise(), coloured_noise(-1), hum(RATE), phase_noise([(512, 128)])):
+    for op in (white_noise(), even_noise(), colored_noise(-1), hum(RATE), phase_noise([(512, 128)])):
         assert not op(silence, DRAWS).any()
     assert not background_noise([torch.zeros(2 * N)])(silence, DRAWS).any()
