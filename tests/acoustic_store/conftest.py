@@ -91,7 +91,7 @@ def any_store(request: pytest.FixtureRequest) -> FeatureStore:
 
 @pytest.fixture(scope="session")
 def lose_block() -> Callable[[FeatureStore, str, int], None]:
-    """Remove a block behind the store's back."""
+    """Remove a block without the store."""
 
     def lost(store: FeatureStore, key: str, number: int) -> None:
         files = open_files(store.url) / key
@@ -105,7 +105,7 @@ def lose_block() -> Callable[[FeatureStore, str, int], None]:
 
 @pytest.fixture(scope="session")
 def expire_lease() -> Callable[[FeatureStore, str], None]:
-    """Let a minute pass for the lock of a writer that may have been killed; nothing where it needs no time."""
+    """Expire the lease of a writer that may have been killed; do nothing for local stores."""
 
     def expired(store: FeatureStore, key: str) -> None:
         files = open_files(store.url) / key

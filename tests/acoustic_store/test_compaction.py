@@ -93,7 +93,7 @@ def test_every_clip_can_be_read_at_every_instant(any_store, prepare, script, mon
     any_store.compact(script.KEY, keep=KEEP)
     assert instants == sorted(instants)
     assert len(instants) > 3
-    check(before, KEEP)  # opened anew where its blocks are gone
+    check(before, KEEP)  # opened again if its blocks are gone
     np.testing.assert_allclose(before.stack(["clip-8", "clip-8"]), np.full((2, 2), -8), rtol=1e-4)
     with pytest.raises(KeyError, match="clip-21"):
         before.read("clip-21")

@@ -172,7 +172,7 @@ def test_channels_are_mixed_as_asked_for() -> None:
 
 
 class FailingFile(io.BytesIO):
-    """A file of which the disk does not give what lies behind its first half."""
+    """A file whose second half the disk cannot read."""
 
     def read(self, size: int | None = -1) -> bytes:
         if self.tell() + (size or 0) > len(self.getbuffer()) // 2 and self.tell():

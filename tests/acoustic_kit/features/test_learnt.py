@@ -1,4 +1,4 @@
-"""What features learnt lies beside a fold's model, and comes back bit for bit."""
+"""Arrays that features learnt are stored beside a fold's model, and restored bit for bit."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_a_fit_comes_back_and_computes_the_same(workspace: Workspace, tmp_path: 
     ids = stored["x"].ids[:64]
     computed = back["pca"].compute_batch([stored["x"].read(id) for id in ids])
     np.testing.assert_allclose(computed, stored["pca"].stack(ids), rtol=0, atol=1e-5)
-    assert back["pca"].ready(store) is back["pca"]  # and nothing is learnt anew
+    assert back["pca"].ready(store) is back["pca"]  # nothing is learnt again
     (tmp_path / LEARNT_NAME).write_bytes(b"damaged")
     with pytest.raises(AkitError, match=f"{LEARNT_NAME} cannot be read"):
         with_learnt(tmp_path, features, "run/2")

@@ -35,7 +35,7 @@ def test_a_note_is_in_its_pitch_class_at_any_rate(rate: int, note: int) -> None:
         middle = frames[:, frames.shape[1] // 2]
         assert middle.argmax() == note
         assert middle[note] > 0.45
-        np.testing.assert_allclose(middle[[note - 1, (note + 1) % 12]], 0.245, atol=0.01)  # both neighbours hear it
+        np.testing.assert_allclose(middle[[note - 1, (note + 1) % 12]], 0.245, atol=0.01)  # both neighbors respond
 
 
 def test_tuning_moves_the_pitch_classes() -> None:

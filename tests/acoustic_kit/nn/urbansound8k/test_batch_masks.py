@@ -30,7 +30,7 @@ def test_all_clips_and_channels_lose_the_same_stripes() -> None:
         widths.append((stripe(bands)[1], stripe(frames)[1]))
     assert {width for width, _ in widths} <= set(range(9))
     assert {width for _, width in widths} <= set(range(12))
-    assert len(set(widths)) > 25  # drawn anew in each pass
+    assert len(set(widths)) > 25  # drawn again in each pass
 
 
 def test_widths_and_places_follow_torchaudios_law() -> None:
