@@ -36,13 +36,13 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     from acoustic_kit.submission.record import list_records
 
     found = []
-    for name, sidecar in list_records(workspace_of(ctx).submissions_path):
-        if isinstance(sidecar, AkitError):
-            say(f"Left out: {sidecar}")
+    for name, record in list_records(workspace_of(ctx).submissions_path):
+        if isinstance(record, AkitError):
+            say(f"Left out: {record}")
         else:
-            found.append((name, sidecar))
+            found.append((name, record))
     if as_json:
-        print_json([{"name": name, **sidecar.model_dump(mode="json", exclude={"blend"})} for name, sidecar in found])
+        print_json([{"name": name, **record.model_dump(mode="json", exclude={"blend"})} for name, record in found])
     elif not found:
         say("No submissions yet. `akit blend` writes the first.")
     else:
@@ -51,23 +51,23 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
         print_table([*columns, "submitted", "note"], rows, right=columns[2:])
 
 
-def _side_by_side(sidecar: SubmissionRecord) -> list[str]:
+def _side_by_side(record: SubmissionRecord) -> list[str]:
     """Return the out-of-fold, nested and public score, and the public minus the nested one."""
-    own = sidecar.scores.out_of_fold if sidecar.scores else None
-    nested = sidecar.scores.nested if sidecar.scores else None
-    apart = None if nested is None or sidecar.public is None else sidecar.public - nested
-    figures = ["" if value is None else f"{value:.4f}" for value in (own, nested, sidecar.public)]
+    own = record.scores.out_of_fold if record.scores else None
+    nested = record.scores.nested if record.scores else None
+    apart = None if nested is None or record.public is None else record.public - nested
+    figures = ["" if value is None else f"{value:.4f}" for value in (own, nested, record.public)]
     return [*figures, "" if apart is None else f"{apart:+.4f}"]
 
 
-def _remark(sidecar: SubmissionRecord) -> str:
+def _remark(record: SubmissionRecord) -> str:
     """Return the user's note, and which training clips the scores are of if not of all."""
-    part = sidecar.scores.scored_on if sidecar.scores else ""
-    return "; ".join(filter(None, [sidecar.note, part and f"scores are of {part}"]))
+    part = record.scores.scored_on if record.scores else ""
+    return "; ".join(filter(None, [record.note, part and f"scores are of {part}"]))
 
 
-def _submitted(sidecar: SubmissionRecord) -> str:
-    return sidecar.submitted[-1].partition("T")[0] if sidecar.submitted else ""
+def _submitted(record: SubmissionRecord) -> str:
+    return record.submitted[-1].partition("T")[0] if record.submitted else ""
 
 
 @commands.command(epilog='Example: akit submission note first --public 0.913 "rank 14 of 231"')

@@ -35,10 +35,10 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
     task, manifest = workspace.task_spec, workspace.manifest
     unreadable: list[str] = []
     standings, scored = _score_runs(workspace, unreadable)
-    sidecars = _submissions(workspace, unreadable)
+    records = _submissions(workspace, unreadable)
     clips = workspace.training_set
     best = [one.standing.run for one in scored.values()][:1]
-    subjects, named_runs = find_subjects(workspace, names, best, sidecars, clips)
+    subjects, named_runs = find_subjects(workspace, names, best, records, clips)
     placings = by_setting(standings)
     return Report(
         workspace=workspace.root.name,
@@ -54,8 +54,8 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
         warnings=tuple(leak_warnings(manifest)),
         unreadable=tuple(unreadable),
         blends=tuple(
-            _blended(name, sidecar, scored if sidecar.metric == workspace.config.metric else {})
-            for name, sidecar in sidecars.items()
+            _blended(name, record, scored if record.metric == workspace.config.metric else {})
+            for name, record in records.items()
         ),
         evaluations=tuple(evaluate(subject, workspace.config.metric, clips) for subject in subjects),
         mistakes=most_confident(workspace, subjects[0], clips, scored) if subjects else None,
@@ -94,11 +94,11 @@ def _score_runs(workspace: Workspace, unreadable: list[str]) -> tuple[list[Stand
 def _submissions(workspace: Workspace, unreadable: list[str]) -> dict[str, SubmissionRecord]:
     """Return the records of submissions by name, newest first; append the errors of others to `unreadable`."""
     found = {}
-    for name, sidecar in reversed(list_records(workspace.submissions_path)):
-        if isinstance(sidecar, AkitError):
-            unreadable.append(str(sidecar))
+    for name, record in reversed(list_records(workspace.submissions_path)):
+        if isinstance(record, AkitError):
+            unreadable.append(str(record))
         else:
-            found[name] = sidecar
+            found[name] = record
     return found
 
 
@@ -141,31 +141,29 @@ def _row(rank: int | None, placing: Placing) -> Row:
     )
 
 
-def _blended(name: str, sidecar: SubmissionRecord, scored: dict[str, Scored]) -> Blended:
-    scores = sidecar.scores
+def _blended(name: str, record: SubmissionRecord, scored: dict[str, Scored]) -> Blended:
+    scores = record.scores
     part = scores.scored_on if scores else ""
     low, high = (*scores.interval, None, None)[:2] if scores else (None, None)
     weights = [
         Weight(member.label, member.weight, scored[member.name].standing.score if member.name in scored else None)
-        for member in sidecar.runs
+        for member in record.runs
     ]
-    blend = combination(sidecar)
+    blend = combination(record)
     return Blended(
         name=name,
-        method=sidecar.method
-        if blend is None or blend.method == sidecar.method
-        else f"{sidecar.method}: {blend.method}",
-        metric=sidecar.metric,
-        created=sidecar.created,
-        runs=len(sidecar.runs),
+        method=record.method if blend is None or blend.method == record.method else f"{record.method}: {blend.method}",
+        metric=record.metric,
+        created=record.created,
+        runs=len(record.runs),
         out_of_fold=scores.out_of_fold if scores else None,
         nested=scores.nested if scores else None,
         interval=None if low is None or high is None else (low, high),
         best_run=(scores.best_run.name, scores.best_run.score) if scores else None,
         mean_of_all=scores.mean_of_all if scores else None,
         gain=(blend.gain, *blend.gain_interval) if blend is not None and blend.beats_best_run is not None else None,
-        public=sidecar.public,
-        note="; ".join(filter(None, [sidecar.note, part and f"scores are of {part}"])),
+        public=record.public,
+        note="; ".join(filter(None, [record.note, part and f"scores are of {part}"])),
         weights=tuple(sorted(weights, key=lambda weight: -weight.share)),
     )
 

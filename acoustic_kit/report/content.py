@@ -25,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Line:
-    """Line of a chart, from left to right; NaN where the line is interrupted."""
+    """Line of a chart, from left to right; NaN if the line is interrupted."""
 
     name: str
     x: np.ndarray  # float (points,)
@@ -189,7 +189,7 @@ class Report:
     n_extra: int
     classes: tuple[str, ...]
     folds: tuple[str, ...]
-    n_groups: int | None  # recordings or speakers; None where the data set names none
+    n_groups: int | None  # recordings or speakers; None if the data set names none
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]  # of clips that are both trained on and scored on
     unreadable: tuple[str, ...]  # runs and submissions that could not be read, and why

@@ -17,7 +17,7 @@ class Scored:
 
     standing: Standing
     known: np.ndarray  # bool (clips,): predicted
-    errors: np.ndarray  # float32 (clips,), see `evaluation.errors`; NaN where not predicted
+    errors: np.ndarray  # float32 (clips,), see `evaluation.errors`; NaN if not predicted
     wrong: np.ndarray  # bool (clips,): the decision is wrong
 
 

@@ -40,22 +40,22 @@ def find_subjects(
     workspace: Workspace,
     names: Sequence[str],
     best: Sequence[Run],
-    sidecars: Mapping[str, SubmissionRecord],
+    records: Mapping[str, SubmissionRecord],
     clips: TrainingSet,
 ) -> tuple[list[Subject], list[Run]]:
     """Return the runs and blends to analyze that have out-of-fold predictions, and the runs among `names`.
 
-    `names` are runs or submissions; without names, the newest blend (the first of `sidecars` with predictions) and
+    `names` are runs or submissions; without names, the newest blend (the first of `records` with predictions) and
     `best` are used. Raises UsageError for an unknown name.
     """
     if not names:
-        blends = (_blend_subject(workspace, *pair, clips) for pair in sidecars.items())
+        blends = (_blend_subject(workspace, *pair, clips) for pair in records.items())
         newest = next((found for found in blends if found), None)
         return [found for found in (newest, *(_run_subject(run, clips) for run in best)) if found], []
     subjects, runs = [], []
     for name in dict.fromkeys(names):
-        if name in sidecars:
-            subjects.append(_blend_subject(workspace, name, sidecars[name], clips))
+        if name in records:
+            subjects.append(_blend_subject(workspace, name, records[name], clips))
         else:
             runs.append(open_run(find_run(workspace.runs_path, name)))
             subjects.append(_run_subject(runs[-1], clips))
@@ -72,38 +72,38 @@ def _run_subject(run: Run, clips: TrainingSet) -> Subject | None:
     return Subject(run.name, "run", known, probabilities, tuple(run.bias_warnings)) if known.any() else None
 
 
-def _blend_subject(workspace: Workspace, name: str, sidecar: SubmissionRecord, clips: TrainingSet) -> Subject | None:
+def _blend_subject(workspace: Workspace, name: str, record: SubmissionRecord, clips: TrainingSet) -> Subject | None:
     """Return None if some of its runs are missing or have no out-of-fold predictions of common clips."""
-    blend = combination(sidecar)
+    blend = combination(record)
     try:
-        members = list(_members(workspace, sidecar, clips))
+        members = list(_members(workspace, record, clips))
         known = np.logical_and.reduce([which for which, _ in members])
-        if blend is None or len(members) < len(sidecar.runs) or not known.any():
+        if blend is None or len(members) < len(record.runs) or not known.any():
             return None
         blended = blend.predict(np.stack([found[known[which]] for which, found in members]))
     except (AkitError, ValueError):  # a run with other classes, or an edited record
         return None
     caveats = ["these predictions chose the blend, so the score is optimistic: rely on its nested estimate"]
-    reasons = Counter(why for member in sidecar.runs for why in member.optimistic)
-    caveats += [f"{n} of its {len(sidecar.runs)} runs are optimistic too: {why}" for why, n in reasons.items()]
+    reasons = Counter(why for member in record.runs for why in member.optimistic)
+    caveats += [f"{n} of its {len(record.runs)} runs are optimistic too: {why}" for why, n in reasons.items()]
     return Subject(name, "blend", known, blended, tuple(caveats))
 
 
-def combination(sidecar: SubmissionRecord) -> Blend | None:
+def combination(record: SubmissionRecord) -> Blend | None:
     """Return how a submission's runs are combined; None if this version of akit cannot read it."""
     try:
-        return Blend.from_dict(sidecar.blend)
+        return Blend.from_dict(record.blend)
     except AkitError:
         return None
 
 
 def _members(
-    workspace: Workspace, sidecar: SubmissionRecord, clips: TrainingSet
+    workspace: Workspace, record: SubmissionRecord, clips: TrainingSet
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the out-of-fold predictions of a blend's runs that have any, as `Predictions.found` returns them."""
-    for member in sidecar.runs:
+    for member in record.runs:
         path = workspace.runs_path / member.name
-        if sidecar.by == "run" and (path / "oof.parquet").exists():
+        if record.by == "run" and (path / "oof.parquet").exists():
             oof = open_run(path).predictions("oof", clips.task_spec.names)
             if oof is not None:
                 yield oof.found(clips.ids)

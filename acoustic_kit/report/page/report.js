@@ -1,6 +1,6 @@
 "use strict";
 
-// Tables sort by their header buttons. What has no value comes last, whichever way.
+// Sort tables by their header buttons; empty values come last in both directions.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headers = [...table.tHead.rows[0].cells];
   headers.forEach((header, column) => {
@@ -11,7 +11,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const value = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
       const numeric = header.classList.contains("number");
       const now = header.getAttribute("aria-sort");
-      const up = now ? now === "descending" : !numeric; // numbers: the largest first
+      const up = now ? now === "descending" : !numeric; // numbers: largest first
       const compare = (a, b) => {
         const [x, y] = [value(a), value(b)];
         if (x === "" || y === "") return (x === "") - (y === "");
@@ -25,7 +25,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// The cell of a matrix that a pointer is on, in words: below it, where a finger does not hide it.
+// Describe the cell of a matrix under the pointer, below the matrix, so that a finger does not cover the text.
 for (const figure of document.querySelectorAll("figure.readable")) {
   const words = figure.querySelector("output");
   const rest = words.textContent;
@@ -37,7 +37,7 @@ for (const figure of document.querySelectorAll("figure.readable")) {
   figure.addEventListener("pointerdown", read);
 }
 
-// One sound at a time.
+// Play one clip at a time.
 const players = [...document.querySelectorAll("audio")];
 for (const player of players) {
   player.addEventListener("play", () => players.forEach((other) => other === player || other.pause()));

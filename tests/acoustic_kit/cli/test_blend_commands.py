@@ -22,7 +22,7 @@ def akit(workspace: Workspace, *arguments: object, code: int = 0) -> Result:
 
 
 def write_predictions(workspace: Workspace, split: str, path: Path, skill: float, seed: int) -> Path:
-    """Probabilities that lean to the truth (of test clips: to nothing)."""
+    """Return probabilities that favor the true class (for test clips: no class)."""
     rows = workspace.manifest.filter(pl.col("split") == split)
     classes = list(workspace.config.classes)
     logits = np.random.default_rng(seed).standard_normal((len(rows), len(classes)))
@@ -35,7 +35,7 @@ def write_predictions(workspace: Workspace, split: str, path: Path, skill: float
 
 @pytest.fixture
 def runs(workspace: Workspace, tmp_path: Path) -> list[str]:
-    """Three imported runs, the best first."""
+    """Return three imported runs, the best first."""
     names = []
     for number, skill in enumerate((3.0, 2.0, 0.0)):
         test = write_predictions(workspace, "test", tmp_path / "test.csv", skill, number)
@@ -89,7 +89,7 @@ def test_blends_by_fold_need_fold_models(workspace: Workspace, runs: list[str]) 
     assert "No estimate" in said.stdout
 
 
-def test_a_submission_is_written_again_from_its_sidecar(workspace: Workspace, runs: list[str]) -> None:
+def test_a_submission_is_written_again_from_its_record(workspace: Workspace, runs: list[str]) -> None:
     akit(workspace, "blend", "--name", "first")
     folder = workspace.submissions_path
     said = akit(workspace, "blend", "--from", folder / "first.json", "--name", "again").stdout

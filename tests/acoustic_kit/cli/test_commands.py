@@ -1,4 +1,4 @@
-"""The command line as users and scripts rely on it: the main job, JSON, exit codes, help, and one-line errors."""
+"""Command line: the main workflow, JSON, exit codes, help, and short errors."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def succeed(*arguments: str | Path) -> Result:
 
 
 def fail(code: int, *arguments: str | Path) -> str:
-    """What a failing command says on stderr, beside its progress bars: at most two lines, no traceback."""
+    """Return the stderr of a failing command without progress bars: at most two lines, no traceback."""
     result = akit(*arguments)
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
@@ -338,8 +338,8 @@ def test_a_run_that_used_its_own_fold_is_marked_optimistic(workspace: Workspace)
     assert "optimistic" in succeed("-C", workspace.root, "runs", "list").stdout
     assert "chose by its own fold" in succeed("-C", workspace.root, "runs", "show", "peeking").stdout
     assert "chose by its own fold" in succeed("-C", workspace.root, "blend", "--name", "x").stdout
-    sidecar = json.loads((workspace.submissions_path / "x.json").read_text())
-    assert sidecar["runs"][0]["optimistic"] == ["chose by its own fold"]
+    record = json.loads((workspace.submissions_path / "x.json").read_text())
+    assert record["runs"][0]["optimistic"] == ["chose by its own fold"]
 
 
 def test_the_demo_stops_at_a_failed_step_and_changes_nothing(workspace: Workspace, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server of the folder `served`; the current folder is another."""
+    """Serve the folder `served`; the current folder is another one."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     (tmp_path / "served").mkdir()
@@ -55,7 +55,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def esc50(synthetic: Path, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ESC-50 is 60 generated clips on this machine."""
+    """Replace ESC-50 by 60 generated clips of a local server."""
     with zipfile.ZipFile(tmp_path / "served" / "esc50.zip", "w") as archive:
         for path in synthetic.rglob("*.*"):
             archive.write(path, Path("ESC-50-master") / path.relative_to(synthetic))

@@ -1,4 +1,4 @@
-"""`akit predict` as users and scripts rely on it: also in a process of its own, without workspace and network."""
+"""`akit predict`, also in a separate process without a workspace and a network."""
 
 import csv
 import os
@@ -36,21 +36,21 @@ def akit(*arguments: str | Path) -> Result:
 
 
 def isolated(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
-    """Run a command in a process that may open no socket, in a folder that lies in no workspace."""
+    """Run a command in a process that cannot open sockets, in a folder outside of any workspace."""
     command = [sys.executable, "-c", ISOLATED, *map(str, arguments)]
     variables = os.environ | {"HOME": str(folder), "HF_HOME": str(folder / "hf")}
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
 
 
 def table(text: str) -> dict[str, list[str]]:
-    """The rows of a CSV by their first cell; the header's under an empty one."""
+    """Return the rows of a CSV by their first cell; the header under an empty key."""
     header, *rows = csv.reader(text.splitlines())
     return {"": header} | {row[0]: row[1:] for row in rows}
 
 
 @pytest.fixture(scope="module")
 def kit(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `runs/`, `submissions/`, the test clips in `audio/` and a template, and no workspace."""
+    """Return a folder with `runs/`, `submissions/`, the test clips in `audio/` and a template, without a workspace."""
     folder = tmp_path_factory.mktemp("kit")
     work = Workspace.find(shutil.copytree(built, folder / "work"))
     for recipe, settings in [("stats_pca_linear", {}), ("logmel_cnn", {"epochs": 1, "width": 4})]:

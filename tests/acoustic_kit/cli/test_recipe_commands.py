@@ -1,4 +1,4 @@
-"""`akit recipe show`, `run` and `tune` as users type them: write-ups, patterns, leaks, and metrics that are sums."""
+"""`akit recipe list`, `show`, `run` and `tune`: published values, patterns, leaks, and weighted sums as metrics."""
 
 import io
 import json
@@ -113,8 +113,8 @@ def test_patterns_and_names_run_and_the_best_are_blended(workspace: Workspace) -
     runs = document("-C", root, "runs", "list", "--json")
     assert sorted(run["recipe"] for run in runs) == ["resnet_a", "resnet_b", "wide"]
     akit("-C", root, "blend", "--top", "12", "--metric", "f1", "--method", "mean", "--name", "all")
-    sidecar = json.loads((workspace.submissions_path / "all.json").read_text())
-    assert {run["recipe"] for run in sidecar["runs"]} == {"resnet_a", "resnet_b", "wide"}
+    record = json.loads((workspace.submissions_path / "all.json").read_text())
+    assert {run["recipe"] for run in record["runs"]} == {"resnet_a", "resnet_b", "wide"}
     tests = [pl.read_parquet(path).drop("id") for path in workspace.runs_path.glob("*/test.parquet")]
     mean = np.mean([frame.to_numpy() for frame in tests], axis=0).argmax(axis=1)
     written = pl.read_csv(workspace.submissions_path / "all.csv")["label"].to_list()

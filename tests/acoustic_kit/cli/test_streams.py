@@ -1,4 +1,4 @@
-"""stdout and stderr of any encoding, closed, or on a full disk."""
+"""stdout and stderr with any encoding, closed, or on a full disk."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Workspaces with runs that were never trained: predictions, records and logs, made up in a moment."""
+"""Workspaces with runs that were not trained: generated predictions, records and logs."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ FOLDS = 3
 
 
 class Competition:
-    """A workspace of made-up clips; `run` adds a run to it."""
+    """Workspace of generated clips; `run` adds a run to it."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ HOSTILE = (
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Competition:
-    """A competition whose names are markup: classes, ids, files, notes, settings, stages, figures, blends.
+    """Return a competition whose names are markup: classes, ids, files, notes, settings, stages, figures, blends.
 
     Names of runs are not: a run with such a name cannot be read.
     """
@@ -142,24 +142,24 @@ def hostile(tmp_path: Path) -> Competition:
         )
         competition.log(run, stage=name.replace("/", "<"), figure=name)
     competition.workspace.submissions_path.mkdir()
-    sidecar = {
+    record = {
         "submission": "x.csv", "sha256": "", "metric": HOSTILE[0], "method": HOSTILE[1], "seed": 0,
         "runs": [{"name": "run3", "recipe": HOSTILE[0], "weight": 1, "optimistic": [HOSTILE[2]], "test_sha256": ""}],
         "candidates": [], "blend": {}, "scores": None, "template": None, "template_sha256": None, "akit": "",
         "created": HOSTILE[1], "note": HOSTILE[3],
     }  # fmt: skip
-    (competition.workspace.submissions_path / f"{HOSTILE[1]}.json").write_text(json.dumps(sidecar))
+    (competition.workspace.submissions_path / f"{HOSTILE[1]}.json").write_text(json.dumps(record))
     (competition.workspace.submissions_path / f"{HOSTILE[0].replace('/', '')}.json").write_text("{")
     return competition
 
 
 @pytest.fixture
 def competition(tmp_path: Path) -> Competition:
-    """Three classes, 60 clips, no runs."""
+    """Return a competition of three classes and 60 clips, without runs."""
     return Competition(tmp_path / "work")
 
 
 @pytest.fixture
 def make_competition(tmp_path: Path) -> Callable[..., Competition]:
-    """`Competition`, in a folder of its own."""
+    """Return a function that makes a `Competition` in a temporary folder."""
     return lambda *args, **options: Competition(tmp_path / "other" / "work", *args, **options)

@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium, without a window."""
+"""The page in headless Chromium."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """`AKIT_CHROMIUM`, the system's Chromium or Chrome, or playwright's own; skipped where there is none."""
+    """Start the browser of `AKIT_CHROMIUM`, of the system or of playwright; skip the test if there is none."""
     api = pytest.importorskip("playwright.sync_api")
     named = os.environ.get("AKIT_CHROMIUM")
     found = named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -44,7 +44,7 @@ def browser() -> Iterator["Browser"]:
 
 
 class Visit:
-    """A page that was opened from disk, and all that it did without being asked."""
+    """Page opened from disk, with its console errors, requests and dialogs."""
 
     def __init__(
         self, browser: "Browser", path: Path, *, size: dict[str, int] = DESKTOP, scheme: str = "light"
@@ -182,7 +182,7 @@ COLOURS = """() => [...document.querySelectorAll("h1, h2, h3, p, th, td, dt, dd,
 
 
 def luminance(colour: str) -> float:
-    """WCAG's relative luminance of `rgb(r, g, b)`."""
+    """Return WCAG's relative luminance of `rgb(r, g, b)`."""
     channels = np.array([float(c) for c in colour.removeprefix("rgb(").removesuffix(")").split(",")]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])

@@ -1,4 +1,4 @@
-"""What a report shows of a workspace."""
+"""Content of a report."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from acoustic_kit.report.page import render
 
 
 def with_tests(competition: Any) -> None:
-    """Add two test clips, and what every run predicts of them: a blend then writes a submission."""
+    """Add two test clips and predictions of every run for them, so that a blend writes a submission."""
     path = competition.workspace.manifest_path
     manifest = pl.read_parquet(path)
     tests = manifest.head(2).with_columns(
@@ -81,7 +81,7 @@ def test_the_best_run_is_looked_into(competition: Any) -> None:
     assert 1 <= worst.wrong_runs <= worst.scored_runs == 2
 
 
-def test_the_newest_blend_is_looked_into_as_its_sidecar_says(competition: Any) -> None:
+def test_the_newest_blend_is_analyzed_from_its_record(competition: Any) -> None:
     runs = [competition.run(name, 2) for name in "abc"]
     with_tests(competition)
     result = blend_runs(competition.workspace, method="geometric", name="second")
@@ -146,7 +146,7 @@ def test_a_blend_with_missing_runs_is_listed_but_not_analyzed(competition: Any) 
 
 
 @pytest.mark.parametrize("change", ["method", "weights", "torn"])
-def test_a_sidecar_that_was_edited_does_not_stop_the_report(competition: Any, change: str) -> None:
+def test_an_edited_record_does_not_stop_the_report(competition: Any, change: str) -> None:
     competition.run("a", 2)
     competition.run("b", 2)
     with_tests(competition)

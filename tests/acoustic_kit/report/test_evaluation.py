@@ -1,4 +1,4 @@
-"""What a report says of predictions, against scikit-learn and by hand."""
+"""Evaluation of predictions, compared with scikit-learn and with values computed by hand."""
 
 import numpy as np
 import pytest

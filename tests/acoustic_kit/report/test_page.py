@@ -1,4 +1,4 @@
-"""The page: one file that loads nothing, in which data is text."""
+"""The page: one file without external resources, in which data is escaped."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ VOID = {"meta", "link", "img", "br", "input", "hr", "line", "rect", "circle", "p
 
 
 class Elements(HTMLParser):
-    """The elements of a page, their attributes and their text, and whether they are closed in order."""
+    """Elements of a page, their attributes and text, and whether they are closed in order."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Clips in a page: what is heard is the clip, and it stays small."""
+"""Audio of clips in a page: equal to the clip, and small."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Learning curves from the logs of folds, whole ones and damaged ones."""
+"""Learning curves from complete and damaged logs of folds."""
 
 import json
 from pathlib import Path
