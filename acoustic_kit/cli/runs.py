@@ -15,7 +15,6 @@ from acoustic_kit.cli.console import Json, print_json, print_table
 if TYPE_CHECKING:
     from acoustic_kit.errors import AkitError
     from acoustic_kit.runs.leaderboard import Placing, Standing
-    from acoustic_kit.runs.run import Run
 
 commands = typer.Typer(no_args_is_help=True, help="Rank, show, import and delete runs.")
 
@@ -76,47 +75,20 @@ def list_(
 
 
 def _row(rank: int | None, placing: Placing) -> list[object]:
-    runs = [standing.run for standing in placing.standings]
-    names = ", ".join([runs[0].name, *(run.name.removeprefix(f"{run.record.recipe}-") for run in runs[1:])])
-    score = "" if placing.score is None else f"{placing.score:.4f}"
-    spread = "" if placing.spread is None else f"{placing.spread:.4f}"
-    seconds = sum(run.seconds for run in runs) / len(runs)
+    runs = placing.runs
     interval = "none" if placing.interval is None else "{:.4f} – {:.4f}".format(*placing.interval)
     size = runs[0].n_parameters
-    parameters = "" if size is None else f"{size:,}"
-    others = ["other labels"] if any(standing.other_labels for standing in placing.standings) else []
-    notes = ", ".join(others + _notes(runs))
     return [
         "" if rank is None else rank,
-        names,
-        score,
-        spread,
-        interval if score else "",
-        _folds(placing.standings[0]),
-        parameters,
-        duration(seconds),
-        notes,
+        ", ".join([runs[0].name, *(run.name.removeprefix(f"{run.record.recipe}-") for run in runs[1:])]),
+        "" if placing.score is None else f"{placing.score:.4f}",
+        "" if placing.spread is None else f"{placing.spread:.4f}",
+        "" if placing.score is None else interval,
+        placing.folds,
+        "" if size is None else f"{size:,}",
+        duration(placing.seconds),
+        ", ".join(placing.notes),
     ]
-
-
-def _folds(standing: Standing) -> str:
-    run = standing.run
-    if run.record.imported:
-        return "–" if standing.complete or standing.score is None else standing.coverage
-    return "full" if run.record.full else f"{len(run.done)}/{len(run.record.folds)}"
-
-
-def _notes(runs: list[Run]) -> list[str]:
-    """Return the settings of a row's runs that differ from the defaults, their marks, and the user's notes."""
-    record = runs[0].record
-    seeds = sorted(run.record.seed for run in runs)
-    notes = [f"{key}={value}" for key, value in record.changed.items()]
-    notes += [f"seeds={','.join(map(str, seeds))}"] if len(seeds) > 1 else [f"seed={seeds[0]}"] * (seeds[0] != 0)
-    notes += ["fast"] if record.fast else []
-    notes += ["imported"] if record.imported else []
-    notes += ["at chance"] if any(run.warnings for run in runs) else []
-    notes += ["optimistic"] if any(run.bias_warnings for run in runs) else []
-    return notes + list(dict.fromkeys(run.record.note for run in runs if run.record.note))
 
 
 def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,23 +77,9 @@ def note(
     public: Annotated[float | None, typer.Option(help="The score on the public leaderboard.")] = None,
 ) -> None:
     """Record the public score of a submission, or a remark."""
-    from acoustic_kit.errors import UsageError
-    from acoustic_kit.metrics import get_metric
-    from acoustic_kit.submission.record import find_record, read_record
+    from acoustic_kit.submission.record import annotate
 
-    if text is None and public is None:
-        raise UsageError("Nothing to record: give --public 0.913, a text, or both.")
-    if public is not None and not math.isfinite(public):
-        raise UsageError(f"--public {public}: write a finite number.")
-    path = find_record(workspace_of(ctx).submissions_path, name)
-    metric = read_record(path).metric
-    highest = get_metric(metric).highest
-    if public is not None and not 0 <= public <= highest:
-        percent = f"; for a percentage, write --public {public / 100:.6g}" if highest == 1 and 1 < public <= 100 else ""
-        raise UsageError(f"--public {public:g}: {metric} is between 0 and {highest:g}{percent}.")
-    changes = {key: value for key, value in (("note", text), ("public", public)) if value is not None}
-    read_record(path).model_copy(update=changes).write(path)
-    say(f"Recorded in {display_path(path)}.")
+    say(f"Recorded in {display_path(annotate(workspace_of(ctx).submissions_path, name, text, public))}.")
 
 
 @commands.command("check", epilog="Example: akit submission check submissions/first.csv")

@@ -30,6 +30,8 @@ def make_manifest(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Assign folds to the training clips, hold out test folds, add extra clips, and scan every file once.
 
+    >>> manifest, truth = make_manifest(read_dataset(Path("ESC-50")), test_folds=[5])
+
     Parameters
     ----------
     test_folds : folds whose clips become the test set

@@ -27,6 +27,8 @@ LOCAL = "local folder"  # stored instead of a path on one machine
 class Ast(Feature):
     """Embeddings of the Audio Spectrogram Transformer, as ``transformers.ASTModel`` computes them.
 
+    >>> Ast(weights="my_checkpoint", output="tokens")
+
     They are computed in batches. The key contains digests of the weights, so that the same weights in another folder
     have the same key, and other weights another; for a name on the hub also that name and the commit.
 

@@ -30,6 +30,8 @@ def _wave() -> Wave:
 class AstInput(Feature):
     """Log-mel frames of one length, as ``transformers.ASTFeatureExtractor`` computes them with torchaudio.
 
+    >>> AstInput(Wave(sample_rate=16000), max_length=512)
+
     Short clips are followed by rows of zeros, long ones lose their end; then x becomes (x - mean) / (2 std). The
     original fails on clips of less than a frame; here they are padded with zeros to one.
 

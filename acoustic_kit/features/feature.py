@@ -73,6 +73,15 @@ def defines_families(file: DefiningFile) -> Iterator[None]:
 class Feature:
     """One feature family with its parameters. Subclasses are frozen dataclasses whose fields are the parameters.
 
+    >>> @dataclass(frozen=True)
+    ... class Loudness(akit.Feature):
+    ...     name: ClassVar[str] = "loudness"
+    ...     version: ClassVar[int] = 1
+    ...     wave: akit.Wave = akit.Wave(sample_rate=16000)
+    ...
+    ...     def compute(self, source):
+    ...         return np.array([np.sqrt(np.mean(source**2))], np.float32)
+
     A field that is itself a ``Feature`` is the source: ``compute`` is called with its arrays.
     A feature without such a field (``wave``) is computed from the decoded audio file.
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class LogMel(Feature):
     """Mel spectrogram, as ``librosa.feature.melspectrogram`` and ``librosa.power_to_db`` compute it.
 
+    >>> LogMel(Wave(sample_rate=22050), n_fft=1764, hop_length=220, n_mels=64)
+
     Parameters
     ----------
     wave : the source

@@ -46,6 +46,8 @@ class PcaFit:
 class Pca(Feature):
     """Principal components of a feature that is one row of numbers a clip, standardized column by column first.
 
+    >>> Pca(Stats(preset="freesound"), n_components=350)
+
     Scaling and components are learnt from training clips only, so there is one ``pca`` for each fold: ``for_fold``
     returns it, and its key contains the clips it was fitted on.
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 class Pcen(Feature):
     """Mel spectrogram E after PCEN (Wang et al. 2017), as ``librosa.feature.melspectrogram`` and ``librosa.pcen``.
 
+    >>> Pcen(n_fft=(2048, 1024), precision="float64").compute(wave)  # wave: float32 (n,)
+
         M[t] = (1 - b) M[t-1] + b E[t]
         pcen = (E / (eps + M)^gain + bias)^power - bias^power
 

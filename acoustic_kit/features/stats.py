@@ -15,6 +15,9 @@ from acoustic_kit.features.wave import Wave
 class Stats(Feature):
     """Statistics over time of features measured frame by frame.
 
+    >>> Stats().columns()[:2]
+    ['mel_000_mean', 'mel_000_std']
+
     The preset ``basic`` has mean, std, skew, kurtosis, median, minimum and maximum of mel bands in decibels, MFCC and
     their slope, spectral centroid, bandwidth, roll-off, flatness and contrast, RMS, zero crossings and chroma: 193 rows
     (fewer contrast bands below 12.8 kHz) × 7.

@@ -20,6 +20,8 @@ from acoustic_kit.features.feature import Feature
 class Wave(Feature):
     """The decoded, resampled and trimmed wave.
 
+    >>> Wave(sample_rate=44100, trim_top_db=None)
+
     Parameters
     ----------
     sample_rate : int, Hz

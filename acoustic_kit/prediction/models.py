@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from acoustic_kit.device import Compute
+from acoustic_kit.ensemble.result import BlendResult
 from acoustic_kit.errors import AkitError, RunError, UsageError
 from acoustic_kit.features import Feature, feature_from_parameters
 from acoustic_kit.features.ast import LOCAL
@@ -95,7 +96,7 @@ class Predictor:
 
 
 def open_predictor(
-    what: str | Path,
+    what: str | Path | BlendResult,
     folder: Path = Path(),
     *,
     trust: bool = False,
@@ -106,9 +107,9 @@ def open_predictor(
 
     Parameters
     ----------
-    what : a run's folder, a submission's JSON or CSV, or the name of a run or of a submission in the workspace that
-        contains `folder`. The runs of a blend are looked up beside the JSON, in `runs/` beside the JSON or its folder,
-        and in that workspace
+    what : a blend of runs, a run's folder, a submission's JSON or CSV, or the name of a run or of a submission in the
+        workspace that contains `folder`. The runs of a submission are looked up beside the JSON, in
+        `runs/` beside the JSON or its folder, and in that workspace
     trust : execute recipes in the run folders that are not installed, and load all types that their scikit-learn
         models contain
     weights : the folder with the weights of a model that computes features, if a run needs one
@@ -117,8 +118,12 @@ def open_predictor(
     Raises UsageError if the run does not exist, RunError if it cannot predict on this machine.
 
     """
-    path, workspace = Path(what), Workspace.around(folder)
+    workspace = Workspace.around(folder)
     opener = _Opener(workspace, trust, weights, on_note)
+    if isinstance(what, BlendResult):
+        members = [opener.member(one.run, one.fold) for one in what.members]
+        return _predictor(what.name, members, what.metric, what.blend.of_members())
+    path = Path(what)
     if path.name == RECORD_NAME:
         path = path.parent
     if (path / RECORD_NAME).is_file():

@@ -53,6 +53,8 @@ def predict_clips(
 ) -> ClipPredictions:
     """Predict new clips by a trained run or a blend: the mean over fold models, then the blend of runs.
 
+    >>> predict_clips("runs/my_recipe-1a2b3c4d", ["a.wav"]).probabilities  # float64 (1, classes)
+
     The clips of the run's own manifest, with the same ids in the same order, get the run's own predictions.
 
     Parameters

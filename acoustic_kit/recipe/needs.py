@@ -12,6 +12,9 @@ from acoustic_kit.errors import AkitError, DataError, RecipeError
 class Needs:
     """Requirements of a recipe with its settings, returned by ``needs(s)``.
 
+    >>> def needs(s):
+    ...     return akit.Needs(columns=("salience",))
+
     Parameters
     ----------
     columns : the data set's own columns that the recipe reads; they are part of a run's name

@@ -232,6 +232,8 @@ class Recipe:
 def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None, *, called: str = "") -> Recipe:
     """Load a recipe by name, from the folders of `recipe_folders`, or by the path of its file. This executes the file.
 
+    >>> net = load_recipe("my_recipe").build_model(n_classes=10)
+
     If loaded by path, a file of several recipes has the defaults of its `Settings`, and its name is `called`, or the
     file's.
 

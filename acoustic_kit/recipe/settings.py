@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard, get_origin
 
@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 class Settings(BaseModel):
-    """Base class of a recipe's settings: frozen, typed, the published values as defaults."""
+    """Base class of a recipe's settings: frozen, typed, the published values as defaults.
+
+    >>> class Settings(akit.Settings):
+    ...     n_components: int = 40
+    ...     lr: float = Field(1e-3, gt=0)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -21,6 +26,8 @@ class Settings(BaseModel):
 @dataclass(frozen=True)
 class Fast:
     """A recipe's small form, which executes the same code in a minute: fewer clips and folds, other settings.
+
+    >>> FAST = akit.Fast(clips_per_class=8, folds=2, settings={"epochs": 2})
 
     All test clips are predicted, so that a small run can become a submission.
     """
@@ -52,6 +59,17 @@ def flat_settings(settings: BaseModel) -> dict[str, Any]:
         found |= (
             {f"{name}.{k}": v for k, v in flat_settings(inner).items()} if _has_fields(type(inner)) else {name: value}
         )
+    return found
+
+
+def flattened(values: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return `{"augment": {"mixup": 0}}` as `{"augment.mixup": 0}`; a mapping that is a `known` setting stays."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and name not in known:
+            found |= flattened({f"{name}.{key}": part for key, part in value.items()}, known)
+        else:
+            found[name] = value
     return found
 
 

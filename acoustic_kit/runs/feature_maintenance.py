@@ -14,8 +14,6 @@ from acoustic_kit.features.store_users import note_user, other_users
 from acoustic_kit.runs.feature_usage import listed_features, named_features, of_all_folds, rebuildable
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from acoustic_kit.features.build.build import OnError
     from acoustic_kit.features.build.executor import Executor
     from acoustic_kit.features.build.report import OnProgress
@@ -89,28 +87,6 @@ def own_parameters(stored: StoredFeature) -> str:
     if training := stored.attributes.get("training"):
         own["fold"] = training["fold"]
     return ", ".join(f"{key}={value}" for key, value in own.items())
-
-
-def stored_frame(workspace: Workspace) -> pl.DataFrame:
-    """Return all built features: `feature` (key), `name`, `clips`, `failed`, `bytes`, `parameters`."""
-    import polars as pl
-
-    rows = [
-        (s.key, s.attributes["name"], len(s), len(s.failures), s.n_bytes, own_parameters(s))
-        for s in list_stored(workspace)
-    ]
-    text, number = pl.String, pl.Int64
-    schema = {"feature": text, "name": text, "clips": number, "failed": number, "bytes": number, "parameters": text}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def report_frame(reports: Sequence[BuildReport]) -> pl.DataFrame:
-    """Return what builds did: `feature` (key), `built`, `held` and `failed` (clips), `seconds`."""
-    import polars as pl
-
-    rows = [(r.feature.key, r.built, r.held, len(r.failures), r.seconds) for r in reports]
-    schema = {"feature": pl.String, "built": pl.Int64, "held": pl.Int64, "failed": pl.Int64, "seconds": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def verify(

@@ -67,6 +67,43 @@ class Placing:
         return float(np.std(np.mean(by_fold, axis=0), ddof=1)) if len(by_fold[0]) > 1 else None
 
     @property
+    def runs(self) -> list[Run]:
+        """The runs of the row, best first."""
+        return [standing.run for standing in self.standings]
+
+    @property
+    def seconds(self) -> float:
+        """The mean over seeds of the wall time of all folds."""
+        return sum(run.seconds for run in self.runs) / len(self.runs)
+
+    @property
+    def folds(self) -> str:
+        """The folds that are trained: `3/5`; `full`; of imported predictions the clips if they are not all."""
+        first = self.standings[0]
+        if first.run.record.imported:
+            return "–" if first.complete or first.score is None else first.coverage
+        return "full" if first.run.record.full else f"{len(first.run.done)}/{len(first.run.record.folds)}"
+
+    @property
+    def notes(self) -> list[str]:
+        """Differences from the recipe's defaults, marks such as `fast`, and the user's remarks."""
+        runs, record = self.runs, self.runs[0].record
+        seeds = sorted(run.record.seed for run in runs)
+        marks = {
+            "fast": record.fast,
+            "imported": bool(record.imported),
+            "at chance": any(run.warnings for run in runs),
+            "optimistic": any(run.bias_warnings for run in runs),
+        }
+        return [
+            *(["other labels"] if any(standing.other_labels for standing in self.standings) else []),
+            *(f"{key}={value}" for key, value in record.changed.items()),
+            *([f"seeds={','.join(map(str, seeds))}"] if len(seeds) > 1 else [f"seed={seeds[0]}"] * (seeds[0] != 0)),
+            *(mark for mark, holds in marks.items() if holds),
+            *dict.fromkeys(run.record.note for run in runs if run.record.note),
+        ]
+
+    @property
     def interval(self) -> tuple[float, float] | None:
         """95 % bootstrap interval of the mean over seeds; None if not requested."""
         draws = [standing.draws for standing in self.standings if standing.draws is not None]

@@ -58,6 +58,8 @@ def run_recipe(
 ) -> tuple[Run, bool]:
     """Check what a recipe needs, build its features, train its folds, predict all clips, and store the run.
 
+    >>> run, trained = run_recipe(workspace, load_recipe("my_recipe"), folds=["1", "2"])
+
     Parameters
     ----------
     settings : None for the defaults, or for those of the small form if `fast`

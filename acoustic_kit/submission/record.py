@@ -6,6 +6,7 @@ validates it, and nothing in it is used as a path.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -163,4 +164,26 @@ def find_record(folder: Path, name: str) -> Path:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none yet"
         raise UsageError(f"There is no submission {name!r}; known: {known}.")
+    return path
+
+
+def annotate(folder: Path, name: str, text: str | None = None, public: float | None = None) -> Path:
+    """Record a remark on a submission, its public score, or both; return the JSON.
+
+    Raises UsageError for an unknown name, neither of them, or a score that the metric cannot have.
+    """
+    from acoustic_kit.metrics import get_metric
+
+    if text is None and public is None:
+        raise UsageError("Nothing to record: give --public 0.913, a text, or both.")
+    if public is not None and not math.isfinite(public):
+        raise UsageError(f"--public {public}: write a finite number.")
+    path = find_record(folder, name)
+    metric = read_record(path).metric
+    highest = get_metric(metric).highest
+    if public is not None and not 0 <= public <= highest:
+        percent = f"; for a percentage, write --public {public / 100:.6g}" if highest == 1 and 1 < public <= 100 else ""
+        raise UsageError(f"--public {public:g}: {metric} is between 0 and {highest:g}{percent}.")
+    changes = {key: value for key, value in (("note", text), ("public", public)) if value is not None}
+    read_record(path).model_copy(update=changes).write(path)
     return path

@@ -56,6 +56,9 @@ def forward(
 ) -> np.ndarray:
     """Return class probabilities of a trained network: float64 (clips, classes), computed on the network's device.
 
+    >>> def predict(model, clips, s):
+    ...     return akit.forward(model, clips, batches(s))
+
     Of several processes, each must make this call, computes some of the batches, and returns all probabilities.
 
     Parameters

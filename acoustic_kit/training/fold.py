@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips of the manifest with the features that the recipe reads."""
+    """Clips of the manifest with the features that the recipe reads.
+
+    >>> fold.train["stats"], fold.train.labels  # float32 (clips, …), int64 (clips,) or bool (clips, classes)
+    """
 
     rows: pl.DataFrame  # their rows of the manifest
     classes: tuple[str, ...]
@@ -51,7 +54,11 @@ class Clips:
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold's training and validation clips; `valid` is None when a model is fitted on all training clips."""
+    """One fold's training and validation clips; `valid` is None when a model is fitted on all training clips.
+
+    >>> def train(fold, s):
+    ...     return LogisticRegression(C=s.C).fit(fold.train["x"], fold.train.labels)
+    """
 
     name: str
     train: Clips
@@ -75,6 +82,8 @@ class Fold:
 @dataclass(frozen=True)
 class FitResult:
     """A model fitted on one fold, and what the record of the fold says about the fit.
+
+    >>> return akit.FitResult(model, notes=("started from random weights",))
 
     Parameters
     ----------
@@ -104,7 +113,11 @@ class FitResult:
 
 
 def class_probabilities(model: Any, x: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return `predict_proba(x)` of a scikit-learn classifier, zero for classes not fitted on: (clips, n_classes)."""
+    """Return `predict_proba(x)` of a scikit-learn classifier, zero for classes not fitted on: (clips, n_classes).
+
+    >>> def predict(model, clips, s):
+    ...     return akit.class_probabilities(model, clips["x"], len(clips.classes))
+    """
     found, classes = model.predict_proba(x), model.classes_
     if isinstance(found, list):  # forests give (clips, 2) for each label, or (clips, 1) if all clips agree
         present = [c[-1] == 1 for c in classes]

@@ -88,6 +88,10 @@ def fit(
 ) -> FitResult:
     """Train a network on one fold. The same call resumes a stopped training, and returns at once after a finished one.
 
+    >>> def train(fold, s):
+    ...     net, phases = build_model(s, fold.n_classes), [Phase(s.epochs, cosine(s.lr))]
+    ...     return akit.fit(fold, "net", net, batches=batches(s), phases=phases, optimizer=torch.optim.AdamW)
+
     All state is written after each epoch. On a CPU a resumed training ends with the same weights, bit for bit, as an
     uninterrupted one.
 

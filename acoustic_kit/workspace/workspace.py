@@ -30,7 +30,10 @@ _MANIFEST_HINT = (
 
 @dataclass(frozen=True)
 class Workspace:
-    """The files of one competition. `root` holds `akit.toml`; every other path is derived from it."""
+    """The files of one competition. `root` holds `akit.toml`; every other path is derived from it.
+
+    >>> Workspace.find(Path()).manifest.head()
+    """
 
     root: Path
     config: Config

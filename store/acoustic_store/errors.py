@@ -5,7 +5,13 @@ from contextlib import contextmanager
 
 
 class StoreError(OSError):
-    """The store cannot be opened, read or written as asked."""
+    """The store cannot be opened, read or written as asked.
+
+    >>> try:
+    ...     FeatureStore.open("features.zarr")
+    ... except StoreError as error:
+    ...     print(error)
+    """
 
 
 class LockedError(StoreError):

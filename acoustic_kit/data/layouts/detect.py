@@ -58,6 +58,8 @@ def detect_layout(root: Path) -> str:
 def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOptions()) -> Dataset:  # noqa: B008
     """Read the data set in `root` without opening its audio files.
 
+    >>> dataset = read_dataset(Path("ESC-50"))
+
     Parameters
     ----------
     root : the data set's folder; with "auto" also the folder around it

@@ -43,6 +43,8 @@ def build_features(
 ) -> list[BuildReport]:
     """Build what the store lacks of the features, and of what they are computed from, for all clips of the manifest.
 
+    >>> build_features(ws.manifest, ws.data_root, ws.store(), [LogMel(n_mels=64)])  # ws: Workspace
+
     A clip is held if the store has it under the same key and fingerprint (a digest of the file's bytes). A build that
     was stopped at any instant resumes. A file is decoded once, whatever the number of waves computed from it.
 

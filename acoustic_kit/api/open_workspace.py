@@ -1,0 +1,385 @@
+"""An open workspace: one method per command of `akit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from acoustic_kit.api.akit_warnings import warn, warn_of_changes, warn_of_leaks
+from acoustic_kit.api.blend import FittedBlend
+from acoustic_kit.api.features import WorkspaceFeatures
+from acoustic_kit.api.frames import leaderboard_frame
+from acoustic_kit.api.predict import predict
+from acoustic_kit.api.progress import is_switched_on, progress, tune_events
+from acoustic_kit.api.recipes import WorkspaceRecipes, merged_settings
+from acoustic_kit.api.runs import TrainedRun, WorkspaceRuns, fold_names, train
+from acoustic_kit.api.session import Session
+from acoustic_kit.api.submissions import WorkspaceSubmissions
+from acoustic_kit.data import odd_clips, summarize
+from acoustic_kit.device import Compute
+from acoustic_kit.ensemble import competition
+from acoustic_kit.ensemble.run_blend import blend_runs
+from acoustic_kit.errors import UsageError
+from acoustic_kit.features.build.worker import worker_count
+from acoustic_kit.metrics.scores import validate_metric
+from acoustic_kit.recipe.job import make_job
+from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.report import write_report
+from acoustic_kit.runs import tuning
+from acoustic_kit.runs.data_update import Update, update_data
+from acoustic_kit.runs.imported import import_run
+from acoustic_kit.runs.leaderboard import by_setting, leaderboard
+from acoustic_kit.runs.run import list_runs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from acoustic_kit.data import Summary
+    from acoustic_kit.ensemble.result import By
+    from acoustic_kit.errors import AkitError
+    from acoustic_kit.submission.submission import Problem
+
+
+class OpenWorkspace(Session):
+    """A competition's folder, opened for a notebook or a script.
+
+    `akit.toml` and the manifest are read by each call, so that changes of them count.
+
+    >>> ws = akit.open_workspace("work")
+    >>> run = ws.run("logmel_cnn", epochs=20)
+    >>> blend = ws.blend(top=2)
+
+    Parameters
+    ----------
+    root : the folder that holds `akit.toml`
+    progress : show progress bars and messages on stderr; the environment variable AKIT_PROGRESS=0 hides them, too
+
+    Attributes
+    ----------
+    features : build, read, verify and prune features
+    recipes : list and load recipes, write a new one
+    runs : the runs by name
+    submissions : list, annotate, rebuild and submit submissions
+
+    Raises AkitError if there is no valid `akit.toml`, or the folder belongs to another user.
+
+    """
+
+    def __init__(self, root: str | Path, *, progress: bool = True) -> None:
+        super().__init__(root, progress=progress)
+        self.features = WorkspaceFeatures(self)
+        self.recipes = WorkspaceRecipes(self)
+        self.runs = WorkspaceRuns(self)
+        self.submissions = WorkspaceSubmissions(self)
+
+    def __repr__(self) -> str:
+        workspace = self.files
+        train, test = (len(workspace.clip_ids(split)) for split in ("train", "test"))
+        classes, metric = len(workspace.config.classes), workspace.config.metric
+        return f"<OpenWorkspace {self.root}: {train} training clips, {test} test clips, {classes} classes, {metric}>"
+
+    @property
+    def manifest(self) -> pl.DataFrame:
+        """One row per clip: `id`, `path`, `label`, `fold`, `group`, `split`, `duration`, …."""
+        return self.files.manifest
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, in the order of all probability columns."""
+        return list(self.files.config.classes)
+
+    def inspect(self) -> Summary:
+        """Return what the data set holds: clips, classes, durations, folds, problems. See `odd_clips`, too."""
+        workspace = self.files
+        warn_of_changes(workspace)
+        return summarize(workspace.manifest, workspace.config.classes)
+
+    def odd_clips(self) -> pl.DataFrame:
+        """Return the clips to listen to: `id` and `what`: silent, clipped, too short, unreadable, equal content."""
+        return odd_clips(self.manifest)
+
+    def update(self) -> Update:
+        """Add new clips, corrected labels and changed files to the manifest, and drop clips that are gone."""
+        with progress(self.progress) as bar:
+            return update_data(self.files, lambda done, total: bar("clips", done, total))
+
+    def run(
+        self,
+        recipe: str | Path,
+        *,
+        settings: Mapping[str, object] | None = None,
+        folds: Sequence[int | str] | None = None,
+        fast: bool = False,
+        full: bool = False,
+        seed: int = 0,
+        note: str = "",
+        fresh: bool = False,
+        workers: int | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        compile: bool = False,  # noqa: A002 (the name of the option)
+        cluster: str | None = None,
+        **setting: object,
+    ) -> TrainedRun:
+        """Build the features that are missing, train the folds of a recipe, predict, and store the run.
+
+        A stopped run resumes with the same call, and a finished one is returned at once.
+
+        >>> ws.run("logmel_cnn", epochs=20, augment={"mixup": 0}).score
+
+        Parameters
+        ----------
+        recipe : the name of a recipe, or its file
+        settings : settings by name, for those that have the name of an option: `settings={"seed": 1}`
+        folds : the folds to train; default: all
+        fast : the small form of the recipe
+        full : fit one model on all training clips instead: test predictions, no out-of-fold ones
+        seed : of training
+        note : a remark, shown in the leaderboard
+        fresh : discard the run if it exists
+        workers : worker processes for features; default: one per core
+        device, precision, compile : see `Compute`
+        cluster : the address of a Dask scheduler, whose workers train the folds in parallel: `tcp://host:8786`
+        setting : settings as keywords. One inside another is given by a mapping, `augment={"mixup": 0}`, or by its
+            full name, `**{"augment.mixup": 0}`
+
+        Raises
+        ------
+        UsageError : a recipe, setting or fold is unknown, or a setting is given twice
+        AkitError : the recipe needs something that is missing, or fails
+
+        """
+        if full and folds is not None:
+            raise UsageError("full=True trains one model on all clips: leave out folds.")
+        workspace, compute = self.files, Compute(device, precision, compile)
+        loaded = load_recipe(recipe, workspace.recipes_path)
+        values = loaded.settings(merged_settings(loaded, settings or {}, setting), fast=fast)
+        warn_of_leaks(workspace)
+        warn_of_changes(workspace)
+        here = compute if cluster is None else None  # workers have devices of their own
+        job = make_job(workspace, loaded, values, seed, fast=fast, full=full, compute=here)
+        if job.warning:
+            warn(job.warning)
+        run = train(job, fold_names(folds), workers, compute, cluster, note=note, fresh=fresh, progress=self.progress)
+        for text in run.warnings:
+            warn(f"{run.name}: {text}.")
+        return TrainedRun(run, workspace)
+
+    def tune(
+        self,
+        recipe: str | Path,
+        *,
+        trials: int = 50,
+        settings: Mapping[str, object] | None = None,
+        folds: Sequence[int | str] | None = None,
+        fast: bool = False,
+        seed: int = 0,
+        workers: int | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        **setting: object,
+    ) -> tuning.TuneResult:
+        """Search the search space of a recipe; a stopped search resumes with the same call.
+
+        >>> best = ws.tune("stats_pca_linear", trials=20).best
+        >>> run = ws.run("stats_pca_linear", settings=best.settings)
+
+        Parameters
+        ----------
+        trials : in all, with those of earlier calls
+        folds : the last is kept out of the search and scores the best settings; default: all
+        recipe, settings, fast, seed, workers, device, precision, setting : see `run`
+
+        Raises UsageError if the recipe has no search space or there are fewer than three folds, and as `run` does.
+
+        """
+        workspace = self.files
+        loaded = load_recipe(recipe, workspace.recipes_path)
+        warn_of_leaks(workspace)
+        with progress(self.progress) as bar:
+            return tuning.tune_recipe(
+                workspace,
+                loaded,
+                merged_settings(loaded, settings or {}, setting),
+                n_trials=trials,
+                folds=fold_names(folds),
+                fast=fast,
+                seed=seed,
+                workers=worker_count(workers),
+                compute=Compute(device, precision),
+                events=tune_events(bar) if is_switched_on(self.progress) else tuning.SILENT,
+            )
+
+    def import_run(
+        self,
+        test: str | Path | None = None,
+        oof: str | Path | None = None,
+        *,
+        test_ids: str | Path | None = None,
+        oof_ids: str | Path | None = None,
+        name: str | None = None,
+        note: str = "",
+    ) -> TrainedRun:
+        """Import predictions that were made elsewhere as a run.
+
+        Parameters
+        ----------
+        test : predictions of all test clips: CSV or parquet with an id column and one probability column per class, or
+            `.npy`
+        oof : out-of-fold predictions of training clips; a run without them is blended only by name
+        test_ids, oof_ids : the ids of the rows of an `.npy` file, one per line
+        name : the beginning of the run's name; default: the file's
+        note : a remark, shown in the leaderboard
+
+        Raises UsageError for options that contradict each other, AkitError for a file that is not such a table.
+
+        """
+        workspace = self.files
+        run = import_run(
+            workspace, _path(test), _path(oof), ids=_path(test_ids), oof_ids=_path(oof_ids), name=name, note=note
+        )
+        return TrainedRun(run, workspace)
+
+    def leaderboard(self, metric: str | None = None) -> pl.DataFrame:
+        """Return the runs, best first, seeds of one setting averaged in one row.
+
+        The columns are `rank` (null for a score of other clips), `run`, `seeds`, `score` in `metric` (default: of the
+        workspace), `fold_std` (standard deviation over folds), `low` and `high` (95 % bootstrap interval), `folds`
+        (trained), `parameters`, `seconds` and `notes`. Damaged runs are left out with a warning.
+        """
+        workspace = self.files_with_runs()
+        metric = metric or workspace.config.metric
+        validate_metric(metric, workspace.config.task)
+        warn_of_leaks(workspace)
+
+        def leave_out(_: str, error: AkitError) -> None:
+            warn(str(error))
+
+        standings = leaderboard(
+            list_runs(workspace.runs_path, leave_out),
+            workspace.manifest,
+            replace(workspace.task_spec, metric=metric),
+            resample=True,
+            on_unreadable=leave_out,
+        )
+        return leaderboard_frame(by_setting(standings))
+
+    def blend(
+        self,
+        *,
+        top: int | None = None,
+        metric: str | None = None,
+        method: str = "auto",
+        runs: Sequence[str | TrainedRun] = (),
+        by: By = "run",
+        diverse: bool = False,
+        decision: Literal["argmax", "tuned"] = "argmax",
+        name: str | None = None,
+        overwrite: bool = False,
+        seed: int = 0,
+    ) -> FittedBlend:
+        """Choose runs by their out-of-fold scores, blend them, and write a checked submission.
+
+        >>> blend = ws.blend(top=12, metric="map3")
+        >>> blend.nested_score
+
+        Parameters
+        ----------
+        top : the number of runs to choose; default: the method chooses
+        metric : default: of the workspace
+        method : auto, mean, geometric, rank, greedy, weights or stack
+        runs : the runs to choose from, or `RUN/FOLD` for models of one fold; default: all that can be scored
+        by : "fold" takes every fold model as a run of its own
+        diverse : with `top`, choose runs whose errors differ
+        decision : "tuned" fits thresholds of several labels
+        name : of the submission
+        overwrite : replace another submission of this name
+        seed : of the nested folds and the bootstrap
+
+        Raises UsageError for unknown runs, methods or metrics, AkitError if no run can be blended.
+
+        """
+        workspace = self.files_with_runs()
+        warn_of_leaks(workspace)
+        with progress(self.progress) as bar:
+            result = blend_runs(
+                workspace,
+                top=top,
+                metric=metric,
+                method=method,
+                runs=[one.name if isinstance(one, TrainedRun) else one for one in runs],
+                by=by,
+                diverse=diverse,
+                decision=decision,
+                name=name,
+                overwrite=overwrite,
+                seed=seed,
+                on_progress=lambda done, total: bar("fits", done, total),
+            )
+        return FittedBlend(result)
+
+    def check(self, path: str | Path, metric: str | None = None) -> list[Problem]:
+        """Return what the competition would reject in a submission, and warnings (`harmless`); empty if acceptable.
+
+        - `metric`: `map3` accepts three labels; default: of the blend that wrote the file, else of the workspace
+        """
+        return competition.check(self.files, Path(path), metric)
+
+    def score(self, path: str | Path, metric: str | None = None) -> dict[str, float]:
+        """Return all metrics of a submission against the kept-aside labels of `test_folds`.
+
+        Raises AkitError if the workspace has none.
+        """
+        workspace = self.files
+        warn_of_leaks(workspace)
+        return competition.score_against_truth(workspace, Path(path), metric)
+
+    def predict(
+        self,
+        model: str | Path | TrainedRun | FittedBlend,
+        clips: Sequence[str | Path] | Mapping[str, Path],
+        *,
+        table: str | Path | None = None,
+        trust: bool = False,
+        weights: str | Path | None = None,
+        workers: int | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> pl.DataFrame:
+        """Predict new clips with a run or a blend of this workspace, see `akit.predict`.
+
+        >>> ws.predict(blend, ["a.wav", "more_clips/"])
+        """
+        return predict(
+            model,
+            clips,
+            folder=self.root,
+            table=table,
+            trust=trust,
+            weights=weights,
+            workers=workers,
+            device=device,
+            precision=precision,
+            progress=self.progress,
+        )
+
+    def report(self, path: str | Path | None = None, names: Sequence[str] = ()) -> Path:
+        """Write a self-contained HTML page: scores, curves, confusions, blends, mistakes to listen to.
+
+        Parameters
+        ----------
+        path : the file; default: `reports/report.html` in the workspace
+        names : runs and submissions in detail; default: the newest blend and the best run
+
+        Returns the path. Raises AkitError if there are no runs.
+
+        """
+        workspace = self.files_with_runs()
+        warn_of_leaks(workspace)
+        return write_report(workspace, names, _path(path))
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)

@@ -1,0 +1,72 @@
+"""Prediction of new clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acoustic_kit.api.akit_warnings import warn
+from acoustic_kit.api.blend import FittedBlend
+from acoustic_kit.api.frames import prediction_frame
+from acoustic_kit.api.progress import progress as progress_bars
+from acoustic_kit.api.runs import TrainedRun
+from acoustic_kit.device import Compute
+from acoustic_kit.features.build.worker import worker_count
+from acoustic_kit.prediction import open_predictor, predict_clips
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def predict(
+    model: str | Path | TrainedRun | FittedBlend,
+    clips: Sequence[str | Path] | Mapping[str, Path],
+    *,
+    folder: str | Path = ".",
+    table: str | Path | None = None,
+    trust: bool = False,
+    weights: str | Path | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: bool = True,
+) -> pl.DataFrame:
+    """Predict new clips with a run or a blend; needs no workspace and no network.
+
+    >>> akit.predict("runs/logmel_cnn-1a2b3c4d", ["new_clips/"])
+
+    Parameters
+    ----------
+    model : a run's folder or a submission's JSON, or the name of one in the workspace that `folder` is in
+    clips : audio files and folders of them, or files by id
+    table : a CSV with what else the recipe reads: ids or file names, then columns such as `salience`
+    trust : execute the recipe in the run's folder if it is not installed here
+    weights : the folder of a pretrained model that computes features, if the run needs one
+    workers : worker processes for features; default: one per core
+    device, precision : see `Compute`
+    progress : show progress bars
+
+    Returns `id`, one probability column per class, and `error`: null, or the reason why the clip could not be read;
+    its probabilities then are the class frequencies of the training clips.
+
+    Raises
+    ------
+    UsageError : a run or a path does not exist
+    AkitError : the run cannot predict here, or no clip can be read
+
+    """
+    source = model.path if isinstance(model, TrainedRun) else model.result if isinstance(model, FittedBlend) else model
+    predictor = open_predictor(
+        source, Path(folder), trust=trust, weights=None if weights is None else Path(weights), on_note=warn
+    )
+    with progress_bars(progress) as bar:
+        found = predict_clips(
+            predictor,
+            clips,
+            table=None if table is None else Path(table),
+            workers=worker_count(workers),
+            compute=Compute(device, precision),
+            on_progress=bar,
+        )
+    return prediction_frame(found)

@@ -1,0 +1,59 @@
+"""Recipes of an open workspace, and settings as keywords."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acoustic_kit.api.akit_warnings import warn
+from acoustic_kit.api.frames import recipe_frame
+from acoustic_kit.errors import UsageError
+from acoustic_kit.recipe.catalog import recipe_folders
+from acoustic_kit.recipe.recipe import Recipe, load_recipe
+from acoustic_kit.recipe.settings import flattened
+from acoustic_kit.recipe.template import new_recipe
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from acoustic_kit.api.session import Session
+
+
+class WorkspaceRecipes:
+    """The recipes that a workspace can run: akit's own and those in its folder `recipes/`.
+
+    >>> ws.recipes["stats_pca_linear"].settings()
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __getitem__(self, name: str) -> Recipe:
+        return load_recipe(name, self._session.files.recipes_path)
+
+    def list(self) -> pl.DataFrame:
+        """Return all recipes: `recipe`, `title`, `published` (score), `source`, `features`."""
+        return recipe_frame(recipe_folders(self._session.files.recipes_path), warn)
+
+    def new(self, name: str, *, torch: bool = False) -> Path:
+        """Write a commented recipe that runs to the workspace's `recipes/`, and return the file.
+
+        - `torch`: a network on log-mel spectrograms instead of a scikit-learn model
+
+        Raises UsageError for a name that is taken or not a Python name.
+        """
+        return new_recipe(name, self._session.files.recipes_path, torch=torch)
+
+
+def merged_settings(
+    recipe: Recipe, settings: Mapping[str, object], keywords: Mapping[str, object]
+) -> dict[str, object]:
+    """Return settings by their full names, such as `augment.mixup`, from a mapping and from keywords.
+
+    Raises UsageError for a setting that both give.
+    """
+    first, second = flattened(settings, recipe.fields), flattened(keywords, recipe.fields)
+    if twice := sorted(first.keys() & second.keys()):
+        raise UsageError(f"The setting {twice[0]} is given twice: in settings and as a keyword. Leave out one.")
+    return first | second

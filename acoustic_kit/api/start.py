@@ -1,0 +1,146 @@
+"""Ways to a workspace: make one, open one, download a data set for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acoustic_kit.api.akit_warnings import warn, warn_of_leaks
+from acoustic_kit.api.open_workspace import OpenWorkspace
+from acoustic_kit.api.progress import megabytes
+from acoustic_kit.api.progress import progress as progress_bars
+from acoustic_kit.data import CsvOptions
+from acoustic_kit.data.download import download_data_set, find_data_set
+from acoustic_kit.workspace.init import init_workspace
+from acoustic_kit.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from acoustic_kit.dsp.sound_file import Mono
+
+
+def init(
+    folder: str | Path,
+    data: str | Path,
+    *,
+    layout: str = "auto",
+    metric: str = "f1",
+    test_folds: Sequence[int] = (),
+    n_folds: int | None = None,
+    fold_seed: int | None = None,
+    unofficial: bool = False,
+    extra: str | Path | None = None,
+    id_column: str | None = None,
+    label_column: str | None = None,
+    audio_column: str | None = None,
+    group_column: str | None = None,
+    group_pattern: str | None = None,
+    label_separator: str | None = None,
+    train_csv: str | Path | None = None,
+    test_dir: str | None = None,
+    where: Mapping[str, object] | None = None,
+    skip_missing: bool = False,
+    mono: Mono = "mean",
+    progress: bool = True,
+) -> OpenWorkspace:
+    """Make a workspace of a data set: detect its layout, read every clip, write `akit.toml` and the manifest.
+
+    >>> ws = akit.init("work", data="clips", metric="f1")
+
+    Parameters
+    ----------
+    folder : the workspace to make
+    data : the folder of the data set
+    layout : a name in `acoustic_kit.data.LAYOUTS`, or `auto`
+    metric : accuracy, balanced_accuracy, f1, map3, map, …, or a weighted sum such as `0.8*accuracy+0.2*f1`
+    test_folds : folds that are kept aside as test set; only `OpenWorkspace.score` reads their labels
+    n_folds, fold_seed : the folds to make if there are none; default: 5 folds, seed 0
+    unofficial : make folds though the data set has its own
+    extra : another data set to train on, never to validate on
+    id_column, label_column, audio_column, group_column : columns of a CSV, if guessing fails
+    group_pattern : a regular expression that finds the group of a clip in its path
+    label_separator : between several labels of one clip; an empty string if each cell is one label
+    train_csv : the table of training clips
+    test_dir : the folder of test clips, in the data set's
+    where : read only the labeled clips that have these values, by column: `{"esc10": True}`
+    skip_missing : leave out clips that a table names and that are missing on disk
+    mono : the channel that features are computed from: `mean`, `left` or `right`
+    progress : see `OpenWorkspace`
+
+    What was guessed is told by warnings (`AkitWarning`).
+
+    Raises
+    ------
+    UsageError : `folder` is a workspace already, or options contradict each other
+    AkitError : the data set cannot be read
+
+    """
+    options = CsvOptions(
+        id_column=id_column,
+        label_column=label_column,
+        audio_column=audio_column,
+        group_column=group_column,
+        label_separator=label_separator,
+        train_csv=None if train_csv is None else str(train_csv),
+        test_dir=test_dir,
+        group_pattern=group_pattern,
+        where=tuple(f"{column}={value}" for column, value in (where or {}).items()),
+        skip_missing=skip_missing,
+    )
+    with progress_bars(progress) as bar:
+        workspace = init_workspace(
+            Path(folder),
+            Path(data),
+            layout=layout,
+            metric=metric,
+            test_folds=test_folds,
+            n_folds=n_folds,
+            fold_seed=fold_seed,
+            unofficial=unofficial,
+            extra=None if extra is None else Path(extra),
+            options=options,
+            mono=mono,
+            on_progress=lambda done, total: bar("clips", done, total),
+            on_note=warn,
+        )
+    warn_of_leaks(workspace)
+    return OpenWorkspace(workspace.root, progress=progress)
+
+
+def open_workspace(folder: str | Path = ".", *, progress: bool = True) -> OpenWorkspace:
+    """Open the workspace that a folder is in: the nearest one upwards that holds `akit.toml`.
+
+    >>> ws = akit.open_workspace("work")
+
+    - `progress`: see `OpenWorkspace`
+
+    Raises AkitError if there is none.
+    """
+    return OpenWorkspace(Workspace.find(Path(folder)).root, progress=progress)
+
+
+def download(
+    name: str, folder: str | Path | None = None, *, keep_archives: bool = False, progress: bool = True
+) -> Path:
+    """Download a public data set, check it and unpack it; return the folder that `init` reads.
+
+    >>> ws = akit.init("work", data=akit.download("esc50"))
+
+    Parameters
+    ----------
+    name : such as `esc50` or `urbansound8k`
+    folder : to make; default: the data set's own name, in the current folder
+    keep_archives : keep the downloaded files in `<folder>.download`
+    progress : show progress bars
+
+    Raises UsageError for an unknown name, AkitError if the download fails; the same call resumes it.
+
+    """
+    with progress_bars(progress) as bar:
+        return download_data_set(
+            find_data_set(name),
+            None if folder is None else Path(folder),
+            keep_archives=keep_archives,
+            on_progress=megabytes(bar),
+            on_note=warn,
+        )
