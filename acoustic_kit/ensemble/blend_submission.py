@@ -15,7 +15,7 @@ from acoustic_kit import __version__
 from acoustic_kit.blending import Blend
 from acoustic_kit.ensemble.candidates import Candidate
 from acoustic_kit.ensemble.competition import check, submission_template
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import RunError, SubmissionError, UsageError
 from acoustic_kit.files import file_sha256
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.runs.run import open_run
@@ -58,7 +58,7 @@ def write_blend(workspace: Workspace, result: BlendResult, *, overwrite: bool) -
         _write(workspace, path, blend, found, test, result.metric, accept)
     except NameTakenError as error:
         return replace(result, no_submission=str(error))
-    record = _sidecar(workspace, result, blend, path)
+    record = _record_of(workspace, result, blend, path)
     record.model_copy(update=history_of(path, record.sha256)).write(path.with_suffix(".json"))
     return replace(result, submission=path)
 
@@ -83,7 +83,7 @@ def _write(
 
     def check_written(written: Path) -> None:  # a previous file is replaced only by a checked one
         if problems := errors(check(workspace, written, metric)):
-            raise AkitError(f"The submission does not fit the competition's template: {problems[0]}.")
+            raise SubmissionError(f"The submission does not fit the competition's template: {problems[0]}.")
         accept(written)
 
     write_submission(
@@ -96,7 +96,7 @@ def _write(
     )
 
 
-def _sidecar(workspace: Workspace, result: BlendResult, blend: Blend, path: Path) -> SubmissionRecord:
+def _record_of(workspace: Workspace, result: BlendResult, blend: Blend, path: Path) -> SubmissionRecord:
     """Return the record of a submission: its origin, and all that rebuilding it needs."""
     scores = None
     if result.scored:
@@ -160,9 +160,9 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
         if not (one.folder / "test.parquet").is_file() or file_sha256(one.folder / "test.parquet") != member.test_sha256
     ]
     if changed:
-        raise AkitError(f"The test predictions of {', '.join(changed)} are not those that {path.name} blended.")
+        raise RunError(f"The test predictions of {', '.join(changed)} are not those that {path.name} blended.")
     if workspace.template_path and file_sha256(workspace.template_path) != record.template_sha256:
-        raise AkitError(f"{workspace.template_path} is not the template that {path.name} was written for.")
+        raise SubmissionError(f"{workspace.template_path} is not the template that {path.name} was written for.")
     test = workspace.clip_ids("test")
     tests = [found for found in _test_predictions(workspace, members).values() if found is not None]
     submissions = workspace.output_folder(workspace.submissions_path.name)
@@ -170,7 +170,7 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
 
     def accept(written: Path) -> None:
         if file_sha256(written) != record.sha256:
-            raise AkitError(
+            raise SubmissionError(
                 f"{target} would differ from the recorded submission although its inputs are equal: "
                 "another version of akit, or another machine."
             )

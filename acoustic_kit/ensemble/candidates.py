@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import AkitError, RunError, UsageError
 from acoustic_kit.recipe.predictions import Predictions, predicted_ids
 from acoustic_kit.runs.leaderboard import Standing, leaderboard
 from acoustic_kit.runs.run import Run, find_run, list_runs, open_run
@@ -51,13 +51,13 @@ def candidates_by_name(workspace: Workspace, names: Sequence[str]) -> list[Candi
         of_run, slash, fold = name.partition("/")
         run = open_run(find_run(workspace.runs_path, of_run))
         if set(run.record.classes) != set(workspace.config.classes):
-            raise AkitError(f"{run.name} was trained with other classes than those in akit.toml.")
+            raise RunError(f"{run.name} was trained with other classes than those in akit.toml.")
         if slash and fold not in run.done:
             raise UsageError(
                 f"{name}: {run.name} has no trained fold {fold!r}; it has {', '.join(run.done) or 'none'}."
             )
         if not run.done and not run.finished:
-            raise AkitError(f"{run.name} is not finished: fold {', '.join(run.missing_folds)} is not trained yet.")
+            raise RunError(f"{run.name} is not finished: fold {', '.join(run.missing_folds)} is not trained yet.")
         one = Candidate(run, fold if slash else None)
         found[one.name] = one
     return list(found.values())
@@ -95,26 +95,14 @@ def candidates_by_score(
     )
     standings = [s for s in standings if s.run.done or s.run.record.imported]  # others have no trained fold
     if not standings and not left_out:
-        raise AkitError(
+        raise RunError(
             "There are no runs to blend yet. `akit recipe run NAME` makes one; `akit recipe list` shows the names."
         )
     full_size = [s for s in standings if s.run.has_asked and not s.run.record.fast]
     real, whole = any(s.whole_folds for s in full_size), any(s.complete for s in full_size)
     for standing in standings:
-        run = standing.run
-        if run.record.full:
-            left_out[run.name] = "was trained on all clips (--full) and so has no score; name it with --runs"
-        elif set(run.record.classes) != set(config.classes):
-            left_out[run.name] = "was trained with other classes"
-        elif run.record.imported and standing.score is None:
-            left_out[run.name] = "was imported without out-of-fold predictions; name it with --runs"
-        elif run.record.fast and real:
-            left_out[run.name] = "is a --fast run, and there are full ones"
-        elif not run.has_asked or not (
-            run.finished if run.record.fast else standing.complete if whole else standing.whole_folds
-        ):
-            missing = ", ".join(run.missing_folds)
-            left_out[run.name] = f"lacks out-of-fold predictions{f' of fold {missing}' if missing else ''}"
+        if reason := _reason_to_leave_out(standing, config.classes, real=real, whole=whole):
+            left_out[standing.run.name] = reason
     if real and not whole:
         left_out |= _of_other_folds([s for s in standings if s.run.name not in left_out])
     candidates = [standing.run for standing in standings if standing.run.name not in left_out]
@@ -123,8 +111,31 @@ def candidates_by_score(
         left_out |= dict.fromkeys((run.name for run in lacking), "lacks predictions for some test clips")
         candidates = [run for run in candidates if run.name not in left_out]
     if not candidates:
-        raise AkitError("No run can be blended: " + "; ".join(f"{run} {why}" for run, why in left_out.items()) + ".")
+        raise RunError("No run can be blended: " + "; ".join(f"{run} {why}" for run, why in left_out.items()) + ".")
     return [Candidate(run) for run in candidates], left_out, read
+
+
+def _reason_to_leave_out(standing: Standing, classes: Collection[str], *, real: bool, whole: bool) -> str:
+    """Return why a run cannot be ranked by score, empty if it can.
+
+    - `classes`: of the workspace
+    - `real`: there are runs that are not `--fast` and have whole folds
+    - `whole`: and that have predictions for all training clips
+    """
+    run, record = standing.run, standing.run.record
+    if record.full:
+        return "was trained on all clips (--full) and so has no score; name it with --runs"
+    if set(record.classes) != set(classes):
+        return "was trained with other classes"
+    if record.imported and standing.score is None:
+        return "was imported without out-of-fold predictions; name it with --runs"
+    if record.fast and real:
+        return "is a --fast run, and there are full ones"
+    enough = run.finished if record.fast else standing.complete if whole else standing.whole_folds
+    if run.has_asked and enough:
+        return ""
+    missing = ", ".join(run.missing_folds)
+    return f"lacks out-of-fold predictions{f' of fold {missing}' if missing else ''}"
 
 
 def common_clips(train: TrainingSet, oofs: Sequence[Predictions], *, whole_folds: bool) -> np.ndarray:

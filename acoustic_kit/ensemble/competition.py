@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import AkitError, DataError, SubmissionError, UsageError
 from acoustic_kit.metrics.scores import validate_metric
 from acoustic_kit.submission.kaggle import HandIn, hand_in
 from acoustic_kit.submission.record import read_record
@@ -72,7 +72,9 @@ def submit(workspace: Workspace, path: Path, message: str, competition: str | No
     """
     problems = errors(check(workspace, path))
     if problems:
-        raise AkitError(f"{path} was not submitted: {problems[0]}. `akit submission check {path}` lists everything.")
+        raise SubmissionError(
+            f"{path} was not submitted: {problems[0]}. `akit submission check {path}` lists everything."
+        )
     kaggle = shutil.which("kaggle")
     if kaggle is None:
         raise AkitError(
@@ -104,10 +106,10 @@ def score_against_truth(workspace: Workspace, path: Path, metric: str | None = N
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     if not workspace.truth_path.exists():
-        raise AkitError("This workspace has no labels of test clips; `akit init --test-folds` holds some out.")
+        raise DataError("This workspace has no labels of test clips; `akit init --test-folds` holds some out.")
     try:
         truth = read_parquet(workspace.truth_path, ["id", "label"])
     except OSError as error:
-        raise AkitError(f"{workspace.truth_path} cannot be read; make the workspace again with `akit init`.") from error
+        raise DataError(f"{workspace.truth_path} cannot be read; make the workspace again with `akit init`.") from error
     labels = dict(zip(truth["id"], truth["label"].to_list(), strict=True))
     return score_submission(path, labels, task_spec)

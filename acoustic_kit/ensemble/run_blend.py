@@ -15,7 +15,7 @@ from acoustic_kit.ensemble.blend_submission import write_blend
 from acoustic_kit.ensemble.candidates import Candidate, candidates_by_name, candidates_by_score, common_clips
 from acoustic_kit.ensemble.competition import require_submittable
 from acoustic_kit.ensemble.result import BlendResult, By
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import RunError, UsageError
 from acoustic_kit.metrics.scores import score, validate_metric
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.submission.record import checked_name
@@ -193,7 +193,7 @@ def _by_fold(
         else:
             same[model.name] = first
     if not scored:
-        raise AkitError("None of these runs has fold models, so there is nothing to blend by fold.")
+        raise RunError("None of these runs has fold models, so there is nothing to blend by fold.")
     candidates = tuple(sorted(scored, key=lambda model: (-scores[model.name], model.name)))
     members = candidates[:top]
     return BlendResult(
