@@ -29,10 +29,10 @@ class AudioIndex:
                 self._by_name[key].append(path)
 
     @cached_property
-    def _by_folded(self) -> dict[str, list[str]]:
+    def _by_normalized(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
         for name, paths in self._by_name.items():
-            found[fold(name)] += paths
+            found[normalized_name(name)] += paths
         return {name: list(dict.fromkeys(paths)) for name, paths in found.items()}
 
     def find(self, name: str, split: str) -> list[str]:
@@ -53,13 +53,14 @@ class AudioIndex:
         return []
 
     def _candidates(self, name: str) -> Iterator[list[str]]:
-        last, folded = name.rpartition("/")[2], fold(name)
+        last, normalized = name.rpartition("/")[2], normalized_name(name)
         yield [path for path in self._by_name.get(last, []) if _ends_with(path, name)]
-        yield [path for path in self._by_folded.get(fold(last), []) if _ends_with(fold(path), folded)]
+        alike = self._by_normalized.get(normalized_name(last), [])
+        yield [path for path in alike if _ends_with(normalized_name(path), normalized)]
         if is_audio(name):
-            stem = _stem(folded)
-            same_stem = self._by_folded.get(stem.rpartition("/")[2], [])
-            yield [path for path in same_stem if is_audio(path) and _ends_with(fold(path), stem)]
+            stem = _stem(normalized)
+            same_stem = self._by_normalized.get(stem.rpartition("/")[2], [])
+            yield [path for path in same_stem if is_audio(path) and _ends_with(normalized_name(path), stem)]
 
     def find_all(
         self, table: Path, names: Sequence[str], split: str, hint: str = "", *, may_lack: bool = False
@@ -142,7 +143,7 @@ def first_three(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def fold(text: str) -> str:
+def normalized_name(text: str) -> str:
     """Return a name without case, in Unicode's composed form, as case-insensitive file systems compare names."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 

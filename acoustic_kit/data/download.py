@@ -63,7 +63,7 @@ def download_data_set(
     folder = Path(data_set.folder) if folder is None else folder
     require_new(folder)
     downloads = folder.resolve().with_name(f"{folder.resolve().name}.download")
-    with _own(downloads):
+    with _locked_downloads(downloads):
         archives = [(fetch(archive, downloads, on_progress, on_note), archive.into) for archive in data_set.archives]
         with new_folder(folder) as draft:
             for path, into in archives:
@@ -76,7 +76,7 @@ def download_data_set(
 
 
 @contextmanager
-def _own(downloads: Path) -> Iterator[None]:
+def _locked_downloads(downloads: Path) -> Iterator[None]:
     """Lock the folder of the archives for this process; remove it at the end if it is empty."""
     with locked(downloads, in_use(downloads)):
         try:
@@ -141,7 +141,7 @@ class _Downloader:
                 break
             except requests.RequestException as error:
                 if tries_left == 0 or self._have() <= before:
-                    raise DataError(self._broken(url, error)) from error
+                    raise DataError(self._connection_message(url, error)) from error
                 time.sleep(PAUSE)
             except OSError as error:
                 text = f"{self._part} cannot be written: {error.strerror or error}. The downloaded part is kept."
@@ -169,7 +169,7 @@ class _Downloader:
             return
         headers = {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {}) if start else {}
         with _get(url, headers) as response:
-            if start and not _goes_on(response, start, total):
+            if start and not _resumes(response, start, total):
                 self._on_note(f"The server cannot resume {self._archive.name}; it is downloaded again from the start.")
                 self.resumed, start = False, 0
             if response.status_code == 200:
@@ -194,7 +194,7 @@ class _Downloader:
 
     def _begin(self, response: requests.Response) -> None:
         """Record the version of the file. Raises DataError if it does not have the published size."""
-        total = _whole(response.headers.get("Content-Length")) or self._archive.size
+        total = _integer(response.headers.get("Content-Length")) or self._archive.size
         if self._archive.size not in (None, total):
             text = f"{self._archive.url} is {total:,} bytes long, not {self._archive.size:,} as published."
             raise DataError(f"{text} Nothing was downloaded. Try again later, or over another network.")
@@ -218,7 +218,7 @@ class _Downloader:
             raise requests.ConnectionError(f"{done:,} of {total:,} bytes received")
         self._remember(validator, done)
 
-    def _broken(self, url: str, error: Exception) -> str:
+    def _connection_message(self, url: str, error: Exception) -> str:
         """Return the message for a broken or failed connection."""
         have = self._have()
         total = self._known()[1]
@@ -247,13 +247,13 @@ def _get(url: str, headers: dict[str, str]) -> requests.Response:
     raise DataError(f"{told} The data set may have moved; try a newer version of akit.")
 
 
-def _goes_on(response: requests.Response, start: int, total: int | None) -> bool:
+def _resumes(response: requests.Response, start: int, total: int | None) -> bool:
     """Return whether the response is the rest of the file, from byte `start` on."""
     found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
     return response.status_code == 206 and found is not None and (int(found[1]), int(found[3])) == (start, total)
 
 
-def _whole(text: str | None) -> int | None:
+def _integer(text: str | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"\d{1,18}", text) else None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from acoustic_kit.data.audio_files import audio_files, is_audio
-from acoustic_kit.data.audio_index import fold
+from acoustic_kit.data.audio_index import normalized_name
 from acoustic_kit.data.label_tables import read_label_table
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.tables import listed, quoted
@@ -86,7 +86,7 @@ def _unique_match(id: str, matches: Sequence[str]) -> str | None:
 
 def _normalized(name: str) -> str:
     """Return a name with folded case, in one Unicode form, without an audio extension."""
-    plain = fold(name)
+    plain = normalized_name(name)
     return PurePosixPath(plain).with_suffix("").as_posix() if is_audio(plain) else plain
 
 

@@ -22,9 +22,9 @@ REFUSED = re.compile(
     r"could not|unsuccessful|unauthorized|forbidden|denied|limit|deadline|not found|accept .*rules|^error|^[45]\d\d\b",
     re.IGNORECASE | re.MULTILINE,
 )
-LOOKS = (0.0, 3.0, 6.0)  # seconds to wait before each look-up of the list, which may be delayed
-CLOCKS = datetime.timedelta(minutes=10)  # largest difference between Kaggle's clock and this machine's
-LIST_SECONDS = 60.0  # timeout of the look-up
+LOOKUP_DELAYS = (0.0, 3.0, 6.0)  # seconds to wait before each look-up of the list, which may be delayed
+CLOCK_TOLERANCE = datetime.timedelta(minutes=10)  # largest difference between Kaggle's clock and this machine's
+LOOKUP_TIMEOUT = 60.0  # timeout of the look-up
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def hand_in(kaggle: str, path: Path, message: str, competition: str | None) -> H
 
 def _look_up(command: list[str], name: str, message: str, started: datetime.datetime) -> dict[str, str] | None:
     """Return the newest row of the competition's list with this file and message, unless it is older than `started`."""
-    for wait in LOOKS:
+    for wait in LOOKUP_DELAYS:
         time.sleep(wait)
         rows = _listed(command)
         if rows is None:
@@ -76,7 +76,7 @@ def _look_up(command: list[str], name: str, message: str, started: datetime.date
                 row.get("fileName") == name
                 and row.get("description", "") == message
                 and when
-                and (when > started - CLOCKS)
+                and (when > started - CLOCK_TOLERANCE)
             ):
                 return row
     return None
@@ -86,7 +86,7 @@ def _listed(command: list[str]) -> list[dict[str, str]] | None:
     """Return the rows of the competition's list; None if the command does not print one."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False, timeout=LIST_SECONDS
+            command, capture_output=True, text=True, errors="replace", check=False, timeout=LOOKUP_TIMEOUT
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

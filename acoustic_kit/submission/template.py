@@ -16,7 +16,7 @@ from acoustic_kit.tables import Problem, Table, listed, problems, quoted, read_t
 
 SEPARATORS = ",\t;"  # possible separators of columns
 BETWEEN = (" ", ",", ", ", ";", "; ", "|", " | ")  # possible separators of the labels in a cell
-SHOWING = 1000  # cells from which their format is inferred
+SAMPLED_CELLS = 1000  # cells from which their format is inferred
 
 _INTEGERS = re.compile(r"-?\d+(?:[ ,;|]-?\d+)*", re.ASCII)  # one, or several of a multi-label or top-3 cell
 
@@ -125,7 +125,7 @@ def _cell_form(values: Collection[str], classes: Mapping[str, int]) -> _CellForm
 
     A cell that is a class name counts as one label. Without cells of several labels, only underscores are inferred.
     """
-    values = list(itertools.islice(values, SHOWING))
+    values = list(itertools.islice(values, SAMPLED_CELLS))
     best, most = _CellForm(underscores=_shows_underscores(values, classes), between=None, quote=""), 0
     for underscores in (False, True):
         known = {name.replace(" ", "_") if underscores else name for name in classes}

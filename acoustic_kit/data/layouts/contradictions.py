@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from acoustic_kit.data.audio_files import walk_files
-from acoustic_kit.data.audio_index import first_three, fold
+from acoustic_kit.data.audio_index import first_three, normalized_name
 from acoustic_kit.data.layouts.csv_columns import FOLD_NAMES, SPLIT_NAMES
 from acoustic_kit.tables import first_rows
 
@@ -76,18 +76,18 @@ def tables_naming_clips(root: Path, paths: Sequence[str]) -> list[NamingTable]:
     folders: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         above, _, name = path.rpartition("/")
-        for key in {fold(name), fold(PurePosixPath(name).stem)}:
-            folders[key].update(map(fold, above.split("/")))
-    tables = (_look_at(root, path, folders) for path in found[:_MOST_TABLES])
+        for key in {normalized_name(name), normalized_name(PurePosixPath(name).stem)}:
+            folders[key].update(map(normalized_name, above.split("/")))
+    tables = (_naming_table(root, path, folders) for path in found[:_MOST_TABLES])
     return [table for table in tables if table is not None]
 
 
-def _look_at(root: Path, path: str, folders: dict[str, set[str]]) -> NamingTable | None:
+def _naming_table(root: Path, path: str, folders: dict[str, set[str]]) -> NamingTable | None:
     rows = first_rows(root / path, ",\t;", n_rows=_MOST_ROWS, n_bytes=_MOST_BYTES)
     header = rows[0] if rows else []
     rows = [row for row in rows if len(row) == len(header)]
     for column in range(len(header)):
-        cells = [fold(row[column].strip().replace("\\", "/").rpartition("/")[2]) for row in rows]
+        cells = [normalized_name(row[column].strip().replace("\\", "/").rpartition("/")[2]) for row in rows]
         first = 0 if cells and cells[0] in folders else 1  # a list has no header
         hits = [row for row in range(first, len(rows)) if cells[row] in folders]
         if len(hits) < 2 or len(hits) < 0.8 * len(cells[first:]):
@@ -96,7 +96,7 @@ def _look_at(root: Path, path: str, folders: dict[str, set[str]]) -> NamingTable
         if all(map(str.isdecimal, named)) and len(named) < len(hits):
             continue  # a column of numbers, which match clips named 1.wav, 2.wav by chance
         repeats = any(
-            all(fold(rows[row][other].strip()) in folders[cells[row]] for row in hits)
+            all(normalized_name(rows[row][other].strip()) in folders[cells[row]] for row in hits)
             for other in range(len(header))
             if other != column
         )

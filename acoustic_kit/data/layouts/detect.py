@@ -134,7 +134,7 @@ def _check_folders(root: Path, options: CsvOptions) -> list[str]:
         tables = [table for table in tables if not _is_template(table)]
     against = [table for table in tables if table.contradicts]
     if seen or against:
-        _stop(root, names, seen, tables)
+        _refuse_folders(root, names, seen, tables)
     return [
         f"{table.path} names the clips and their folders too; --train-csv {table.path} reads it" for table in tables
     ]
@@ -144,7 +144,7 @@ def _is_template(table: NamingTable) -> bool:
     return Path(table.path).stem.lower().replace("_", "") == "samplesubmission"
 
 
-def _stop(root: Path, names: list[str], seen: str, tables: list[NamingTable]) -> NoReturn:
+def _refuse_folders(root: Path, names: list[str], seen: str, tables: list[NamingTable]) -> NoReturn:
     """Raise DataError that names the evidence and the options that would read the data set."""
     inner = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_junk(path.name)]
     known = {path: next((name for name in LAYOUTS[:-1] if ADAPTERS[name].found(path)), None) for path in inner}

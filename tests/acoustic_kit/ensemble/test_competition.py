@@ -42,7 +42,7 @@ def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("acoustic_kit.submission.kaggle.LOOKS", (0.0, 0.0))
+    monkeypatch.setattr("acoustic_kit.submission.kaggle.LOOKUP_DELAYS", (0.0, 0.0))
     return said
 
 
