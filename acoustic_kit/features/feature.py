@@ -157,7 +157,7 @@ class Feature:
         return {}
 
     def with_learnt(self, fold: str, arrays: Mapping[str, np.ndarray]) -> Feature:
-        """Return the feature, able to compute, with the arrays that `learnt` returned for the models of one fold.
+        """Return the feature, able to compute, with the arrays that `learnt` returned for the fold of this name.
 
         Raises AkitError if they are not the arrays that it learns.
         """
