@@ -41,6 +41,7 @@ CASES = {
 
 def train(work: Path, recipe: str, settings: tuple[str, ...]) -> None:
     """One epoch of one fold; prints the peak in MiB."""
+    from acoustic_kit.cli.assignments import parse_assignments
     from acoustic_kit.device import Compute
     from acoustic_kit.recipe.recipe import load_recipe
     from acoustic_kit.runs.runner import run_recipe
@@ -50,13 +51,14 @@ def train(work: Path, recipe: str, settings: tuple[str, ...]) -> None:
         import torch  # noqa: F401
     else:
         loaded = load_recipe(recipe)
-        chosen, cpu = loaded.settings(settings), Compute("cpu")
+        chosen, cpu = loaded.settings(parse_assignments(loaded, settings)), Compute("cpu")
         run_recipe(Workspace.find(work), loaded, chosen, folds=["1"], fresh=True, compute=cpu)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 def build(work: Path) -> None:
     """The features of all recipes, and the data set."""
+    from acoustic_kit.cli.assignments import parse_assignments
     from acoustic_kit.data import make_synthetic
     from acoustic_kit.features import build_features
     from acoustic_kit.features.fingerprints import for_folds
@@ -67,7 +69,7 @@ def build(work: Path) -> None:
     workspace = init_workspace(work, work.parent / "data")
     for name, settings in CASES.items():
         recipe = load_recipe(name)
-        features = list(recipe.features(recipe.settings(settings)).values())
+        features = list(recipe.features(recipe.settings(parse_assignments(recipe, settings))).values())
         for_fold = for_folds(features, workspace.manifest, workspace.data_root, ["1"])["1"]
         build_features(workspace.manifest, workspace.data_root, workspace.store(), for_fold)
 

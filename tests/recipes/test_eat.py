@@ -250,7 +250,7 @@ def test_several_labels_are_drawn_by_rarity_and_scored_by_map(workspace: Workspa
     recipe = load_recipe("eat_s_audioset")
     given = [*TINY, "batch_size=4", "epochs=3", "epoch_mix=1", "checkpoint=best"]
     clips = some_clips(workspace, recipe, given, "multi")
-    fold, s = halves(clips, tmp_path), recipe.settings(given)
+    fold, s = halves(clips, tmp_path), recipe.settings(parse_assignments(recipe, given))
     weights = recipe.module.balanced(clips)
     count = clips.labels.sum(axis=0)
     np.testing.assert_allclose(weights, [sum(1 / count[row]) for row in clips.labels])
@@ -298,7 +298,7 @@ def test_it_starts_from_an_audioset_run(workspace: Workspace, tmp_path: Path) ->
     nn.init.normal_(source.positions)
     save_tensors(tmp_path / "run" / "folds" / "full" / "model.safetensors", source.state_dict())
     recipe = load_recipe("eat_s_esc50")
-    net = recipe.build_model(3, **{k: getattr(recipe.settings(TINY), k) for k in (f.partition("=")[0] for f in TINY)})
+    net = recipe.build_model(3, **parse_assignments(recipe, TINY))
     recipe.module.start_from(net, tmp_path / "run")
     tokens, before = net.positions.shape[1], source.positions.shape[1]
     assert (before, tokens) == (65, 33)
@@ -353,7 +353,7 @@ def test_it_over_fits_twenty_clips(esc10: Path, tmp_path: Path) -> None:
     off = ("amp", "neg", "tshift", "tmask", "ampsegment", "cycshift", "noise", "resample", "mix")
     given = [*TINY, "sample_rate=8000", "seq_len=16384", "ds_factors=4,4,4", "batch_size=20", "epochs=160"]
     given += [*(f"augment.{key}=0" for key in off), "dropout=0", "max_lr=3e-3", "loss=cross_entropy"]
-    s = recipe.settings(given)
+    s = recipe.settings(parse_assignments(recipe, given))
     wave = replace(recipe.features(s)["wave"], seconds=s.seq_len / s.sample_rate)
     rows = workspace.manifest.filter(pl.col("fold") == 1)
     build_features(rows, workspace.data_root, workspace.store(), [wave])

@@ -166,7 +166,7 @@ def test_components_are_350_fitted_on_all_folds_unless_asked() -> None:
 
 @torch.no_grad()
 def test_a_network_that_sees_nothing_is_drawn_again() -> None:
-    net = RECIPE.module.MelPcaNet(RECIPE.settings(TINY), 2, 0)
+    net = RECIPE.module.MelPcaNet(RECIPE.settings(parse_assignments(RECIPE, TINY)), 2, 0)
     x = torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1)
     net.colours[2].weight.fill_(-1.0)
     assert not net.colours(torch.linspace(-3, 3, 50).reshape(50, 1, 1, 1)).any()
@@ -187,7 +187,7 @@ def clips_of(workspace: Workspace, settings: Any, rows: pl.DataFrame) -> Clips:
 
 
 def test_predictions_are_geometric_means_over_lengths_and_tries(workspace: Workspace) -> None:
-    settings = RECIPE.settings(TINY)
+    settings = RECIPE.settings(parse_assignments(RECIPE, TINY))
     rows = workspace.manifest.filter(pl.col("split") == "train").head(12)
     clips = clips_of(workspace, settings, rows)
     torch.manual_seed(0)
@@ -238,8 +238,9 @@ def test_the_honest_variant_flatters_nowhere_and_trains_on_everything(workspace:
     assert run.bias_warnings == []
     full, _ = run_recipe(workspace, RECIPE, honest, full=True, compute=Compute("cpu"))
     assert full.test is not None
+    settings = RECIPE.settings(parse_assignments(RECIPE, TINY))
     with pytest.raises(AkitError, match="checkpoint=last"):
-        run_recipe(workspace, RECIPE, RECIPE.settings(TINY), full=True, compute=Compute("cpu"))
+        run_recipe(workspace, RECIPE, settings, full=True, compute=Compute("cpu"))
 
 
 @pytest.mark.slow
@@ -248,7 +249,7 @@ def test_it_over_fits_twenty_clips(esc10: Path, tmp_path: Path) -> None:
     workspace = init_workspace(tmp_path / "work", esc10, metric="accuracy")
     easy = "width=0.5 lengths=100 tries=3 mixup_mel=0 mixup_pca=0 shift=0 reversal=0 n_pca=20 pretrained=false "
     easy += "backbone_momentum=0.1 norm_momentum=0.1 checkpoint=last batch_size=10 epochs=16 last_epochs=4"
-    settings = RECIPE.settings(easy.split())
+    settings = RECIPE.settings(parse_assignments(RECIPE, easy.split()))
     clips = clips_of(workspace, settings, workspace.manifest.filter(pl.int_range(pl.len()).over("label") < 2))
     fold = Fold("1", clips, None, 0, "accuracy", tmp_path / "fold", lambda *_: None)
     net = RECIPE.train(fold, settings)

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.device import Compute
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.run import open_run
@@ -47,7 +48,7 @@ def test_same_seed_same_predictions_and_labels_of_the_held_out_fold_decide_nothi
     workspace: Workspace, name: str
 ) -> None:
     recipe = load_recipe(name)
-    settings = recipe.settings(SMALL[name])
+    settings = recipe.settings(parse_assignments(recipe, SMALL[name]))
     first, _ = run_recipe(workspace, recipe, settings, folds=["2"], compute=Compute("cpu"))
     again, _ = run_recipe(workspace, recipe, settings, folds=["2"], compute=Compute("cpu"), fresh=True)
     other, _ = run_recipe(workspace, recipe, settings, folds=["2"], compute=Compute("cpu"), seed=1)
@@ -67,7 +68,8 @@ def test_same_seed_same_predictions_and_labels_of_the_held_out_fold_decide_nothi
 @pytest.mark.parametrize("name", [RECIPES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in RECIPES[1:])])
 def test_a_killed_run_ends_with_the_predictions_of_one_that_was_not(workspace: Workspace, name: str) -> None:
     recipe = load_recipe(name)
-    whole, _ = run_recipe(workspace, recipe, recipe.settings(SMALL[name]), folds=["1"], compute=Compute("cpu"))
+    settings = recipe.settings(parse_assignments(recipe, SMALL[name]))
+    whole, _ = run_recipe(workspace, recipe, settings, folds=["1"], compute=Compute("cpu"))
     expected = (whole.path / "oof.parquet").read_bytes()
     command = [sys.executable, "-c", "from acoustic_kit.cli import main; main()", "-C", str(workspace.root)]
     command += ["recipe", "run", name, "--folds", "1", "--device", "cpu", "--fresh"]

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.device import Compute
 from acoustic_kit.features import build_features
 from acoustic_kit.recipe.recipe import load_recipe
@@ -38,7 +39,7 @@ def esc10_workspace(esc10: Path, tmp_path_factory: pytest.TempPathFactory) -> Wo
 @pytest.mark.parametrize("name", OTHER)
 def test_it_over_fits_twenty_clips(esc10_workspace: Workspace, tmp_path: Path, name: str) -> None:
     workspace, recipe = esc10_workspace, load_recipe(name)
-    settings = recipe.settings(f"{EASY} {OTHER[name]}".split())
+    settings = recipe.settings(parse_assignments(recipe, f"{EASY} {OTHER[name]}".split()))
     rows = workspace.manifest.filter(pl.int_range(pl.len()).over("label") < 2)
     rows = rows.with_columns(salience=pl.Series([1, 2] * 10))  # says nothing of the class
     wave = recipe.features(settings)["wave"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
 from acoustic_kit.recipe.write_up import differences, has_write_up
 
@@ -42,7 +43,7 @@ def test_options_that_the_reasons_name_are_there(name: str) -> None:
     recipe = load_recipe(name)
     texts = [recipe.doc, *(one.reason for one in differences(recipe).values())]
     options = [f"{key}={value}" for key, value in re.findall(r"--set (\w+)=(\w[\w.]*)", " ".join(texts))]
-    assert recipe.settings(options)
+    assert recipe.settings(parse_assignments(recipe, options))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

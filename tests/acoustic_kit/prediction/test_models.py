@@ -120,7 +120,7 @@ def test_weights_of_another_network_are_told_in_one_line(run_of: RunOf) -> None:
     run = run_of("logmel_cnn")
     settings = run.record.settings | {"width": 5}
     found = member(change(run, settings=settings))
-    with pytest.raises(AkitError, match=r"network of another size: .* This akit builds another network") as raised:
+    with pytest.raises(AkitError, match=r"network of another size: .* builds another network") as raised:
         found.model("1", "cpu")
     assert "\n" not in str(raised.value)
 
@@ -276,7 +276,7 @@ def test_a_models_weights_are_named_and_must_be_the_same(
     parameters = json.loads((run.path / RECORD_NAME).read_text())["parameters"]
     parameters["x"]["weights"] = str(moved)
     other = Run(shutil.copytree(run.path, tmp_path / "other"), run.record)
-    with pytest.raises(AkitError, match="no name on the Hugging Face hub"):
+    with pytest.raises(AkitError, match="Hugging Face hub"):
         open_predictor(change(other, parameters=parameters), trust=True)
     tensors = load_file(moved / "model.safetensors")
     name = next(iter(tensors))
@@ -312,7 +312,7 @@ def test_recipes_build_their_networks_without_pretrained_weights(monkeypatch: py
         if not hasattr(recipe.module, "build_model"):
             continue
         settings = recipe.settings(
-            ["pretrained=true"] if recipe.settings().model_dump().get("pretrained") is False else []
+            {"pretrained": True} if recipe.settings().model_dump().get("pretrained") is False else {}
         )
         with torch.device("meta"):
             assert recipe.rebuild_model(settings, 3, recipe.backbone(settings)) is not None

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import torch
 
+from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.device import Compute
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.run import Run, list_runs
@@ -74,7 +75,8 @@ def in_one_process(workspace: Workspace, settings: list[str], device: str = "cpu
     """The run that the others must equal, out of their way."""
     recipe = load_recipe(RECIPE)
     compute = Compute(device, "32")
-    made, _ = run_recipe(workspace, recipe, recipe.settings(settings), folds=["1"], compute=compute)
+    values = recipe.settings(parse_assignments(recipe, settings))
+    made, _ = run_recipe(workspace, recipe, values, folds=["1"], compute=compute)
     workspace.runs_path.rename(workspace.root / "expected")
     return Run(workspace.root / "expected" / made.name, made.record)
 
