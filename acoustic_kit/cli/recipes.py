@@ -19,7 +19,7 @@ from acoustic_kit.cli.app import folder_of, workspace_of
 from acoustic_kit.cli.console import Json, display_path, print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from acoustic_kit.recipe.catalog import RecipeSummary
     from acoustic_kit.recipe.recipe import Recipe
@@ -91,15 +91,15 @@ def _print_summaries(found: Mapping[str, RecipeSummary]) -> None:
     say("\n`akit recipe show NAME` shows a recipe's documentation and settings.")
 
 
-def _loaded(names: Iterable[str], own: Path | None) -> list[dict[str, Any]]:
+def _loaded(found: Mapping[str, RecipeSummary], own: Path | None) -> list[dict[str, Any]]:
     """Load the recipes, which gives their settings and feature keys; report those that fail."""
     from acoustic_kit.errors import AkitError
     from acoustic_kit.recipe.recipe import load_recipe
 
     recipes = []
-    for name in names:
+    for name, summary in found.items():
         try:
-            recipes.append(_as_json(load_recipe(name, own)))
+            recipes.append(_as_json(load_recipe(name, own)) | {"data": summary.data, "score": summary.score})
         except AkitError as error:
             say(f"{name} cannot be loaded: {error}")
     return recipes

@@ -112,7 +112,10 @@ def test_read_commands_print_one_json_document_and_nothing_else(workspace: Works
     assert {stored["clips"] for stored in document("-C", root, "features", "list", "--json")["built"]} == {60}
     (stats,) = document("-C", root, "features", "info", "stats", "--json")
     assert stats["parameters"]["preset"] == "basic"
-    assert "stats_pca_linear" in [recipe["name"] for recipe in document("recipe", "list", "--json")]
+    recipes = {recipe["name"]: recipe for recipe in document("recipe", "list", "--json")}
+    assert recipes["stats_pca_linear"]["data"] == ""
+    assert recipes["eat_s_esc50"]["data"] == "ESC-50"
+    assert recipes["eat_s_esc50"]["score"] == "accuracy 0.9215"
     assert document("recipe", "show", "stats_pca_linear", "--json")["settings"]["n_components"] == 0.97
     (run,) = document("-C", root, "runs", "list", "--json")
     assert document("-C", root, "runs", "show", run["run"], "--json")["name"] == run["run"]
