@@ -40,6 +40,7 @@ def test_the_wheel_holds_the_packages_and_the_recipes(wheel: Path) -> None:
         assert f"acoustic_kit/_recipes/{recipe.name}" in names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"acoustic_kit", "acoustic_store"}
     assert {"acoustic_kit/recipe/recipe_template.txt", "acoustic_kit/recipe/recipe_template_torch.txt"} <= set(names)
+    assert {"acoustic_kit/py.typed", "acoustic_store/py.typed"} <= set(names)
 
 
 def test_the_installed_command_works_outside_the_checkout(installed: Path, synthetic: Path, tmp_path: Path) -> None:
