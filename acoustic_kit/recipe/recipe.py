@@ -37,7 +37,7 @@ from acoustic_kit.features import Feature, own_features
 from acoustic_kit.recipe.catalog import documentation, find_recipes, first_line, labeled, recipe_folders
 from acoustic_kit.recipe.needs import Needs
 from acoustic_kit.recipe.recipe_file import RecipeFile, names_line
-from acoustic_kit.recipe.settings import Fast, Settings, nested, setting_fields
+from acoustic_kit.recipe.settings import Fast, Settings, nested, read_lines, setting_fields
 from acoustic_kit.training.fold import Clips, FitResult, Fold
 
 if TYPE_CHECKING:
@@ -108,10 +108,13 @@ class Recipe:
         """The recipe's small form."""
         return getattr(self.module, "FAST", Fast())
 
-    def settings(self, values: Mapping[str, Any] = MappingProxyType({}), fast: bool = False) -> Settings:
+    def settings(
+        self, values: Mapping[str, Any] | Sequence[str] = MappingProxyType({}), fast: bool = False
+    ) -> Settings:
         """Return the defaults, then the variant's, then the small form's if `fast`, then `values`, by name.
 
         A nested setting is named `augment.mixup`. Pydantic converts values: "7" is accepted for an int.
+        Scripts for earlier versions pass `key=value` lines instead of a mapping.
 
         Raises UsageError for an unknown name (with the nearest known one), a value of the wrong type, or `fast` if the
         recipe has no small form.
@@ -119,6 +122,7 @@ class Recipe:
         if fast and not hasattr(self.module, "FAST"):
             raise UsageError(f"{self.name} has no small form for --fast: define FAST in {self.path}, or omit --fast.")
         known = self.fields
+        values = values if isinstance(values, Mapping) else read_lines(values, known)
         for name in values:
             if name not in known:
                 near = [other for other in known if other.endswith(f".{name}")]

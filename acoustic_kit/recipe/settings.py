@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard, get_origin
 
@@ -49,6 +49,12 @@ def setting_fields(settings: type[BaseModel]) -> dict[str, FieldInfo]:
 def is_sequence(field: FieldInfo) -> bool:
     """Return whether a setting is a list or a tuple."""
     return get_origin(field.annotation) in (tuple, list)
+
+
+def read_lines(lines: Iterable[str], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+    """Return the values of `key=value` lines, by which earlier versions passed and stored settings."""
+    pairs = (line.partition("=")[::2] for line in lines)
+    return {name: text.split(",") if name in fields and is_sequence(fields[name]) else text for name, text in pairs}
 
 
 def flat_settings(settings: BaseModel) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from acoustic_kit.recipe.job import (
     wanted_folds,
 )
 from acoustic_kit.recipe.recipe import Recipe
-from acoustic_kit.recipe.settings import flat_settings, is_sequence
+from acoustic_kit.recipe.settings import flat_settings, read_lines
 from acoustic_kit.workspace.workspace import Workspace
 from acoustic_store import DamagedError
 
@@ -367,11 +367,7 @@ class _Tuning:
         stored = trial.user_attrs.get("settings", {})
         if isinstance(stored, Mapping):
             return stored
-        found: dict[str, Any] = {}  # studies of earlier versions store lines as in `best.txt`
-        for line in stored:
-            name, _, text = line.partition("=")
-            found[name] = text.split(",") if is_sequence(self.recipe.fields[name]) else text
-        return found
+        return read_lines(stored, self.recipe.fields)  # of an earlier version
 
 
 def _as_lines(settings: Mapping[str, Any]) -> list[str]:

@@ -63,6 +63,12 @@ def test_values_get_the_types_of_the_settings(minimal: Path) -> None:
     assert s.model_dump() == {"epochs": 7, "rate": 1.0, "lengths": (4, 5, 6), "share": 40, "name": "1"}
 
 
+def test_lines_of_earlier_versions_are_values_too(minimal: Path) -> None:
+    recipe = load_recipe(minimal)
+    lines = ["epochs=7", "lengths=4,5", "name=x=y"]
+    assert recipe.settings(lines) == recipe.settings({"epochs": 7, "lengths": (4, 5), "name": "x=y"})
+
+
 def test_values_override_the_fast_settings(minimal: Path) -> None:
     recipe = load_recipe(minimal)
     assert recipe.settings(fast=True).epochs == 1
