@@ -254,7 +254,7 @@ def test_listing_and_building_the_published_recipe_ask_for_no_weights(monkeypatc
     monkeypatch.setattr(RECIPE.module, "find_weights", refuse)
     assert RECIPE.features(RECIPE.settings())["input"].key.startswith("ast_input-")
     gone = ["weights=/a/folder/on/another/machine"]
-    assert RECIPE.features(RECIPE.settings(gone)) == RECIPE.features(RECIPE.settings())
+    assert RECIPE.features(RECIPE.settings(parse_assignments(RECIPE, gone))) == RECIPE.features(RECIPE.settings())
 
 
 # Training
