@@ -123,7 +123,7 @@ def predictions(case: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def held_out(blend: Blend, new: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """The score of a blend by `auto` on other clips, and of each method that it averages."""
+    """Return the score of a blend by `auto` on other clips, and of each method that it averages."""
     parts = averaged_predictions(list(new[list(blend.members)]), blend.parameters, blend.task)
     found = {name: score("f1", targets, parts[name]) for name in METHODS}
     return found | {"auto": score("f1", targets, blend.predict(new)), "nested": blend.nested_score}

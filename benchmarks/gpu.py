@@ -74,7 +74,7 @@ class Measured:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The loop measures itself."""
+        """Let the loop measure itself."""
         new = {"_train_epoch": self._epoch, "_gradients": self._remember}
         with patch.multiple(loop._Training, **{name: _method(function) for name, function in new.items()}):
             yield

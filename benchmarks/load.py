@@ -35,7 +35,7 @@ COMMANDS = (
 
 
 def make_manifest(root: Path, classes: list[str], n_train: int, n_test: int) -> pl.DataFrame:
-    """A manifest of clips that share a few noisy files, each under a name of its own."""
+    """Return a manifest of clips that share a few noisy files, each under a name of its own."""
     rng, n = np.random.default_rng(0), n_train + n_test
     (root / "data").mkdir(parents=True)
     for i in range(FILES):
@@ -68,7 +68,7 @@ def make_manifest(root: Path, classes: list[str], n_train: int, n_test: int) -> 
 
 
 def make_workspace(root: Path, n_clips: int, n_runs: int, n_classes: int) -> None:
-    """A workspace with features, and predictions of random runs, some of which err together."""
+    """Return a workspace with features, and predictions of random runs, some of which err together."""
     classes = [f"class {c:02d}" for c in range(n_classes)]
     manifest = make_manifest(root, classes, n_clips, n_clips // 10)
     manifest.write_parquet(root / "manifest.parquet")
@@ -88,7 +88,7 @@ def make_workspace(root: Path, n_clips: int, n_runs: int, n_classes: int) -> Non
 
 
 def fake_features(workspace: Workspace) -> None:
-    """A few numbers for each clip under the keys of `stats` and its wave."""
+    """Store a few numbers for each clip under the keys of `stats` and its wave."""
     store, stats = workspace.store(), Stats()
     clips = list(fingerprints(workspace.manifest, workspace.data_root).items())
     for feature in (stats.wave, stats):

@@ -57,7 +57,7 @@ def train(work: Path, recipe: str, settings: tuple[str, ...]) -> None:
 
 
 def build(work: Path) -> None:
-    """The features of all recipes, and the data set."""
+    """Return the features of all recipes, and the data set."""
     from acoustic_kit.cli.assignments import parse_assignments
     from acoustic_kit.data import make_synthetic
     from acoustic_kit.features import build_features

@@ -32,7 +32,7 @@ print(f"{1000 * times[0]:.1f} ms the first time, {1000 * sorted(times)[4]:.1f} m
 
 
 def make_clips(folder: Path, n: int) -> pl.DataFrame:
-    """A manifest's columns that a build reads, with its files: noise with a tone of its own."""
+    """Return the columns of a manifest that a build reads, and write its files: noise with a tone of its own."""
     random = np.random.default_rng(0)
     noise = 0.05 * random.standard_normal(RATE + n)
     time_axis = np.arange(RATE) / RATE

@@ -88,7 +88,7 @@ def stored_cost(rows: Sequence[np.ndarray], dtype: str, folder: Path) -> tuple[f
 
 
 def measured(folder: Path, seconds: float) -> tuple[list[Stage], list[tuple[str, float, float]]]:
-    """The stages of a build, and CPU seconds and bytes of each of their parts."""
+    """Return the stages of a build, and CPU seconds and bytes of each of their parts."""
     (folder / "clips").mkdir()
     paths = make_clips(folder / "clips", seconds)
     audio = float(np.mean([path.stat().st_size for path in paths]))

@@ -72,12 +72,12 @@ class Flat:
         self.flat = np.memmap(self.path, self.dtype, "r")
 
     def view(self, clip_id: str) -> np.ndarray:
-        """The clip as it lies in the file."""
+        """Return the clip as it is stored in the file."""
         start, end = self.extents[clip_id]
         return self.flat[start:end]
 
     def value(self, clip_id: str) -> np.ndarray:
-        """The clip as float32."""
+        """Return the clip as float32."""
         return self.view(clip_id) * self.scales[clip_id]
 
 
@@ -92,7 +92,7 @@ def write_store(folder: Path, key: str, clips: dict[str, np.ndarray]) -> StoredF
 
 
 def first_pass(folder: Path, key: str, ids: list[str]) -> None:
-    """What a new process does: open, parse the index, map, compare every checksum, read."""
+    """Do what a new process does: open, parse the index, map, compare every checksum, read."""
     each(FeatureStore.open(folder)[key].read, ids)()
 
 
@@ -181,7 +181,7 @@ def compare_batches(folder: Path, n: int, rounds: int) -> None:
 
 
 def open_loader(feature: StoredFeature) -> batches.Loader:
-    """The toolkit's own, of a feature that it takes to be too large for the memory."""
+    """Read by the toolkit's own reader, for a feature that it takes to be too large for the memory."""
     batches.RESIDENT_BYTES = 0
     rows = pl.DataFrame({"id": feature.ids, "label": [["a"]] * len(feature)})
     clips = Clips(rows, ("a",), "single", {"wave": feature})
@@ -204,7 +204,7 @@ def time_opening(folder: Path, n: int, rounds: int) -> None:
 
 
 def compare_files(folder: Path, dtype: str, clips: dict[str, np.ndarray], rounds: int) -> None:
-    """Writing and reading whole clips, against one flat file."""
+    """Write and read whole clips, against one flat file."""
     ids, n = list(clips), len(clips)
     shuffled = np.random.default_rng(1).permutation(ids).tolist()
     flat, path = Flat(folder / f"flat.{dtype}", clips, np.dtype(dtype).type), folder / "features.zarr"

@@ -109,7 +109,7 @@ def say_failures(reports: Sequence[BuildReport], limit: int = 10) -> None:
         named = ", ".join(silenced[:limit]) + (f" and {len(silenced) - limit} more" if len(silenced) > limit else "")
         say(f"{len(silenced)} clips could not be decoded and count as one second of silence: {named}")
     failures = {id: reason for report in reports for id, reason in report.failures.items()}
-    retried = {id: how for report in reports for id, how in report.tried_again.items() if id not in failures}
+    retried = {id: how for report in reports for id, how in report.retried.items() if id not in failures}
     for id, how in retried.items():
         say(f"A worker process {how}, on the clip {id}; the second attempt succeeded.")
     if failures:

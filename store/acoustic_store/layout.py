@@ -189,7 +189,7 @@ def _check_extents(shapes: list[list], offsets: list[int], length: int) -> None:
     for shape, offset in zip(shapes, offsets, strict=True):
         is_shape = all(type(size) is int and size >= 0 for size in shape)
         if not is_shape or offset < 0 or offset + math.prod(shape) > length:
-            raise ValueError("a clip in its index lies outside the array")
+            raise ValueError("a clip in its index is outside the array")
 
 
 def ids_mentioned(text: bytes) -> list[str]:

@@ -44,7 +44,7 @@ def build(workers, *charges):
     for name in charges:
         (Path(os.environ["CHARGES"]) / name).touch()
     report = build_features(workspace.manifest, workspace.data_root, store, [feature], workers=workers)[-1]
-    print(json.dumps([report.built, report.tried_again, report.failures]))
+    print(json.dumps([report.built, report.retried, report.failures]))
 
 if __name__ == "__main__":
     workspace = Workspace.find(Path(sys.argv[1]))
@@ -124,8 +124,8 @@ def test_a_build_whose_worker_is_killed_ends_as_any_other(roomy: Path, tmp_path:
     assert len(victims) == 2
     assert report.built == 600
     assert report.failures == {}
-    assert 1 <= len(report.tried_again) <= 2
-    assert set(report.tried_again) <= set(workspace.manifest["id"])
+    assert 1 <= len(report.retried) <= 2
+    assert set(report.retried) <= set(workspace.manifest["id"])
     files = [
         {path.relative_to(store.path): path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
         for store in (whole, hit)

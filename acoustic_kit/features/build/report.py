@@ -24,7 +24,7 @@ class BuildReport:
     held: int  # clips that the store already held
     failures: dict[str, str]  # clip id → reason, of all clips asked for
     silenced: list[str]  # clips that could not be decoded and count as silence
-    tried_again: dict[str, str]  # clip id → how the worker process ended that computed it first
+    retried: dict[str, str]  # clip id → how the worker process ended that computed it first
     seconds: float  # wall time until its last clip was built; features that share the decoding begin together
     stages: Stages  # of this feature, and of those that share the decoding with it
     gpu: str | None = None  # its name, if one computed the feature
