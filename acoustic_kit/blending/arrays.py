@@ -33,7 +33,7 @@ def checked(probabilities: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray
 
 
 def first_of_equal(runs: Sequence[np.ndarray]) -> list[int]:
-    """Return for each run the position of the first run with the same predictions: its own if it is no duplicate.
+    """Return for each run the position of the first run with the same predictions: its own if it is not a duplicate.
 
     ``runs``: (clips, classes) each. Two runs are equal if all their values are; a blend uses the first only.
     """

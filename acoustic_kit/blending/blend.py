@@ -35,11 +35,9 @@ class Blend:
     gain: float = math.nan  # nested score minus that of the best single run, also chosen on the other folds
     gain_interval: Interval = NONE  # 95 %, paired: both scored on the same resampled groups
     considered: dict[str, float] = field(default_factory=dict)  # nested score of each method that `auto` combines
-    decision: np.ndarray | None = None  # float64 (classes,), factors of the odds; None for none
+    decision: np.ndarray | None = None  # float64 (classes,), factors of the odds; None: unchanged odds
     decision_gain: float | None = None  # nested gain of tuned factors, used or not; None if not tuned
-    parameters: dict[str, np.ndarray] = field(
-        default_factory=dict
-    )  # fitted by the method; by run, in order of `members`
+    parameters: dict[str, np.ndarray] = field(default_factory=dict)  # fitted by the method, runs in order of `members`
 
     @property
     def beats_best_run(self) -> bool | None:
@@ -63,7 +61,7 @@ class Blend:
         """Return the same blend as a blend of its members only, in their order, best first.
 
         ``blend.of_members().predict(probabilities[list(blend.members)])`` equals ``blend.predict(probabilities)``.
-        ``single_best`` has position -1 if the best run is no member.
+        ``single_best`` has position -1 if the best run is not a member.
         """
         best, value = self.single_best
         return replace(
@@ -84,7 +82,7 @@ class Blend:
             return _read(document)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise AkitError(
-                f"This is no blend that akit can read ({error}); make it again with `akit blend`."
+                f"This is not a blend that akit can read ({error}); make it again with `akit blend`."
             ) from None
 
 
@@ -122,7 +120,7 @@ def _plain(value: object) -> Any:
 
 def _read(document: object) -> Blend:
     if not isinstance(document, dict):
-        raise TypeError("it is no JSON object")
+        raise TypeError("it is not a JSON object")
     weights, method, task = _numbers(document, "weights", 1), document["method"], document["task"]
     if method not in (*METHOD_NAMES, "stack_mean") or task not in ("single", "multi"):
         raise ValueError(f"method {method!r} of a {task!r} task")
@@ -189,13 +187,13 @@ def _number(value: object) -> float:
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return float(value)
 
 
 def _integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{value!r} is no integer")
+        raise TypeError(f"{value!r} is not an integer")
     return value
 
 

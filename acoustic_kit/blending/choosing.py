@@ -48,16 +48,16 @@ def choose(
       beyond noise; a single label has no thresholds
     - ``on_progress``: called with (fits done, fits in total)
 
-    Of runs with equal predictions only the first is used. A single run is not modified. A fitted method uses the best
-    100 runs if there are more.
+    Of runs with equal predictions only the first is used. The predictions of a single run are returned unchanged. A
+    fitted method uses the best 100 runs if there are more.
 
     The nested estimate has five folds, stratified by label (multi-label: by the rarest label of a clip), which do not
     divide groups. Runs, weights and thresholds are chosen and fitted on the other folds, and the result predicts the
     held-out fold alone, so that ``rank`` ranks among its clips only. The metric is computed once, on all held-out folds
     together. Of more than 30,000 clips, the fit uses a part (whole groups), and all others are scored. With fewer than
-    two groups (clips) nesting is impossible: ``nested_score`` and the intervals are nan. The interval resamples groups
-    if there are any, else clips; the blend itself is not fitted again in it. Without groups the estimate is optimistic
-    if recordings repeat.
+    two groups (clips) nesting is impossible: ``nested_score``, ``gain`` and the intervals are nan, which callers must
+    report. The interval resamples groups if there are any, else clips; the blend itself is not fitted again in it.
+    Without groups the estimate is optimistic if recordings repeat.
 
     Raises ValueError for arrays that do not fit, UsageError for an unknown metric, method or decision, for methods and
     decisions that do not fit the metric or the task, and for ``top`` below 1.
@@ -129,9 +129,7 @@ class _HeldOut:
 
     clips: np.ndarray  # int (clips,), ascending
     folds: np.ndarray  # int (clips,), each predicted by one fit
-    predictions: dict[
-        str, np.ndarray
-    ]  # method → (clips, classes): the blend first, then the methods that `auto` combines
+    predictions: dict[str, np.ndarray]  # method → (clips, classes): the blend first, then those that `auto` combines
     best_run: np.ndarray  # (clips, classes), of the best run on the other clips
 
 

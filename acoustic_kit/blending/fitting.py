@@ -36,7 +36,7 @@ class Chosen:
 
 @dataclass(frozen=True, eq=False)
 class Fitter:
-    """Fitter of one method to runs chosen by their scores, on any part of the clips."""
+    """Choice of runs and fit of one method, on any part of the clips."""
 
     runs: Sequence[np.ndarray]  # (clips, classes) each, checked
     targets: np.ndarray
@@ -70,7 +70,7 @@ class Fitter:
         return self.run_choice.take(clips, most if self.top is None else min(self.top, most), self.diverse)
 
     def fit(self, members: np.ndarray, clips: np.ndarray) -> Fit:
-        """Fit the method to some runs; a single run is not modified."""
+        """Fit the method to some runs; the predictions of a single run stay unchanged."""
         runs, task = [self.runs[run] for run in members], task_of(self.targets)
         equal = np.full(len(runs), 1 / len(runs))
         if self.method in FIXED:

@@ -54,7 +54,7 @@ def count_labels(
     hits: np.ndarray,
     predicted: np.ndarray,
 ) -> None:
-    """Add the hits and labels of each class, for ``clips`` by ``total + run``, to int64 (classes,)."""
+    """Add hits and predicted labels of each class, for ``clips`` by ``total + run``, to int64 (classes,)."""
     for clip in clips:
         best, label = -np.inf, 0
         for i in range(counts[clip]):
@@ -77,7 +77,7 @@ def count_sets(
     hits: np.ndarray,
     predicted: np.ndarray,
 ) -> None:
-    """Add the hits and labels of each class by ``total + run >= threshold``; targets bool (clips, classes)."""
+    """Add hits and predicted labels of each class, by ``total + run >= threshold``; targets bool (clips, classes)."""
     for clip in range(len(total)):
         for c in range(total.shape[1]):
             if total[clip, c] + run[rows[clip], c] >= threshold:

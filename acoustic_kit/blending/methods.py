@@ -38,9 +38,10 @@ def rank(probabilities: np.ndarray | Sequence[np.ndarray], task: str = "single")
 
     For each run and class the clips are ranked by probability (the mean rank for equal ones) and the ranks divided by
     the number of clips: values in (0, 1], the highest for the clip with the highest probability. Ranks remove the
-    confidence of a run and the frequency of a class: every column has the same mean. They depend on all clips *given
-    here*. ``single``: each row is divided by its sum, which keeps its order. ``multi``: rows are not normalized; 0.5 is
-    the median clip of a class and no probability, which suits ``map`` but not ``f1``.
+    confidence of a run and the frequency of a class: every column has the same mean. The highest value of a row is the
+    class for which the clip ranks highest among the clips *given here*, so the result depends on all of them.
+    ``single``: each row is divided by its sum, which keeps its order. ``multi``: rows are not normalized; 0.5 is the
+    median clip of a class, not a probability, which suits ``map`` but not ``f1``.
 
     Raises ValueError for a wrong shape or non-finite values.
     """

@@ -13,10 +13,10 @@ FITTING_CLIPS, FITTING_GROUPS = 10_000, 50  # about the number of clips in that 
 def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int, n_folds: int = NESTED_FOLDS) -> np.ndarray:
     """Return the nested fold of each clip, int (clips,), from 0: `n_folds` of them, or as many as there are groups.
 
-    Stratified by label (multi-label: by the rarest label of a clip); groups are not divided. More than 1,000 groups are
-    assigned round-robin, each by its most frequent label; fewer one by one, largest first, to the fold that keeps
-    labels most even. A class with fewer groups than folds is missing in some folds. All zeros, a single fold, mean that
-    nesting is impossible.
+    Stratified by label (multi-label: by the rarest label of a clip); groups are not divided. Independent clips, and
+    more than 1,000 groups by their most frequent labels, are assigned round-robin; fewer groups one by one, largest
+    first, to the fold that keeps labels most even. A class with fewer groups than folds is missing in some folds. All
+    zeros, a single fold, mean that nesting is impossible.
     """
     strata = targets if targets.ndim == 1 else rarest_label(targets)
     n_groups = int(groups.max()) + 1

@@ -10,7 +10,7 @@ MAX_VALUES = 5_000_000  # of all runs in memory at once
 
 
 class RunChoice:
-    """Chooser of runs (clips, classes) on any part of the clips; labels are computed once for all parts."""
+    """Choice among runs (clips, classes) on any part of the clips; predicted labels are computed once for all parts."""
 
     def __init__(self, runs: Sequence[np.ndarray], targets: np.ndarray, metric: str) -> None:
         self.runs, self.targets, self.metric = runs, targets, metric
@@ -29,7 +29,7 @@ class RunChoice:
         return np.argsort(-self.scores(clips), kind="stable")
 
     def take(self, clips: np.ndarray, top: int | None, diverse: bool) -> np.ndarray:
-        """Return the ascending positions of the ``top`` runs on some clips; all if ``top`` is None or exceeds them."""
+        """Return the ascending positions of the ``top`` runs on some clips; None, or more than there are, for all."""
         n = len(self.runs)
         if top is None or top >= n:
             return np.arange(n)

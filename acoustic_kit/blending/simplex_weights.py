@@ -8,8 +8,8 @@ The surrogate losses, each of the weighted mean q (clips, classes):
   itself, linear in the weights, a mean would hardly ever beat the best run); of several labels q³ / (q³ + (1 - q)³)
 - multi-label ``map``: log-loss of every label
 
-The penalty is 0.03 times the relative entropy of the weights to equal ones, so that weights without an effect on the
-loss stay equal.
+A penalty is added to the loss, 0.03 times the relative entropy of the weights to equal ones, so that weights without an
+effect on the loss stay equal.
 """
 
 from collections.abc import Callable, Sequence

@@ -154,7 +154,7 @@ class _Objective:
         return np.asarray(np.einsum("rnc,rc->nc", self.x, u) if self.diagonal else self.x @ u)
 
     def gradient_of(self, residual: np.ndarray) -> np.ndarray:
-        """Return the gradient with respect to W for that by the logits, in the shape of ``u`` in `parts`."""
+        """Return the gradient with respect to W, from that by logits, in the shape of ``u`` in `parts`."""
         return np.asarray(np.einsum("rnc,nc->rc", self.x, residual) if self.diagonal else self.x.T @ residual)
 
 

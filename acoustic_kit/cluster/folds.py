@@ -76,7 +76,7 @@ def run_on_cluster(
 
     Returns each run, and whether anything of it was trained.
 
-    Raises UsageError for a fold that does not exist or several processes a fold, RunError if folds failed.
+    Raises UsageError for a fold that does not exist or if torchrun started several processes, RunError if folds failed.
 
     """
     require_one_process("A cluster's client")

@@ -53,7 +53,7 @@ def check(workspace: Workspace, path: Path, metric: str | None = None) -> list[P
 
 
 def _metric_of(path: Path) -> str | None:
-    """Return the metric in the record beside a submission; None if there is no readable record."""
+    """Return the metric in the record of a submission; None if there is no readable record."""
     try:
         return read_record(path.with_suffix(".json")).metric
     except AkitError:

@@ -24,12 +24,10 @@ class BlendResult:
     seed: int
     candidates: tuple[Candidate, ...]  # best first
     members: tuple[Candidate, ...]  # the chosen ones, best first
-    left_out: dict[str, str]  # run → why it is no candidate
+    left_out: dict[str, str]  # run → why it is not a candidate
     blend: Blend  # of the candidates
     mean_of_all: float | None = None  # the score of the plain mean of all candidates
-    own_scores: dict[str, float] = field(
-        default_factory=dict
-    )  # fold model → its score on its own held-out fold; empty for whole runs
+    own_scores: dict[str, float] = field(default_factory=dict)  # fold model → score on its held-out fold; {} for runs
     by_group: bool = False  # the nested folds do not divide recordings or speakers
     scored_on: str = ""  # the training clips for which all candidates have predictions, if not all
     submission: Path | None = None

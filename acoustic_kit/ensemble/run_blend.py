@@ -54,10 +54,10 @@ def blend_runs(
     method : a name in `blending.METHODS`; "auto" combines four of them
     runs : names of candidates, `RUN` or, for one fold's model, `RUN/FOLD`; by default those of `candidates_by_score`
     by : "fold" treats every fold model as a run, ranked by its score on its own held-out fold; fold models have no
-        common labelled clips, so nothing is fitted or estimated
+        common labeled clips, so nothing is fitted or estimated
     diverse : choose runs whose errors differ instead of the best ones
     decision : "tuned" also fits thresholds for several labels, and keeps them if they gain; see `blending.choose`
-    name : of the submission; by default a digest of its contents
+    name : of the submission; by default `blend-<8 hex>`, a digest of the metric, the runs and the blend
     overwrite : replace another submission of this name and its record; if False, none is written over it
     seed : of the nested folds and the bootstrap
     on_progress : called with (fits done, fits in total)
@@ -78,7 +78,7 @@ def blend_runs(
         (candidates_by_name(workspace, runs), {}, {}) if runs else candidates_by_score(workspace, metric)
     )
     if _use_fold_models(found, by):
-        why = "fold models have no common labelled clips to fit on"
+        why = "fold models have no common labeled clips to fit on"
         method = _method_without_labels(method, why, unfit=diverse or decision != "argmax")
         result = _by_fold(workspace, found, left_out, metric, method, top, seed)
     else:

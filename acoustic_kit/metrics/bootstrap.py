@@ -6,10 +6,10 @@ repeated clips, at a thousandth of the time.
 
 Clips that are drawn twice, and classes that are not drawn, bias a metric: the macro-F1 of 300 classes of 5 clips is
 lower in draws by two of their standard deviations, while the score itself is hardly biased. Draws are therefore shifted
-so that their mean is the score, and scaled by the root of n / (n - 1), n groups a class, which draws from n lack
+so that their mean is the score, and scaled by the root of n / (n - 1), n groups per class, which draws from n lack
 (metrics that are means over clips need neither). No interval is given if the score itself is biased: macro-F1 if draws
-lack more than a tenth of the classes (fewer than about 3 groups a class), macro average precision if draws are higher
-than the score by three quarters of their standard deviation (fewer than about 10 positive groups a class). In 300
+lack more than a tenth of the classes (fewer than about 3 groups per class), macro average precision if draws are higher
+than the score by three quarters of their standard deviation (fewer than about 10 positive groups per class). In 300
 simulated data sets of 10 to 1,000 classes, 90 to 97 % of the intervals contained the true value. A difference of two
 metrics on the same clips is hardly biased: its interval is always given.
 """

@@ -54,7 +54,7 @@ class PredictionCounts:
     ----------
     targets : int (clips,) class positions, or bool (clips, classes)
     probabilities : float (clips, classes); None if the predictions are labels
-    ranked : int (clips, k) class positions, best first, -1 for none; with several labels a clip, the predicted set
+    ranked : int (clips, k) class positions, best first, -1 for none; for a multi-label task, the predicted set
     weights : (clips, draws), how often each clip is in each draw; None for all clips once
 
     """
@@ -72,7 +72,7 @@ class PredictionCounts:
 
     @cached_property
     def unweighted(self) -> PredictionCounts:
-        """Return the counts of all clips once."""
+        """Counts of the same clips, each once."""
         return PredictionCounts(self.targets, self.probabilities, ranked=self.ranked)
 
     @property
@@ -82,7 +82,7 @@ class PredictionCounts:
 
     @cached_property
     def n_classes(self) -> int:
-        """Number of classes; of ranked labels without several a clip, those up to the last one that occurs."""
+        """Number of classes; for single-label ranked predictions, up to the last class that occurs."""
         if self.multi_label:
             return int(self.targets.shape[1])
         if self.probabilities is not None:

@@ -190,7 +190,8 @@ def score(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> float:
     - ``probabilities``: float (clips, classes), finite
 
     Single-label ``f1`` averages over the classes that occur in targets or predictions (scikit-learn's default label
-    set), multi-label ``f1`` over all. ``map`` of a single-label task scores each class against the rest.
+    set), multi-label ``f1`` over all, with 0 for a class in neither. ``map`` of a single-label task scores each class
+    against the rest.
 
     Raises ValueError for shapes, types or values that do not fit, UsageError for a metric that does not.
 

@@ -1,4 +1,4 @@
-"""Checks of the indices in scikit-learn's trees: its compiled code does not, so a crafted file could crash akit."""
+"""Checks of indices in scikit-learn's trees: its compiled code has no checks, so a crafted file could crash akit."""
 
 from __future__ import annotations
 

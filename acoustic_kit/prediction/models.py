@@ -108,14 +108,14 @@ def open_predictor(
     Parameters
     ----------
     what : a blend of runs, a run's folder, a submission's JSON or CSV, or the name of a run or of a submission in the
-        workspace that contains `folder`. The runs of a submission are looked up beside the JSON, in
-        `runs/` beside the JSON or its folder, and in that workspace
+        workspace that contains `folder`. The runs of a submission are looked up in the JSON's folder, in `runs/` in or
+        next to that folder, and in the workspace
     trust : execute recipes in the run folders that are not installed, and load all types that their scikit-learn
         models contain
     weights : the folder with the weights of a model that computes features, if a run needs one
     on_note : called with messages for the user
 
-    Raises UsageError if the run does not exist, RunError if it cannot predict on this machine.
+    Raises UsageError if the run does not exist, AkitError if it cannot predict on this machine.
 
     """
     workspace = Workspace.around(folder)
@@ -281,10 +281,7 @@ def _is_the_recipe(path: Path, record: RunRecord) -> bool:
     try:
         if source_digest(path.read_text("utf-8-sig")) != record.recipe_sha256:
             return False
-        return record.helpers in (
-            None,
-            RecipeFile.read(path, path.stem).helper_digests,
-        )  # None in older runs
+        return record.helpers in (None, RecipeFile.read(path, path.stem).helper_digests)  # None in older runs
     except (AkitError, OSError, UnicodeDecodeError):
         return False
 

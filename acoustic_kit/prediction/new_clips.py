@@ -91,7 +91,7 @@ def _normalized(name: str) -> str:
 
 
 def read_columns(path: Path, ids: Sequence[str]) -> pl.DataFrame:
-    """Return what a CSV says of each clip, in the order of `ids`: its columns except the first, of ids or file names.
+    """Return the columns of a CSV except the first, of ids or file names: one row per clip, in the order of `ids`.
 
     Raises DataError for a file that cannot be read, a repeated column or id, and missing clips.
     """

@@ -65,7 +65,8 @@ def predict_clips(
     trust, weights : see `open_predictor`
     workers : processes that compute features; 0 is this one
     compute : device and precision, for recipes that train with torch
-    on_progress : called with the current step, clips done, and clips in all
+    on_progress : called with a feature's name and the clips done and in all; then with "predictions" and these numbers,
+        each clip counted once per fold model
 
     Raises UsageError for a missing run or path, AkitError for one that cannot be used, or if no clip can be read.
 

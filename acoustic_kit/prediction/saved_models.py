@@ -57,7 +57,7 @@ def load_model(
 
 
 def _types(folder: Path, recipe: ModuleType, trusted: bool) -> list[str]:
-    """Return the types that a model may contain beside those that skops trusts. Raises RunError for any other."""
+    """Return the types that a model may contain besides those that skops trusts. Raises RunError for any other."""
     path = folder / ESTIMATOR
     if not path.is_file():
         raise RunError(f"{folder} contains no model. Copy the whole folder of the run.")
@@ -68,7 +68,7 @@ def _types(folder: Path, recipe: ModuleType, trusted: bool) -> list[str]:
     if others and not trusted:
         raise RunError(
             f"{path} contains types that are not known to be harmless: {', '.join(others[:5])}.\n"
-            "If the run comes from somebody you trust, add --trust."
+            "If you trust the source of the run, add --trust."
         )
     return [*harmless, *others]
 

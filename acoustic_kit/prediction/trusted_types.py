@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-# Contents of fitted estimators of scikit-learn, beside the types that skops trusts by itself. None of them executes
+# Contents of fitted estimators of scikit-learn, besides the types that skops trusts by itself. None of them executes
 # content of a file: functions compute on arrays, and classes contain numbers. `array_indices` checks trees.
 HARMLESS = frozenset(
     {

@@ -31,7 +31,7 @@ def former_spec(name: str) -> ModuleSpec | None:
 
 
 class _Alias(Loader):
-    """Loads the module of today, which keeps its own name and spec."""
+    """Loads the current module, which keeps its own name and spec."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(FORMER[spec.name])

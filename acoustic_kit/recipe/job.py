@@ -1,4 +1,4 @@
-"""A job: a recipe with its settings on a manifest. Its features are built, and its folds trained and predicted, here.
+"""Jobs: a recipe with its settings on a manifest; the build of its features, training and prediction of its folds.
 
 The runner stores the results of a job as a run; tuning uses only the scores.
 """
@@ -68,7 +68,7 @@ class Job:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The digest of each clip's file, by id. Files are read or stat'ed once a job."""
+        """The digest of each clip's file, by id. Files are read or stat'ed once per job."""
         return fingerprints(self.manifest, self.workspace.data_root)
 
     @cached_property
@@ -89,7 +89,7 @@ class Job:
 
     @property
     def task(self) -> Task:
-        """`single`: one label a clip; `multi`: any number."""
+        """`single`: one label per clip; `multi`: any number."""
         return self.workspace.config.task
 
     @cached_property
@@ -150,9 +150,9 @@ def make_job(
 ) -> Job:
     """Return the job of a recipe on a workspace's clips, or on those of its small form, if all that it needs exists.
 
-    All seeds of a recipe whose result depends on none make one job.
+    If the recipe's result depends on no seed, its job has seed 0.
 
-    - `compute`: where it will be trained; None: not on this machine
+    - `compute`: device and precision of the training, which are checked; None if other machines train it
 
     Raises AkitError if the device is missing, or for the first of the recipe's needs that is not met, see `Needs`.
     """
@@ -268,7 +268,7 @@ def _opened(job: Job, of_fold: Mapping[str, Sequence[Feature]]) -> dict[str, Sto
 def device_in_words(recipe: Recipe, compute: Compute) -> str | None:
     """Return the device and precision of a recipe's networks, as in `cpu, float32`; None for a recipe without any.
 
-    Raises AkitError if a device is named that is missing, also one for features alone.
+    Raises AkitError if a named device is missing, also if only features would use it.
     """
     if not recipe.has_network:
         if compute.device != "auto":

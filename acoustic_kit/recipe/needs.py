@@ -30,7 +30,7 @@ class Needs:
     or_random: bool = False
 
     def check(self, columns: Sequence[str], *, full: bool) -> str | None:
-        """Raise AkitError for the first requirement that is not met; return a warning, if there is one.
+        """Raise AkitError for the first unmet requirement, with what to do; return a warning, if there is one.
 
         Parameters
         ----------

@@ -74,7 +74,7 @@ class Predictions:
         return pl.DataFrame({"id": list(self.ids), **columns}, schema_overrides={"id": pl.String})
 
     def write(self, path: Path, classes: Sequence[str]) -> str:
-        """Write as parquet: `id`, then one column a class. Return the file's SHA-256."""
+        """Write as parquet: `id`, then one column per class. Return the file's SHA-256."""
         frame = self.frame(classes)
         content = io.BytesIO()  # polars itself would report a full disk as a damaged file
         frame.write_parquet(content)

@@ -2,14 +2,14 @@
 
 A recipe is a Python file that defines ``Settings`` (a sub-class of `Settings`), ``features(s)``, ``train(fold, s)``
 and ``predict(model, clips, s)``; torch recipes also ``build_model(s, n_classes)``, which returns the bare network and
-loads no pretrained weights: ``train`` does. A torch recipe may define ``batches(s)`` instead of ``predict``: it
-then predicts by one forward pass over these batches. If it has to look up the shape of such weights, ``backbone(s)``
-returns that shape, a run stores it, and ``build_model(s, n_classes, backbone)`` takes it. ``needs(s)`` returns the
+loads no pretrained weights: ``train`` does. If it has to look up the shape of such weights, ``backbone(s)`` returns
+that shape, a run stores it, and ``build_model(s, n_classes, backbone)`` takes it. A torch recipe may define
+``batches(s)`` instead of ``predict``: it then predicts by one forward pass over these batches. ``needs(s)`` returns the
 `Needs` that are checked before features are built. ``FAST`` is the recipe's small form, for ``--fast``;
 ``search(trial)`` returns the settings that a trial of ``akit recipe tune`` tries; ``SEEDED = False`` states that its
 result depends on no seed. The first line of its docstring is its title; the lines that begin with ``Source:``,
-``Published:`` and ``Differs:`` document its origin. ``WRITE_UP`` has the settings whose default
-is not the published value, which ``akit recipe show`` prints.
+``Data:``, ``Published:`` and ``Differs:`` document its origin. ``WRITE_UP`` has the settings whose default is not the
+published value, which ``akit recipe show`` prints.
 
 A solution that was published with several settings is several recipes in one file: ``VARIANTS`` maps the name of each
 to its own defaults, and the file's name is not a recipe. ``Published NAME:`` is about one variant only. Settings may
@@ -146,7 +146,7 @@ class Recipe:
     def search(self, trial: optuna.Trial) -> dict[str, Any]:
         """Return the settings that one trial tries, by name.
 
-        Raises UsageError for a recipe that has no search space, RecipeError for one that gives no dictionary.
+        Raises UsageError for a recipe that has no search space, RecipeError if its `search` returns no dictionary.
         """
         if not hasattr(self.module, "search"):
             raise UsageError(
@@ -177,7 +177,7 @@ class Recipe:
         return found
 
     def needs(self, settings: Settings) -> Needs:
-        """Return what the recipe requires beside its features."""
+        """Return the requirements of the recipe other than features."""
         with self._calling():
             found: Needs = self.module.needs(settings) if hasattr(self.module, "needs") else Needs()
         return found
@@ -201,7 +201,7 @@ class Recipe:
             return self.module.backbone(settings) if hasattr(self.module, "backbone") else None
 
     def rebuild_model(self, settings: Settings, n_classes: int, backbone: dict[str, Any] | None) -> Any:
-        """Return the bare network that a run trained, from the run's record alone: without weights or a connection."""
+        """Return the bare network that a run trained, from its record: without pretrained weights or network access."""
         given = (settings, n_classes) if backbone is None else (settings, n_classes, backbone)
         with self._calling():
             return self.module.build_model(*given)

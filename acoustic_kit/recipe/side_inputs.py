@@ -1,4 +1,4 @@
-"""Inputs of a network beside the audio: columns of the manifest as arrays."""
+"""Inputs of a network other than the audio: columns of the manifest as arrays."""
 
 from collections.abc import Hashable, Sequence
 

@@ -1,4 +1,4 @@
-"""What the eight recipes of UrbanSound8K's winning solution share: settings, front end, batches, and the call of `fit`.
+"""Common parts of the eight recipes of UrbanSound8K's winning solution: settings, front end, batches, call of `fit`.
 
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5.
 """
@@ -64,7 +64,7 @@ class WaveSettings(Settings):
 
 
 class SalienceSettings(WaveSettings):
-    """Settings of the recipes that read the salience beside the sound."""
+    """Settings of the recipes that read the salience in addition to the audio."""
 
     max_mask_bands: MaskBands = 20
     salience: Literal["manifest", "none"] = Field("manifest", description="column of the manifest, 1 or 2; or unknown")

@@ -52,7 +52,7 @@ class CombinedFolds:
             )
             files["oof.parquet"] = oof.write(run.path / "oof.parquet", job.classes)
             metrics = all_scores(clip_targets(job.manifest, oof.ids, job.workspace.task_spec), oof.probabilities)
-        # The record last: what it says is on disk.
+        # The record is written last, after all files that it lists.
         return run.with_record(combined=list(folds), combined_from=folds, files=files, metrics=metrics)
 
     def _add(self, run: Run, folds: dict[str, str], parts: list[Literal["oof", "test"]]) -> None:

@@ -61,7 +61,7 @@ def build_named(
 def require_no_failures(reports: Sequence[BuildReport]) -> None:
     """Raise DataError if a clip failed, in this build or an earlier one."""
     if any(report.failures for report in reports):
-        raise DataError("Some clips failed in an earlier build. Mend or remove their files, or use --on-error skip.")
+        raise DataError("Some clips failed in an earlier build. Repair or remove their files, or use --on-error skip.")
 
 
 def find_stored(workspace: Workspace, names: Sequence[str] = ()) -> list[StoredFeature]:
@@ -77,7 +77,7 @@ def find_stored(workspace: Workspace, names: Sequence[str] = ()) -> list[StoredF
 
 
 def list_stored(workspace: Workspace) -> list[StoredFeature]:
-    """Return all built features, without what `pca` learnt, which is stored beside them."""
+    """Return all built features, without the fitted components of `pca`, which are stored with them."""
     return [stored for stored in find_stored(workspace) if stored.attributes["name"] != FIT_NAME]
 
 
@@ -107,15 +107,15 @@ def rebuild(workspace: Workspace, damaged: Mapping[str, Sequence[str]]) -> None:
 
 
 def require_own_store(workspace: Workspace) -> None:
-    """Raise AkitError if the store is outside of the workspace: workspaces that it does not know may need it."""
+    """Raise AkitError if the store is outside of the workspace: workspaces that are not recorded in it may need it."""
     place = workspace.store_place
     if isinstance(place, Path) and place.is_relative_to(workspace.root):
         return
     known = ", ".join(map(str, other_users(place, workspace.root))) or "none"
     raise AkitError(
-        f"The store {place} is outside of this workspace: another workspace may need these features. Those that the "
-        f"store knows ({known}) keep theirs.\nOne that it does not know yet is noted by `akit features build` there; "
-        "then `akit features prune --outside` deletes."
+        f"The store {place} is outside of this workspace: another workspace may need these features. Those recorded in "
+        f"the store ({known}) keep theirs.\nRun `akit features build` in each other one, which records it; then "
+        "delete with `akit features prune --outside`."
     )
 
 
@@ -126,4 +126,4 @@ def prune(workspace: Workspace, keys: Sequence[str]) -> int:
     freed = sum(store[key].n_bytes for key in keys)
     for key in keys:
         store.delete(key)
-    return freed + sum(store.compact(key) for key in store.keys())  # noqa: SIM118 (a store is no mapping)
+    return freed + sum(store.compact(key) for key in store.keys())  # noqa: SIM118 (a store is not a mapping)

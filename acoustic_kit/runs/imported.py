@@ -47,7 +47,7 @@ def import_run(
     ----------
     file : predictions of all test clips
     oof : out-of-fold predictions; of all training clips, if blends are to choose the run by its score
-    ids, oof_ids : the ids of an `.npy` file's rows: one a line, or the first column of a CSV
+    ids, oof_ids : the ids of an `.npy` file's rows: one per line, or the first column of a CSV
     name : the start of the run's name; by default the file's
 
     The run is named `<name>-<8 hex>`, a hash of the predictions: equal predictions are one run.
@@ -71,7 +71,7 @@ def import_run(
         f"{part}.parquet": predictions.write(run.path / f"{part}.parquet", run.record.classes)
         for part, predictions in parts.items()
     }
-    run = run.with_record(metrics=_metrics(workspace, parts.get("oof")), files=files)  # last: what it says is on disk
+    run = run.with_record(metrics=_metrics(workspace, parts.get("oof")), files=files)  # after its files
     if remote := remote_runs.of_workspace(workspace):
         remote.push(run.name)
     return run
@@ -80,7 +80,7 @@ def import_run(
 def read_predictions(path: Path, workspace: Workspace, ids: Path | None = None) -> Predictions:
     """Read a file's predictions, classes in the workspace's order; see the module for its forms.
 
-    Raises DataError for a file in another form, a class that is missing or unknown, a repeated id, and a cell that is
+    Raises AkitError for a file in another form, a class that is missing or unknown, a repeated id, and a cell that is
     not a number; UsageError if the ids of an `.npy` file are missing, or given for another kind of file.
     """
     if (path.suffix == ".npy") != (ids is not None):
@@ -136,7 +136,9 @@ def _read_parquet(path: Path) -> tuple[list[str], tuple[str, ...], np.ndarray]:
         return frame.columns[1:], tuple(frame[:, 0].cast(pl.String).fill_null("")), cells
     except (OSError, IndexError, pl.exceptions.PolarsError) as error:
         reason = str(error).partition("\n")[0]
-        raise DataError(f"{path} cannot be read as an id column and a column of numbers a class: {reason}.") from error
+        raise DataError(
+            f"{path} cannot be read as an id column and one column of numbers per class: {reason}."
+        ) from error
 
 
 def _read_npy(path: Path, n_classes: int) -> np.ndarray:
@@ -156,7 +158,7 @@ def _read_ids(path: Path) -> tuple[str, ...]:
     try:
         return tuple(line.strip() for line in read_regular(path).decode("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a list of ids, one a line: {error}.") from error
+        raise DataError(f"{path} cannot be read as a list of ids, one per line: {error}.") from error
 
 
 def _checked(workspace: Workspace, split: Literal["train", "test"], path: Path, found: Predictions) -> Predictions:

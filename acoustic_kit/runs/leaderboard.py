@@ -50,7 +50,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Placing:
-    """A row of the leaderboard: the seeds of one setting whose same folds are done."""
+    """A row of the leaderboard: the seeds of one setting for which the same folds are done."""
 
     standings: tuple[Standing, ...]  # best first
 
@@ -73,7 +73,7 @@ class Placing:
 
     @property
     def seconds(self) -> float:
-        """The mean over seeds of the wall time of all folds."""
+        """Mean over seeds of the wall time of all folds, in seconds."""
         return sum(run.seconds for run in self.runs) / len(self.runs)
 
     @property

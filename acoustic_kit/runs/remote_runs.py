@@ -70,9 +70,10 @@ def pull(workspace: Workspace, name: str | None = None, *, models: bool = False)
 def remove_runs(workspace: Workspace, names: Sequence[str]) -> Iterator[str]:
     """Delete runs, on S3 too, and yield the full name of each that is deleted.
 
-    - `names`: or enough of them, see `find_run`; runs whose deletion was interrupted count, too
+    - `names`: full or abbreviated, see `find_run`; also of runs whose deletion was interrupted
 
-    Raises UsageError for an unknown name, before any run is deleted, and RunError if a process trains the run.
+    Raises UsageError for an unknown name, before any run is deleted, and AkitError (on S3,
+    acoustic_store.LockedError) if a process trains the run.
     """
     remote = of_workspace(workspace)
     remove_leftovers(workspace.runs_path)

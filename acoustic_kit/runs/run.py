@@ -40,7 +40,7 @@ class FoldRecord(BaseModel):
     gpu: str | None = None  # its name
     precision: str = "float64"
     processes: int = 1  # that trained it
-    # Reasons why the score of this fold is biased upward, a line each; stored as `optimistic`.
+    # Reasons why the score of this fold is biased upward, one per line; stored as `optimistic`.
     bias_warnings: list[str] = Field([], validation_alias="optimistic", serialization_alias="optimistic")
     warnings: list[str] = []  # reasons why the model may be useless, a line each
     notes: list[str] = []  # remarks, such as missing weights
@@ -75,7 +75,9 @@ class RunRecord(BaseModel):
     task: str
     classes: list[str]
     features: dict[str, str]  # the recipe's name of a feature → its key in the store
-    parameters: dict[str, dict[str, Any]] = {}  # the recipe's name of a feature → its parameters
+    parameters: dict[
+        str, dict[str, Any]
+    ] = {}  # the recipe's name of a feature → its parameters and those of its sources
     backbone: dict[str, Any] | None = None  # see `Recipe.backbone`
     recipe_sha256: str = ""  # of the recipe's source; `recipe.py` is a copy
     helpers: dict[str, str] | None = None  # modules imported from the recipe's folder → their sha256
@@ -84,13 +86,9 @@ class RunRecord(BaseModel):
     label_separator: str | None = None  # the workspace's
     labels: str = ""  # `label_digest` of the manifest; empty in older and in imported runs
     folds: list[FoldName]  # those of the manifest, or ["full"]
-    asked: list[
-        FoldName
-    ] = []  # the folds that were asked for, as by --folds; empty: all, as in runs of earlier versions
+    asked: list[FoldName] = []  # the requested folds, as by --folds; empty: all, as in runs of earlier versions
     combined: list[str] = Field(default_factory=list)  # folds whose predictions are in `oof` and `test`
-    combined_from: dict[
-        str, str
-    ] = {}  # those folds → the sha256 of their records, which tells one training from another
+    combined_from: dict[str, str] = {}  # those folds → the sha256 of their records, different for each training
     files: dict[str, str] = {}  # `oof.parquet` and `test.parquet` → their sha256; empty in older runs
     metrics: dict[str, float] = Field(default_factory=dict)  # of the out-of-fold predictions
     imported: dict[str, str] = Field(default_factory=dict)  # imported files → their sha256

@@ -97,6 +97,7 @@ def run_job(
     fresh : delete the run first if it exists
     workers : processes that compute features; 0 is this one
     compute : device and precision, for recipes that train with torch
+    events : callbacks
 
     Returns
     -------
@@ -149,7 +150,7 @@ def _processes(compute: Compute) -> Iterator[Broadcast]:
 
 
 def _train_along(job: Job, compute: Compute, broadcast: Broadcast) -> tuple[Run, bool]:
-    """Train and predict beside the first process, which writes all files."""
+    """Train and predict together with the first process, which writes all files."""
     todo = broadcast(None)  # waits until features are built
     run = open_run(job.workspace.runs_path / job.name)
     stored = open_features(job, todo)

@@ -279,7 +279,7 @@ def test_by_fold_ranks_each_model_on_the_clips_it_did_not_see(workspace: Workspa
 @pytest.mark.parametrize("options", [{"method": "greedy"}, {"decision": "tuned"}, {"diverse": True}])
 def test_by_fold_fits_nothing(workspace: Workspace, options: dict) -> None:
     train(workspace)
-    with pytest.raises(UsageError, match="no common labelled clips"):
+    with pytest.raises(UsageError, match="no common labeled clips"):
         blend_runs(workspace, by="fold", **options)
 
 
