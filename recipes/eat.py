@@ -23,8 +23,8 @@ Differs: see "What all recipes share" in docs/recipes.md; and:
   - Class token and positions start at zero, and all layers of the transformer alike: the code that should draw them is
     never reached, and the layers are copies of one.
   - Losses are sums over the batch, whose gradient is then cut to a norm of 1; 1cycle moves Adam's β₁ too.
-  - A mixed batch counts all labels of both clips; their shares decide only whether the second's count at all.
-  - The gain of a segment falls in the first 0.2 s; coloured noise has its mean twice, where it should have none.
+  - A mixed batch has all labels of both clips; their fractions decide only whether the second's count at all.
+  - The gain of a segment falls in the first 0.2 s; colored noise has its mean twice, where it should have none.
   Fixed, and off as in the original:
   - Starting from AudioSet's weights crashed, and none were published: `--set pretrained=FOLDER` takes a run's.
   - Background noise was scaled by the clip's power, where its amplitude was meant: `--set background=FOLDER`.

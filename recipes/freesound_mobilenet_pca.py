@@ -1,6 +1,6 @@
 """MobileNetV2 on mel spectrograms, beside 350 principal components of 1,133 summary features.
 
-Two stages: the network learns from mel spectrograms alone, then goes on beside the components. Each stage has three
+Two stages: the network is trained on mel spectrograms alone, then together with the components. Each stage has three
 phases: A cycles the rate, B starts from A's best epoch and C from B's, both with a rate that falls on a plateau.
 
 Source: github.com/sainathadapa/kaggle-freesound-audio-tagging @ f2a05ac (code and README).

@@ -1,8 +1,8 @@
 """AST fine-tuned under Inception blocks and a transformer: 1st place, ITMO acoustic event detection 2025.
 
-The Audio Spectrogram Transformer makes one vector of a clip. Folded to an image of 24 × 32, it goes through four
+The Audio Spectrogram Transformer computes one vector per clip. Reshaped to an image of 24 × 32, it passes four
 Inception blocks with squeeze-and-excitation, one wide linear layer and 12 transformer layers. With `--full` a run is
-what the write-up did: one model, trained on every clip. The folds are the honest variant, which it has not.
+that of the write-up: one model, trained on every clip. Folds are the honest variant, which the write-up lacks.
 
 Source: github.com/Maunberg/ITMO-Acoustic-Event-Detectin-2025 @ 2de42cc: README, notebook and scripts, where they
   differ the notebook, which ran. AST: Gong, Chung and Glass 2021, MIT/ast-finetuned-audioset-10-10-0.4593.
@@ -15,13 +15,14 @@ Reproduce:
   - `akit -C work submission check work/submissions/itmo.csv`
 Differs: see "What all recipes share" in docs/recipes.md; and:
   Kept as it ran, though hardly meant, with the intent as an option:
-  - head_input: the transformer sees a sequence of length one, so its attention has nothing to choose from: its queries
-    and keys get no gradient, it is 12 residual layers. `--set head_input=tokens` gives it the AST's own tokens,
-    averaged over frequency and over 4 steps of time, and leaves out the Inception blocks, for which they are no image.
+  - head_input: the transformer takes a sequence of length one, so its attention has nothing to choose from: its queries
+    and keys get no gradient, and it amounts to 12 residual layers. `--set head_input=tokens` gives it the AST's own
+    tokens, averaged over frequency and over 4 steps of time, and leaves out the Inception blocks, for which they are
+    no image.
   - ast: the README reads as if the AST were only asked for features; the code fine-tunes it. `--set ast=frozen` does
     the former, with embeddings from the feature store.
   Not reproduced:
-  - Its local F1 is of clips that it had trained on, and says nothing. Here folds are held out.
+  - Its local F1 is of its training clips, and not comparable. Here folds are held out.
   - The script predicts with dropout on, the notebook without: without, as the notebook is what ran.
   - bf16 on GPUs that have it, for speed; there float32. Waves are kept in 16 bits, half the space of float32:
     AST's input (std 0.41) moves by 3e-4 on average, and by up to 0.3 in the quietest bands.
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     import optuna
 
 TINY = "tiny"
-# From 1.3 s. With the published 0.02 for its random weights, what so narrow a network makes of a clip is alike for all.
+# Of 1.3 s of sound. With the published range of 0.02 for random weights, so narrow a network cannot tell clips apart.
 SMALL = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_length": 128,
     "initializer_range": 0.2,
@@ -65,16 +66,16 @@ class Settings(akit.Settings):
         AST_NAME, description="the AST's: a name on the Hugging Face hub, a folder, or tiny: a small random one"
     )
     head_input: Literal["pooled", "tokens"] = Field(
-        "pooled", description="what the head sees of the AST: one vector, or all tokens; frozen, a clip's take 3.7 MB"
+        "pooled", description="input of the head: one vector of the AST, or all tokens, 3.7 MB per clip if frozen"
     )
     head_outputs: int | None = Field(None, ge=1, description="of the last layer, the classes first; none: just these")
     head_layers: int = Field(12, ge=1, description="layers of the head's transformer")
     dropout: float = Field(0.4, ge=0, lt=1, description="in the transformer and before the output")
     epochs: int = Field(15, ge=1, description="passes over the training clips")
-    batch_size: int = Field(10, ge=1, description="clips a step")
+    batch_size: int = Field(10, ge=1, description="clips per step")
     lr: float = Field(1e-5, gt=0, description="Adam's first learning rate")
     lr_epochs: int = Field(5, ge=1, description="epochs after which the rate falls, again and again")
-    lr_factor: float = Field(0.1, gt=0, le=1, description="what it falls to, as a share")
+    lr_factor: float = Field(0.1, gt=0, le=1, description="factor by which the rate falls")
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients add up")
 
 
@@ -118,7 +119,7 @@ def needs(s: Settings) -> akit.Needs:
 
 
 def batches(s: Settings) -> Batches:
-    """Clips of one size, whole and as they are: the winner augmented nothing."""
+    """Return batches of whole clips, which have one size, without augmentation, as in the original."""
     return Batches("input", s.batch_size)
 
 
@@ -137,7 +138,7 @@ def wanted_weights(s: Settings) -> Weights:
 
 
 class SqueezeExcitation(nn.Module):
-    """Each channel times a share that all channels' means decide (Hu et al. 2018)."""
+    """Scale each channel by a number from 0 to 1 that is computed from the means of all channels (Hu et al. 2018)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -169,7 +170,7 @@ class InceptionBlock(nn.Module):
 
 
 class Output(nn.Linear):
-    """Logits; where there are more outputs than classes, only training sees the rest."""
+    """Output layer; outputs beyond the number of classes are returned in training only."""
 
     def __init__(self, n_in: int, n_classes: int, n_outputs: int | None) -> None:
         super().__init__(n_in, n_outputs or n_classes)
@@ -203,7 +204,7 @@ class InceptionHead(nn.Module):
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         maps = self.reduce(self.blocks(pooled.unflatten(1, self.image)))
         x = self.project(self.norm(maps.flatten(1))).relu()
-        x = self.transformer(x[None])[0]  # a sequence of length one: clips do not see each other
+        x = self.transformer(x[None])[0]  # a sequence of length one: no attention between clips
         return self.output(self.dropout(x))
 
 
@@ -222,7 +223,7 @@ class TokenHead(nn.Module):
         steps = tokens[:, 2:].unflatten(1, (self.bands, -1)).mean(dim=1)
         steps = torch.cat([four.mean(dim=1, keepdim=True) for four in steps.split(4, dim=1)], dim=1)
         x = self.project(self.norm(torch.cat([pooled, steps], dim=1))).relu()
-        x = self.transformer(x.transpose(0, 1))[0]  # what the transformer makes of the first
+        x = self.transformer(x.transpose(0, 1))[0]  # the output for the first token
         return self.output(self.dropout(x))
 
 
@@ -258,7 +259,7 @@ def build_model(s: Settings, n_classes: int, backbone: dict[str, Any] | None = N
 
 
 def loss_of(fold: akit.Fold) -> Loss:
-    """Cross entropy, in which outputs beyond the classes are never right."""
+    """Return cross entropy in which outputs beyond the classes are never correct."""
     loss = default_loss(fold.train.task)
     return lambda logits, targets: loss(logits, nn.functional.pad(targets, (0, logits.shape[1] - targets.shape[1])))
 

@@ -1,6 +1,6 @@
 """Res2Net-50 (26 channels, 4 scales) with a deep stem, and the salience beside the sound.
 
-New against `wideresnet`: the blocks, which hand what one group of channels sees on to the next.
+New against `wideresnet`: the blocks, which pass the output of one group of channels on to the next.
 
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5,
   DenseNet&.Res2Net&.WideResNet/res2net50.py; the blocks are those of S. Gao et al., Res2Net, TPAMI 2021.

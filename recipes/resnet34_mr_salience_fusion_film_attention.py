@@ -80,7 +80,7 @@ def batches(s: Settings) -> Batches:
 
 
 class SharedAttentionPooling(nn.Module):
-    """Mean and standard deviation over time, by one weight a frame: (clips, frames, width) → (clips, 2 · width)."""
+    """Mean and standard deviation over time, with one weight per frame: (clips, frames, width) → (clips, 2 · width)."""
 
     def __init__(self, width: int, hidden: int = 128) -> None:
         super().__init__()

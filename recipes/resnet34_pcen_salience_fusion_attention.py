@@ -1,4 +1,4 @@
-"""ResNet-34 with attention, whose classifier also sees whether the sound is in the foreground.
+"""ResNet-34 with attention, whose classifier also takes whether the sound is in the foreground.
 
 New against `resnet34_attention`: an embedding of UrbanSound8K's `salience` beside the pooled sound, mixed as the waves
 are, and one plain cosine.

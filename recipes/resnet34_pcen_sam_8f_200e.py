@@ -17,7 +17,7 @@ Differs: see "What the eight models share" in docs/recipes.md; and:
   - The search: `akit recipe tune resnet34_pcen_sam_8f_200e --trials 300 --set epochs=80` searches the same space with
     the same sampler (multivariate TPE), pruner (median, after five trials, from the second fold on) and value (mean
     over the folds). It keeps the last fold out, to score the best settings; the original searched on all eight. It
-    seeds the sampler anew for each trial, so that a stopped search can go on; there once, with 42. It ends after a
+    seeds the sampler for each trial, so that a stopped search can resume; there once, with 42. It ends after a
     number of trials; there after four days, with over 300.
 """
 

@@ -1,4 +1,4 @@
-"""ResNet-34 with attention, whose last map is scaled and shifted by what is known of the salience (FiLM).
+"""ResNet-34 with attention, whose last map is scaled and shifted according to the salience (FiLM).
 
 New against `resnet34_pcen_salience_fusion_attention`: FiLM in place of the concatenation, no max-pool, noise and gain
 on the waves, and a one-cycle schedule.

@@ -45,7 +45,7 @@ def train(fold: akit.Fold, s: Settings) -> Pipeline:
     n_components = s.n_components if s.n_components < 1 else min(int(s.n_components), *x.shape)
     solver = "covariance_eigh" if len(x) > x.shape[1] else "full"  # a long step would delay Ctrl-C
     classifier = LogisticRegression(C=s.C, tol=1e-6, max_iter=2000)
-    if labels.ndim == 2:  # several labels a clip
+    if labels.ndim == 2:  # a multi-label task
         classifier = OneVsRestClassifier(classifier)
     model = make_pipeline(
         StandardScaler(),

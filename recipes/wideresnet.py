@@ -1,7 +1,7 @@
 """WideResNet-50-2 with a deep stem, and the salience beside the sound: the largest of the eight models.
 
 New against `resnet34_pcen_salience_fusion_attention`: the backbone. Its stem is three 3×3 convolutions, without a
-max-pool; one CBAM stands after the last stage.
+max-pool; one CBAM follows the last stage.
 
 Source: github.com/Jaasssoooonnnnn/Urbansound8K_Competition @ 6ddcad5,
   DenseNet&.Res2Net&.WideResNet/wideresnet.py.

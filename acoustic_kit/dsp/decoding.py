@@ -33,7 +33,7 @@ def decode(path: str | Path | io.BytesIO, mono: Mono = "mean") -> Sound:
     Raises
     ------
     SoundError
-        The file cannot be read or decoded, is empty, or holds invalid values.
+        The file cannot be read or decoded, is empty, or holds samples that ``check_wave`` rejects.
         The message is the reason alone; the caller adds the clip.
     acoustic_store.StoreError
         The object storage does not answer.
@@ -104,7 +104,7 @@ def resampled_length(n: int, rate: int, target_rate: int) -> int:
 
 
 def _resampler(rate: int, target_rate: int) -> Any:
-    """Return a resampler for blocks, equal to that of the whole wave bit by bit; None if the rates are equal."""
+    """Return a resampler by blocks, bit-identical to resampling the whole wave; None if the rates are equal."""
     if rate == target_rate:
         return None
     import soxr

@@ -74,7 +74,7 @@ def basic_rows(wave: np.ndarray, sample_rate: int, n_fft: int, hop_length: int) 
     chroma = np.empty((N_CHROMA, frames), dtype=np.float32)
     centroid, bandwidth, rolloff, flatness, rms, crossings = np.empty((6, 1, frames), dtype=np.float32)
     extremes = np.empty((2, len(bands), frames), dtype=np.float32)
-    width = min(BLOCK, frames)  # also for a shorter last block, to sum its columns in the same order
+    width = min(BLOCK, frames)  # also for a shorter last block, so that numpy sums its columns in the same order
     products, total = np.ones((-(-len(frequencies) // FLATNESS_GROUP), width)), np.ones(width)
     for start, power in power_blocks(wave, n_fft, hop_length):
         magnitude = np.sqrt(power)

@@ -38,7 +38,7 @@ def write_moments(
 
 @numba.njit(cache=True, nogil=True)
 def write_rolloff(magnitude: np.ndarray, frequencies: np.ndarray, rolloff: np.ndarray, start: int) -> None:
-    """Write the frequency below which 85 % of the magnitude is. Sums have the type and order of librosa."""
+    """Write the frequency below which 85 % of the magnitude is; sums have librosa's type and order, to find its bin."""
     bins, n = magnitude.shape
     total, threshold, below = np.zeros(n, np.float32), np.zeros(n, np.float32), np.zeros(n, np.int32)
     for b in range(bins):

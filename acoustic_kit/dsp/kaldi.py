@@ -36,7 +36,7 @@ def window() -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def filters(n_mels: int) -> FilterBank:
-    """Return triangles of height one, evenly spaced and straight on the mel scale 1127 ln(1 + f / 700).
+    """Return triangles of height one, evenly spaced and linear on the mel scale 1127 ln(1 + f / 700).
 
     Narrow ones may be all zeros, and none contains the bin at half the sample rate, as in Kaldi.
     """

@@ -194,5 +194,5 @@ def pcen_gradient(
 
 @numba.njit(cache=True, nogil=True)
 def _flat(array: np.ndarray, first: int, rows: int) -> Any:
-    """Return some rows, end to end: one long loop has fewer frames beside the full vectors."""
+    """Return some rows, end to end: in one long loop, fewer frames are left over after the full vectors."""
     return array[first : first + rows].reshape(-1)

@@ -49,7 +49,7 @@ class SoundError(DataError):
 
 
 def is_temporary(reason: str) -> bool:
-    """Return whether a recorded reason says nothing about the file, as the disk failed or memory was short."""
+    """Return whether a recorded reason is temporary: the file was missing, the disk failed, or memory was short."""
     before_2_0 = "it cannot be decoded: there is not enough memory"
     return reason.startswith((MISSING, NOT_READ, before_2_0))
 
@@ -154,7 +154,7 @@ def open_sound(place: str | Path | io.BytesIO) -> Iterator[SoundFile]:
 
 
 def fetch(place: str | Path) -> Path | io.BytesIO:
-    """Return what to open: a path, or the bytes of an object. Raises SoundError if it is missing."""
+    """Return what to open: a path, or the bytes of an object. Raises SoundError if it is missing or unreadable."""
     from acoustic_kit.dsp.clip_source import audio_source
 
     with sound_errors():
@@ -206,7 +206,7 @@ def _opened(content: _Bytes, head: bytes) -> _Part:
     import soundfile
 
     class Sequential(soundfile.SoundFile):
-        """soundfile seeks after each block, which is slow, inexact in MP3 and an error in piped FLAC."""
+        """A file without soundfile's seek after each block: slow, inexact in MP3, and an error in piped FLAC."""
 
         def seekable(self) -> bool:
             return False
@@ -305,7 +305,7 @@ class _Bytes:
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Read as files do; zeros behind the end of an endless file."""
+        """Read as files do; zeros after the end of an endless file."""
         n = max(0, min(len(buffer), self._size - self._at))
         if self.is_endless and self._at > self._size:
             buffer[:] = bytes(len(buffer))

@@ -65,7 +65,7 @@ def _median(row: np.ndarray) -> float:
     keys = np.empty(n, dtype=np.int32)
     for i in range(n):
         keys[i] = bits[i] if bits[i] >= 0 else bits[i] ^ np.int32(0x7FFFFFFF)
-    wanted = (n + 1) // 2  # values up to the lower middle one
+    wanted = (n + 1) // 2  # number of values up to the lower middle one
     low, high, count = np.int64(keys.min()), np.int64(keys.max()), n
     while low < high and count != wanted:
         middle = (low + high) >> 1

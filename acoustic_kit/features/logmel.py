@@ -91,7 +91,7 @@ class LogMel(Feature):
     def compute_on(self, device: torch.device, sources: Sequence[StoredClip]) -> list[np.ndarray]:
         """Return what `compute` returns, to 0.01 dB, or, if not in decibels, to 1e-6 of the clip's loudest band.
 
-        Without ``top_db`` the former is 0.1 dB from 80 dB below the loudest band on, where a float32 FFT has no digits.
+        Without ``top_db`` it is to 0.1 dB from 80 dB below the loudest band on, where a float32 FFT has no digits left.
         """
         from acoustic_kit.features.on_device import from_waves
 

@@ -205,8 +205,9 @@ def fit_pca(rows: np.ndarray, n_components: int | float, scale: bool = True) -> 
 
 
 def solver_for(shape: tuple[int, int], n_components: int | float) -> Solver:
-    """Return the fastest solver of ``sklearn.decomposition.PCA`` for (clips, columns); exact unless large and wide.
+    """Return the fastest solver of ``sklearn.decomposition.PCA`` for (clips, columns).
 
+    All are exact, except that of large, wide tables.
     During "full" nothing else runs in the process, and Ctrl-C has no effect: SciPy's SVD holds Python's lock.
     """
     n, columns = shape

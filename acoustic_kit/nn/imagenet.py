@@ -21,12 +21,7 @@ def imagenet_weights(weights: Any) -> dict[str, torch.Tensor]:
         if not cached.exists() and os.environ.get("HF_HUB_OFFLINE"):  # set by --offline
             raise OSError("the network is switched off")
         trained: dict[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:  # the file may be another than its name says
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # not the file of that name
         reason = str(error).partition("\n")[0]
         raise AkitError(
             f"Cannot load the ImageNet weights from {weights.url}: {reason}.\n"

@@ -129,7 +129,7 @@ def _triton_works(device: torch.device) -> bool:
 
         one = torch.ones((), device=device)
         pcen_triton.forward(torch.ones(1, 1, device=device), (one, one, one, one), 1e-6, 0.0, keep=False)
-    except Exception as error:  # no Triton, no C compiler or an old GPU raise many kinds
+    except Exception as error:  # many kinds: no Triton, no C compiler, an old GPU
         reason = (str(error) or repr(error)).splitlines()[0]
         warnings.warn(f"PCEN is computed without its Triton kernel, which is slower: {reason}", stacklevel=2)
         return False

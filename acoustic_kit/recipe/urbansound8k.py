@@ -70,7 +70,7 @@ class SalienceSettings(WaveSettings):
     salience: Literal["manifest", "none"] = Field("manifest", description="column of the manifest, 1 or 2; or unknown")
     salience_width: int = Field(64, ge=1, description="of the salience's embedding")
     label_smoothing: LabelSmoothing = 0.1
-    dropout: Dropout = 0.3
+    dropout: float = Field(0.3, ge=0, lt=1, description="of the pooled sound, before the output")
 
 
 def fast(**settings: Any) -> Fast:

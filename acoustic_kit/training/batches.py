@@ -62,12 +62,12 @@ class Batches:
     feature : the recipe's name for it; its last axis is time
     batch_size : clips; the last batch of an epoch may be smaller
     frames : length to which clips are cut or padded: in training at a random place, else in the middle. With a range,
-        a length is drawn for each training batch, and all others have its last. None pads each batch to its longest
-        clip
+        a length is drawn for each training batch, and all others have the last of the range. None pads each batch to
+        its longest clip
     pad : values beyond a clip's ends: a number; `wrap`, which repeats the clip; or `symmetric`, which mirrors it
     short : place of a clip that is shorter than `frames`: random, as a longer one is cut, or at the `start`
     channel_axis : insert an axis of size one after the clips, for two-dimensional convolutions
-    side : computes a second input of the network: float32 (clips, columns); mixed as x is
+    side : computes a second input of the network from the clips: float32 (clips, columns); mixed as x is
     augment : augmentations per clip, in this order, in training only
     batch_augment : augmentation of the whole batch, after all others, in training only
     mixup : α of Beta(α, α), in training only; 0 is no mixup (Zhang et al. 2018)
@@ -75,8 +75,8 @@ class Batches:
         `batch`: one λ per batch, and partners from the same batch
     mixup_share : fraction of batches that are mixed
     drop_last : in training, leave out an incomplete last batch, as torch's DataLoader does, unless it is the only one
-    weights : computes weights, float (clips,), in proportion to which training draws clips with replacement; None uses
-        each clip once per epoch
+    weights : computes weights of the clips, float (clips,), in proportion to which training draws clips with
+        replacement; None uses each clip once per epoch
 
     """
 
@@ -107,8 +107,8 @@ class Batches:
 class Loader:
     """Iterator over the batches of some clips.
 
-    With several processes, each gets its part of every batch in training; otherwise batches are distributed in turn.
-    Augmentation of a clip and of a batch is the same as in one process.
+    With several processes, each gets its part of every batch in training; otherwise whole batches are distributed in
+    turn. Augmentation of a clip and of a batch is the same as in one process.
     """
 
     def __init__(self, form: Batches, clips: Clips, device: torch.device, rank: int = 0, world: int = 1) -> None:

@@ -48,7 +48,7 @@ class ClipRng:
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """Apply the finalizer of splitmix64 (Steele, Lea, Flood 2014): a bijection that passes statistical tests."""
+    """Apply splitmix64's finalizer (Steele, Lea, Flood 2014): a bijection of 64 bits that passes statistical tests."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: np.ndarray = x ^ (x >> np.uint64(31))

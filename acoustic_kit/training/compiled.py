@@ -12,7 +12,7 @@ from acoustic_kit.errors import AkitError
 
 @contextmanager
 def compiled(net: nn.Module, *, enabled: bool) -> Iterator[None]:
-    """Compile a network with `torch.compile`, if enabled; its names and weights stay, and it leaves uncompiled.
+    """Compile a network with `torch.compile`, if enabled, until the end of the `with` block; names and weights stay.
 
     Raises AkitError if the compiler fails.
     """

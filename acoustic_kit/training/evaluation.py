@@ -59,7 +59,7 @@ def forward(
     >>> def predict(model, clips, s):
     ...     return akit.forward(model, clips, batches(s))
 
-    Of several processes, each must make this call, computes some of the batches, and returns all probabilities.
+    With several processes, each must make this call; it computes some of the batches and returns all probabilities.
 
     Parameters
     ----------

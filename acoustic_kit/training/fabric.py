@@ -59,7 +59,7 @@ def make_fabric(compute: Compute) -> Fabric:
 def describe(compute: Compute) -> str:
     """Return the device in words: `cpu, float32`, or `NVIDIA H200, bf16, 4 processes`. Nothing is started.
 
-    Raises AkitError if a GPU, one for each process, or bf16 is asked for and missing.
+    Raises AkitError if a GPU, a GPU for each process, or bf16 is asked for and not available.
     """
     gpu, n = compute.gpu(), n_processes()
     device = "cpu" if gpu is None else gpu_name(gpu)
@@ -94,7 +94,7 @@ def naming_lost_process() -> Iterator[None]:
 
 
 def _is_of_connection(error: BaseException | None) -> bool:
-    """Return whether Gloo or NCCL raised the error, or one that a recipe's line was added to."""
+    """Return whether the error, or the error that an AkitError was raised from, is one of Gloo or NCCL."""
     while error is not None and not isinstance(error, RuntimeError):
         error = error.__cause__
     return error is not None and re.search("gloo|nccl|connection", str(error), re.IGNORECASE) is not None

@@ -48,7 +48,7 @@ class Clips:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """The classes: int64 (clips,), positions in `classes`; for several labels a clip, bool (clips, classes)."""
+        """The classes: int64 (clips,), positions in `classes`; in multi-label tasks bool (clips, classes)."""
         return encode_labels(self.rows["label"].to_list(), self.classes, self.task)
 
 

@@ -44,9 +44,7 @@ class Phase:
 
     epochs: int
     schedule: Schedule
-    patience: int | None = (
-        None  # stop after so many epochs without a better validation loss; makes the run `optimistic`
-    )
+    patience: int | None = None  # epochs without a better validation loss before it stops; the run is `optimistic`
     beta1: Schedule | None = None  # of Adam and its variants; None leaves the optimizer's
     from_best: bool = False  # start from the weights kept so far, and choose those to keep again
 
@@ -133,7 +131,7 @@ def fit(
         bias_warnings.append(f"{stage}: kept the epoch that was best on the fold it is scored on")
     if any(phase.looks_at_validation for phase in phases):
         if fold.valid is None:
-            raise AkitError("This schedule needs a validation fold, which --full has not.")
+            raise AkitError("This schedule needs a validation fold, and --full has none.")
         bias_warnings.append(f"{stage}: its rate or its end was decided by the fold it is scored on")
     notes = (f"{stage}: trained through torch.compile",) if fold.compute.compile else ()
     return FitResult(training.run(), tuple(bias_warnings), notes)
@@ -288,7 +286,7 @@ class _Training:
         return figures
 
     def _gradients(self, batch: Batch) -> torch.Tensor:
-        """Compute the clipped gradients of the whole batch.
+        """Write the clipped gradients of the whole batch to the parameters.
 
         Return this process's part of its mean loss and accuracy, (2,): the mean over processes is that of all clips.
         """

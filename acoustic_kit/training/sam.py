@@ -21,7 +21,7 @@ class Sam:
     Parameters
     ----------
     optimizer : makes the step, on its parameters
-    rho : radius of the neighbourhood, positive
+    rho : radius of the neighborhood, positive
 
     """
 

@@ -64,7 +64,7 @@ def build_features(
     rebuild : feature key → clips to build again though they are held
     on_progress : called with the feature, clips done and clips to do
     device : `cpu`; or `cuda`, `cuda:1` or `auto` (a GPU if available) for the features that have a form for it.
-        Their values then differ by rounding, which the key does not tell. A GPU is used by this process, while worker
+        Their values then differ by rounding, which the key does not record. A GPU is used by this process, while worker
         processes decode
     executor : computes the blocks instead of worker processes, such as `ClusterExecutor`; `workers` is ignored then
     digests : those of `fingerprints`, if they are known already

@@ -76,7 +76,7 @@ class DeviceJobs:
         forget_opened_features()
 
     def built(self, job: BlockJob) -> None:
-        """Stop waiting for the clips of a finished job, which another executor has run."""
+        """Stop waiting for the clips of a finished job, of this device or of another executor."""
         for feature, block in job.parts:
             self.unbuilt[feature.key].difference_update(id for id, _ in block.clips)
 

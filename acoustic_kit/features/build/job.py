@@ -80,7 +80,7 @@ class BlockJob:
         return replace(self, parts=tuple((feature, marked(block)) for feature, block in self.parts))
 
     def run(self, on_clip: Callable[[int], None] = lambda _: None) -> Stages:
-        """Compute and commit the blocks. Each source is read once. `on_clip` is called with a clip's number first."""
+        """Compute and commit the blocks, reading each source once; call `on_clip` with a clip's number as it begins."""
         read = compute = write = 0.0
         clock = time.perf_counter
         with ExitStack() as stack:

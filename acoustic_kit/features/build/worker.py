@@ -213,7 +213,7 @@ def _without_main() -> Iterator[None]:
 
 
 def _serve(jobs: Connection, clips: Connection) -> None:
-    """Run jobs in a process, until its parent ends."""
+    """Run jobs in a process, until its parent is gone or ends it."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         while True:
@@ -241,7 +241,7 @@ def _outcome(job: BlockJob, clips: Connection) -> Any:
     try:
         return job.run(lambda number: clips.send_bytes(b"%d" % number))
     except MemoryError:
-        os._exit(errno.ENOMEM)  # as if the system had killed it, so that the clip is left out
+        os._exit(errno.ENOMEM)  # as if the system had killed it: the clip is named, and the build continues
     except Exception as error:
         error.add_note(traceback.format_exc())  # for --debug: tracebacks are not pickled
         return error

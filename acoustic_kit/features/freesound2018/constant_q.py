@@ -21,7 +21,7 @@ NOTES = 12  # filters in an octave
 Q = 1.0 / (2.0 ** (1 / NOTES) - 1.0)  # a filter's frequency by its width
 REACH = 2.0 ** ((NOTES - 1) / NOTES) * (1.0 + 0.75009 / Q)  # upper end of an octave's uppermost filter by its lowest
 SPARSITY = 0.01  # of the sum over a filter's spectrum is left out, in the smallest bins
-PASS_BAND = 0.85  # of half the lower sample rate, of the filter that halves the rate
+PASS_BAND = 0.85  # of half the lower sample rate: the edge of the filter that halves the rate
 _ZEROS, _BETA = 16, 8.555504641634386  # zero crossings of its sinc to each side; of its Kaiser window
 
 

@@ -49,9 +49,9 @@ def envelope_statistics(wave: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True)
 def describe_runs(mask: np.ndarray) -> tuple[float, float, float, float]:
-    """Return, of the runs of True in bool (n,), log(1 + mean length), log(1 + its deviation), log(1 + longest), number.
+    """Return log(1 + mean), log(1 + deviation) and log(1 + maximum) of the lengths of runs of True, and their number.
 
-    All are 0 if there is none.
+    ``mask`` is bool (n,). All are 0 if there is no run.
     """
     count, longest, length = 0, 0, 0
     total, squares = 0, 0

@@ -59,10 +59,10 @@ def spectrum_statistics(wave: np.ndarray) -> np.ndarray:
 
 
 def mean_spectrum(wave: np.ndarray) -> np.ndarray:
-    """Return log(1 + mean magnitude) of each bin below half the sample rate, over segments of 2000: float64 (1000,).
+    """Return log(1 + mean magnitude) of each bin below half the sample rate, over segments: float64 (1000,).
 
-    The first segment begins at sample 100; the last ends before the last sample. A wave too short for that is one
-    segment from its beginning, padded with zeros.
+    Segments have 2000 samples. The first begins at sample 100; the last ends before the last sample. A wave too short
+    for that is one segment from its beginning, padded with zeros.
     """
     count = (len(wave) - 1 - FIRST) // SEGMENT
     if count > 0:

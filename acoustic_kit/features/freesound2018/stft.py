@@ -88,7 +88,7 @@ def _keep(block: np.ndarray, spectra: np.ndarray, magnitude: np.ndarray, start: 
 
 @numba.njit(cache=True, nogil=True)
 def _weigh(spectra: np.ndarray, weights: np.ndarray, weighted: np.ndarray, start: int) -> None:
-    """Write weighted columns, from ``start`` on, to complex64 (frames, bins)."""
+    """Write weighted columns, from ``start`` on, transposed, to complex64 (frames, bins)."""
     n, bins = weighted.shape
     for b in range(bins):
         spectrum, weight = spectra[b, start : start + n], weights[b, start : start + n]

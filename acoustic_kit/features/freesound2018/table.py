@@ -1,8 +1,8 @@
 """The table of 1,133 numbers a clip of Freesound 2018's eighth place, in its four blocks.
 
-The original is code of S. Adapa (github.com/sainathadapa/kaggle-freesound-audio-tagging), on librosa 0.6.2. All spectra
-are of 2048 samples every 512, with the wave reflected at its ends. Their FFT is in float64: with a float32 one, 7 % of
-the numbers on contrast and of the minima of mel bands would be inaccurate by more than 1e-3.
+The original is code of S. Adapa (github.com/sainathadapa/kaggle-freesound-audio-tagging), on librosa 0.6.2. The spectra
+of block A are of 2048 samples every 512, with the wave reflected at its ends. Their FFT is in float64: with a float32
+one, 7 % of the numbers on contrast and of the minima of mel bands would be inaccurate by more than 1e-3.
 """
 
 import numpy as np

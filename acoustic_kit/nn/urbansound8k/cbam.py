@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class Cbam(nn.Module):
     """Scale each channel, then each position, by a number between 0 and 1 that is computed from the map itself.
 
-    Channels: two 1×1 convolutions take each channel's mean, and its maximum; a sigmoid is applied to the sum of their
-    two outputs. Positions: a 7×7 convolution takes the mean and the maximum over channels.
+    Channels: two 1×1 convolutions in series take each channel's mean, and then its maximum; a sigmoid is applied to
+    the sum of both outputs. Positions: a 7×7 convolution takes the mean and the maximum over channels.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A network of the sound and of a known category of the clip."""
+"""A network that takes the sound and a known category of the clip."""
 
 import torch
 from torch import Tensor, nn

@@ -15,7 +15,7 @@ from acoustic_kit.nn.urbansound8k.cbam import Cbam
 def resnet34(n_channels: int = 1, n_classes: int = 1000) -> Any:
     """Return torchvision's ResNet-34 for images of ``n_channels``, with random weights.
 
-    The first convolution is initialized as torch's convolutions, the others as in torchvision's ResNet.
+    The first convolution is initialized as torch does by default, the others as in torchvision's ResNet.
     """
     net = torchvision.models.resnet34(num_classes=n_classes)
     net.conv1 = nn.Conv2d(n_channels, 64, 7, stride=2, padding=3, bias=False)

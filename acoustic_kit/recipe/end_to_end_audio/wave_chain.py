@@ -44,7 +44,7 @@ SPEEDS = (Fraction(4, 5), Fraction(9, 10), Fraction(11, 10), Fraction(6, 5))
 
 
 class WaveAugmentations(Settings):
-    """Switches and probabilities of the augmentations; the defaults are published."""
+    """Switches and probabilities of the augmentations; the defaults are the published ones."""
 
     amp: float = Field(0.5, ge=0, le=1, description="probability of a level times 0.5 to 1.3")
     neg: float = Field(0.5, ge=0, le=1, description="probability of the other sign")

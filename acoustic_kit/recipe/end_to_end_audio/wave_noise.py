@@ -48,7 +48,7 @@ def colored_noise(exponent: float, snr: float = 30.0) -> Op:
 
 
 def hum(sample_rate: int, low: float = 30.0, high: float = 35.0) -> Op:
-    """Add a sine of 50·U(0, 1) + 3·N(0, 1) Hz, with a phase of up to half a turn, at `low` to `high` dB."""
+    """Add a sine of 50·U(0, 1) + 3·N(0, 1) Hz, with a phase of up to half a turn, at a ratio of `low` to `high` dB."""
 
     def apply(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
         phase = math.pi * rng.uniform("hum phase")
@@ -61,7 +61,7 @@ def hum(sample_rate: int, low: float = 30.0, high: float = 35.0) -> Op:
 
 
 def background_noise(recordings: Sequence[torch.Tensor], low: float = 20.0, high: float = 25.0) -> Op:
-    """Add an excerpt from anywhere in one of the recordings, float32 (m,), at `low` to `high` dB.
+    """Add an excerpt from anywhere in one of the recordings, float32 (m,), at a ratio of `low` to `high` dB.
 
     A recording that is too short is repeated. A silent excerpt adds nothing.
     """
@@ -111,5 +111,5 @@ def _jittered(x: torch.Tensor, rng: ClipRng, n_fft: int, hop: int, strength: tor
 
 
 def _rms(x: torch.Tensor, snr: float | torch.Tensor) -> torch.Tensor:
-    """Return the root mean square of noise at `snr` dB below each wave: (clips, 1)."""
+    """Return the root mean square of noise that is `snr` dB below each wave: (clips, 1)."""
     return x.square().mean(dim=1, keepdim=True).sqrt() * 10 ** (-snr / 20)

@@ -14,7 +14,7 @@ ZEROS, CUTOFF, BETA = 64, 0.95, 14.0  # zero crossings per side, fraction of the
 
 
 def resample_by(x: torch.Tensor, ratio: Fraction) -> torch.Tensor:
-    """Resample waves to `ratio` times the rate: float32 (clips, n) → (clips, n // in · out), for out/in.
+    """Resample waves to `ratio` times the sample rate: float32 (clips, n) → (clips, n // in · out), for ratio out/in.
 
     Windowed-sinc interpolation: ZEROS zero crossings per side, cut off at CUTOFF of the lower Nyquist frequency, with a
     Kaiser window of BETA. Samples of an incomplete last block of `in` are left out; zeros are assumed beyond the ends.
@@ -26,9 +26,9 @@ def resample_by(x: torch.Tensor, ratio: Fraction) -> torch.Tensor:
 
 
 def change_speed(x: torch.Tensor, place: float, ratios: Sequence[Fraction]) -> torch.Tensor:
-    """Change the speed by one of the ratios, selected by `place` in [0, 1): float32 (clips, n), same shape.
+    """Resample waves by one of the ratios, selected by `place` in [0, 1): float32 (clips, n), at the old sample rate.
 
-    Longer waves are cut at the end, shorter ones padded with zeros.
+    So a ratio above 1 slows down. Longer waves are cut at the end, shorter ones padded with zeros.
     """
     resampled = resample_by(x, ratios[int(place * len(ratios))])
     return functional.pad(resampled, (0, x.shape[1] - resampled.shape[1]))  # negative padding cuts
