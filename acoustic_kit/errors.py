@@ -53,7 +53,7 @@ class SubmissionError(AkitError):
     """A submission, its record or its template is invalid, or Kaggle refuses it.
 
     >>> try:
-    ...     ws.submit("submissions/first.csv", "first")
+    ...     ws.submissions.submit("submissions/first.csv", "first")
     ... except akit.SubmissionError as error:
     ...     print(error)
     """
@@ -72,7 +72,7 @@ class UsageError(AkitError):
 
 
 class AkitWarning(UserWarning):
-    """Something that the user should know of the data or a run, such as clips that are trained on and scored on.
+    """Something that the user should know of the data or a run, such as clips used both for training and for scoring.
 
     >>> warnings.simplefilter("ignore", akit.AkitWarning)
     """

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Task = Literal["single", "multi"]  # one label a clip, or several
+Task = Literal["single", "multi"]  # one label per clip, or several
 
 
 @dataclass(frozen=True)

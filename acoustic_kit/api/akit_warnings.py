@@ -1,4 +1,4 @@
-"""Warnings of an open workspace: what the command line prints as a note, as Python warnings."""
+"""Warnings of an open workspace: the notes of the command line, as Python warnings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def warn_of_missing_recipe(name: str) -> None:
 
 
 def warn_of_leaks(workspace: Workspace) -> None:
-    """Warn of clips that are both trained on and scored on."""
+    """Warn of clips that are used both for training and for scoring."""
     for text in leak_warnings(workspace.manifest):
         warn(text)
 

@@ -45,7 +45,7 @@ class FittedBlend:
 
     @property
     def nested_score(self) -> float | None:
-        """The score with runs and weights chosen on some folds and scored on the others: the one to believe.
+        """The score with runs and weights chosen on some folds and scored on the others: the one to rely on.
 
         None if it could not be estimated.
         """

@@ -101,7 +101,7 @@ class OpenWorkspace(Session):
         return odd_clips(self.manifest)
 
     def update(self) -> Update:
-        """Add new clips, corrected labels and changed files to the manifest, and drop clips that are gone."""
+        """Add new clips, corrected labels and changed files to the manifest, and remove deleted clips."""
         with progress(self.progress) as bar:
             return update_data(self.files, lambda done, total: bar("clips", done, total))
 
@@ -134,7 +134,7 @@ class OpenWorkspace(Session):
         recipe : the name of a recipe, or its file
         settings : settings by name, for those that have the name of an option: `settings={"seed": 1}`
         folds : the folds to train; default: all
-        fast : the small form of the recipe
+        fast : use the recipe's small settings
         full : fit one model on all training clips instead: test predictions, no out-of-fold ones
         seed : of training
         note : a remark, shown in the leaderboard
@@ -188,8 +188,8 @@ class OpenWorkspace(Session):
 
         Parameters
         ----------
-        trials : in all, with those of earlier calls
-        folds : the last is kept out of the search and scores the best settings; default: all
+        trials : total number of trials, earlier calls included
+        folds : folds to use; the last is held out of the search and scores the best settings; default: all
         recipe, settings, fast, seed, workers, device, precision, setting : see `run`
 
         Raises UsageError if the recipe has no search space or there are fewer than three folds, and as `run` does.
@@ -328,7 +328,7 @@ class OpenWorkspace(Session):
         return competition.check(self.files, Path(path), metric)
 
     def score(self, path: str | Path, metric: str | None = None) -> dict[str, float]:
-        """Return all metrics of a submission against the kept-aside labels of `test_folds`.
+        """Return all metrics of a submission against the held-out labels of `test_folds`.
 
         Raises AkitError if the workspace has none.
         """
@@ -366,7 +366,7 @@ class OpenWorkspace(Session):
         )
 
     def report(self, path: str | Path | None = None, names: Sequence[str] = ()) -> Path:
-        """Write a self-contained HTML page: scores, curves, confusions, blends, mistakes to listen to.
+        """Write a self-contained HTML page: scores, curves, confusion matrices, blends, mistakes to listen to.
 
         Parameters
         ----------

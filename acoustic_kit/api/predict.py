@@ -40,7 +40,7 @@ def predict(
     ----------
     model : a run's folder or a submission's JSON, or the name of one in the workspace that `folder` is in
     clips : audio files and folders of them, or files by id
-    table : a CSV with what else the recipe reads: ids or file names, then columns such as `salience`
+    table : a CSV with the other inputs of the recipe: ids or file names, then columns such as `salience`
     trust : execute the recipe in the run's folder if it is not installed here
     weights : the folder of a pretrained model that computes features, if the run needs one
     workers : worker processes for features; default: one per core

@@ -37,7 +37,7 @@ class WorkspaceRecipes:
         return recipe_frame(recipe_folders(self._session.files.recipes_path), warn)
 
     def new(self, name: str, *, torch: bool = False) -> Path:
-        """Write a commented recipe that runs to the workspace's `recipes/`, and return the file.
+        """Write a commented, runnable recipe to the workspace's `recipes/`, and return the file.
 
         - `torch`: a network on log-mel spectrograms instead of a scikit-learn model
 

@@ -1,4 +1,4 @@
-"""Ways to a workspace: make one, open one, download a data set for one."""
+"""Make or open a workspace, or download a data set for one."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def init(
     data : the folder of the data set
     layout : a name in `acoustic_kit.data.LAYOUTS`, or `auto`
     metric : accuracy, balanced_accuracy, f1, map3, map, …, or a weighted sum such as `0.8*accuracy+0.2*f1`
-    test_folds : folds that are kept aside as test set; only `OpenWorkspace.score` reads their labels
+    test_folds : folds that are held out as the test set; only `OpenWorkspace.score` reads their labels
     n_folds, fold_seed : the folds to make if there are none; default: 5 folds, seed 0
-    unofficial : make folds though the data set has its own
-    extra : another data set to train on, never to validate on
+    unofficial : make folds although the data set has its own
+    extra : another data set, used for training but never for validation
     id_column, label_column, audio_column, group_column : columns of a CSV, if guessing fails
     group_pattern : a regular expression that finds the group of a clip in its path
     label_separator : between several labels of one clip; an empty string if each cell is one label
@@ -64,10 +64,10 @@ def init(
     test_dir : the folder of test clips, in the data set's
     where : read only the labeled clips that have these values, by column: `{"esc10": True}`
     skip_missing : leave out clips that a table names and that are missing on disk
-    mono : the channel that features are computed from: `mean`, `left` or `right`
+    mono : the channel from which features are computed: `mean`, `left` or `right`
     progress : see `OpenWorkspace`
 
-    What was guessed is told by warnings (`AkitWarning`).
+    Guesses are reported as warnings (`AkitWarning`).
 
     Raises
     ------

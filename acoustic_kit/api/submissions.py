@@ -49,7 +49,7 @@ class WorkspaceSubmissions:
         annotate(self._session.files.submissions_path, name, text, public)
 
     def rebuild(self, path: str | Path, name: str | None = None, *, overwrite: bool = False) -> Path:
-        """Write the submission again that a JSON beside a submission describes, the same bytes; return the CSV.
+        """Write the submission that a record (JSON) describes again, with the same bytes, and return the CSV.
 
         Parameters
         ----------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def parse_assignments(recipe: Recipe, assignments: Sequence[str]) -> dict[str, Any]:
     """Return values for `recipe.settings`, by name; the last one counts if a setting is assigned twice.
 
-    `@FILE` stands for the assignments in a file, one a line; empty lines and `#` are skipped. Values are texts, which
+    `@FILE` stands for the assignments in a file, one per line; empty lines and `#` are skipped. Values are texts, which
     `recipe.settings` converts; those of lists and tuples, `1,2,3` or `[1, 2, 3]`, are lists of texts.
 
     Raises UsageError for a file that cannot be read or an assignment without `=`.

@@ -145,7 +145,7 @@ def _print_scores(result: BlendResult) -> None:
         typer.echo(f"auto averages {', '.join(f'{name} {value:.4f}' for name, value in blend.considered.items())}.")
     if "margin" in blend.parameters:
         odds = math.exp(min(float(blend.parameters["margin"]), math.log(100)))
-        typer.echo(f"With this number of clips and classes it departs from the mean for odds above {odds:.2f}.")
+        typer.echo(f"With this number of clips and classes, auto departs from the mean for odds above {odds:.2f}.")
     if blend.decision_gain is not None:
         taken = "not taken" if blend.decision is None else "taken"
         typer.echo(f"Tuned thresholds: {blend.decision_gain:+.4f} nested, {taken}.")

@@ -35,7 +35,7 @@ Precision = Annotated[
     str,
     typer.Option(metavar="auto|32|bf16", help="Precision of networks; auto: bf16 on GPUs that support it, else 32."),
 ]
-GRACE = 5.0  # seconds; torchrun ends a process that failed because another one did within this time
+GRACE = 5.0  # seconds that a failed process waits; if it failed because another one did, torchrun ends it before
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def _counts(counts: dict[Any, int], form: str) -> str:
 
 
 def say_changes(workspace: Workspace) -> None:
-    """Say what changed in the data set's tables and folders since the manifest was made; nothing if it is away."""
+    """Print the changes of the data set's tables and folders since `akit init`; nothing if it is not available."""
     from acoustic_kit.runs.data_update import describe_changes
 
     if text := describe_changes(workspace):
@@ -75,7 +75,7 @@ def say_changes(workspace: Workspace) -> None:
 
 @commands.command(epilog="Example: akit data inspect --json")
 def inspect(ctx: typer.Context, as_json: Json = False) -> None:
-    """Summarize the data set and list odd clips."""
+    """Summarize the data set, class by class, and list odd clips."""
     from acoustic_kit.data import odd_clips, summarize
 
     workspace = workspace_of(ctx)

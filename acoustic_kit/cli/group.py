@@ -142,7 +142,7 @@ def _without_controls(error: BaseException) -> BaseException:
 
 
 def _is_interrupt_in_compiled_code(error: BaseException) -> bool:
-    """Return whether Ctrl-C struck in a compiled function that returned a result anyway, which is a SystemError."""
+    """Return whether Ctrl-C occurred in a compiled function that returned a result anyway, which is a SystemError."""
     return isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt)
 
 

@@ -45,7 +45,7 @@ Seeds = Annotated[str, typer.Option(metavar="0,1,2", help="Seeds; each makes a r
 Note = Annotated[str, typer.Option(help="A remark, shown in the leaderboard.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Discard earlier results of this run.")]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Train networks through torch.compile: minutes first, then faster steps.")
+    bool, typer.Option("--compile", help="Train networks through torch.compile: minutes to start, faster steps.")
 ]
 
 

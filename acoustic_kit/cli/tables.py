@@ -45,7 +45,7 @@ def print_fitting(
 def column_widths(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int
 ) -> list[int] | None:
-    """Return the width of each column in a table of at most `width` characters; None if words would be broken.
+    """Return the width of each column in a table of at most `width` characters; None if words or numbers would break.
 
     The widest columns of prose are narrowed first.
     """

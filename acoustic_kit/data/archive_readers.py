@@ -137,7 +137,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 
 def _tar_name(name: str) -> str:
-    """Return a name as text that can be encoded; what is not UTF-8 is read as Latin-1, which any bytes are."""
+    """Return a name as text that can be encoded; what is not UTF-8 is read as Latin-1, as any bytes can be."""
     raw = name.encode("utf-8", "surrogateescape")
     try:
         return raw.decode("utf-8")

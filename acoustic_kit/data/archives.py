@@ -51,6 +51,7 @@ def extract(
     Raises
     ------
     DataError : `archive` cannot be read, is refused or damaged; `folder` cannot be written. `folder` is unchanged
+    AkitError : another process is filling `folder`
     UsageError : `folder` exists and is not empty
 
     """
@@ -63,7 +64,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which becomes `folder` at the end of the `with` block if nothing failed.
 
     A killed process leaves a hidden folder beside `folder`, which the next call for the same `folder` removes.
-    Raises DataError if another process is filling the same folder, UsageError if `folder` exists and is not empty.
+    Raises AkitError if another process is filling the same folder, UsageError if `folder` exists and is not empty.
     """
     require_new(folder)
     folder = folder.resolve()
@@ -244,7 +245,7 @@ def _copied(source: IO[bytes], file: IO[bytes], entry: Entry) -> Iterator[int]:
         file.write(chunk)
         yield done
     if done != entry.size:
-        raise zipfile.BadZipFile(f"{entry.name!r} has not the {entry.size:,} bytes that the archive states")
+        raise zipfile.BadZipFile(f"{entry.name!r} does not have the {entry.size:,} bytes that the archive states")
 
 
 def _put_in_place(draft: Path, folder: Path) -> None:

@@ -118,7 +118,7 @@ def fetch(archive: Archive, folder: Path, on_progress: OnProgress, on_note: OnNo
     downloader.forget()
     if archive.checksum is None:
         digest = pooch.file_hash(str(path))
-        on_note(f"{archive.name} was not checked, as no checksum is published. Its sha256 is {digest}.")
+        on_note(f"{archive.name} was not checked, as akit knows no checksum of it. Its sha256 is {digest}.")
     return path
 
 

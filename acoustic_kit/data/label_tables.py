@@ -54,7 +54,7 @@ class LabelTable:
         return [cell for cell in cells if cell is not None]
 
     def ids(self, name: str) -> list[str]:
-        """Return a column of unique cells. Raises DataError for missing and repeated ones."""
+        """Return a column of unique cells. Raises DataError for empty and repeated ones."""
         seen: dict[str, int] = {}
         for row, cell in enumerate(self.required(name)):
             if (first := seen.setdefault(cell, row)) != row:
@@ -135,7 +135,8 @@ def header_names(path: Path) -> set[str]:
 def read_label_table(path: Path, *, columns: Sequence[str] | None = None, comment: str | None = None) -> LabelTable:
     """Read a table; the separator (comma, tab or semicolon) is the first one that the first line contains.
 
-    `columns` and `comment` are those of `tables.read_table`.
+    `columns` and `comment` are those of `tables.read_table`; with `columns`, the separator is a comma and a table may
+    have no rows.
 
     Raises DataError for text that is not UTF-8, a row longer or shorter than the header, and a table without rows.
     """

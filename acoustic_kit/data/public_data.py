@@ -22,8 +22,8 @@ class Archive:
     url: str
     name: str  # of the file, here
     megabytes: int  # approximate
-    size: int | None = None  # bytes, if published
-    checksum: str | None = None  # `md5:…` or `sha256:…`, if published
+    size: int | None = None  # bytes; None unless several sources agree
+    checksum: str | None = None  # `md5:…` or `sha256:…`; None unless several sources agree
     into: str = ""  # sub-folder to unpack into
 
 
@@ -63,7 +63,7 @@ PUBLIC_DATA_SETS = {
             "ESC-50",
             "ESC-50",
             (Archive("https://github.com/karolpiczak/ESC-50/archive/master.zip", "ESC-50-master.zip", 646),),
-            "2,000 clips of 5 s, 50 classes, 5 folds; its column esc10 tells ESC-10's clips",
+            "2,000 clips of 5 s, 50 classes, 5 folds; its column esc10 marks the clips of ESC-10",
             "CC BY-NC 3.0",
             "K. J. Piczak, ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015",
         ),

@@ -29,8 +29,8 @@ def make_synthetic(
     """Write a data set in ESC-50's layout: `meta/esc50.csv` and 16-bit mono WAV files in `audio/`.
 
     A class is a harmonic tone with its own pitch, brightness and tremolo; neighboring classes overlap, and every clip
-    has its own noise, level and onset. One or two takes of each source share `src_file` and the fold. The output is
-    deterministic.
+    has its own noise, level and onset. One or two takes of each source share `src_file` and the fold. The same
+    arguments give the same bytes.
 
     Parameters
     ----------

@@ -161,7 +161,7 @@ class Mistake:
     true: tuple[str, ...]
     predicted: tuple[tuple[str, float], ...]  # classes and their probabilities, highest first
     wrong: str  # the wrong class: predicted and not true, or, in multi-label tasks, missed
-    probability: float  # that the prediction assigns to the error
+    probability: float  # that the prediction assigns to the wrong answer
     wrong_runs: int  # that are wrong on this clip as well
     scored_runs: int
     sound: AudioPreview | None

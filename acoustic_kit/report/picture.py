@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from acoustic_store import StoredFeature
 
-COMPARED_CLIPS = 1000  # most clips from which mean and deviation of a table's columns are computed
+COMPARED_CLIPS = 1000  # maximum number of clips from which mean and deviation of a table's columns are computed
 
 
 def draw(stored: StoredFeature, id: str) -> bytes:

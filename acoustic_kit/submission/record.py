@@ -25,7 +25,7 @@ class Member(_Frozen):
     """A run, or one fold's model of it, in a blend."""
 
     name: str = Field(pattern=r"^\w[\w.-]*$")  # of the run
-    fold: str | None = Field(None, pattern=r"^\w[\w.-]*$")  # None: all fold models of the run
+    fold: str | None = Field(None, pattern=r"^\w[\w.-]*$")  # of the fold model; None for the whole run
     recipe: str
     weight: FiniteFloat = Field(ge=0)
     optimistic: list[str]

@@ -92,7 +92,7 @@ def read_template(path: Path, classes: Mapping[str, int]) -> Template:
 
 
 def default_template(ids: Sequence[str], metric: str, classes: Mapping[str, int]) -> Template:
-    """Return the format if there is no template: ``id,label``; with ``map``, ``id`` and one column per class."""
+    """Return the format if there is no template: ``id,label``; if ``map`` counts, ``id`` and one column per class."""
     if get_metric(metric).needs_probabilities:
         return Template(("id", *classes), tuple(ids), "probabilities")
     return Template(("id", "label"), tuple(ids), "labels")

@@ -29,7 +29,7 @@ class Config(BaseModel):
     layout: str
     task: Task
     metric: str
-    features: tuple[str, ...] = ()  # built by `akit features build` without a name: features, or recipes whose features
+    features: tuple[str, ...] = ()  # built by `akit features build` without a name: features, or recipes for theirs
     store: str = "features.zarr"  # feature store: a folder, relative to the workspace or absolute, or s3://bucket/path
     runs: str = "runs"  # likewise; for s3://bucket/path, the workspace's `runs` is a working copy
     template: str | None = None  # the competition's sample_submission.csv

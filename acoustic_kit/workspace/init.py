@@ -53,6 +53,7 @@ def init_workspace(
     ------
     UsageError : `root` already is a workspace, or the metric or the folds are invalid
     DataError : the data set cannot be read
+    SubmissionError : the data set's template does not fit its classes
 
     """
     from acoustic_kit.data import CsvOptions, make_manifest, read_dataset

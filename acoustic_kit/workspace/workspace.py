@@ -40,7 +40,7 @@ class Workspace:
 
     @staticmethod
     def find(start: Path) -> Workspace:
-        """Return the workspace that contains `start`: the nearest parent folder with an `akit.toml`.
+        """Return the workspace that contains `start`: the nearest folder upwards, itself included, with an `akit.toml`.
 
         Raises AkitError if there is none, if it belongs to another user, or if its `akit.toml` is invalid.
         """
@@ -128,7 +128,7 @@ class Workspace:
 
     @property
     def task_spec(self) -> TaskSpec:
-        """The workspace's task: classes, metric, one label a clip or several."""
+        """The workspace's task: classes, metric, one label per clip or several."""
         return self.config.task_spec
 
     @cached_property
@@ -166,7 +166,7 @@ class Workspace:
             raise
 
     def output_folder(self, name: str) -> Path:
-        """Return a folder of this workspace to write into. Raises AkitError if it is a link to elsewhere."""
+        """Return a folder of this workspace to write into. Raises AkitError if it is a link out of the workspace."""
         folder = self.root / name
         if not _real(folder).is_relative_to(_real(self.root)):
             raise AkitError(f"{folder} is a link to {_real(folder)}, outside of the workspace. Replace it by a folder.")

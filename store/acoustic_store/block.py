@@ -48,7 +48,7 @@ class Block:
         return BlockWriter(self)
 
     def write(self, rows: Iterable[np.ndarray | Failure]) -> None:
-        """Store one row a clip, as ``BlockWriter`` does. Of a generator, one array is in memory at a time."""
+        """Store one row per clip, as ``BlockWriter`` does. Of a generator, one array is in memory at a time."""
         with self.open() as writer:
             for row in rows:
                 writer.add(row)
@@ -77,7 +77,7 @@ class BlockWriter:
         Parameters
         ----------
         row
-            An array of any shape (real numbers, finite; kept as float32, or as int16 with one scale a clip), or a
+            An array of any shape (real numbers, finite; kept as float32, or as int16 with one scale per clip), or a
             ``Failure``.
 
         Raises

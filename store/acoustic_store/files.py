@@ -75,7 +75,7 @@ class Files(Protocol):
         """Return the zarr.json of one block as it is now; empty if there is none."""
 
     def samples(self, number: int, length: int, dtype: np.dtype) -> Any:
-        """Return the chunk of a block, ``[length]``, to be sliced. Local: mapped; ValueError if its size is another."""
+        """Return the chunk of a block, ``[length]``, to be sliced. Local: mapped; ValueError if its size differs."""
 
     def zarr_array(self, number: int) -> Any:
         """Return the block as zarr reads it."""

@@ -43,7 +43,7 @@ MAX_SCALE = 1.1e34  # the largest float32 over 32767
 
 @dataclass(frozen=True)
 class BlockIndex:
-    """The index of one block. Lists have one entry a clip; offsets count elements."""
+    """The index of one block. Lists have one entry per clip; offsets count elements."""
 
     rows: dict[str, int]
     versions: dict[str, tuple[str, str]]  # id → fingerprint and state; of clips and failures

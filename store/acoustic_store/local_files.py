@@ -154,8 +154,9 @@ class LocalFiles:
 class _LocalLock:
     """A lock on the feature's own zarr.json, which the kernel releases with the process: no extra file, never stale.
 
-    Its holder owns the folder of the drafts, which is removed at both its ends. Drafts are stored in a folder named by
-    the lock's token, so that the paths of a worker that outlived its killed writer are invalid from then on.
+    Its holder owns the folder of the drafts, which is removed when the lock is taken and when it is released. Drafts
+    are stored in a folder named by the lock's token, so that the paths of a worker that outlived its killed writer are
+    invalid from then on.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -99,14 +99,14 @@ class FeatureStore:
         key
             Letters, digits, dots, dashes and underscores: the name of its folder.
         dtype
-            How clips are stored: ``int16`` (with one float32 scale a clip) or ``float32``.
+            How clips are stored: ``int16`` (with one float32 scale per clip) or ``float32``.
         attributes
             The feature's parameters (JSON); written once and readable in the folder's zarr.json.
 
         Raises
         ------
         ValueError
-            If ``key`` has other characters, or ``dtype`` is another one.
+            If ``key`` contains other characters, or ``dtype`` is neither of the two.
 
         """
         if not KEY.fullmatch(key):

@@ -8,7 +8,7 @@ The clips of `balanced_train_segments.csv` and `unbalanced_train_segments.csv` a
 `subset` tells them apart), those of `eval_segments.csv` test clips, whose labels become the truth. AudioSet has no
 folds: akit draws them. The published protocol, one model of all training clips, is `akit recipe run NAME --full`.
 
-Many videos are gone from YouTube, so rows without a file are normal: they are left out and counted in a note. A clip
+Many videos are no longer on YouTube, so rows without a file are normal: they are left out and counted in a note. A clip
 is any audio file below the root named after its video's id: `<YTID>.flac`, `Y<YTID>.wav`, `<YTID>_30.000_40.000.wav`.
 """
 

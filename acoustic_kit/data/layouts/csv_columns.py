@@ -162,7 +162,7 @@ def separator_note(table: LabelTable, label: str, separator: str | None, *, give
     """Return a note on how cells with separators were read; empty if no cell contains one."""
     cells = table.required(label)
     if separator:
-        return f"{table.path.name}: several labels a clip, separated by {separator!r} in {label!r}" + (
+        return f"{table.path.name}: several labels per clip, separated by {separator!r} in {label!r}" + (
             "" if given else ' (--label-separator "" if each cell is one label)'
         )
     if given:

@@ -247,7 +247,7 @@ TREES = {
         own_columns=("length",),
         notes=(
             "train.csv: id from 'ID', label from 'tags', fold from 'fold'",
-            "train.csv: several labels a clip, separated by ';' in 'tags' "
+            "train.csv: several labels per clip, separated by ';' in 'tags' "
             '(--label-separator "" if each cell is one label)',
         ),
     ),

@@ -234,7 +234,7 @@ def test_more_than_an_entry_says_is_not_written(place: Path, monkeypatch: pytest
             return bytes(size)
 
     monkeypatch.setattr(archives.ZipReader, "open", lambda *_: Endless())
-    refused(write_zip(place / "archive", FILES), "'set/meta/a.csv' has not the 9 bytes")
+    refused(write_zip(place / "archive", FILES), "'set/meta/a.csv' does not have the 9 bytes")
 
 
 def test_a_zip_whose_sizes_lie(place: Path) -> None:

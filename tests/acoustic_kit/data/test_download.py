@@ -267,7 +267,7 @@ def test_a_server_that_tells_no_length(server: Server, archive: Archive, get: Ge
     assert path.read_bytes() == CONTENT
     assert server.asked == [None, None, None]
     assert log.notes == [
-        f"a.bin was not checked, as no checksum is published. Its sha256 is {hashlib.sha256(CONTENT).hexdigest()}."
+        f"a.bin was not checked, as akit knows no checksum of it. Its sha256 is {hashlib.sha256(CONTENT).hexdigest()}."
     ]
     assert log.done[0][1] == 1_000_000  # what akit guesses
 
