@@ -130,10 +130,10 @@ def download(
     if name is None:
         sizes = {s.name: sum(archive.megabytes for archive in s.archives) for s in PUBLIC_DATA_SETS.values()}
         rows = [(s.name, f"{sizes[s.name] / 1000:.1f} GB", s.contents, s.licence) for s in PUBLIC_DATA_SETS.values()]
-        print_table(["data set", "about", "contents", "licence"], rows, right=["about"])
+        print_table(["data set", "about", "contents", "license"], rows, right=["about"])
         return
     data_set = find_data_set(name)
-    say(f"{data_set.title}: {data_set.contents}. Licence: {data_set.licence}.\nTo be cited as {data_set.citation}.")
+    say(f"{data_set.title}: {data_set.contents}. License: {data_set.licence}.\nCite it as {data_set.citation}.")
     with progress() as bar:
         root = download_data_set(
             data_set,
