@@ -196,14 +196,14 @@ def test_what_was_set_aside_while_a_disk_was_away_is_built_when_it_is_back(synth
     assert build() == [(0, 0), (0, 0)]
 
 
-def test_a_data_folder_that_is_not_there_is_told_before_anything_is_set_aside(workspace: Workspace) -> None:
+def test_a_missing_data_folder_sets_nothing_aside(workspace: Workspace) -> None:
     config = workspace.root / CONFIG_NAME
     config.write_text(config.read_text("utf-8").replace(f'data = "{workspace.data_root}"', 'data = "nowhere"'), "utf-8")
     command = ["-C", str(workspace.root), "features", "build", "--workers", "0"]
     assert CliRunner().invoke(app, command).exit_code == 0  # nothing to do
     result = CliRunner().invoke(app, [*command, "wave:sample_rate=6000"])
     assert result.exit_code == 1
-    assert "nowhere is not there" in result.stderr
+    assert "nowhere is missing" in result.stderr
     key = Wave(6000).key
     assert key not in workspace.store() or not workspace.store()[key].failures
 

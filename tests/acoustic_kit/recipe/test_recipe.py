@@ -269,7 +269,7 @@ def train(fold, s): return np.random.rand(), torch.rand(1).item()""",
 def test_torch_and_numpy_are_seeded_before_training(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NETWORK)
     recipe = load_recipe(tmp_path / "net.py")
-    first, again, other = (recipe.train(SimpleNamespace(seed=seed), recipe.settings()) for seed in (1, 1, 2))
+    first, again, other = (recipe.train(SimpleNamespace(seed=seed), recipe.settings()).model for seed in (1, 1, 2))
     assert first == again
     assert first[0] != other[0]
     assert first[1] != other[1]

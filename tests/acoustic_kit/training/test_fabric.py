@@ -1,4 +1,4 @@
-"""Devices and precisions: what is chosen, and what is said where it is not there. The GPUs here are made up."""
+"""Which device and precision is chosen, and errors for a missing one. The GPUs are stand-ins."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +16,7 @@ from acoustic_kit.training.fabric import describe, make_fabric, naming_lost_proc
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int]]]:
     """Names and capabilities of this machine's GPUs, to be filled."""
+    make_fabric.cache_clear()  # an earlier test in this process had other GPUs
     there: list[tuple[str, tuple[int, int]]] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(there))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(there))

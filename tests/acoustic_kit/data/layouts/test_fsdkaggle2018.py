@@ -45,9 +45,8 @@ def test_clips_without_sound_stay_test_clips(lay_out):
     assert problems["0b0427e2.wav"] == "unreadable: the file is empty"
     assert problems["b39975f5.wav"] == "unreadable: the file does not exist"
     assert set(problems) == {"0b0427e2.wav", "6ea0099f.wav", "b39975f5.wav"}
-    assert dataset.notes == (
-        "test clips known to hold no sound, kept for the submission: 0b0427e2.wav, 6ea0099f.wav, b39975f5.wav",
-    )
+    (note,) = dataset.notes
+    assert "0b0427e2.wav, 6ea0099f.wav, b39975f5.wav" in note
 
 
 def test_any_other_missing_clip_is_an_error(lay_out):

@@ -68,7 +68,7 @@ def test_pickles_are_explained_and_not_loaded(tmp_path, capfd, layout, names):
         (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(AkitError, match=rf"contains only {', '.join(names)}\. akit loads no pickles") as raised:
         read_dataset(tmp_path, layout)
-    assert "Get the competition's train.csv, sample_submission.csv, audio_train/" in str(raised.value)
+    assert "train.csv, sample_submission.csv, audio_train/" in str(raised.value)
     assert capfd.readouterr() == ("", "")
 
 
