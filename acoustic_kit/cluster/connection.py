@@ -84,7 +84,7 @@ class Cluster:
     ) -> Generator[tuple[Argument, Any]]:
         """Call a function with each argument on any worker, and yield each argument with its outcome, as it finishes.
 
-        The outcome is the function's result, or the exception that it raised: `WorkersDied` if workers died on it as
+        The outcome is the function's result, the exception that it raised, or `WorkersDied` if workers died on it as
         often as the scheduler allows. Close the generator to cancel the rest. Arguments are taken from the iterable a
         few per thread of the cluster in advance. Tasks of one worker run one after another.
 

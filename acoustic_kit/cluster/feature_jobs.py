@@ -41,7 +41,7 @@ class ClusterExecutor:
     def run(self, jobs: Sequence[BlockJob], in_this_process: bool = False) -> Generator[tuple[BlockJob, Stages]]:
         """Yield each job as it finishes, without the clips that were left out. Close the generator to stop early.
 
-        - `in_this_process`: jobs that use a whole machine or a GPU; workers with a GPU, if any, run them
+        - `in_this_process`: whether each job uses a whole machine or a GPU; workers with a GPU, if any, then run them
 
         Raises the exception of a job, and AkitError if workers die for another reason than a clip.
         """

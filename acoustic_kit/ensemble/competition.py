@@ -26,7 +26,10 @@ from acoustic_kit.workspace.workspace import Workspace
 
 
 def submission_template(workspace: Workspace, metric: str) -> Template:
-    """Return the form of the competition's submissions: its template, else the default one for the test clips."""
+    """Return the form of the competition's submissions: its template, else `id,label` of the test clips.
+
+    With a metric that needs probabilities, the default is `id` and one column per class.
+    """
     classes = workspace.config.classes
     if workspace.template_path:
         return read_template(workspace.template_path, classes)
@@ -41,7 +44,7 @@ def require_submittable(workspace: Workspace, metric: str) -> None:
 
 
 def check(workspace: Workspace, path: Path, metric: str | None = None) -> list[Problem]:
-    """Return all reasons for which the competition could refuse a submission.
+    """Return all reasons for which the competition could refuse a submission; an empty list if there are none.
 
     `metric` decides how many labels a cell may hold; None is that of the blend that wrote the file, else the
     workspace's. Raises UsageError if the file is missing.

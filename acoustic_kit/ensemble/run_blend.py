@@ -91,7 +91,7 @@ def _method_without_labels(method: str, why: str, *, unfit: bool) -> str:
     """Return the method, `auto` as `mean`. Raises UsageError, with `why`, for methods and options that need labels."""
     method = "mean" if method == "auto" else method
     if unfit or method not in WITHOUT_FIT:
-        raise UsageError(f"{why}: take --method {', '.join(WITHOUT_FIT)}, without --diverse or --decision tuned.")
+        raise UsageError(f"{why}: use --method {', '.join(WITHOUT_FIT)}, without --diverse or --decision tuned.")
     return method
 
 

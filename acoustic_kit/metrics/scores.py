@@ -8,7 +8,8 @@ Conventions, here and in ``blending`` and ``submission``:
   (within a column for ``map``), except for multi-label ``f1``, which cuts at 0.5.
 - Of equal probabilities the class with the lower position goes first.
 
-Scores are in [0, 1]; greater is better. All equal scikit-learn's where scikit-learn has them.
+Scores are in [0, 1], those of weighted sums between 0 and the sum of the weights; greater is better. All equal
+scikit-learn's where scikit-learn has them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Metric:
     macro: bool = False  # it averages over classes
     scores_absent_classes: bool = False  # among them classes that are predicted only
     greater_is_better: bool = True
-    highest: float = 1.0
+    highest: float = 1.0  # possible value; of a weighted sum, the sum of the weights
     parts: tuple[tuple[float, Metric], ...] = ()  # of a weighted sum
 
     @property

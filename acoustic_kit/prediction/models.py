@@ -236,7 +236,7 @@ class _Opener:
         if not self.trust:
             raise RunError(
                 f"{record.recipe}, as it trained {run.name}, is not installed here: it was changed since, or is from "
-                f"elsewhere.\n{copy} is a copy, which would run as a program: look at it, then add --trust."
+                f"elsewhere.\n{copy} is a copy, which would be executed: read it, then add --trust."
             )
         if not _is_the_recipe(copy, record):
             raise RunError(

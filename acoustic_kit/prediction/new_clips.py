@@ -17,7 +17,7 @@ from acoustic_kit.tables import listed, quoted
 if TYPE_CHECKING:
     import polars as pl
 
-NO_FILE = Path(os.devnull) / "none"  # the file of a clip without one
+NO_FILE = Path(os.devnull) / "none"  # placeholder for a clip without a file
 
 
 def clips_at(paths: Sequence[Path]) -> dict[str, Path]:

@@ -71,16 +71,16 @@ def _predict(recipe: Recipe, settings: Settings, model: Any, clips: Clips) -> np
     shape, name = (len(clips), len(clips.classes)), recipe.name
     found: np.ndarray = recipe.predict(model, clips, settings).astype(np.float64)
     if found.shape != shape:
-        raise RecipeError(f"{name}: predict gave shape {found.shape} for {shape[0]} clips and {shape[1]} classes.")
+        raise RecipeError(f"{name}: predict returned shape {found.shape} for {shape[0]} clips and {shape[1]} classes.")
     if not np.isfinite(found).all() or (found < 0).any() or (found > 1 + TOLERANCE).any():
-        raise RecipeError(f"{name}: predict gave values that are not between 0 and 1.")
+        raise RecipeError(f"{name}: predict returned values that are not between 0 and 1.")
     found = np.minimum(found, 1)
     if clips.task == "multi":
         return found
     total = found.sum(axis=1, keepdims=True)
     if not np.allclose(total, 1, atol=TOLERANCE):
         raise RecipeError(
-            f"{name}: predict must give rows that sum to one; they sum to {total.min():.3g}–{total.max():.3g}."
+            f"{name}: predict must return rows that sum to one; they sum to {total.min():.3g}–{total.max():.3g}."
         )
     normalized: np.ndarray = found / total
     return normalized

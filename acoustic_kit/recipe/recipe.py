@@ -253,7 +253,7 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
         known = find_recipes(recipe_folders(workspace_recipes))
         if str(name_or_path) not in known:
             near = difflib.get_close_matches(str(name_or_path), known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else "`akit recipe list` shows what there is."
+            hint = f"Did you mean {near[0]}?" if near else "`akit recipe list` shows all recipes."
             raise UsageError(f"There is no recipe {str(name_or_path)!r}. {hint}")
         path = known[str(name_or_path)]
     elif not path.is_file():

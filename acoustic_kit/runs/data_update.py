@@ -105,7 +105,7 @@ def _read_again(workspace: Workspace) -> tuple[Dataset, InitOptions]:
 
     root, config = workspace.data_root, workspace.config
     if isinstance(root, str):
-        raise AkitError(f"{root} is not looked at clip by clip; only a data set in a local folder can be read again.")
+        raise AkitError(f"{root} is not read clip by clip; only a data set in a local folder can be read again.")
     init = read_init_options(workspace.root) or _guessed_options(workspace)
     known = asdict(CsvOptions())
     values: dict[str, Any] = {

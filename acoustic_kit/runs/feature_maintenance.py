@@ -72,7 +72,7 @@ def find_stored(workspace: Workspace, names: Sequence[str] = ()) -> list[StoredF
         return built
     unknown = [name for name in names if not any(name in {s.key, s.attributes["name"]} for s in built)]
     if unknown:
-        raise UsageError(f"{', '.join(unknown)} is not built. `akit features list` shows what is.")
+        raise UsageError(f"{', '.join(unknown)} is not built. `akit features list` shows the built ones.")
     return [stored for stored in built if stored.key in names or stored.attributes["name"] in names]
 
 

@@ -84,8 +84,8 @@ def read_predictions(path: Path, workspace: Workspace, ids: Path | None = None) 
     not a number; UsageError if the ids of an `.npy` file are missing, or given for another kind of file.
     """
     if (path.suffix == ".npy") != (ids is not None):
-        text = "--ids (or --oof-ids) names the ids of an .npy file's rows"
-        raise UsageError(f"{path}: {text}; {'it is needed here' if ids is None else 'this is none'}.")
+        text = "is required for" if ids is None else "is only for"
+        raise UsageError(f"{path}: --ids (or --oof-ids), the ids of the rows, {text} an .npy file.")
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     if path.suffix == ".npy":
