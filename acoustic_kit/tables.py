@@ -60,7 +60,7 @@ def parse_table(
     ----------
     separators : possible separators; the first one that the first line contains is used
     columns : the header of a file that has none
-    comment : the beginning of rows to skip; blanks after a separator are skipped too
+    comment : the beginning of rows to skip; with it, blanks after a separator are skipped too
 
     """
     try:

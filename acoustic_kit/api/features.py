@@ -226,7 +226,8 @@ class WorkspaceFeatures:
 
         - `outside`: also if the store is outside of the workspace folder, where other workspaces may need it
 
-        Returns the keys of the deleted features. Raises AkitError if the store is outside and `outside` is False.
+        Returns the keys of the deleted features. Raises AkitError if a store outside has some and `outside`
+        is False.
         """
         workspace = self._session.files_with_runs()
         unused = unused_keys(workspace, warn_of_missing_recipe)

@@ -40,7 +40,7 @@ Described = Annotated[
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the submission (default: made from its contents).")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace another submission of this name, and the notes on it.")
+    bool, typer.Option("--overwrite", help="Replace another submission of this name, and its record.")
 ]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the nested folds and the bootstrap.")]
 

@@ -47,7 +47,10 @@ def build(
     ] = "skip",
     device: Annotated[
         str,
-        typer.Option(help="Device of features that can be computed on a GPU; auto: a GPU if available."),
+        typer.Option(
+            metavar="auto|cpu|cuda|cuda:1",
+            help="Device of features that can be computed on a GPU; auto: a GPU if available.",
+        ),
     ] = "auto",
     cluster: OnCluster = None,
 ) -> None:

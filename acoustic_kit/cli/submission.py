@@ -145,7 +145,7 @@ def submit(
 def score(
     ctx: typer.Context,
     file: File,
-    metric: Annotated[str | None, typer.Option(help="Metric to print (default: the workspace's).")] = None,
+    metric: Annotated[str | None, typer.Option(help="Another metric to print (default: the workspace's).")] = None,
     as_json: Json = False,
 ) -> None:
     """Score a submission against held-out labels.

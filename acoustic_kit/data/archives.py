@@ -144,7 +144,7 @@ def _checked(
                 f"it unpacks to more than {limit:,} bytes. Unpack it with another program if it is trusted"
             )
         if total > RATIO_FROM and total > MAX_RATIO * packed:
-            raise RefusedError(f"it unpacks to more than {MAX_RATIO} times its {packed:,} bytes, which is no sound")
+            raise RefusedError(f"it unpacks to more than {MAX_RATIO} times its {packed:,} bytes, unlike audio")
         parts = _parts(entry.name)
         if not parts and entry.kind != "folder":
             raise RefusedError(f"an entry has no name. {_DISTRUST}")

@@ -159,6 +159,6 @@ class Writer:
             return
         if (dtype, attributes) != (self._dtype, self._attributes):
             raise StoreError(
-                f"{self._files / METADATA} was written with dtype {dtype} and attributes {attributes}, not with "
-                f"{self._dtype} and {self._attributes}. Use another key, or delete this one."
+                f"{self._files / METADATA} was written with other attributes: {dtype} {attributes} instead of "
+                f"{self._dtype} {self._attributes}. Use another key, or delete this one."
             )
