@@ -1,5 +1,6 @@
-"""Phrases that ``language.md`` replaced stay out of code, messages and pages."""
+"""Phrases that ``language.md`` replaced stay out of code, messages and pages; tests have short names."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -45,3 +46,13 @@ def test_plain_english(phrase: str) -> None:
         if pattern.search(line)
     ]
     assert not found, f"write instead: {PLAINER[phrase]}"
+
+
+def test_test_names_are_short() -> None:
+    tests = [
+        node.name
+        for path in (CHECKOUT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert [name for name in tests if len(name) > 60] == []

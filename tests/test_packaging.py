@@ -60,7 +60,7 @@ def test_the_installed_command_works_outside_the_checkout(installed: Path, synth
     assert (tmp_path / "work" / "submissions" / "first.csv").exists()
 
 
-def test_dependencies_are_ranges_here_and_exact_in_the_constraints() -> None:
+def test_dependencies_are_ranges_and_exact_in_constraints() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     lines = (CHECKOUT / "constraints.txt").read_text().split()
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}

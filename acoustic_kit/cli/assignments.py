@@ -21,36 +21,25 @@ def parse_assignments(recipe: Recipe, assignments: Sequence[str]) -> dict[str, A
 
     Raises UsageError for a file that cannot be read or an assignment without `=`.
     """
-    from acoustic_kit.recipe.settings import is_sequence
+    from acoustic_kit.recipe.settings import read_assignments
 
-    texts: dict[str, str] = {}
+    found: list[tuple[str, str]] = []
     for assignment in assignments:
-        if assignment.startswith("@"):
-            texts |= _read_file(Path(assignment[1:]))
-            continue
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--set {assignment}: write it as key=value.")
-        texts[key] = text
-    sequences = {name for name, field in recipe.fields.items() if is_sequence(field)}
-    return {key: _split(text) if key in sequences else text for key, text in texts.items()}
+        found += (
+            _read_file(Path(assignment[1:])) if assignment.startswith("@") else [(f"--set {assignment}", assignment)]
+        )
+    return read_assignments(found, recipe.fields)
 
 
-def _read_file(path: Path) -> dict[str, str]:
+def _read_file(path: Path) -> list[tuple[str, str]]:
+    """Return the assignments in a file, each after its place."""
     try:
         lines = read_regular(path).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"--set @{path}: {path} cannot be read: {reason}.") from error
-    found: dict[str, str] = {}
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if line and not line.startswith("#"):
-            key, equals, text = line.partition("=")
-            if not equals:
-                raise UsageError(f"{path}, line {number}: {line[:40]!r}: write it as key=value.")
-            found[key] = text
-    return found
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.strip("[]() ").split(",") if part.strip()]
+    return [
+        (f"{path}, line {number}: {line[:40]!r}", line)
+        for number, line in enumerate(map(str.strip, lines), start=1)
+        if line and not line.startswith("#")
+    ]

@@ -161,21 +161,21 @@ def _run_or_submission(workspace: Workspace, name: str) -> Path:
 def _open_blend(path: Path, workspace: Workspace | None, opener: _Opener) -> Predictor:
     from acoustic_kit.blending import Blend
 
-    sidecar, here = read_record(path), path.absolute().parent
+    record, here = read_record(path), path.absolute().parent
     if workspace is not None:
         remote_runs.pull(workspace)
     places = [here, here / "runs", here.parent / "runs", *([workspace.runs_path] if workspace else [])]
     members = []
-    for one in sidecar.runs:
+    for one in record.runs:
         found = next((place / one.name for place in places if (place / one.name / RECORD_NAME).is_file()), None)
         if found is None:
             looked = ", ".join(dict.fromkeys(map(str, places)))
             raise UsageError(f"{path} blends the run {one.name}, which is in none of {looked}.")
         members.append(opener.member(open_run(found), one.fold))
-    blend = Blend.from_dict(sidecar.blend)
+    blend = Blend.from_dict(record.blend)
     if len(blend.weights) != len(members) or blend.task != members[0].run.record.task:
         raise RunError(f"{path} is damaged: its runs do not match its blend.")
-    return _predictor(path.stem, members, sidecar.metric, blend)
+    return _predictor(path.stem, members, record.metric, blend)
 
 
 def _predictor(name: str, members: list[MemberModel], metric: str, blend: Blend | None) -> Predictor:

@@ -116,8 +116,8 @@ class Recipe:
         A nested setting is named `augment.mixup`. Pydantic converts values: "7" is accepted for an int.
         Scripts for earlier versions pass `key=value` lines instead of a mapping.
 
-        Raises UsageError for an unknown name (with the nearest known one), a value of the wrong type, or `fast` if the
-        recipe has no small form.
+        Raises UsageError for an unknown name (with the nearest known one), a value of the wrong type, a line without
+        `=`, or `fast` if the recipe has no small form.
         """
         if fast and not hasattr(self.module, "FAST"):
             raise UsageError(f"{self.name} has no small form for --fast: define FAST in {self.path}, or omit --fast.")

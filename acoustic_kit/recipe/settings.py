@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard, get_origin
 
 from pydantic import BaseModel, ConfigDict
 
+from acoustic_kit.errors import UsageError
+
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
@@ -52,9 +54,28 @@ def is_sequence(field: FieldInfo) -> bool:
 
 
 def read_lines(lines: Iterable[str], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
-    """Return the values of `key=value` lines, by which earlier versions passed and stored settings."""
-    pairs = (line.partition("=")[::2] for line in lines)
-    return {name: text.split(",") if name in fields and is_sequence(fields[name]) else text for name, text in pairs}
+    """Return the values of `key=value` lines, by which earlier versions passed and stored settings.
+
+    Raises UsageError for a line without `=`.
+    """
+    return read_assignments(((repr(line), line) for line in lines), fields)
+
+
+def read_assignments(assignments: Iterable[tuple[str, str]], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+    """Return the texts of assignments `key=value`, by name; the last one counts if a setting is assigned twice.
+
+    `assignments` are pairs of where an assignment is, for messages, and the assignment. The values of lists and
+    tuples, `1,2,3` or `[1, 2, 3]`, are lists of texts.
+
+    Raises UsageError for an assignment without `=`.
+    """
+    found: dict[str, Any] = {}
+    for where, assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"{where}: write it as key=value.")
+        found[name] = _split(text) if name in fields and is_sequence(fields[name]) else text
+    return found
 
 
 def flat_settings(settings: BaseModel) -> dict[str, Any]:
@@ -93,3 +114,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _has_fields(kind: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.strip("[]() ").split(",") if part.strip()]

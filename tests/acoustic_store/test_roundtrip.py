@@ -208,7 +208,7 @@ def test_blocks_and_features_can_be_pickled(any_store, build):
         ([np.ones(3), np.array([np.finfo(np.float32).max])], "'b'.*too large"),
     ],
 )
-def test_rows_that_cannot_be_stored_are_refused_and_leave_nothing(any_store, tree, rows, problem):
+def test_invalid_rows_are_refused_and_leave_nothing(any_store, tree, rows, problem):
     with any_store.writer("x-1", "int16", {}) as writer:
         before = tree(any_store.url)
         (block,) = writer.plan([("a", "1"), ("b", "1")])
@@ -248,7 +248,7 @@ def test_unknown_clips_and_failures_are_told_apart(any_store, build):
     assert "b" not in feature
 
 
-def test_a_snapshot_does_not_change_and_size_is_what_lies_on_disk(any_store, build, tree):
+def test_snapshot_is_immutable_and_n_bytes_is_size_on_disk(any_store, build, tree):
     old = build(any_store, {"a": np.ones(3)})
     new = build(any_store, {"a": np.ones(3), "b": np.ones(3)})
     assert (old.ids, new.ids) == (["a"], ["a", "b"])

@@ -72,7 +72,7 @@ def test_operations_are_the_originals(name: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_down_sampling_gives_as_many_tokens_as_there_are_positions(name: str) -> None:
+def test_downsampling_gives_one_token_per_position(name: str) -> None:
     net, seen = full_size(name), []
     net.body.register_forward_hook(lambda _, __, out: seen.append(out.shape[2]))
     lengths = []
@@ -264,7 +264,7 @@ def test_several_labels_are_drawn_by_rarity_and_scored_by_map(workspace: Workspa
     assert "best on the fold it is scored on" in result.bias_warnings[0]
 
 
-def test_a_switch_changes_the_training_and_the_seed_alone_does_not(workspace: Workspace, tmp_path: Path) -> None:
+def test_switch_changes_training_and_seed_alone_does_not(workspace: Workspace, tmp_path: Path) -> None:
     recipe, given = load_recipe("eat_s_us8k"), [*TINY, "batch_size=4", "epochs=2", "epoch_mix=0"]
     clips = some_clips(workspace, recipe, given)
 

@@ -232,7 +232,7 @@ def test_a_run_says_why_it_flatters_and_its_weights_can_be_read(workspace: Works
 
 
 @pytest.mark.slow
-def test_the_honest_variant_flatters_nowhere_and_trains_on_everything(workspace: Workspace) -> None:
+def test_unbiased_variant_has_no_warnings_and_trains_full(workspace: Workspace) -> None:
     honest = RECIPE.settings(parse_assignments(RECIPE, [*TINY, "checkpoint=last", "pca_fit=fold"]))
     run, _ = run_recipe(workspace, RECIPE, honest, folds=["1"], compute=Compute("cpu"))
     assert run.bias_warnings == []

@@ -119,7 +119,7 @@ def test_without_components_it_is_stage_1_alone(fit_calls: Callable) -> None:
     assert list(calls[0]["start"]) == list(RECIPE.build_model(2, n_pca=0, width=0.1).state_dict())
 
 
-def test_fewer_components_than_asked_for_are_noted_and_filled_with_zeros(fit_calls: Callable) -> None:
+def test_fewer_components_are_noted_and_padded_with_zeros(fit_calls: Callable) -> None:
     result, (_, second) = fit_calls()
     assert "5 principal components, not 350: there are no more clips to find them in" in result.notes
     side = second["batches"].side(Labels())

@@ -214,7 +214,7 @@ def test_tokens_are_averaged_over_frequency_and_four_steps() -> None:
     torch.testing.assert_close(seen[0][:, 26], patches[:, :, 100].mean(dim=1))
 
 
-def test_with_tokens_queries_and_keys_learn_and_the_head_is_a_quarter_of_the_size() -> None:
+def test_tokens_train_queries_and_keys_in_a_smaller_head() -> None:
     head = build(3, ast="frozen", weights="tiny", head_input="tokens")
     head(torch.randn(2, 2 + 12 * 101, 32))[:, 0].sum().backward()
     assert all(layer.self_attn.in_proj_weight.grad[:1024].any() for layer in head.transformer.layers)
@@ -226,7 +226,7 @@ def test_with_tokens_queries_and_keys_learn_and_the_head_is_a_quarter_of_the_siz
 # Features
 
 
-def test_a_clip_of_20000_samples_is_123_frames_and_then_one_number() -> None:
+def test_clip_of_20000_samples_has_123_frames_and_one_output() -> None:
     feature = RECIPE.features(RECIPE.settings())["input"]
     made = feature.compute(np.random.default_rng(0).uniform(-0.5, 0.5, 20_000).astype(np.float32))
     assert (made.shape, made.dtype) == ((1024, 128), np.float32)
@@ -234,7 +234,7 @@ def test_a_clip_of_20000_samples_is_123_frames_and_then_one_number() -> None:
     assert made[:123].std(axis=1).min() > 0
 
 
-def test_waves_are_at_16_khz_and_trimmed_at_60_db_below_the_loudest_frame() -> None:
+def test_waves_are_16_khz_and_trimmed_60_db_below_peak() -> None:
     wave = RECIPE.features(RECIPE.settings())["input"].wave
     assert (wave.sample_rate, wave.trim_top_db, wave.trim_pad, wave.peak) == (16_000, 60.0, "constant", None)
 
@@ -246,7 +246,7 @@ def test_size_of_input_and_network_are_those_of_the_weights(tiny: Path) -> None:
     assert (net.ast.config.num_hidden_layers, net.head.image) == (2, (1, 4, 8))
 
 
-def test_listing_and_building_the_published_recipe_ask_for_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_and_building_published_recipe_need_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("weights were looked for")
 
@@ -298,7 +298,7 @@ def test_the_rate_falls_to_a_tenth_after_every_so_many_epochs(tiny: Path, fold_r
     assert run.bias_warnings == []
 
 
-def test_fine_tuning_starts_from_the_weights_and_moves_all_of_them(tiny: Path, fold_record) -> None:
+def test_fine_tuning_starts_from_weights_and_updates_all(tiny: Path, fold_record) -> None:
     record, _, run = fold_record(f"weights={tiny}", "epochs=1", "head_input=tokens")
     digest = hashlib.sha256((tiny / "model.safetensors").read_bytes()).hexdigest()
     assert record.notes == [f"the AST started from weights in a folder, SHA-256 {digest}"]

@@ -44,9 +44,7 @@ def test_the_small_form_runs_and_stores_weights_that_can_be_read(workspace: Work
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_same_seed_same_predictions_and_labels_of_the_held_out_fold_decide_nothing(
-    workspace: Workspace, name: str
-) -> None:
+def test_predictions_depend_on_seed_not_held_out_labels(workspace: Workspace, name: str) -> None:
     recipe = load_recipe(name)
     settings = recipe.settings(parse_assignments(recipe, SMALL[name]))
     first, _ = run_recipe(workspace, recipe, settings, folds=["2"], compute=Compute("cpu"))
@@ -66,7 +64,7 @@ def test_same_seed_same_predictions_and_labels_of_the_held_out_fold_decide_nothi
 
 
 @pytest.mark.parametrize("name", [RECIPES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in RECIPES[1:])])
-def test_a_killed_run_ends_with_the_predictions_of_one_that_was_not(workspace: Workspace, name: str) -> None:
+def test_killed_run_ends_with_same_predictions(workspace: Workspace, name: str) -> None:
     recipe = load_recipe(name)
     settings = recipe.settings(parse_assignments(recipe, SMALL[name]))
     whole, _ = run_recipe(workspace, recipe, settings, folds=["1"], compute=Compute("cpu"))

@@ -71,7 +71,7 @@ def small(name: str, **settings: object) -> tuple[nn.Module, torch.Tensor, tuple
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_parameters_are_the_originals_less_those_that_never_train(name: str) -> None:
+def test_parameter_count_is_the_original_without_unused_ones(name: str) -> None:
     figures = reference(name)
     dead = figures["params_never_receiving_gradient"]
     shape_of = {key: tuple(shape) for key, shape in figures["state_dict_order"]}
@@ -97,7 +97,7 @@ def test_buffers_are_the_originals(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 @torch.no_grad()
-def test_every_module_gives_the_originals_shape_and_a_second_of_sound_is_enough(name: str) -> None:
+def test_each_module_has_original_shape_and_accepts_one_second(name: str) -> None:
     shapes = reference(name)["feature_shapes_batch1"]
     net, seen = load_recipe(name).build_model(10).eval(), {}
     for own, module in net.named_modules():
@@ -115,7 +115,7 @@ def test_every_module_gives_the_originals_shape_and_a_second_of_sound_is_enough(
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_clips_prediction_is_always_the_same_whatever_lies_beside_it(name: str) -> None:
+def test_prediction_does_not_depend_on_other_clips_in_batch(name: str) -> None:
     net, waves, side = small(name)
     net.eval()
     with torch.no_grad():
@@ -165,7 +165,7 @@ def test_the_wider_fusion_is_the_write_ups_second_variant() -> None:
     assert net.embedding.table.shape == (2, 128)
 
 
-def test_the_films_embedding_stays_as_it_was_drawn_unless_asked_for() -> None:
+def test_film_embedding_stays_as_initialized_by_default() -> None:
     name = "resnet34_salience_fusion_film_attention"
     for settings, trains in (({}, False), ({"train_salience": True}, True)):
         net, waves, side = small(name, **settings)
@@ -213,7 +213,7 @@ def res2net_by_hand(block: nn.Module, x: torch.Tensor, stride: int) -> torch.Ten
     return torch.relu(block.expand(torch.cat([b0, b1, b2, d], dim=1)) + block.shortcut(x))
 
 
-def test_res2nets_groups_hand_on_what_they_see_where_the_map_keeps_its_size() -> None:
+def test_res2net_blocks_match_a_reference_implementation() -> None:
     backbone = small("res2net50")[0].eval().backbone
     x = torch.randn(1, 64, 10, 12)
     with torch.no_grad():
@@ -243,7 +243,7 @@ def test_waves_are_padded_at_the_end_and_float_at_full_scale_one(clips: Clips) -
     assert 0.01 < np.abs(waves).max() <= 1
 
 
-def test_tta_averages_the_clip_and_two_shifts_of_a_tenth_of_a_second(clips: Clips) -> None:
+def test_tta_averages_clip_and_two_shifts_of_a_tenth_second(clips: Clips) -> None:
     recipe = load_recipe("resnet34_pcen_sam_8fold")
     net = small(recipe.name)[0].eval()
     settings = recipe.settings({"tta": True, "seconds": 4}, fast=True)

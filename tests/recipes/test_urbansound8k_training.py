@@ -164,7 +164,7 @@ def test_the_one_cycle_runs_as_it_did_and_as_it_was_meant(fit_call: Callable[...
     assert rates(intended).max() == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_the_two_resolution_model_warms_up_by_batch_and_ends_at_zero(fit_call: Callable[..., dict]) -> None:
+def test_two_resolution_model_warms_up_by_batch_and_ends_at_zero(fit_call: Callable[..., dict]) -> None:
     (phase,) = fit_call("resnet34_mr_salience_fusion_film_attention")["phases"]
     found, warm, total = rates(phase).ravel(), 5 * STEPS, 160 * STEPS
     np.testing.assert_allclose(found[:warm], 1e-3 * np.arange(warm) / warm, atol=1e-12)
@@ -172,7 +172,7 @@ def test_the_two_resolution_model_warms_up_by_batch_and_ends_at_zero(fit_call: C
     np.testing.assert_allclose(found[warm:], 1e-3 * (1 + np.cos(np.pi * share)) / 2, atol=1e-12)
 
 
-def test_its_crops_are_random_in_training_and_classes_are_balanced_on_request(fit_call: Callable[..., dict]) -> None:
+def test_crops_are_random_and_class_balancing_is_optional(fit_call: Callable[..., dict]) -> None:
     name = "resnet34_mr_salience_fusion_film_attention"
     assert load_recipe(name).features(load_recipe(name).settings())["wave"].seconds is None
     form = fit_call(name)["batches"]
@@ -186,7 +186,7 @@ def test_the_unused_warm_up_is_an_option(fit_call: Callable[..., dict]) -> None:
     np.testing.assert_allclose(rates(phase)[:6, 0], 1e-3 * np.array([0.01, 0.208, 0.406, 0.604, 0.802, 1.0]), rtol=1e-6)
 
 
-def test_the_search_space_is_the_write_ups_and_holds_what_it_found() -> None:
+def test_search_space_is_the_write_ups_and_has_its_optimum() -> None:
     optuna = pytest.importorskip("optuna")
     recipe = load_recipe("resnet34_pcen_sam_8f_200e")
     best = recipe.settings()

@@ -50,9 +50,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def test_a_second_build_and_a_run_wait_for_the_first_and_a_killed_one_holds_nobody_up(
-    roomy: Path, start: Start
-) -> None:
+def test_build_locks_its_feature_and_a_killed_build_unlocks_it(roomy: Path, start: Start) -> None:
     first = start("-C", roomy, "features", "build", "wave", "--workers", "1")
     key = roomy / "features.zarr" / Wave().key
     wait_for((key / "000000").exists)
@@ -94,7 +92,7 @@ def test_a_second_run_waits_and_others_do_not(
     assert akit("-C", workspace.root, "recipe", "run", recipe).exit_code == 0
 
 
-def test_two_that_add_features_to_the_configuration_at_once_both_do(workspace: Workspace) -> None:
+def test_concurrent_feature_additions_to_config_are_both_kept(workspace: Workspace) -> None:
     one, other = Workspace.find(workspace.root), Workspace.find(workspace.root)
     one.remember_features(["logmel"])
     other.remember_features(["pcen"])

@@ -178,7 +178,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["Permission denied", "it cannot be read: Permission denied"]
 
 
-def test_what_was_set_aside_while_a_disk_was_away_is_built_when_it_is_back(synthetic: Path, tmp_path: Path) -> None:
+def test_clips_skipped_without_disk_are_built_when_it_is_back(synthetic: Path, tmp_path: Path) -> None:
     data = shutil.copytree(synthetic, tmp_path / "data")
     workspace, stats = init_workspace(tmp_path / "work", data), Stats(Wave(RATE))
 
@@ -223,7 +223,7 @@ print(peak())
 
 
 @pytest.mark.slow
-def test_an_hour_of_sound_is_looked_at_in_little_memory_and_built_in_two_gibibytes(tmp_path: Path) -> None:
+def test_hour_long_audio_is_inspected_and_built_in_little_memory(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(10):
         path = tmp_path / "data" / "xy"[number % 2] / f"{number}.wav"

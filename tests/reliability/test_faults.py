@@ -163,9 +163,7 @@ for command in commands:
 """
 
 
-def test_without_the_right_to_write_commands_say_where_and_reading_goes_on(
-    trained: Path, synthetic: Path, tree: Tree
-) -> None:
+def test_read_only_workspace_errors_name_the_path_and_reads_work(trained: Path, synthetic: Path, tree: Tree) -> None:
     with tempfile.TemporaryDirectory() as name:  # tmp_path is closed to others
         folder = Path(name)
         folder.chmod(0o755)
@@ -268,7 +266,7 @@ def test_a_broken_configuration_is_told_with_its_place(work: Path, text: str, sa
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_damaged_part_of_a_run_is_named_and_deleting_it_is_the_way_out(
+def test_damaged_run_part_is_named_and_deleting_it_recovers(
     work: Path, trained: Path, part: str, harm: Callable[[Path], object], command: str, tree: Tree
 ) -> None:
     run, data = run_of(work), Workspace.find(work).data_root
@@ -285,7 +283,7 @@ def test_a_damaged_part_of_a_run_is_named_and_deleting_it_is_the_way_out(
 
 
 @pytest.mark.parametrize("part", ["oof.parquet", "run.json", "folds/2/fold.json"])
-def test_a_damaged_run_is_named_and_the_others_are_listed_blended_and_reported(work: Path, part: str) -> None:
+def test_damaged_run_is_named_and_the_others_still_work(work: Path, part: str) -> None:
     good = run_of(work)
     bad = shutil.copytree(good, good.with_name("damaged-00000000"))
     (bad / "run.json").write_text((good / "run.json").read_text().replace(good.name, bad.name))
@@ -300,9 +298,7 @@ def test_a_damaged_run_is_named_and_the_others_are_listed_blended_and_reported(w
     assert bad.name in page
 
 
-def test_a_run_that_lacks_a_fold_is_left_out_of_blends_and_completed_by_its_recipe(
-    work: Path, trained: Path, tree: Tree
-) -> None:
+def test_incomplete_run_is_not_blended_but_can_be_completed(work: Path, trained: Path, tree: Tree) -> None:
     run = run_of(work)
     shutil.rmtree(run / "folds" / "3")
     assert "lacks out-of-fold predictions of fold 3" in fail("-C", work, "blend")

@@ -59,7 +59,7 @@ def outcome(run: Run) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_labels_of_the_held_out_fold_decide_nothing_and_the_seed_all(workspace: Workspace, name: str) -> None:
+def test_predictions_depend_on_seed_not_on_held_out_labels(workspace: Workspace, name: str) -> None:
     first = train(workspace, name)
     assert first.bias_warnings == []
     expected = outcome(first)

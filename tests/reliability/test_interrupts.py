@@ -64,9 +64,7 @@ def test_a_build_in_worker_processes_stops_and_goes_on(roomy: Path, start: Start
     assert again.exit_code == 0, again.output
 
 
-def test_an_interrupt_that_falls_into_a_callback_or_a_long_step_ends_the_command_all_the_same(
-    workspace: Workspace, start: Start
-) -> None:
+def test_interrupt_in_callback_or_long_step_ends_the_command(workspace: Workspace, start: Start) -> None:
     for number, stubborn in enumerate(
         ("try:\n            time.sleep(60)\n        except BaseException:\n            pass", "class Callback:\n"
          "            def __del__(self): time.sleep(60)\n        Callback()")

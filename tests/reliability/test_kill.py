@@ -98,7 +98,7 @@ def uninterrupted(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "seed"), KILLS)
-def test_commands_killed_at_random_instants_end_as_if_they_had_not_been(
+def test_commands_killed_at_random_end_with_same_results(
     name: str, seed: int, start: Start, uninterrupted: Callable, tmp_path: Path, tree: Tree
 ) -> None:
     begin, seconds, expected = uninterrupted(start, name)
@@ -113,7 +113,7 @@ def test_commands_killed_at_random_instants_end_as_if_they_had_not_been(
     assert tree(work) == expected
 
 
-def test_checkpoints_that_a_kill_left_of_a_finished_fold_are_deleted(workspace: Workspace) -> None:
+def test_checkpoints_of_a_finished_fold_are_deleted_after_kill(workspace: Workspace) -> None:
     recipe = load_recipe("stats_pca_linear")
     run, _ = run_recipe(workspace, recipe, folds=["2"])
     (run.path / "checkpoints" / "2" / "stage").mkdir(parents=True)

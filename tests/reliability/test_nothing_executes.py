@@ -87,7 +87,7 @@ def test_a_pickle_in_the_place_of_weights_is_not_loaded(trap: Path, untouched: C
     untouched()
 
 
-def test_a_pickle_in_the_place_of_imagenets_weights_is_not_loaded(
+def test_pickle_in_place_of_imagenet_weights_is_not_loaded(
     tmp_path: Path, trap: Path, untouched: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))

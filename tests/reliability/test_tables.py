@@ -87,7 +87,7 @@ def test_what_is_wrong_with_a_spreadsheet_is_told(
 
 
 @pytest.mark.parametrize("name", ["stats_pca_linear", pytest.param("tiny_resnet_transformer", marks=pytest.mark.slow)])
-def test_a_class_of_one_clip_is_predicted_where_it_cannot_be_learnt(synthetic: Path, tmp_path: Path, name: str) -> None:
+def test_class_of_one_clip_is_predicted_though_not_trained(synthetic: Path, tmp_path: Path, name: str) -> None:
     data = shutil.copytree(synthetic, tmp_path / "data")
     table = data / "meta" / "esc50.csv"
     head, first, *rest = table.read_text().splitlines()

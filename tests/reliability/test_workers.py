@@ -80,7 +80,7 @@ else:
 
 
 @pytest.mark.slow
-def test_a_clip_on_which_two_workers_die_is_left_out_and_tried_by_the_next_build(built: Path, tmp_path: Path) -> None:
+def test_clip_that_kills_two_workers_is_skipped_then_retried(built: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(built, tmp_path / "work")
     id = Workspace.find(copy).manifest["id"][17]
     script, charges = tmp_path / "deadly.py", tmp_path / "charges"
@@ -134,7 +134,7 @@ def test_a_build_whose_worker_is_killed_ends_as_any_other(roomy: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_workers_that_die_one_after_another_end_the_build_with_a_message(roomy: Path, tmp_path: Path) -> None:
+def test_repeated_worker_deaths_end_the_build_with_a_message(roomy: Path, tmp_path: Path) -> None:
     workspace = Workspace.find(roomy)
     script = tmp_path / "starved.py"
     script.write_text(STARVED)

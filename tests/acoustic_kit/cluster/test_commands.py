@@ -10,7 +10,7 @@ from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.workspace.workspace import Workspace
 
 
-def test_features_are_those_of_a_local_build_though_a_worker_is_killed(
+def test_remote_build_matches_local_after_worker_death(
     many: Workspace, copy: Workspace, cluster: Cluster, kill_worker, two_workers, files
 ) -> None:
     progress = []
@@ -64,7 +64,7 @@ def test_the_command_builds_on_the_cluster_what_is_new(
     assert "torchrun started 2" in both.stderr
 
 
-def test_the_command_trains_folds_and_seeds_at_once_as_it_would_here(
+def test_parallel_folds_and_seeds_match_local_training(
     workspace: Workspace, elsewhere: Workspace, two_workers, one_thread: None, tree
 ) -> None:
     workspace.recipes_path.mkdir()

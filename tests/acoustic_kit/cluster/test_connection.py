@@ -18,7 +18,7 @@ from acoustic_kit.errors import AkitError
 
 
 @pytest.mark.slow
-def test_every_argument_comes_back_with_its_result_or_its_exception(cluster: Cluster) -> None:
+def test_each_argument_returns_with_its_result_or_exception(cluster: Cluster) -> None:
     found = dict(cluster.run(lambda n, tell: 12 // n, range(5)))
     assert {n: found[n] for n in range(1, 5)} == {1: 12, 2: 6, 3: 4, 4: 3}
     assert isinstance(found[0], ZeroDivisionError)
@@ -135,7 +135,7 @@ acoustic_kit.__version__ = "9.9"
 
 
 @pytest.mark.slow
-def test_a_worker_of_another_version_is_told_at_once_or_with_its_first_task(machines, tmp_path: Path) -> None:
+def test_worker_version_mismatch_is_reported_at_connect_or_task(machines, tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text(OTHER_VERSION)
     with connect(machines.address) as cluster:
         assert "no workers yet" in cluster.summary()

@@ -32,7 +32,7 @@ def test_what_a_worker_does_not_see_is_told(copy: Workspace, cluster: Cluster) -
                 raise outcome
 
 
-def test_a_build_survives_a_machine_and_stops_at_a_failure_if_asked(
+def test_build_survives_worker_loss_and_stops_on_failure(
     many: Workspace, copy: Workspace, machines, cluster: Cluster, files
 ) -> None:
     machines.start_worker()
@@ -93,7 +93,7 @@ if not hasattr(decoding, "undisturbed"):  # Dask loads this twice
 
 
 @pytest.mark.parametrize("all_of_them", [False, True])
-def test_a_clip_on_which_workers_die_is_left_out_and_tried_by_the_next_build(
+def test_clip_that_kills_workers_is_skipped_then_retried(
     copy: Workspace, machines, tmp_path: Path, all_of_them: bool, cluster: Cluster, files
 ) -> None:
     manifest = copy.manifest.filter(copy.manifest["id"] != "bad").head(70)

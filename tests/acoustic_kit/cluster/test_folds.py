@@ -35,7 +35,7 @@ def train_on_cluster(
     return run
 
 
-def test_a_network_is_the_same_bit_for_bit_though_its_worker_dies_in_the_middle(
+def test_network_is_bit_identical_after_worker_death(
     workspace: Workspace, elsewhere: Workspace, cluster: Cluster, two_workers, kill_worker, one_thread: None, tree
 ) -> None:
     recipe = load_recipe("logmel_cnn")
@@ -109,7 +109,7 @@ def on_s3(elsewhere: Workspace, bucket: str) -> Workspace:
     return Workspace.find(elsewhere.root)
 
 
-def test_with_everything_on_s3_another_worker_goes_on_from_the_last_epoch(
+def test_another_worker_resumes_from_last_epoch_on_s3(
     workspace: Workspace, on_s3: Workspace, machines, kill_worker, one_thread: None, tree
 ) -> None:
     recipe = load_recipe("logmel_cnn")

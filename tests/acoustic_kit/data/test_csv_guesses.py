@@ -206,12 +206,12 @@ def test_labels_of_an_eval_table_beside_a_template(root):
     assert list(labels(read_dataset(root)).items())[2:] == [("c", ["owl"]), ("d", ["frog"])]
 
 
-def test_eval_table_without_labels_or_with_one_that_training_lacks(root):
+def test_eval_table_without_labels_or_with_an_unknown_label(root):
     (root / "train.csv").write_text("id,label\na,owl\nb,frog\n")
     (root / "eval.csv").write_text("id\nc\n")
     assert labels(read_dataset(root))["c"] == []
     (root / "eval.csv").write_text("id,label\nc,crow\n")
-    with pytest.raises(AkitError, match=r"eval\.csv, line 2: no training clip has the label 'crow'\."):
+    with pytest.raises(AkitError, match=r"eval\.csv, line 2: .*'crow'"):
         read_dataset(root)
 
 

@@ -64,7 +64,7 @@ def test_map3_writes_three_labels_and_the_check_knows_it(workspace: Workspace, r
     path = blend_runs(workspace, metric="map3", name="three").submission
     assert path is not None
     assert all(len(label.split(" ")) == 3 for label in pl.read_csv(path)["label"])
-    assert check(workspace, path) == []  # the sidecar names the metric
+    assert check(workspace, path) == []  # the record names the metric
     assert check(workspace, path, "f1")
     path.with_suffix(".json").write_text("[]")
     assert check(workspace, path)
@@ -289,14 +289,14 @@ def test_a_submission_is_rebuilt_from_its_record(workspace: Workspace, runs: lis
     path = blend_runs(workspace, name="first", **options).submission
     assert path is not None
     before = path.read_bytes()
-    sidecar = path.with_suffix(".json")
-    again = rebuild(workspace, sidecar, "again")
+    record = path.with_suffix(".json")
+    again = rebuild(workspace, record, "again")
     assert again == workspace.submissions_path / "again.csv"
     assert again.read_bytes() == before
     path.unlink()
-    assert rebuild(workspace, sidecar) == path
+    assert rebuild(workspace, record) == path
     assert path.read_bytes() == before
-    assert json.loads(sidecar.read_text())["submission"] == "first.csv"
+    assert json.loads(record.read_text())["submission"] == "first.csv"
 
 
 def test_a_rebuild_from_other_predictions_is_refused(workspace: Workspace, runs: list[Run]) -> None:
@@ -309,8 +309,8 @@ def test_a_rebuild_from_other_predictions_is_refused(workspace: Workspace, runs:
         rebuild(workspace, result.submission.with_suffix(".json"))
     assert result.submission.read_bytes() == before
     other = workspace.root / "other.json"
-    sidecar = result.submission.with_suffix(".json").read_text()
-    other.write_text(sidecar.replace(result.members[0].name, "gone-12345678"))
+    record = result.submission.with_suffix(".json").read_text()
+    other.write_text(record.replace(result.members[0].name, "gone-12345678"))
     with pytest.raises(UsageError, match="not in this workspace"):
         rebuild(workspace, other)
 

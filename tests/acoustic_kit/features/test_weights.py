@@ -57,9 +57,7 @@ def test_classifiers_and_encoders_load_as_in_transformers(tiny_ast: Path, tmp_pa
         assert model.config._attn_implementation == "sdpa"
 
 
-def test_loading_prints_nothing_and_leaves_transformers_as_it_was(
-    tiny_ast: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_loading_is_silent_and_leaves_transformers_unchanged(tiny_ast: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers.utils import logging
 
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()

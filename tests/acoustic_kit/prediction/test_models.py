@@ -39,7 +39,7 @@ def member(path: Path, **options: Any) -> MemberModel:
 # Recipes
 
 
-def test_an_installed_recipe_of_the_same_text_is_run_and_the_copy_is_not(run_of: RunOf) -> None:
+def test_installed_recipe_of_same_text_runs_instead_of_copy(run_of: RunOf) -> None:
     run = run_of("stats_pca_linear")
     (run.path / "recipe.py").write_text("raise SystemExit('the copy ran')")
     found = member(run.path, trust=True).recipe
@@ -180,7 +180,7 @@ def test_the_folds_of_a_run_have_fits_of_their_own(run_of: RunOf) -> None:
     assert one.key != other.key
 
 
-def test_another_resampler_is_a_note_and_another_feature_an_error(run_of: RunOf) -> None:
+def test_other_resampler_is_a_note_other_feature_an_error(run_of: RunOf) -> None:
     run, notes = run_of("stats_pca_linear"), []
     parameters = json.loads((run.path / RECORD_NAME).read_text())["parameters"]
     parameters["x"]["wave"]["soxr"] = "0.0.1"

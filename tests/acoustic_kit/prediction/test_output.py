@@ -29,7 +29,7 @@ def test_a_row_a_clip(tmp_path: Path) -> None:
     )
 
 
-def test_a_clip_that_could_not_be_read_has_its_reason_and_no_probabilities(tmp_path: Path) -> None:
+def test_unreadable_clip_has_reason_and_no_probabilities(tmp_path: Path) -> None:
     write_predictions(tmp_path / "o.csv", predictions(c='it is "bad",\nreally'), PREDICTOR)
     with (tmp_path / "o.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [

@@ -100,10 +100,10 @@ def test_a_blends_clips_get_what_was_submitted(
     assert result.submission is not None
     assert result.members
     shutil.copytree(work.runs_path, tmp_path / "elsewhere" / "runs")
-    sidecar = tmp_path / "elsewhere" / "submissions" / "first.json"
-    shutil.copytree(work.submissions_path, sidecar.parent)
-    found = predict_clips(sidecar, new_files, trust=True)
-    blend = Blend.from_dict(json.loads(sidecar.read_text())["blend"])
+    record = tmp_path / "elsewhere" / "submissions" / "first.json"
+    shutil.copytree(work.submissions_path, record.parent)
+    found = predict_clips(record, new_files, trust=True)
+    blend = Blend.from_dict(json.loads(record.read_text())["blend"])
     tests = [own_predictions(member.run, list(new_files)) for member in result.members]
     np.testing.assert_allclose(found.probabilities, blend.predict(np.stack(tests)), rtol=0, atol=1e-6)
     labels = dict(pl.read_csv(result.submission).iter_rows())

@@ -48,7 +48,7 @@ def test_weights_that_random_ones_can_replace_are_a_warning(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("setting", "says"), [("column=salience", "salience"), ("best=true", "checkpoint=last")])
-def test_what_is_missing_is_told_before_features_and_leaves_no_run(
+def test_missing_need_fails_before_features_and_leaves_no_run(
     workspace: Workspace, tmp_path: Path, setting: str, says: str
 ) -> None:
     (tmp_path / "needy.py").write_text(RECIPE)

@@ -67,6 +67,9 @@ def test_lines_of_earlier_versions_are_values_too(minimal: Path) -> None:
     recipe = load_recipe(minimal)
     lines = ["epochs=7", "lengths=4,5", "name=x=y"]
     assert recipe.settings(lines) == recipe.settings({"epochs": 7, "lengths": (4, 5), "name": "x=y"})
+    assert recipe.settings(["lengths=[1, 2, 3]"]) == recipe.settings({"lengths": (1, 2, 3)})
+    with pytest.raises(UsageError, match="'epochs 7'"):
+        recipe.settings(["lengths=4,5", "epochs 7"])
 
 
 def test_values_override_the_fast_settings(minimal: Path) -> None:

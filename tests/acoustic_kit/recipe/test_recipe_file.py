@@ -137,7 +137,7 @@ def features(s): return {{"x": Own(n=s.n)}}
 """
 
 
-def test_a_feature_of_a_recipe_is_unpickled_where_the_recipe_was_never_loaded(tmp_path: Path) -> None:
+def test_recipe_feature_unpickles_without_loading_the_recipe(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path / "here", BODY + FEATURE.format(factor=2)))
     (tmp_path / "feature").write_bytes(pickle.dumps(recipe.features(recipe.settings({"n": 2}))["x"]))
     shutil.rmtree(tmp_path / "here")  # as on another machine

@@ -15,7 +15,7 @@ def clips(**columns: list) -> Clips:
 
 
 @pytest.mark.parametrize("column", [[1, 2, 2, None, 7], [1.0, 2.0, 2.0, None, 7.0]])
-def test_known_values_have_their_column_and_all_else_the_defaults(column: list) -> None:
+def test_known_values_have_a_column_others_use_the_default(column: list) -> None:
     found = one_hot_column(clips(salience=column), "salience", (1, 2), default=1)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, [[1, 0], [0, 1], [0, 1], [1, 0], [1, 0]])

@@ -70,7 +70,7 @@ def test_nothing_changes_where_nothing_changed(mine: Workspace) -> None:
     assert mine.manifest_path.stat().st_mtime_ns == before
 
 
-def test_mended_labels_new_and_gone_rows_are_noticed_and_taken_in(mine: Workspace, data: Path) -> None:
+def test_changed_labels_and_added_or_removed_rows_are_applied(mine: Workspace, data: Path) -> None:
     folds = columns(mine, "fold")
     rows = [("dog0.wav", "rain", "dog-0"), *ROWS[1:-1], ("dog8.wav", "dog", "dog-1"), ("new.wav", "rain", "new")]
     write_table(data, rows)

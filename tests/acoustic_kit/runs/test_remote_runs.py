@@ -51,7 +51,7 @@ def objects(url: str) -> set[str]:
     return set(open_files(url).sizes())
 
 
-def test_what_one_machine_trains_another_lists_blends_and_predicts_with(
+def test_run_of_one_machine_is_usable_on_another(
     here: Workspace, there: Workspace, url: str, tree, tmp_path: Path
 ) -> None:
     akit(here, "recipe", "run", "stats_pca_linear", "--set", "n_components=10", "--workers", "0")

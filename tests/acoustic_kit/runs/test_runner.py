@@ -270,7 +270,7 @@ def test_a_damaged_record_is_named(workspace: Workspace, recipe: Recipe) -> None
     assert not run.path.exists()
 
 
-def test_labels_decide_nothing_about_the_fold_they_are_held_out_of(workspace: Workspace) -> None:
+def test_held_out_labels_do_not_affect_predictions(workspace: Workspace) -> None:
     """A leak test: other labels in fold 2 leave the model that is trained without fold 2 as it was."""
     recipe = load_recipe("stats_pca_linear")
     before, _ = run_recipe(workspace, recipe, folds=["2"])
@@ -299,7 +299,7 @@ def test_what_a_kill_or_a_hand_took_away_is_made_again(workspace: Workspace, rec
     assert again.finished
 
 
-def test_a_kill_between_the_fold_and_its_predictions_loses_nothing(
+def test_kill_between_fold_and_its_predictions_loses_nothing(
     workspace: Workspace, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     update, calls = CombinedFolds.update, []
@@ -330,7 +330,7 @@ def test_two_processes_do_not_train_one_run(workspace: Workspace, recipe: Recipe
     run_recipe(workspace, recipe)
 
 
-def test_runs_of_one_store_train_side_by_side_once_features_are_built(workspace: Workspace, recipe: Recipe) -> None:
+def test_runs_of_one_store_train_concurrently_after_the_build(workspace: Workspace, recipe: Recipe) -> None:
     with workspace.store().writer(Stats().key, "float32", Stats().parameters()):
         run, trained = run_recipe(workspace, recipe)
     assert trained
@@ -373,7 +373,7 @@ def test_a_changed_clip_makes_another_run(workspace: Workspace, recipe: Recipe, 
 
 
 @pytest.mark.parametrize("part", ["oof", "test"])
-def test_a_kill_while_predictions_are_combined_leaves_none_out_of_date(
+def test_kill_during_combination_leaves_no_stale_predictions(
     workspace: Workspace, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     run_recipe(workspace, recipe, folds=["1", "2"])
@@ -449,9 +449,7 @@ def predict(model, clips, s):
 
 
 @pytest.mark.parametrize("fit_on", ["fold", "all"])
-def test_a_pca_is_fitted_on_what_each_fold_trains_on_unless_the_recipe_says_all(
-    workspace: Workspace, tmp_path: Path, fit_on: str
-) -> None:
+def test_pca_is_fitted_per_fold_unless_recipe_says_all(workspace: Workspace, tmp_path: Path, fit_on: str) -> None:
     path = tmp_path / "pca_recipe.py"
     path.write_text(PCA_RECIPE)
     recipe = load_recipe(path)

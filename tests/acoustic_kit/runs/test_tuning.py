@@ -97,7 +97,7 @@ def test_no_trial_sees_the_fold_that_scores_the_best(workspace: Workspace, recip
     assert not workspace.runs_path.exists()
 
 
-def test_the_last_fold_named_is_kept_out_and_others_are_trained_on(workspace: Workspace, recipe: Recipe) -> None:
+def test_last_named_fold_is_kept_out_of_the_search(workspace: Workspace, recipe: Recipe) -> None:
     result = tune_recipe(workspace, recipe, n_trials=1, folds=["4", "1", "2"])
     assert (result.searched, result.kept_out) == (("4", "1"), "2")
     fold_of = dict(workspace.manifest.drop_nulls("fold").select("id", "fold").iter_rows())
@@ -223,7 +223,7 @@ def test_a_trial_that_kills_its_process_twice_counts_as_failed(workspace: Worksp
     assert "killed 2 times" in result.trials[-1].reason
 
 
-def test_the_small_form_has_three_folds_where_the_recipe_says_two(workspace: Workspace, recipe: Recipe) -> None:
+def test_small_form_has_three_folds_if_recipe_has_two(workspace: Workspace, recipe: Recipe) -> None:
     result = tune_recipe(workspace, recipe, n_trials=1, fast=True)
     assert (result.searched, result.kept_out) == (("1", "2"), "3")
     assert [len(entry[1]) for entry in diary(recipe)] == [6, 6, 12]

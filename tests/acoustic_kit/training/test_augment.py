@@ -61,7 +61,7 @@ def test_another_epoch_gives_another_augmentation() -> None:
     assert not torch.equal(augment(x, rng(4)), augment(x, rng(4, epoch=1)))
 
 
-def test_a_slide_is_scipys_shift_in_a_line_with_the_edge_as_filling() -> None:
+def test_time_slide_matches_scipy_shift_with_edge_padding() -> None:
     x = torch.randn(40, 2, 3, 50)
     moved = time_slide(0.6)(x, rng(40)).numpy()
     shifts = (2 * rng(40).uniform64("time slide")[:, 0] - 1) * 0.6 * 50
@@ -70,7 +70,7 @@ def test_a_slide_is_scipys_shift_in_a_line_with_the_edge_as_filling() -> None:
         np.testing.assert_allclose(after, expected, atol=1e-4)
 
 
-def test_slides_are_real_numbers_of_frames_up_to_the_limit_both_ways() -> None:
+def test_time_slide_is_fractional_and_within_the_limit() -> None:
     ramp = torch.arange(1000.0).expand(500, 1, 1000)
     middle = time_slide(0.3)(ramp, rng(500))[:, 0, 500]
     shift = 500 - middle
@@ -92,7 +92,7 @@ def test_so_many_clips_are_played_backwards(share: float) -> None:
     assert backwards.float().mean() == pytest.approx(share, abs=0.07 * (0 < share < 1))
 
 
-def test_an_erased_rectangle_has_the_size_and_the_value_that_were_asked_for() -> None:
+def test_erased_rectangle_has_requested_size_and_value() -> None:
     x = torch.full((2000, 1, 64, 100), 5.0)
     erased = (random_erasing(fill=(-2.0, 3.0))(x, rng(2000)) != 5)[:, 0]
     touched = erased.any(dim=(1, 2))

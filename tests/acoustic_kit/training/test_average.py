@@ -11,7 +11,7 @@ def one_weight(value: float) -> nn.Module:
     return net
 
 
-def test_the_average_forgets_its_beginning_however_short_the_training() -> None:
+def test_average_forgets_its_start_in_short_training() -> None:
     """Weights that grow by one a step: the average of constant decay 0.999 would stay near zero."""
     net = one_weight(0.0)
     average = WeightAverage(net, 0.999)
@@ -72,7 +72,7 @@ def test_a_network_without_batch_normalization_reads_no_batch() -> None:
     recompute_statistics(nn.Linear(1, 1), batches())
 
 
-def test_layers_that_stay_in_evaluation_mode_keep_their_statistics() -> None:
+def test_layers_kept_in_eval_mode_keep_their_statistics() -> None:
     class Frozen(nn.BatchNorm1d):
         def train(self, mode: bool = True) -> "Frozen":
             return super().train(False)

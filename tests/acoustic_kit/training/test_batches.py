@@ -147,7 +147,7 @@ def of_one_batch(clips: Clips, key: str = "0", **options: object) -> tuple[modul
     return mixed, plain.targets
 
 
-def test_mixup_by_batch_has_one_share_and_partners_from_the_batch(clips: Clips) -> None:
+def test_batch_mixup_has_one_weight_and_partners_of_the_batch(clips: Clips) -> None:
     (plain,) = Batches("mel", 64, frames=10).open(clips, CPU).training("0")
     mixed, labels = of_one_batch(clips, mixup_by="batch")
     shares = {round(value, 5) for value in (mixed.targets * labels).sum(1).tolist()} - {1.0}

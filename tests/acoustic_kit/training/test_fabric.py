@@ -117,7 +117,7 @@ def test_fused_optimisers_make_the_same_steps_and_can_be_resumed(make: type) -> 
     torch.testing.assert_close(*after)
 
 
-def test_moments_are_restored_in_the_order_in_memory_that_their_weights_have() -> None:
+def test_moments_are_restored_in_memory_format_of_weights() -> None:
     images = torch.nn.Parameter(torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last))
     scalar = torch.nn.Parameter(torch.randn(()))
     optimizer = torch.optim.AdamW([{"params": [scalar]}, {"params": [images]}])

@@ -106,7 +106,7 @@ def test_a_finished_stage_returns_its_model_at_once(fold: Fold, net: Make) -> No
     torch.testing.assert_close(weights(again), weights(trained), rtol=0, atol=0)
 
 
-def test_the_kept_checkpoint_is_the_best_one_and_says_that_it_looked(fold: Fold, net: Make) -> None:
+def test_kept_checkpoint_is_best_and_reports_bias(fold: Fold, net: Make) -> None:
     result = result_of(fold, net(), epochs=8, keep="valid_loss", phases=[Phase(8, constant(0.5))])
     kept = result.model
     losses = [entry["valid_loss"] for entry in log(fold)]
@@ -127,7 +127,7 @@ def test_the_best_epoch_can_be_that_of_a_metric_that_is_named(fold: Fold, net: M
         train(fold, net(), keep="f2")
 
 
-def test_a_plateau_cuts_the_rate_says_that_it_looked_and_survives_a_kill(fold: Fold, net: Make, tmp_path: Path) -> None:
+def test_plateau_cuts_rate_reports_bias_and_survives_a_kill(fold: Fold, net: Make, tmp_path: Path) -> None:
     phases = [Phase(6, Plateau(1e-9, patience=2))]
     result = result_of(fold, net(norm=False, dropout=0.0), phases=phases)
     whole = result.model
@@ -155,9 +155,7 @@ def test_the_first_beta_follows_its_schedule(fold: Fold, net: Make) -> None:
     assert set(seen) == {(0.8, 0.99), (0.9, 0.99)}
 
 
-def test_sam_learns_and_moves_batch_statistics_in_both_passes_or_in_the_first(
-    fold: Fold, net: Make, tmp_path: Path
-) -> None:
+def test_sam_updates_batch_statistics_in_both_or_first_pass(fold: Fold, net: Make, tmp_path: Path) -> None:
     both = train(fold, net(), epochs=25, sam=0.05)
     assert fold.valid is not None
     assert np.mean(forward(both, fold.valid, BATCHES).argmax(1) == fold.valid.labels) > 0.6

@@ -24,7 +24,7 @@ def test_a_step_is_the_one_worked_out_by_hand() -> None:
     assert w.grad is None
 
 
-def test_the_norm_is_that_of_all_parameters_and_those_without_gradient_stay() -> None:
+def test_sam_norm_spans_parameters_and_skips_those_without_grad() -> None:
     a, b, idle = (nn.Parameter(torch.tensor(x)) for x in (3.0, 4.0, 5.0))
     sam = Sam(torch.optim.SGD([{"params": [a]}, {"params": [b, idle]}], lr=0.0), rho=1.0)
     (3 * a + 4 * b).backward()
@@ -69,7 +69,7 @@ def test_a_radius_must_be_positive(rho: float) -> None:
         Sam(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), rho)
 
 
-def test_frozen_statistics_normalise_with_the_batch_and_move_nothing() -> None:
+def test_frozen_statistics_normalize_by_batch_without_update() -> None:
     norm, x = nn.BatchNorm1d(3), torch.randn(8, 3) + 5
     norm(x)
     mean, momentum = norm.running_mean.clone(), norm.momentum

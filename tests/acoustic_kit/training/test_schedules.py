@@ -77,7 +77,7 @@ def test_by_epoch_steps_once_an_epoch_as_torchs_schedules_do() -> None:
     assert rates(step_decay(0.1, epochs=4)) == pytest.approx(by_torch_epoch(schedulers.StepLR, step_size=4, gamma=0.1))
 
 
-def test_warm_up_rises_in_a_straight_line_and_leaves_the_rest_to_the_schedule() -> None:
+def test_warmup_is_linear_then_follows_the_schedule() -> None:
     found = rates(warmup(cosine(0.1), 2, start=0.01))
     assert found[0] == pytest.approx(0.001)
     assert found[STEPS] == pytest.approx(0.1 * (0.01 + 0.99 / 2))

@@ -108,7 +108,7 @@ def test_each_file_is_decoded_once_whatever_is_made_of_it(
         assert files(alone.path / wave.key) == files(store.path / wave.key)
 
 
-def test_the_report_tells_what_reading_computing_and_writing_took(tmp_path: Path, store: FeatureStore) -> None:
+def test_report_has_read_compute_and_write_times(tmp_path: Path, store: FeatureStore) -> None:
     manifest = make_clips(tmp_path / "data")
     for report in build_features(manifest, tmp_path / "data", store, [Stats()]):
         stages = report.stages

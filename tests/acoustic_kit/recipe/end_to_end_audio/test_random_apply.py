@@ -32,7 +32,7 @@ def test_every_order_is_as_likely_as_the_others() -> None:
     assert all(near(count, 1 / 6) for count in counts)
 
 
-def test_each_fires_with_its_own_probability_whatever_the_others_do() -> None:
+def test_each_operation_fires_with_its_own_probability() -> None:
     ops = {str(d): append(d) for d in (1, 2, 3)}
     found = in_random_order("x", ops, {"1": 0.5, "2": 0.2, "3": 0.0})(ZEROS, DRAWS)[:, 0, 0]
     texts = [str(int(value)) for value in found]
@@ -51,7 +51,7 @@ def test_one_of_several_is_drawn_evenly() -> None:
     assert torch.equal(one_of("x", {}, 1.0)(ZEROS, DRAWS), ZEROS)
 
 
-def test_an_operation_sees_only_its_own_clips_with_their_own_numbers() -> None:
+def test_operation_gets_only_its_clips_and_their_numbers() -> None:
     seen = []
 
     def op(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:

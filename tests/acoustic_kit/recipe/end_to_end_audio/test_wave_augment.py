@@ -41,7 +41,7 @@ def test_rotation_is_circular(waves: torch.Tensor) -> None:
     assert covers(starts, 0, N - 1)
 
 
-def test_shift_is_an_even_step_with_zeros_then_a_part_of_a_sample_around_the_ends(waves: torch.Tensor) -> None:
+def test_shift_is_integer_with_zeros_then_fraction_with_wrap(waves: torch.Tensor) -> None:
     most = 100
     found = shift(most)(waves, DRAWS).double().numpy()
     steps, parts = [], []

@@ -107,7 +107,7 @@ def test_shares_as_targets(batch: Batch) -> None:
     assert (targets.diagonal() >= 0.5).all()
 
 
-def test_a_background_is_read_when_it_is_needed_and_noise_is_no_recording(tmp_path: Path, batch: Batch) -> None:
+def test_background_is_read_lazily_and_skips_noise_recordings(tmp_path: Path, batch: Batch) -> None:
     augment = background(str(tmp_path), RATE)  # reads nothing yet
     with pytest.raises(AkitError, match="has no recording"):
         augment(batch.x, rng().clips)

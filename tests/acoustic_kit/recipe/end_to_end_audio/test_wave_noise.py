@@ -98,7 +98,7 @@ def test_phase_noise_damps(waves: torch.Tensor) -> None:
     np.testing.assert_allclose(level, np.exp(-0.01), rtol=2e-3)  # exp(-s·v), v of a mean of a half
 
 
-def test_background_is_a_stretch_of_a_recording_20_to_25_db_below(waves: torch.Tensor) -> None:
+def test_background_is_20_to_25_db_below_the_clip(waves: torch.Tensor) -> None:
     recordings = [torch.randn(3 * N), torch.randn(2 * N + 5), torch.sin(torch.arange(N // 2) / 3)]
     noise = added(background_noise(recordings), waves)
     found = ratio(waves, noise)
