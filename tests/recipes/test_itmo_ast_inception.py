@@ -194,7 +194,7 @@ def test_more_outputs_than_classes_are_seen_by_training_alone(tiny: Path) -> Non
     net, x = build(3, weights=str(tiny), head_outputs=50), torch.randn(2, 64, 32)
     assert net.train()(x).shape == (2, 50)
     assert net.eval()(x).shape == (2, 3)
-    with pytest.raises(UsageError, match="head_outputs is 2; it must be at least 3, the number of classes"):
+    with pytest.raises(UsageError, match=r"head_outputs is 2; .*at least 3"):
         build(3, weights=str(tiny), head_outputs=2)
 
 

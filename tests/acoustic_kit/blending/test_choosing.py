@@ -224,7 +224,7 @@ def test_multi_label_tasks(metric, method):
 
 def test_invalid_arguments_are_refused():
     p, targets = runs_of_skill(0, [1.0, 1.0], clips=20)
-    with pytest.raises(UsageError, match="unknown blend method 'median'; there are: auto, mean, geometric, rank"):
+    with pytest.raises(UsageError, match=r"'median'.*auto, mean, geometric, rank"):
         choose(p, targets, method="median")
     with pytest.raises(UsageError, match="top must be at least 1"):
         choose(p, targets, top=0)

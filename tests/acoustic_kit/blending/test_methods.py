@@ -66,7 +66,7 @@ def test_a_hard_zero_does_not_veto():
 def test_wrong_arrays_are_named(method):
     p = softmax_runs(0)
     p[2, 7, 1] = np.inf
-    with pytest.raises(ValueError, match="run 2 holds non-finite values, the first in clip 7, class 1"):
+    with pytest.raises(ValueError, match=r"run 2 .*non-finite.* clip 7, class 1"):
         FIXED[method](p)
     for wrong in (p[0], np.zeros((0, 3, 2)), np.zeros((1, 0, 2)), np.full((1, 1, 1), "a")):
         with pytest.raises(ValueError, match="probabilities must be"):

@@ -225,7 +225,8 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(workspace: Workspace) -> No
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     result = akit(workspace, "features", "build", "logmel", "--workers", 0, "--device", "cuda", code=1)
-    assert "This machine has no CUDA device that torch can use. Use --device cpu, or auto." in result.stderr
+    assert "no CUDA device" in result.stderr
+    assert "--device cpu" in result.stderr
     akit(workspace, "features", "build", "logmel", "--workers", 0, "--device", "gpu", code=2)
 
 

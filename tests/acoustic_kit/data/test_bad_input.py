@@ -19,6 +19,10 @@ def refusal(call, *args, kind=DataError, **kwargs):
     return message
 
 
+def assert_names(message, *values):
+    assert [value for value in map(str, values) if value not in message] == []
+
+
 @pytest.fixture
 def table(tmp_path, write_clip, write_table):
     """A function that writes train.csv with the given rows below `fname,label`, beside the clips a to f (.wav)."""
@@ -36,14 +40,11 @@ GOOD = [("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")]
 
 
 def test_no_folder(tmp_path):
-    assert (
-        refusal(read_dataset, tmp_path / "no")
-        == f"the data folder {tmp_path / 'no'} does not exist or is not a folder."
-    )
+    assert_names(refusal(read_dataset, tmp_path / "no"), tmp_path / "no", "does not exist")
 
 
 def test_empty_folder(tmp_path):
-    assert refusal(read_dataset, tmp_path) == f"the data folder {tmp_path} is empty."
+    assert_names(refusal(read_dataset, tmp_path), tmp_path, "empty")
 
 
 def test_no_layout_lists_what_each_looks_for(tmp_path, write_clip):
@@ -74,21 +75,21 @@ def test_options_for_a_layout_without_use_for_them(tmp_path, write_clip):
 
 def test_no_audio(tmp_path, write_table):
     write_table(tmp_path / "train.csv", [("fname", "label"), ("a", "x")])
-    assert refusal(read_dataset, tmp_path) == f"{tmp_path} contains no audio file."
+    assert_names(refusal(read_dataset, tmp_path), tmp_path, "no audio")
 
 
 def test_missing_files_are_counted_and_three_named(table):
     root = table(*GOOD, ("p.wav", "x"), ("q.wav", "x"), ("r.wav", "x"), ("s.wav", "y"))
     message = refusal(read_dataset, root)
-    assert message.startswith(f"{root}/train.csv names 4 files that are missing: p.wav, q.wav, r.wav, ….")
-    assert "--audio-column" in message
+    assert_names(message, root / "train.csv", "4 files", "p.wav, q.wav, r.wav, …", "--audio-column")
+    assert "s.wav" not in message
 
 
 def test_missing_file_of_esc50(tmp_path, write_table):
     (tmp_path / "audio").mkdir()
     header = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
     write_table(tmp_path / "meta" / "esc50.csv", [header, ("a.wav", 1, 0, "dog", True, 7, "A")])
-    assert refusal(read_dataset, tmp_path) == (f"{tmp_path}/meta/esc50.csv names a file that is missing: audio/a.wav.")
+    assert_names(refusal(read_dataset, tmp_path), tmp_path / "meta" / "esc50.csv", "missing", "audio/a.wav")
 
 
 def test_missing_test_clip_is_not_taken_from_the_training_folder(tmp_path, write_clip, write_table):
@@ -101,30 +102,24 @@ def test_missing_test_clip_is_not_taken_from_the_training_folder(tmp_path, write
 
 def test_two_rows_with_one_id(table):
     root = table(*GOOD, ("b", "x"))
-    assert refusal(read_dataset, root) == (
-        f"{root}/train.csv, line 6: a second row with the fname 'b'; the first is on line 3."
-    )
+    assert_names(refusal(read_dataset, root), f"{root}/train.csv, line 6", "fname 'b'", "line 3")
 
 
 def test_missing_label(table):
     root = table(("a", "x"), ("b", ""), ("c", ""))
-    assert refusal(read_dataset, root) == (
-        f"{root}/train.csv, line 3: the column 'label' is empty (and in 1 more rows)."
-    )
+    assert_names(refusal(read_dataset, root), f"{root}/train.csv, line 3", "'label' is empty", "1 more")
 
 
 def test_cell_with_separators_and_no_label(table):
     root = table(("a", "x;y"), ("b", " ; "))
     message = refusal(read_dataset, root, options=CsvOptions(label_separator=";"))
-    assert message == f"{root}/train.csv, line 3: the column 'label' contains no label."
+    assert_names(message, f"{root}/train.csv, line 3", "'label'", "no label")
 
 
 @pytest.mark.parametrize("path", ["/etc/a.wav", "../a.wav", "audio/../../a.wav", "C:\\sound\\a.wav", "..\\a.wav"])
 def test_path_that_leaves_the_data_set(table, path):
     root = table(("a", "x"), (path, "y"))
-    assert refusal(read_dataset, root) == (
-        f"{root}/train.csv, line 3: the path {path!r} leaves the data set; only paths inside its folder are read."
-    )
+    assert_names(refusal(read_dataset, root), f"{root}/train.csv, line 3", repr(path), "leaves the data set")
 
 
 def test_path_of_esc50_that_leaves_the_data_set(tmp_path, write_table):
@@ -140,33 +135,30 @@ def test_path_of_esc50_that_leaves_the_data_set(tmp_path, write_table):
 )
 def test_column_that_cannot_be_guessed(table, header, what, option):
     root = table(("a", "x"), header=header)
-    assert refusal(read_dataset, root) == (
-        f"{root}/train.csv: which column is the {what}? It has {', '.join(header)}. Use {option} NAME."
-    )
+    assert_names(refusal(read_dataset, root), root / "train.csv", f"the {what}?", ", ".join(header), option)
 
 
 def test_column_option_that_names_no_column(table):
     root = table(*GOOD)
     message = refusal(read_dataset, root, options=CsvOptions(group_column="speaker"))
-    assert message == f"{root}/train.csv has no column 'speaker'; it has fname, label."
+    assert_names(message, root / "train.csv", "no column 'speaker'", "fname, label")
 
 
 def test_fold_that_is_no_number(table):
     root = table(("a", "x", "1"), ("b", "y", "two"), header=("fname", "label", "fold"))
-    assert refusal(read_dataset, root) == f"{root}/train.csv, line 3: fold 'two' is not an integer."
+    assert_names(refusal(read_dataset, root), f"{root}/train.csv, line 3", "fold 'two'")
 
 
 def test_name_for_two_files(table, write_clip):
     root = table(*GOOD)
     write_clip(root / "more" / "a.flac")
-    message = refusal(read_dataset, root)
-    assert message.startswith(f"{root}/train.csv: 'a' may be audio/a.wav or more/a.flac; keep one of them.")
+    assert_names(refusal(read_dataset, root), root / "train.csv", "'a'", "audio/a.wav or more/a.flac")
 
 
 def test_file_that_is_training_and_test_clip_at_once(table):
     root = table(*GOOD)
     table(("a",), header=("fname",), name="test.csv")
-    assert refusal(read_dataset, root) == "audio/a.wav is both a training and a test clip (1 in all)."
+    assert_names(refusal(read_dataset, root), "audio/a.wav", "both a training and a test clip", "1 in all")
 
 
 def test_category_with_two_targets(tmp_path, write_clip, write_table):
@@ -181,7 +173,7 @@ def test_category_with_two_targets(tmp_path, write_clip, write_table):
 def test_empty_class_folder(tmp_path, write_clip):
     write_clip(tmp_path / "dog" / "a.wav")
     (tmp_path / "cat").mkdir()
-    assert refusal(read_dataset, tmp_path).startswith(f"the class folder {tmp_path / 'cat'} is empty;")
+    assert refusal(read_dataset, tmp_path).startswith(f"the class folder {tmp_path / 'cat'} is empty")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
@@ -194,14 +186,14 @@ def test_file_name_that_is_no_utf8(tmp_path, write_clip):
 def test_class_with_fewer_clips_than_folds(table):
     dataset = read_dataset(table(*GOOD, ("e", "z"), ("f", "y")))
     message = refusal(make_manifest, dataset, n_folds=2)
-    assert message == "the class 'z' has too few clips (1) for 2 folds; add clips of it, or leave the class out."
+    assert_names(message, "class 'z'", "clips (1)", "2 folds")
 
 
 def test_class_with_fewer_groups_than_folds(table):
     rows = [("a", "x", 1), ("b", "x", 1), ("c", "x", 2), ("d", "y", 3), ("e", "y", 4), ("f", "y", 5)]
     dataset = read_dataset(table(*rows, header=("fname", "label", "group")))
     message = refusal(make_manifest, dataset, n_folds=3)
-    assert message.startswith("the class 'x' has too few groups (2, of 3 clips) for 3 folds; use --n-folds 2,")
+    assert_names(message, "class 'x'", "groups (2, of 3 clips)", "3 folds", "--n-folds 2")
 
 
 def test_one_class(tmp_path, write_clip):
@@ -217,13 +209,13 @@ def test_fewer_than_two_folds(table):
 def test_test_fold_that_does_not_exist(table):
     dataset = read_dataset(table(*GOOD))
     message = refusal(make_manifest, dataset, n_folds=2, test_folds=[7], kind=UsageError)
-    assert message == "there is no fold 7; the folds are 1, 2."
+    assert_names(message, "fold 7", "1, 2")
 
 
 def test_test_folds_that_leave_fewer_than_two(table):
     dataset = read_dataset(table(*GOOD))
     message = refusal(make_manifest, dataset, n_folds=2, test_folds=[1], kind=UsageError)
-    assert message == "1 of the folds 1, 2 would remain for training and validation; two are needed."
+    assert_names(message, "1 of the folds 1, 2", "two are needed")
 
 
 def test_label_that_only_the_extra_clips_have(table, tmp_path_factory, write_clip):
@@ -232,7 +224,7 @@ def test_label_that_only_the_extra_clips_have(table, tmp_path_factory, write_cli
     write_clip(extra / "x" / "1.wav")
     write_clip(extra / "whale" / "2.wav")
     message = refusal(make_manifest, dataset, n_folds=2, extra=read_dataset(extra))
-    assert message == f"{extra} has labels that are not classes of {dataset.root}: whale."
+    assert_names(message, extra, dataset.root, "whale")
 
 
 def test_file_that_is_no_audio_is_a_listed_problem(table):
@@ -268,4 +260,4 @@ def test_all_files_unreadable(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_text("text")
     message = refusal(make_manifest, read_dataset(tmp_path), n_folds=2)
-    assert message == f"none of the 4 files in {tmp_path} can be read; x/0.wav: Format not recognised."
+    assert_names(message, "none of the 4 files", tmp_path, "x/0.wav: Format not recognised")

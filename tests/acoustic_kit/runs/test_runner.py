@@ -209,7 +209,7 @@ def test_a_recipe_that_breaks_its_contract_is_told_how(
 
 
 def test_an_unknown_fold_is_a_usage_error(workspace: Workspace, recipe: Recipe) -> None:
-    with pytest.raises(UsageError, match="no fold 5, 7 to train: the folds are 1, 2, 3, 4"):
+    with pytest.raises(UsageError, match=r"fold 5, 7 .*1, 2, 3, 4"):
         run_recipe(workspace, recipe, folds=["1", "5", "7"])
     assert not workspace.runs_path.exists()
 

@@ -224,7 +224,7 @@ def test_a_multi_label_template_shows_its_separator(tmp_path):
 
 def test_what_cannot_be_written_leaves_the_former_file(tmp_path, monkeypatch):
     path, template = write(tmp_path / "s.csv", "former"), Template(("id", "label"), tuple("abcdefgh"), "labels")
-    with pytest.raises(AkitError, match="7 of 8 ids have no prediction: 'b', 'c', 'd', 'e', 'f' and 2 more"):
+    with pytest.raises(AkitError, match=r"7 of 8 ids .*'b', 'c', 'd', 'e', 'f' and 2 more"):
         write_submission(path, template, ["a"], np.ones((1, 4)), TaskSpec(CLASSES, "f1"))
     template = replace(template, ids=("a",))
     for wrong in (np.ones((1, 3)), np.ones((2, 4)), np.full((1, 4), np.nan)):

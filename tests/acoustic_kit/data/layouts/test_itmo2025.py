@@ -40,7 +40,7 @@ def test_clip_in_both_tables(lay_out):
     root = lay_out("itmo2025")
     with (root / "sample_submission.csv").open("a") as template:
         template.write("100.wav,Bark\n")
-    with pytest.raises(AkitError, match=r"sample_submission\.csv, line 8: a second row with the fname '100\.wav'"):
+    with pytest.raises(AkitError, match=r"sample_submission\.csv, line 8: .*fname '100\.wav'"):
         read_dataset(root)
 
 
