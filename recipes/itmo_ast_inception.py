@@ -14,8 +14,8 @@ Reproduce:
   - `akit -C work blend --runs itmo_ast_inception --method mean --name itmo`
   - `akit -C work submission check work/submissions/itmo.csv`
 Differs: see "What all recipes share" in docs/recipes.md; and:
-  Kept as it ran, though hardly meant, with the intent as an option:
-  - head_input: the transformer takes a sequence of length one, so its attention has nothing to choose from: its queries
+  Kept as it ran, though probably unintended, with the intent as an option:
+  - head_input: the transformer takes a sequence of length one, so its attention weights are constant: its queries
     and keys get no gradient, and it amounts to 12 residual layers. `--set head_input=tokens` gives it the AST's own
     tokens, averaged over frequency and over 4 steps of time, and leaves out the Inception blocks, for which they are
     no image.

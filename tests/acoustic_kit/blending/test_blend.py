@@ -58,7 +58,7 @@ def test_auto_of_an_earlier_version_has_no_margin(data):
     assert document["parameters"]["margin"] == 16 / 120
     for margin in (-0.1, float("nan"), [0.1], "wide"):
         damaged = {**document, "parameters": {**document["parameters"], "margin": margin}}
-        with pytest.raises(AkitError, match="no blend that akit can read"):
+        with pytest.raises(AkitError, match="not a blend that akit can read"):
             Blend.from_dict(damaged)
     del document["parameters"]["margin"]
     assert np.allclose(Blend.from_dict(document).predict(p), blending.geometric([mean(p), *fits]))
@@ -104,11 +104,11 @@ def test_a_plain_blend_has_no_score(data):
 def test_damaged_documents_are_refused(data, damage):
     p, targets = data
     document = {**choose(p, targets, method="stack").to_dict(), **damage}
-    with pytest.raises(AkitError, match="no blend that akit can read"):
+    with pytest.raises(AkitError, match="not a blend that akit can read"):
         Blend.from_dict(document)
 
 
 @pytest.mark.parametrize("document", [None, [], "blend", {}, {"members": [0]}])
 def test_other_documents_are_refused(document):
-    with pytest.raises(AkitError, match="no blend that akit can read"):
+    with pytest.raises(AkitError, match="not a blend that akit can read"):
         Blend.from_dict(document)
