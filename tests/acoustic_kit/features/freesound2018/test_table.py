@@ -22,7 +22,7 @@ TABLE = Stats(Wave(RATE), "freesound")
 
 @pytest.fixture(scope="module")
 def reference() -> dict[str, np.ndarray]:
-    beside = Path(__file__).parents[4] / "shared" / "specs" / "reference"
+    beside = Path(__file__).parents[5] / "shared" / "specs" / "reference"
     path = Path(os.environ.get("AKIT_SPECS", beside)) / "summary_features_public.npz"
     if not path.is_file():
         pytest.skip(f"{path} is missing; name the folder of the reference figures in AKIT_SPECS")

@@ -14,7 +14,7 @@ from acoustic_kit.nn import WaveFrontEnd
 @pytest.fixture
 def reference() -> dict[str, np.ndarray]:
     """The original's mel spectrogram and PCEN of one clip; skipped where the file is missing."""
-    folder = Path(os.environ.get("AKIT_SPECS", Path(__file__).parents[4] / "shared" / "specs" / "reference"))
+    folder = Path(os.environ.get("AKIT_SPECS", Path(__file__).parents[5] / "shared" / "specs" / "reference"))
     path = folder / "pcen_public.npz"
     if not path.is_file():
         pytest.skip(f"{path} is missing; name the folder of the reference figures in AKIT_SPECS")
