@@ -252,7 +252,7 @@ def test_it_over_fits_twenty_clips(esc10: Path, tmp_path: Path) -> None:
     settings = RECIPE.settings(parse_assignments(RECIPE, easy.split()))
     clips = clips_of(workspace, settings, workspace.manifest.filter(pl.int_range(pl.len()).over("label") < 2))
     fold = Fold("1", clips, None, 0, "accuracy", tmp_path / "fold", lambda *_: None)
-    net = RECIPE.train(fold, settings)
+    net = RECIPE.train(fold, settings).model
     assert len(clips) == 20
     assert np.mean(RECIPE.predict(net, clips, settings).argmax(axis=1) == clips.labels) == 1
 

@@ -362,9 +362,9 @@ def test_it_over_fits_20_clips(tiny: Path, esc10: Path, tmp_path: Path, settings
     stored = stored_features(job, ["1"], 0, SILENT)["1"]
     losses: list[float] = []
     events = RunEvents(on_epoch=lambda *told: losses.append(told[-1]["train_loss"]))
-    fold, net = fit_fold(job, "1", stored, tmp_path / "checkpoints", events=events)
+    fold, result = fit_fold(job, "1", stored, tmp_path / "checkpoints", events=events)
     assert len(fold.train) == 20
-    assert (RECIPE.predict(net, fold.train, s).argmax(axis=1) == fold.train.labels).all()
+    assert (RECIPE.predict(result.model, fold.train, s).argmax(axis=1) == fold.train.labels).all()
     assert losses[0] > 2
     assert losses[-1] < 0.2
 
