@@ -57,7 +57,11 @@ class Metric:
         """Return the metric of probabilities; see the function ``score``."""
         targets, probabilities = _checked(targets, probabilities)
         self.require_task("multi" if targets.ndim == 2 else "single")
-        found = float(self.value(PredictionCounts(targets, probabilities)))
+        return self.of(PredictionCounts(targets, probabilities))
+
+    def of(self, counts: Counts) -> float:
+        """Return the metric of the counts of clips. Raises ValueError if no clip has a label."""
+        found = float(self.value(counts))
         if np.isnan(found):
             raise ValueError(f"no clip has a label: {self.name!r} is undefined")
         return found
@@ -204,8 +208,8 @@ def score(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> float:
 
 def all_scores(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """Return the value of every metric that fits the task, by name; arguments as in ``score``."""
-    names = fitting_metrics("multi" if np.asarray(targets).ndim == 2 else "single")
-    return {name: score(name, targets, probabilities) for name in names}
+    counts = PredictionCounts(*_checked(targets, probabilities))
+    return {name: METRICS[name].of(counts) for name in fitting_metrics("multi" if counts.multi_label else "single")}
 
 
 def score_ranked(metric: str, targets: np.ndarray, ranked: np.ndarray) -> float:
