@@ -10,7 +10,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -40,6 +40,25 @@ def esc10() -> Path:
     if not (folder / "meta" / "esc50.csv").is_file():
         pytest.skip(f"ESC-10 is not at {folder}; name its folder in AKIT_ESC10")
     return folder
+
+
+@pytest.fixture(scope="session")
+def originals() -> Callable[[str], dict[str, Any]]:
+    """A function that reads figures of an original solution by file name; the test is skipped if they are missing."""
+    folder = Path(os.environ.get("AKIT_SPECS", CHECKOUT.parent / "shared" / "specs" / "reference"))
+
+    def read(name: str) -> dict[str, Any]:
+        path = folder / name
+        if not path.is_file():
+            pytest.skip(f"{path} is missing; name the folder of the reference figures in AKIT_SPECS")
+        if path.suffix == ".json":
+            figures: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return figures
+        import numpy as np
+
+        return dict(np.load(path))
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,15 +35,6 @@ NAMES = [f"eat_{size}_{data}" for size in "sm" for data in DATA]
 TINY = ["nf=4", "emb_dim=32", "n_head=4", "n_layers=1", "dim_feedforward=64", "seq_len=32768", "batch_size=10"]
 
 
-def reference(name: str) -> dict:
-    """The figures of the original network; skipped where the file is missing."""
-    folder = Path(os.environ.get("AKIT_SPECS", Path(__file__).parents[3] / "shared" / "specs" / "reference"))
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is missing; name the folder of the reference figures in AKIT_SPECS")
-    return json.loads(path.read_text())
-
-
 def full_size(name: str) -> nn.Module:
     """The published model without any values: it costs nothing, and has shapes."""
     with torch.device("meta"):
@@ -52,8 +42,8 @@ def full_size(name: str) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters_and_buffers_are_the_originals(name: str) -> None:
-    figures, net = reference(name), full_size(name)
+def test_parameters_and_buffers_are_the_originals(originals: Callable[[str], dict], name: str) -> None:
+    figures, net = originals(f"{name}.json"), full_size(name)
     assert sum(p.numel() for p in net.parameters()) == figures["params_total"]
     for tensors, key in ((net.parameters(), "param_shapes"), (net.buffers(), "buffers_shapes")):
         assert Counter(tuple(t.shape) for t in tensors) == {tuple(shape): n for shape, n in figures[key]}
@@ -61,8 +51,10 @@ def test_parameters_and_buffers_are_the_originals(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_operations_are_the_originals(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures, net = reference(name), full_size(name)
+def test_operations_are_the_originals(
+    originals: Callable[[str], dict], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures, net = originals(f"{name}.json"), full_size(name)
     monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         found = net(torch.zeros(figures["input_shape"], device="meta"))

@@ -2,8 +2,8 @@
 
 import csv
 import json
-import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,6 @@ TINY = ["width=0.1", "hidden=8,8", "lengths=24,40", "tries=2", "epochs=1", "last
 TINY += ["pretrained=false", "backbone_momentum=0.1", "norm_momentum=0.1"]
 
 
-def reference(name: str) -> Any:
-    """Figures of the original; skipped where the file is missing."""
-    folder = Path(os.environ.get("AKIT_SPECS", Path(__file__).parents[3] / "shared" / "specs" / "reference"))
-    path = folder / name
-    if not path.is_file():
-        pytest.skip(f"{path} is missing; name the folder of the reference figures in AKIT_SPECS")
-    return json.loads(path.read_text()) if path.suffix == ".json" else dict(np.load(path))
-
-
 def shapes(net: nn.Module) -> Counter:
     return Counter(tuple(p.shape) for p in net.parameters())
 
@@ -63,8 +54,8 @@ def net() -> nn.Module:
     return RECIPE.build_model(41).eval()
 
 
-def test_parameters_and_statistics_are_those_of_both_stages(net: nn.Module) -> None:
-    figures = reference("freesound_mobilenet_pca.json")
+def test_parameters_and_statistics_are_those_of_both_stages(originals: Callable[[str], dict], net: nn.Module) -> None:
+    figures = originals("freesound_mobilenet_pca.json")
     assert shapes(net) == {tuple(shape): n for shape, n in figures["param_shapes"]}
     assert Counter(tuple(b.shape) for b in statistics(net)) == {tuple(s): n for s, n in figures["buffers_shapes"]}
     first = figures["stage1_mel_only"]
@@ -87,8 +78,8 @@ def test_it_has_as_many_parameters_as_keras_counts(net: nn.Module) -> None:
 
 
 @torch.no_grad()
-def test_the_backbones_map_has_the_originals_size(net: nn.Module) -> None:
-    sizes = reference("freesound_mobilenet_pca.json")["backbone_output_spatial"]
+def test_the_backbones_map_has_the_originals_size(originals: Callable[[str], dict], net: nn.Module) -> None:
+    sizes = originals("freesound_mobilenet_pca.json")["backbone_output_spatial"]
     for name, expected in sizes.items():
         frames = int(name.removeprefix("T="))
         assert list(net.backbone.features(torch.zeros(1, 3, 64, frames)).shape) == [1, 1280, *expected]
@@ -120,8 +111,8 @@ def test_decibels_are_scaled_as_at_the_originals_loading(net: nn.Module) -> None
     torch.testing.assert_close(seen[0][0, 0, 0, :2], torch.tensor([0.0, 1.0]), atol=1e-5, rtol=0)
 
 
-def test_mel_bands_are_the_originals_but_for_the_highest(esc10: Path) -> None:
-    given = reference("freesound_logmel_public.npz")
+def test_mel_bands_are_the_originals_but_for_the_highest(originals: Callable[[str], dict], esc10: Path) -> None:
+    given = originals("freesound_logmel_public.npz")
     mel = RECIPE.features(DEFAULTS)["mel"]
     for i, name in enumerate(given["files"]):
         found = mel.compute(mel.source.compute(esc10 / "audio" / name)) - 20 * np.log10(2)
@@ -147,8 +138,8 @@ def test_they_come_from_the_wave_trimmed_at_its_own_rate(esc10: Path) -> None:
     assert 0 < elsewhere < len(paths) / 2
 
 
-def test_the_table_behind_the_components_is_the_originals(esc10: Path) -> None:
-    given = reference("summary_features_public.npz")
+def test_the_table_behind_the_components_is_the_originals(originals: Callable[[str], dict], esc10: Path) -> None:
+    given = originals("summary_features_public.npz")
     table = RECIPE.features(DEFAULTS)["pca"].table
     stable = given["version_stable"]
     for name, theirs in zip(given["files"], given["features"], strict=True):

@@ -1,9 +1,8 @@
 """The tiny network against its specification: shapes, parameters, front end, augmentation, schedule."""
 
 import json
-import os
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -24,13 +23,9 @@ def net() -> nn.Module:
 
 
 @pytest.fixture
-def reference() -> dict:
-    """The figures of the original network; skipped where the file is missing."""
-    folder = Path(os.environ.get("AKIT_SPECS", Path(__file__).parents[3] / "shared" / "specs" / "reference"))
-    path = folder / "tiny_resnet_transformer.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is missing; name the folder of the reference figures in AKIT_SPECS")
-    return json.loads(path.read_text())
+def reference(originals: Callable[[str], dict]) -> dict:
+    """The figures of the original network."""
+    return originals("tiny_resnet_transformer.json")
 
 
 def test_parameters_and_shapes_are_the_originals(net: nn.Module, reference: dict) -> None:

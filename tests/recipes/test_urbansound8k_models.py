@@ -1,10 +1,8 @@
 """The eight models of UrbanSound8K's winner against the originals' shapes, and what holds for each of them."""
 
-import json
-import os
 import re
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -45,15 +43,6 @@ NOT_COMPARED = re.compile(  # parts that have no module of their own here, and t
 )
 
 
-def reference(name: str) -> dict:
-    """The figures of the original network; skipped where the file is missing."""
-    folder = Path(os.environ.get("AKIT_SPECS", Path(__file__).parents[3] / "shared" / "specs" / "reference"))
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is missing; name the folder of the reference figures in AKIT_SPECS")
-    return json.loads(path.read_text())
-
-
 def full_size(name: str, n_classes: int = 10, **settings: object) -> nn.Module:
     """The published model without any values: it costs nothing, and has shapes."""
     with torch.device("meta"):
@@ -71,8 +60,8 @@ def small(name: str, **settings: object) -> tuple[nn.Module, torch.Tensor, tuple
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_parameter_count_is_the_original_without_unused_ones(name: str) -> None:
-    figures = reference(name)
+def test_parameter_count_is_the_original_without_unused_ones(originals: Callable[[str], dict], name: str) -> None:
+    figures = originals(f"{name}.json")
     dead = figures["params_never_receiving_gradient"]
     shape_of = {key: tuple(shape) for key, shape in figures["state_dict_order"]}
     expected = Counter({tuple(shape): n for shape, n in figures["param_shapes"]})
@@ -83,9 +72,9 @@ def test_parameter_count_is_the_original_without_unused_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_buffers_are_the_originals(name: str) -> None:
+def test_buffers_are_the_originals(originals: Callable[[str], dict], name: str) -> None:
     """The mel filters are transposed here, and `bn1` of the two deep stems is left out as its parameters are."""
-    figures = reference(name)
+    figures = originals(f"{name}.json")
     expected = Counter({tuple(shape): n for shape, n in figures["buffers_shapes"]})
     if figures["params_never_receiving_gradient"]["count"]:
         expected -= Counter([(64,), (64,), ()])
@@ -97,8 +86,8 @@ def test_buffers_are_the_originals(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 @torch.no_grad()
-def test_each_module_has_original_shape_and_accepts_one_second(name: str) -> None:
-    shapes = reference(name)["feature_shapes_batch1"]
+def test_each_module_has_original_shape_and_accepts_one_second(originals: Callable[[str], dict], name: str) -> None:
+    shapes = originals(f"{name}.json")["feature_shapes_batch1"]
     net, seen = load_recipe(name).build_model(10).eval(), {}
     for own, module in net.named_modules():
         module.register_forward_hook(lambda _, __, out, own=own: seen.update({own: out}))

@@ -1,7 +1,5 @@
 import copy
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,13 +20,9 @@ EXTRA = st.sampled_from([0.0, 1e-6, 1e-2])
 
 
 @pytest.fixture(scope="module")
-def reference() -> dict[str, np.ndarray]:
-    """PCEN of a clip by the original network's layer; skipped where the file is missing."""
-    folder = Path(os.environ.get("AKIT_SPECS", Path(__file__).parents[4] / "shared" / "specs" / "reference"))
-    path = folder / "pcen_public.npz"
-    if not path.is_file():
-        pytest.skip(f"{path} is missing; name the folder of the reference figures in AKIT_SPECS")
-    return dict(np.load(path))
+def reference(originals: Callable[[str], dict]) -> dict[str, np.ndarray]:
+    """PCEN of a clip by the original network's layer."""
+    return originals("pcen_public.npz")
 
 
 @pytest.fixture
