@@ -87,8 +87,12 @@ def without_test_labels(
     import polars as pl
 
     is_test = pl.col("split") == "test"
-    truth = clips.filter(is_test & (pl.col("label").list.len() > 0)).select("id", "label")
+    truth = clips.filter(is_test & (pl.col("label").list.len() > 0)).select("id", "label", "soft")
+    if truth["soft"].null_count() == len(truth):
+        truth = truth.drop("soft")
     clips = clips.with_columns(
+        weight=pl.when(~is_test).then("weight"),
+        soft=pl.when(~is_test).then("soft"),
         label=pl.when(is_test).then(pl.lit([], dtype=pl.List(pl.String))).otherwise("label"),
         fold=pl.when(pl.col("split") == "train").then("fold"),
         **{name: pl.when(~is_test).then(name) for name in _label_columns(clips)},
@@ -120,6 +124,10 @@ def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
         "is a test clip with a label, or another clip without one": (pl.col("split") == "test") == (n_labels == 0),
         "has a label that is not a class": known,
         "has neither a length nor a problem": unreadable == pl.col("duration").is_null(),
+        "has a start without an end, or not before it": pl.col("start").is_null() & pl.col("end").is_null()
+        | (pl.col("start") >= 0) & (pl.col("start") < pl.col("end")),
+        "has a weight that is not above 0": pl.col("weight").is_null()
+        | (pl.col("weight") > 0) & pl.col("weight").is_finite(),
     }
     for rule, holds in rules.items():
         broken = manifest.filter(~holds.fill_null(False))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LATER_COLUMNS = ("start", "end", "weight", "soft")  # that manifests of earlier versions lack
 
 
 def manifest_schema() -> dict[str, Any]:
@@ -10,7 +15,11 @@ def manifest_schema() -> dict[str, Any]:
 
     - `id`: as printed in submissions; unique
     - `path`: relative to the data root, with /; absolute for extra clips from another data set
+    - `start`, `end`: seconds, the part of the file that is the clip: [start, end); null for the whole file
     - `label`: list of str; one element for single-label tasks, empty for test clips
+    - `weight`: of the clip in losses, above 0; null is 1
+    - `soft`: targets that differ from `label`, as pairs of a class and a probability in [0, 1], which is null for
+      unknown targets; null if there are none. `label` has the classes with a target of at least 0.5
     - `fold`: null except for training clips
     - `group`: clips of one recording or speaker, or null
     - `split`: "train", "test" or "extra" (trained on, never validated or scored)
@@ -29,11 +38,40 @@ def clip_schema() -> dict[str, Any]:
     return {
         "id": pl.String(),
         "path": pl.String(),
+        "start": pl.Float64(),
+        "end": pl.Float64(),
         "label": pl.List(pl.String()),
+        "weight": pl.Float64(),
+        "soft": pl.List(pl.Struct({"label": pl.String(), "target": pl.Float64()})),
         "fold": pl.Int64(),
         "group": pl.String(),
         "split": pl.String(),
     }
+
+
+def with_later_columns(manifest: pl.DataFrame) -> pl.DataFrame:
+    """Return a manifest with the columns that manifests of earlier versions lack, as null.
+
+    In those, columns of such a name are the data set's own; they become `own_<name>`.
+    """
+    import polars as pl
+
+    if "soft" in manifest.columns or "split" not in manifest.columns:
+        return manifest
+    own = {name: f"own_{name}" for name in LATER_COLUMNS if name in manifest.columns}
+    manifest = manifest.rename(own).with_columns(
+        pl.lit(None, dtype=clip_schema()[name]).alias(name) for name in LATER_COLUMNS
+    )
+    common = [name for name in manifest_schema() if name in manifest.columns]
+    return manifest.select(*common, pl.exclude(common))
+
+
+def as_before_later_columns(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows as earlier versions had them if nothing uses `LATER_COLUMNS`: names of runs are hashes of them."""
+    unused = [name for name in LATER_COLUMNS if name in rows.columns and rows[name].null_count() == len(rows)]
+    rows = rows.drop(unused)
+    own = {f"own_{name}": name for name in LATER_COLUMNS if f"own_{name}" in rows.columns and name not in rows.columns}
+    return rows.rename(own)
 
 
 def scan_schema() -> dict[str, Any]:

@@ -43,8 +43,8 @@ class TrainingSet:
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """Classes, as `encode_labels` returns them."""
-        return encode_labels(self.rows["label"].to_list(), self.task_spec.names, self.task_spec.task)
+        """Targets that predictions are scored by, as `scored_targets` returns them."""
+        return scored_targets(self.rows, self.task_spec.names, self.task_spec.task)
 
     @property
     def folds(self) -> np.ndarray:
@@ -77,10 +77,57 @@ def encode_labels(labels: Sequence[Sequence[str]], classes: Sequence[str], task:
     return encoded
 
 
+def scored_targets(rows: pl.DataFrame, classes: Sequence[str], task: Task) -> np.ndarray:
+    """Return what clips are scored by: labels as `encode_labels` returns them.
+
+    If a clip of a multi-label task has unknown targets, float64 (clips, classes) of 0, 1 and NaN, which is unknown.
+    """
+    encoded = encode_labels(rows["label"].to_list(), classes, task)
+    if task == "single":
+        return encoded
+    clips, columns, targets = _soft_cells(rows, classes)
+    unknown = np.isnan(targets)
+    if not unknown.any():
+        return encoded
+    known = encoded.astype(np.float64)
+    known[clips[unknown], columns[unknown]] = np.nan
+    return known
+
+
+def loss_targets(rows: pl.DataFrame, classes: Sequence[str], task: Task) -> np.ndarray:
+    """Return the probability of each class that losses compare with: float32 (clips, classes), NaN if unknown."""
+    encoded = encode_labels(rows["label"].to_list(), classes, task)
+    if task == "single":
+        encoded = encoded[:, None] == np.arange(len(classes))
+    found = encoded.astype(np.float32)
+    clips, columns, targets = _soft_cells(rows, classes)
+    found[clips, columns] = targets
+    return found
+
+
+def clip_weights(rows: pl.DataFrame) -> np.ndarray:
+    """Return the weight of each clip in losses: float32 (clips,), 1 if none is given."""
+    if "weight" not in rows.columns:
+        return np.ones(len(rows), np.float32)
+    return rows["weight"].fill_null(1.0).to_numpy().astype(np.float32)
+
+
+def _soft_cells(rows: pl.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the row, the class position and the target of each soft or unknown target: int64, int64, float64."""
+    import polars as pl
+
+    if "soft" not in rows.columns or rows["soft"].null_count() == len(rows):
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    cells = rows.select(pl.int_range(pl.len()).alias("row"), "soft").explode("soft").drop_nulls("soft").unnest("soft")
+    position = {name: i for i, name in enumerate(classes)}
+    columns = [position[label] for label in cells["label"]]
+    return cells["row"].to_numpy(), np.array(columns, np.int64), cells["target"].fill_null(np.nan).to_numpy()
+
+
 def clip_targets(manifest: pl.DataFrame, ids: Sequence[str], task_spec: TaskSpec) -> np.ndarray:
-    """Return the classes of clips of the manifest by id, as `encode_labels` does."""
-    label = dict(zip(manifest["id"], manifest["label"].to_list(), strict=True))
-    return encode_labels([label[id] for id in ids], task_spec.names, task_spec.task)
+    """Return the targets of clips of the manifest, or of the truth, by id, as `scored_targets` does."""
+    row_of = {id: row for row, id in enumerate(manifest["id"])}
+    return scored_targets(manifest[[row_of[id] for id in ids]], task_spec.names, task_spec.task)
 
 
 def clip_groups(rows: pl.DataFrame) -> tuple[np.ndarray, int]:
@@ -110,5 +157,10 @@ def clip_groups(rows: pl.DataFrame) -> tuple[np.ndarray, int]:
 
 def label_digest(manifest: pl.DataFrame) -> str:
     """Return 16 hex digits of the ids and labels of all labeled clips, whatever their order."""
-    rows = manifest.filter(manifest["split"] != "test").select("id", "label").sort("id").rows()
+    columns = ["id", "label", *(name for name in ("weight", "soft") if _is_given(manifest, name))]
+    rows = manifest.filter(manifest["split"] != "test").select(columns).sort("id").rows()
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def _is_given(manifest: pl.DataFrame, column: str) -> bool:
+    return column in manifest.columns and manifest[column].null_count() < len(manifest)

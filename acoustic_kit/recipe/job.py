@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from acoustic_kit.data.folds import FULL, FoldRows, fold_names, training_rows
 from acoustic_kit.data.leaks import bias_of_fold
+from acoustic_kit.data.schema import as_before_later_columns
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.features import BuildReport, Feature, build_features, fingerprints, for_folds
@@ -49,7 +50,10 @@ class RunEvents:
 
 
 # Columns of the manifest with paths and properties of files; in a run's name, `content` represents them.
-_FILE_COLUMNS = ("path", "duration", "sample_rate", "channels", "peak", "rms", "size", "mtime_ns", "content", "problem")
+_FILE_COLUMNS = (
+    *("path", "start", "end"),
+    *("duration", "sample_rate", "channels", "peak", "rms", "size", "mtime_ns", "content", "problem"),
+)
 SILENT = RunEvents()  # no callbacks
 
 
@@ -108,7 +112,8 @@ class Job:
 
         content = list(self.digests.values())
         left_out = {fold: self.rows(fold).left_out["id"].to_list() for fold in self.folds}
-        rows = self.manifest.drop(_FILE_COLUMNS, strict=False).with_columns(content=pl.Series(content, dtype=pl.String))
+        rows = as_before_later_columns(self.manifest.drop(_FILE_COLUMNS, strict=False))
+        rows = rows.with_columns(content=pl.Series(content, dtype=pl.String))
         rows = rows.select(sorted(rows.columns))
         return {
             "settings": self.settings.model_dump(mode="json"),

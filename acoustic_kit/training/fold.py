@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acoustic_kit.data.targets import encode_labels
+from acoustic_kit.data.targets import clip_weights, encode_labels, loss_targets
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.task import Task
 
@@ -50,6 +50,16 @@ class Clips:
     def labels(self) -> np.ndarray:
         """The classes: int64 (clips,), positions in `classes`; in multi-label tasks bool (clips, classes)."""
         return encode_labels(self.rows["label"].to_list(), self.classes, self.task)
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """The probability of each class, soft targets included: float32 (clips, classes), NaN if unknown."""
+        return loss_targets(self.rows, self.classes, self.task)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """The weight of each clip in losses: float32 (clips,)."""
+        return clip_weights(self.rows)
 
 
 @dataclass(frozen=True)

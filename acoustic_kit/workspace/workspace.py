@@ -112,9 +112,10 @@ class Workspace:
     def manifest(self) -> pl.DataFrame:
         """The manifest, checked. Raises DataError if it is missing or damaged."""
         from acoustic_kit.data import check_manifest
+        from acoustic_kit.data.schema import with_later_columns
 
         try:
-            manifest = read_parquet(self.manifest_path)
+            manifest = with_later_columns(read_parquet(self.manifest_path))
             check_manifest(manifest, self.config.classes)
         except OSError as error:
             raise DataError(f"{self.manifest_path} cannot be read ({error}).{_MANIFEST_HINT}") from error

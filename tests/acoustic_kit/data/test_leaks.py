@@ -28,7 +28,7 @@ def manifest(*clips: tuple[str, str, int | None, str | None, str], **columns: Se
         "problem": [None] * n,
     }
     schema = manifest_schema()
-    return pl.DataFrame({name: (rows | columns)[name] for name in schema}, schema=schema)
+    return pl.DataFrame({name: (rows | columns).get(name) for name in schema}, schema=schema)
 
 
 CLEAN = (("t1", "train", 1, "g1", "c1"), ("t2", "train", 2, "g2", "c2"), ("t3", "train", 2, None, "c3"))
