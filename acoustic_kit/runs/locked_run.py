@@ -18,6 +18,7 @@ from acoustic_kit.recipe.settings import flat_settings
 from acoustic_kit.runs import remote_runs
 from acoustic_kit.runs.combined import CombinedFolds
 from acoustic_kit.runs.run import FOLD_RECORD_NAME, RECORD_NAME, Run, RunRecord, open_run, remove_leftovers
+from acoustic_kit.workspace.init_options import read_init_options
 
 RECORDED_PACKAGES = (
     "numpy",
@@ -91,6 +92,7 @@ def _open_or_create(job: Job, wanted: Collection[str], note: str, fresh: bool) -
     for relative, text in job.recipe.file.helpers if job.recipe.file else ():
         write_atomically(path / relative, text)
     settings, config = flat_settings(job.settings), job.workspace.config
+    options = read_init_options(job.workspace.root)
     defaults = flat_settings(job.recipe.settings(fast=job.fast))
     record = RunRecord(
         name=job.name,
@@ -113,6 +115,7 @@ def _open_or_create(job: Job, wanted: Collection[str], note: str, fresh: bool) -
         class_indices=list(config.classes.values()),
         metric=config.metric,
         label_separator=config.label_separator,
+        windows=options.windows if options else None,
         labels=label_digest(job.workspace.manifest),
         folds=job.folds,
         asked=[fold for fold in job.folds if fold in wanted],

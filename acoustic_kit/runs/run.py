@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from acoustic_kit.data.windows import Windows
 from acoustic_kit.errors import AkitError, RunError, UsageError
 from acoustic_kit.files import locked, read_regular, write_atomically
 from acoustic_kit.recipe.predictions import Predictions, recovery_hint
@@ -84,6 +85,7 @@ class RunRecord(BaseModel):
     class_indices: list[int] = []  # the data set's own, in the order of `classes`
     metric: str = ""  # the workspace's
     label_separator: str | None = None  # the workspace's
+    windows: Windows | None = None  # into which the workspace divides recordings; None: a clip is a file
     labels: str = ""  # `label_digest` of the manifest; empty in older and in imported runs
     folds: list[FoldName]  # those of the manifest, or ["full"]
     asked: list[FoldName] = []  # the requested folds, as by --folds; empty: all, as in runs of earlier versions

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acoustic_kit.data.dataset import CsvOptions
+from acoustic_kit.data.windows import Windows
 from acoustic_kit.errors import AkitError
 from acoustic_kit.files import read_regular, write_atomically
 
@@ -23,6 +24,7 @@ class InitOptions(BaseModel):
     test_folds: list[int] = []
     unofficial: bool = False
     extra: str | None = None  # absolute
+    windows: Windows | None = None  # into which recordings were divided; None: a clip is a file
     options: dict[str, Any] = {}  # fields of `CsvOptions` that differ from their defaults
 
     def write(self, root: Path) -> None:
