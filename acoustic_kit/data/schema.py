@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from acoustic_kit.dsp.sound_file import Span
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -72,6 +74,14 @@ def as_before_later_columns(rows: pl.DataFrame) -> pl.DataFrame:
     rows = rows.drop(unused)
     own = {f"own_{name}": name for name in LATER_COLUMNS if f"own_{name}" in rows.columns and name not in rows.columns}
     return rows.rename(own)
+
+
+def clip_spans(rows: pl.DataFrame) -> dict[str, Span]:
+    """Return the parts of files that are clips, by id, in order; clips that are whole files are left out."""
+    if "start" not in rows.columns:
+        return {}
+    found = rows.select("id", "start", "end").drop_nulls("start")
+    return {id: Span(start, end) for id, start, end in found.iter_rows()}
 
 
 def scan_schema() -> dict[str, Any]:

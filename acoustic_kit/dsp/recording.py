@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import io
-import math
 from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from acoustic_kit.dsp.decoding import Decoding, Sound, SoundBuilder
-from acoustic_kit.dsp.sound_file import EMPTY, SoundError, SoundFile, check_wave, fetch, mix, open_sound, sound_errors
+from acoustic_kit.dsp.sound_file import (
+    EMPTY,
+    SoundError,
+    SoundFile,
+    Span,
+    check_wave,
+    fetch,
+    mix,
+    open_sound,
+    sound_errors,
+)
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-class Span(NamedTuple):
-    """A part of an audio file: the samples ``[round(start * rate), round(end * rate))`` at the file's own rate."""
-
-    start: float | None = None  # seconds; None: from the beginning
-    end: float | None = None  # seconds; None: to the end
-
-    def samples(self, rate: int) -> tuple[int, float]:
-        """Return the first sample and the end, which may be infinite. `rate` is in Hz."""
-        return round((self.start or 0.0) * rate), math.inf if self.end is None else round(self.end * rate)
 
 
 class Recording:
@@ -35,9 +33,9 @@ class Recording:
     ...     sound = recording.read(Span(5, 10), [Decoding(16000)])[Decoding(16000)]
 
     Spans in the order of their starts, overlapping or not, decode the file once; one that begins before samples that
-    are still held decodes it again from its beginning. The file is never sought in, which is inexact in Ogg and MP3, and
-    would pass over damaged parts. Samples from the start of the last span on are held, so memory is that of one span
-    and one block. An error of the file is raised for each span that it affects, without a further attempt.
+    are still held decodes it again from its beginning. There is no seeking, which is inexact in Ogg and MP3, and passes
+    over damaged parts. Samples from the start of the last span on are held, so memory is that of one span and one
+    block. An error of the file is raised for each span that it affects, without a further attempt.
 
     Parameters
     ----------
@@ -85,7 +83,7 @@ class Recording:
             self._drop_before(start)
             while self._end < end and self._decode_block(start):
                 pass
-            if self._end <= start and start < end:
+            if self._end <= start < end:
                 raise SoundError(f"it begins at {span.start} s, but the file ends at {self._end / rate:.6g} s")
             found = {d: SoundBuilder(rate, d.sample_rate or rate) for d in decodings}
             is_empty = True
@@ -141,10 +139,10 @@ class Recording:
         while self._held and self._begin + len(self._held[0]) <= start:
             self._begin += len(self._held.popleft())
 
-    def _slices(self, start: int, end: float) -> Iterator[np.ndarray]:
+    def _slices(self, start: int, end: int) -> Iterator[np.ndarray]:
         """Yield the held samples from `start` to `end`."""
         at = self._begin
         for block in self._held:
             if at < end and at + len(block) > start:
-                yield block[max(0, start - at) : int(min(len(block), end - at))]
+                yield block[max(0, start - at) : min(len(block), end - at)]
             at += len(block)

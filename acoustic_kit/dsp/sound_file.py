@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 from acoustic_kit.dsp.audio_headers import find_mp3, guesses_length, names_format, ogg_links, with_length
 from acoustic_kit.errors import DataError
@@ -32,6 +32,17 @@ _BLOCK = 1 << 18  # samples decoded at once, over all channels
 _MP3_BLOCK = 1 << 13  # smaller, as a damaged frame loses a block
 _HEAD = 1 << 16  # bytes searched for headers
 _MUCH = 1 << 40  # bytes, larger than any file
+
+
+class Span(NamedTuple):
+    """A part of an audio file: the samples ``[round(start * rate), round(end * rate))`` at the file's own rate."""
+
+    start: float  # seconds
+    end: float
+
+    def samples(self, rate: int) -> tuple[int, int]:
+        """Return the first sample and the end at a rate in Hz."""
+        return round(self.start * rate), round(self.end * rate)
 
 
 class SoundError(DataError):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from acoustic_kit.data import file_digest
 from acoustic_kit.data.folds import FULL, training_rows
+from acoustic_kit.data.schema import clip_spans
 from acoustic_kit.features.feature import Feature, Training
 
 if TYPE_CHECKING:
@@ -18,21 +19,29 @@ if TYPE_CHECKING:
 def fingerprints(manifest: pl.DataFrame, data_root: Path | str) -> dict[str, str]:
     """Return a digest of each clip's file, by id: the manifest's own if size and time stamp are unchanged.
 
-    A missing file keeps the manifest's digest: what was built from it stays valid. So do objects on S3, which are not
-    checked.
+    The fingerprint of a part of a file is ``<digest>@<start>-<end>``. A missing file keeps the manifest's digest: what
+    was built from it stays valid. So do objects on S3, which are not checked.
     """
-    if isinstance(data_root, str):
-        return dict(manifest.select("id", "content").rows())
+    spans = clip_spans(manifest)
+    of_file: dict[str, str] = {}
     found = {}
     for row in manifest.select("id", "path", "content", "size", "mtime_ns").iter_rows(named=True):
-        path = data_root / row["path"]
-        try:
-            stat = path.stat()
-            changed = (stat.st_size, stat.st_mtime_ns) != (row["size"], row["mtime_ns"])
-            found[row["id"]] = file_digest(path) if changed else row["content"]
-        except OSError:
-            found[row["id"]] = row["content"]
+        if (path := row["path"]) not in of_file:
+            of_file[path] = row["content"] if isinstance(data_root, str) else _digest(data_root / path, row)
+        span = spans.get(row["id"])
+        found[row["id"]] = of_file[path] if span is None else f"{of_file[path]}@{span.start}-{span.end}"
     return found
+
+
+def _digest(path: Path, row: Mapping[str, Any]) -> str:
+    """Return the digest of a file, given its row of the manifest."""
+    try:
+        stat = path.stat()
+        is_same = (stat.st_size, stat.st_mtime_ns) == (row["size"], row["mtime_ns"])
+        digest: str = row["content"] if is_same else file_digest(path)
+    except OSError:
+        digest = row["content"]
+    return digest
 
 
 def for_folds(
