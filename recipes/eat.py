@@ -296,7 +296,6 @@ def adamw(parameters: list[nn.Parameter], s: Settings) -> torch.optim.Optimizer:
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
-    torch.manual_seed(fold.seed)
     multi = fold.train.task == "multi"
     if multi and (s.loss != "bce" or s.mix_loss != "bce"):
         raise akit.AkitError("Clips with several labels need --set loss=bce --set mix_loss=bce.")
@@ -320,7 +319,3 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
         ema=None if s.ema is None else s.ema ** (n / len(fold.train)),
         micro_batch=s.micro_batch,
     ).after(notes=notes)
-
-
-def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:
-    return akit.forward(model, clips, batches(s))

@@ -267,7 +267,6 @@ def start_from_imagenet(s: Settings, net: MelPcaNet) -> list[str]:
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
-    torch.manual_seed(fold.seed)
     mel, net = MelPcaNet(s, fold.n_classes, 0), MelPcaNet(s, fold.n_classes, s.n_pca)
     mel.reinit_dead_stem()
     notes = start_from_imagenet(s, mel)

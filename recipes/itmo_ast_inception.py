@@ -34,7 +34,6 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
@@ -267,7 +266,6 @@ def loss_of(fold: akit.Fold) -> Loss:
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     pretrained = s.ast == "finetune" and s.weights != TINY
     weights = wanted_weights(s) if pretrained else None
-    torch.manual_seed(fold.seed)
     net = build_model(s, fold.n_classes)
     notes = []
     if weights is not None:
@@ -286,7 +284,3 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
         loss=loss_of(fold),
         micro_batch=s.micro_batch,
     ).after(notes=notes)
-
-
-def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:
-    return akit.forward(model, clips, batches(s))

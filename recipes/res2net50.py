@@ -24,9 +24,9 @@ from torch import nn
 from torchvision.models.resnet import ResNet
 
 import acoustic_kit as akit
-from acoustic_kit.nn import DeepStemResnet, EmbeddingFusion
+from acoustic_kit.nn import DeepStemResnet
 from acoustic_kit.recipe import urbansound8k as us8k
-from acoustic_kit.training import Batches, Phase, by_epoch, cosine
+from acoustic_kit.training import Phase, by_epoch, cosine
 
 
 class Settings(us8k.SalienceSettings):
@@ -35,19 +35,11 @@ class Settings(us8k.SalienceSettings):
 
 WRITE_UP = {}  # all settings are the published ones
 FAST = us8k.fast(max_mask_bands=0, dropout=0.0, epochs=12, batch_size=6, base_width=8, salience="none")
-search = us8k.search_regularized
+search, needs, batches = us8k.search_regularized, us8k.needs_of, us8k.wave_batches
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, seconds=s.seconds, encoding=s.encoding)}
-
-
-def needs(s: Settings) -> akit.Needs:
-    return us8k.needs_of(s)
-
-
-def batches(s: Settings) -> Batches:
-    return us8k.wave_batches(s)
 
 
 class Res2NetBlock(nn.Module):
@@ -92,15 +84,8 @@ class Res2NetBlock(nn.Module):
 
 
 def build_model(s: Settings, n_classes: int) -> nn.Module:
-    """Waves (clips, 1, n), and saliences (clips, 2) → logits (clips, classes)."""
-    return EmbeddingFusion(
-        us8k.front_end(s),
-        DeepStemResnet(ResNet(Res2NetBlock, [3, 4, 6, 3], width_per_group=s.base_width)),
-        2048,
-        n_classes,
-        n_categories=2,
-        embedding_width=s.salience_width,
-        dropout=s.dropout,
+    return us8k.salience_fusion(
+        s, DeepStemResnet(ResNet(Res2NetBlock, [3, 4, 6, 3], width_per_group=s.base_width)), n_classes
     )
 
 

@@ -21,7 +21,7 @@ from torch import nn
 import acoustic_kit as akit
 from acoustic_kit.nn import AttentiveHead, CbamResnet34
 from acoustic_kit.recipe import urbansound8k as us8k
-from acoustic_kit.training import Batches, Phase, by_epoch, cosine_restarts, warmup
+from acoustic_kit.training import Phase, by_epoch, cosine_restarts, warmup
 
 
 class Settings(us8k.WaveSettings):
@@ -42,19 +42,11 @@ WRITE_UP = {
     "warm_up_epochs": ("5, never used", "the original sets 5 and never uses them; `--set warm_up_epochs=5` does")
 }
 FAST = us8k.fast(max_mask_bands=0, dropout=0.0, epochs=10, batch_size=8)
-search = us8k.search_regularized
+search, needs, batches = us8k.search_regularized, us8k.needs_of, us8k.wave_batches
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, seconds=s.seconds, encoding=s.encoding)}
-
-
-def needs(s: Settings) -> akit.Needs:
-    return us8k.needs_of(s)
-
-
-def batches(s: Settings) -> Batches:
-    return us8k.wave_batches(s)
 
 
 def build_model(s: Settings, n_classes: int) -> nn.Module:

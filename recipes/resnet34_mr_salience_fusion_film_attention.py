@@ -50,6 +50,7 @@ WRITE_UP = {}  # all settings are the published ones
 FAST = us8k.fast(
     max_mask_bands=0, dropout=0.0, epochs=10, warm_up_epochs=1, batch_size=8, salience="none", n_mels=16, gru_width=32
 )
+needs = us8k.needs_of
 
 
 def search(trial: "optuna.Trial") -> dict[str, Any]:
@@ -58,10 +59,6 @@ def search(trial: "optuna.Trial") -> dict[str, Any]:
 
 def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, encoding=s.encoding)}
-
-
-def needs(s: Settings) -> akit.Needs:
-    return us8k.needs_of(s)
 
 
 def salience(clips: akit.Clips) -> np.ndarray:

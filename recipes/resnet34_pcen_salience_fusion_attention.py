@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 import acoustic_kit as akit
-from acoustic_kit.nn import CbamResnet34, EmbeddingFusion
+from acoustic_kit.nn import CbamResnet34
 from acoustic_kit.recipe import urbansound8k as us8k
-from acoustic_kit.training import Batches, Phase, by_epoch, cosine
+from acoustic_kit.training import Phase, by_epoch, cosine
 
 if TYPE_CHECKING:
     import optuna
@@ -40,6 +40,7 @@ WRITE_UP = {
     )
 }
 FAST = us8k.fast(max_mask_bands=0, dropout=0.0, epochs=10, batch_size=8, salience="none")
+needs, batches = us8k.needs_of, us8k.wave_batches
 
 
 def search(trial: "optuna.Trial") -> dict[str, Any]:
@@ -51,25 +52,8 @@ def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, seconds=s.seconds, encoding=s.encoding)}
 
 
-def needs(s: Settings) -> akit.Needs:
-    return us8k.needs_of(s)
-
-
-def batches(s: Settings) -> Batches:
-    return us8k.wave_batches(s)
-
-
 def build_model(s: Settings, n_classes: int) -> nn.Module:
-    """Waves (clips, 1, n), and saliences (clips, 2) → logits (clips, classes)."""
-    return EmbeddingFusion(
-        us8k.front_end(s),
-        CbamResnet34(),
-        512,
-        n_classes,
-        n_categories=2,
-        embedding_width=s.salience_width,
-        dropout=s.dropout,
-    )
+    return us8k.salience_fusion(s, CbamResnet34(), n_classes)
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:

@@ -21,16 +21,17 @@ Differs: see "What the eight models share" in docs/recipes.md; and:
     number of trials; there after four days, with over 300.
 """
 
+from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field
 from torch import nn
 
 import acoustic_kit as akit
 from acoustic_kit.nn import resnet34
 from acoustic_kit.recipe import urbansound8k as us8k
-from acoustic_kit.training import Batches, Phase, by_epoch, cosine, warmup
+from acoustic_kit.training import Phase, by_epoch, cosine, warmup
 
 if TYPE_CHECKING:
     import optuna
@@ -55,6 +56,7 @@ class Settings(us8k.WaveSettings):
 
 WRITE_UP = {}  # all settings are the published ones
 FAST = us8k.fast(n_fft=1024, freq_mask_ratio=0.0, epochs=12, warm_up_epochs=1, batch_size=6, lr=5e-4, rho=0.05)
+needs, batches = us8k.needs_of, partial(us8k.wave_batches, drop_last=False)
 
 
 def search(trial: "optuna.Trial") -> dict[str, Any]:
@@ -79,30 +81,12 @@ def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, seconds=s.seconds, encoding=s.encoding)}
 
 
-def needs(s: Settings) -> akit.Needs:
-    return us8k.needs_of(s)
-
-
-def batches(s: Settings) -> Batches:
-    return us8k.wave_batches(s, drop_last=False)
-
-
-class PcenResnet34(nn.Module):
-    """Waves (clips, 1, n) → logits (clips, classes)."""
-
-    def __init__(self, s: Settings, n_classes: int) -> None:
-        super().__init__()
-        bands = int(s.n_mels * s.freq_mask_ratio)
-        self.front_end = us8k.front_end(s, s.n_fft, hop_length=s.hop_length, max_mask_bands=bands)
-        self.backbone = resnet34(1, n_classes)
-        self.backbone.fc = nn.Sequential(nn.Dropout(s.dropout), self.backbone.fc)
-
-    def forward(self, waves: torch.Tensor) -> torch.Tensor:
-        return self.backbone(self.front_end(waves))
-
-
 def build_model(s: Settings, n_classes: int) -> nn.Module:
-    return PcenResnet34(s, n_classes)
+    """Waves (clips, 1, n) → logits (clips, classes)."""
+    bands, backbone = int(s.n_mels * s.freq_mask_ratio), resnet34(1, n_classes)
+    backbone.fc = nn.Sequential(nn.Dropout(s.dropout), backbone.fc)
+    front_end = us8k.front_end(s, s.n_fft, hop_length=s.hop_length, max_mask_bands=bands)
+    return nn.Sequential(OrderedDict(front_end=front_end, backbone=backbone))
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:

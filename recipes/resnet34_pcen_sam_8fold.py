@@ -10,6 +10,7 @@ Reproduce:
 Differs: see "What the eight models share" in docs/recipes.md.
 """
 
+from collections import OrderedDict
 from functools import partial
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import nn
 import acoustic_kit as akit
 from acoustic_kit.nn import resnet34
 from acoustic_kit.recipe import urbansound8k as us8k
-from acoustic_kit.training import Batches, Phase, by_epoch, cosine
+from acoustic_kit.training import Phase, by_epoch, cosine
 
 
 class Settings(us8k.WaveSettings):
@@ -36,35 +37,17 @@ class Settings(us8k.WaveSettings):
 
 WRITE_UP = {}  # all settings are the published ones
 FAST = us8k.fast(max_mask_bands=0, epochs=10, batch_size=8)
-search = us8k.search_optimizer
+search, needs = us8k.search_optimizer, us8k.needs_of
+batches = partial(us8k.wave_batches, drop_last=False)
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, seconds=s.seconds, encoding=s.encoding)}
 
 
-def needs(s: Settings) -> akit.Needs:
-    return us8k.needs_of(s)
-
-
-def batches(s: Settings) -> Batches:
-    return us8k.wave_batches(s, drop_last=False)
-
-
-class PcenResnet34(nn.Module):
-    """Waves (clips, 1, n) → logits (clips, classes)."""
-
-    def __init__(self, s: Settings, n_classes: int) -> None:
-        super().__init__()
-        self.front_end = us8k.front_end(s, s.n_fft)
-        self.backbone = resnet34(1, n_classes)
-
-    def forward(self, waves: torch.Tensor) -> torch.Tensor:
-        return self.backbone(self.front_end(waves))
-
-
 def build_model(s: Settings, n_classes: int) -> nn.Module:
-    return PcenResnet34(s, n_classes)
+    """Waves (clips, 1, n) → logits (clips, classes)."""
+    return nn.Sequential(OrderedDict(front_end=us8k.front_end(s, s.n_fft), backbone=resnet34(1, n_classes)))
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:

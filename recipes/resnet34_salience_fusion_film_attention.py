@@ -25,7 +25,7 @@ from torch import nn
 import acoustic_kit as akit
 from acoustic_kit.nn import AttentiveHead, CbamResnet34, Film, MixedEmbedding
 from acoustic_kit.recipe import urbansound8k as us8k
-from acoustic_kit.training import Batches, Phase, Schedule, one_cycle
+from acoustic_kit.training import Phase, Schedule, one_cycle
 
 if TYPE_CHECKING:
     import optuna
@@ -59,6 +59,7 @@ FAST = us8k.fast(
     max_mask_bands=0, dropout=0.0, epochs=12, batch_size=6, salience="none", n_mels=16, schedule="intended",
     noise_and_gain=0.0,
 )  # fmt: skip
+needs, batches = us8k.needs_of, us8k.wave_batches
 
 
 def search(trial: "optuna.Trial") -> dict[str, Any]:
@@ -67,14 +68,6 @@ def search(trial: "optuna.Trial") -> dict[str, Any]:
 
 def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, seconds=s.seconds, encoding=s.encoding)}
-
-
-def needs(s: Settings) -> akit.Needs:
-    return us8k.needs_of(s)
-
-
-def batches(s: Settings) -> Batches:
-    return us8k.wave_batches(s)
 
 
 def noise_and_gain(waves: torch.Tensor, fraction: float) -> torch.Tensor:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import nn
@@ -146,7 +145,6 @@ def build_model(s: Settings, n_classes: int) -> nn.Module:
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
-    torch.manual_seed(fold.seed)
     rates: dict[str, Callable] = {"constant": constant, "cosine": cosine}
     return akit.fit(
         fold,
@@ -157,7 +155,3 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
         optimizer=partial(torch.optim.AdamW, lr=s.lr, weight_decay=s.weight_decay),
         micro_batch=s.micro_batch,
     )
-
-
-def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:
-    return akit.forward(model, clips, batches(s))

@@ -16,15 +16,17 @@ Differs: see "What the eight models share" in docs/recipes.md; and:
   - The report has the CBAM in the residual blocks, the code one after the last stage: so here, as it scored.
 """
 
+from functools import partial
+
 from pydantic import Field
 from torch import nn
 from torchvision.models import Wide_ResNet50_2_Weights
 from torchvision.models.resnet import Bottleneck, ResNet
 
 import acoustic_kit as akit
-from acoustic_kit.nn import DeepStemResnet, EmbeddingFusion
+from acoustic_kit.nn import DeepStemResnet
 from acoustic_kit.recipe import urbansound8k as us8k
-from acoustic_kit.training import Batches, Phase, by_epoch, cosine
+from acoustic_kit.training import Phase, by_epoch, cosine
 
 WEIGHTS = Wide_ResNet50_2_Weights.IMAGENET1K_V2
 
@@ -36,31 +38,17 @@ class Settings(us8k.SalienceSettings):
 
 WRITE_UP = {}  # all settings are the published ones
 FAST = us8k.fast(max_mask_bands=0, dropout=0.0, epochs=12, batch_size=6, bottleneck=16, salience="none")
-search = us8k.search_regularized
+search, batches = us8k.search_regularized, us8k.wave_batches
+needs = partial(us8k.needs_of, weights=WEIGHTS)
 
 
 def features(s: Settings) -> dict[str, akit.Feature]:
     return {"wave": akit.Wave(s.sample_rate, trim_top_db=None, seconds=s.seconds, encoding=s.encoding)}
 
 
-def needs(s: Settings) -> akit.Needs:
-    return us8k.needs_of(s, WEIGHTS)
-
-
-def batches(s: Settings) -> Batches:
-    return us8k.wave_batches(s)
-
-
 def build_model(s: Settings, n_classes: int) -> nn.Module:
-    """Waves (clips, 1, n), and saliences (clips, 2) → logits (clips, classes)."""
-    return EmbeddingFusion(
-        us8k.front_end(s),
-        DeepStemResnet(ResNet(Bottleneck, [3, 4, 6, 3], width_per_group=s.bottleneck)),
-        2048,
-        n_classes,
-        n_categories=2,
-        embedding_width=s.salience_width,
-        dropout=s.dropout,
+    return us8k.salience_fusion(
+        s, DeepStemResnet(ResNet(Bottleneck, [3, 4, 6, 3], width_per_group=s.bottleneck)), n_classes
     )
 
 

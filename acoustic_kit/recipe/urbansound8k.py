@@ -15,7 +15,14 @@ from pydantic import Field
 from torch import nn
 from torchvision.models import ResNet34_Weights, WeightsEnum
 
-from acoustic_kit.nn import WaveFrontEnd, imagenet_weights, load_imagenet
+from acoustic_kit.nn import (
+    CbamResnet34,
+    DeepStemResnet,
+    EmbeddingFusion,
+    WaveFrontEnd,
+    imagenet_weights,
+    load_imagenet,
+)
 from acoustic_kit.recipe.needs import Needs
 from acoustic_kit.recipe.settings import Fast, Settings
 from acoustic_kit.recipe.side_inputs import one_hot_column
@@ -126,6 +133,19 @@ def front_end(s: Any, n_fft: int | tuple[int, ...] = 2048, **options: Any) -> Wa
     """Return the layers from waves to masked PCEN spectrograms. Further parameters as for `WaveFrontEnd`."""
     masks = {"max_mask_bands": getattr(s, "max_mask_bands", 0), "max_mask_frames": s.max_mask_frames}
     return WaveFrontEnd(s.sample_rate, n_fft, n_mels=s.n_mels, **{**masks, **options})
+
+
+def salience_fusion(s: Any, backbone: CbamResnet34 | DeepStemResnet, n_classes: int) -> EmbeddingFusion:
+    """Return a network that takes waves (clips, 1, n), and saliences (clips, 2) → logits (clips, classes)."""
+    return EmbeddingFusion(
+        front_end(s),
+        backbone,
+        backbone.width,
+        n_classes,
+        n_categories=2,
+        embedding_width=s.salience_width,
+        dropout=s.dropout,
+    )
 
 
 def fit_with_sam(
