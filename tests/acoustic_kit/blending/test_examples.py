@@ -6,7 +6,9 @@ from importlib import import_module
 import pytest
 
 
-@pytest.mark.parametrize("name", ["choosing", "greedy_selection", "methods", "simplex_weights", "stacking"])
+@pytest.mark.parametrize(
+    "name", ["choosing", "greedy_selection", "methods", "recordings", "simplex_weights", "stacking"]
+)
 def test_examples_run(name):
     found = doctest.testmod(import_module(f"acoustic_kit.blending.{name}"))
     assert found.attempted
