@@ -40,6 +40,12 @@ def init(
     test_dir: str | None = None,
     where: Mapping[str, object] | None = None,
     skip_missing: bool = False,
+    window: float | None = None,
+    hop: float | None = None,
+    id_format: str | None = None,
+    start_column: str | None = None,
+    end_column: str | None = None,
+    min_overlap: float = 0.5,
     mono: Mono = "mean",
     progress: bool = True,
 ) -> OpenWorkspace:
@@ -64,6 +70,11 @@ def init(
     test_dir : the folder of test clips, in the data set's
     where : read only the labeled clips that have these values, by column: `{"esc10": True}`
     skip_missing : leave out clips that a table names and that are missing on disk
+    window, hop : divide recordings into clips of `window` seconds, one every `hop` seconds (default: `window`)
+    id_format : ids of clips of recordings, with `{stem}` or `{path}`, and `{start}` or `{end}`; default `{stem}_{end}`
+    start_column, end_column : columns of a CSV of labeled parts of recordings, in seconds, if guessing fails; an empty
+        string if a CSV has none
+    min_overlap : a window has the label of a part that overlaps it by this share of the shorter of both, in (0, 1]
     mono : the channel from which features are computed: `mean`, `left` or `right`
     progress : see `OpenWorkspace`
 
@@ -86,6 +97,11 @@ def init(
         group_pattern=group_pattern,
         where=tuple(f"{column}={value}" for column, value in (where or {}).items()),
         skip_missing=skip_missing,
+        windows=CsvOptions.asked_windows(window, hop, id_format),
+        id_format=id_format,
+        start_column=start_column,
+        end_column=end_column,
+        min_overlap=min_overlap,
     )
     with progress_bars(progress) as bar:
         workspace = init_workspace(

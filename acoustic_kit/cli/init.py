@@ -41,6 +41,21 @@ Where = Annotated[
     list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Read only labeled clips with this value.")
 ]
 SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Omit clips of a table whose files are missing.")]
+Window = Annotated[float | None, typer.Option(metavar="SECONDS", help="Divide recordings into clips of this length.")]
+Hop = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Time from the start of a window to the next; default: --window."),
+]
+IdFormat = Annotated[
+    Text, typer.Option(metavar="TEXT", help="Ids of clips of recordings, with {stem} or {path}, {start} or {end}.")
+]
+StartColumn = Annotated[
+    Text, typer.Option(help="csv: column of the times (s) at which labeled parts of recordings begin; '' if none.")
+]
+EndColumn = Annotated[Text, typer.Option(help="csv: column of the times (s) at which they end.")]
+MinOverlap = Annotated[
+    float, typer.Option(help="Label a window by a labeled part that overlaps it by this share of the shorter of both.")
+]
 Mono = Annotated[Literal["mean", "left", "right"], typer.Option(help="How to mix several channels into one.")]
 
 
@@ -69,6 +84,12 @@ def init(
     test_dir: TestDir = None,
     where: Where = None,
     skip_missing: SkipMissing = False,
+    window: Window = None,
+    hop: Hop = None,
+    id_format: IdFormat = None,
+    start_column: StartColumn = None,
+    end_column: EndColumn = None,
+    min_overlap: MinOverlap = 0.5,
     mono: Mono = "mean",
 ) -> None:
     """Make a workspace of a data set.
@@ -89,6 +110,11 @@ def init(
         group_pattern=group_pattern,
         where=tuple(where or ()),
         skip_missing=skip_missing,
+        windows=CsvOptions.asked_windows(window, hop, id_format),
+        id_format=id_format,
+        start_column=start_column,
+        end_column=end_column,
+        min_overlap=min_overlap,
     )
     with progress() as bar:
         workspace = init_workspace(

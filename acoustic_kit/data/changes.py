@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from acoustic_kit.data.dataset import Dataset
 from acoustic_kit.data.scan import scan_audio
-from acoustic_kit.data.schema import scan_schema
+from acoustic_kit.data.schema import scan_schema, span_column
 from acoustic_kit.dsp.sound_file import Mono
 from acoustic_kit.tables import listed
 
@@ -48,8 +48,9 @@ def find_changes(manifest: pl.DataFrame, updated: pl.DataFrame) -> Changes:
     old, new = manifest["id"].to_list(), updated["id"].to_list()
     known = set(old) & set(new)
     both = manifest.filter(pl.col("id").is_in(known)).sort("id"), updated.filter(pl.col("id").is_in(known)).sort("id")
-    relabeled = _differ(*both, ["label"])
-    own = {*updated.columns, *manifest.columns} - {"id", "label", *scan_schema()}
+    targets = ["label", "soft", "weight"]
+    relabeled = _differ(*both, targets)
+    own = {*updated.columns, *manifest.columns} - {"id", *targets, *scan_schema()}
     others = _differ(*both, own) - relabeled
     return Changes(
         tuple(id for id in old if id in relabeled),
@@ -77,7 +78,11 @@ def _text(column: pl.Series) -> pl.Series:
     """Return a column as text, as a new row may turn a column of numbers into text."""
     import polars as pl
 
-    return column.list.join("\0") if isinstance(column.dtype, pl.List) else column.cast(pl.String)
+    if not isinstance(column.dtype, pl.List):
+        return column.cast(pl.String)
+    if isinstance(column.dtype.inner, pl.Struct):
+        column = column.list.eval(pl.element().struct.json_encode())
+    return column.list.join("\0")
 
 
 def update_clips(manifest: pl.DataFrame, dataset: Dataset, test_folds: Collection[int]) -> pl.DataFrame:
@@ -103,8 +108,8 @@ def update_clips(manifest: pl.DataFrame, dataset: Dataset, test_folds: Collectio
     for row in clips.select("id", "label", "fold", "group", "split").iter_rows(named=True):
         known = before.get(row["id"])
         held_out = known is not None and known["split"] == "test" and bool(test_folds)
-        if row["split"] == "test" or held_out:
-            splits.append("test")
+        if row["split"] != "train" or held_out:
+            splits.append("extra" if row["split"] == "extra" else "test")
             folds.append(None)
         elif known is not None and known["split"] == "train":
             splits.append("train")
@@ -140,22 +145,45 @@ class _FoldChooser:
     def __init__(self, manifest: pl.DataFrame) -> None:
         train = manifest.filter(manifest["split"] == "train")
         self._all = Counter(train["fold"])
-        self._of_label = Counter(zip(train["label"].list.first(), train["fold"], strict=True))
+        self._of_label = Counter(zip(train["label"].list.first().fill_null(""), train["fold"], strict=True))
         grouped = manifest.filter(manifest["group"].is_not_null() & (manifest["split"] != "extra"))
         self._of_group: dict[str, int | None] = dict(grouped.select("group", "fold").iter_rows())
 
     def choose(self, label: list[str], group: str | None) -> int | None:
         """Return the fold of a new clip; None if its group is held out for testing."""
+        first = label[0] if label else ""
         if group is not None and group in self._of_group:
             fold = self._of_group[group]
         else:
-            fold = min(self._all, key=lambda fold: (self._of_label[label[0], fold], self._all[fold], fold))
+            fold = min(self._all, key=lambda fold: (self._of_label[first, fold], self._all[fold], fold))
         if fold is not None:
             self._all[fold] += 1
-            self._of_label[label[0], fold] += 1
+            self._of_label[first, fold] += 1
         if group is not None:
             self._of_group[group] = fold
         return fold
+
+
+def known_lengths(manifest: pl.DataFrame, root: Path) -> dict[str, float]:
+    """Return path → the length in seconds of each file with windows that did not change since it was scanned."""
+    import polars as pl
+
+    windows = manifest.filter(pl.col("start").is_not_null() & pl.col("duration").is_not_null())
+    files = windows.group_by("path").agg(
+        pl.col("size", "mtime_ns").first(), (pl.col("start") + pl.col("duration")).max()
+    )
+    return {
+        path: seconds for path, size, mtime_ns, seconds in files.iter_rows() if _state(root / path) == (size, mtime_ns)
+    }
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """Return the size and the time stamp of a file; None if it is missing."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def scan_changed(
@@ -165,24 +193,23 @@ def scan_changed(
     mono: Mono,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[pl.DataFrame, int]:
-    """Return the columns of `scan_audio` for each clip, and the number of known files that had changed.
+    """Return the columns of `scan_audio` for each clip, and the number of known clips whose files had changed.
 
     A file is scanned again if it is new, or if its size or time stamp differs.
     """
     import polars as pl
 
     columns = list(scan_schema())
-    known = {row["path"]: row for row in manifest.select("path", *columns).iter_rows(named=True)}
-    rows, again = [], []
-    for path in clips["path"]:
-        file, row = root / path, known.get(path)
-        try:
-            stat = file.stat()
-            is_same = row is not None and (stat.st_size, stat.st_mtime_ns) == (row["size"], row["mtime_ns"])
-        except OSError:
-            is_same = row is not None  # features of a missing file stay valid
+    part = ["path", "start", "end"]
+    known = dict(zip(manifest.select(part).iter_rows(), manifest.select(columns).iter_rows(named=True), strict=True))
+    rows = []
+    for path, start, end in clips.select(part).iter_rows():
+        row, state = known.get((path, start, end)), _state(root / path)
+        # Features of a missing file remain valid.
+        is_same = row is not None and state in (None, (row["size"], row["mtime_ns"]))
         rows.append({name: row[name] for name in columns} if row is not None and is_same else None)
-        again += [] if is_same else [path]
-    scanned = iter(scan_audio([root / path for path in again], on_progress, mono).iter_rows(named=True))
+    again = clips.filter([row is None for row in rows])
+    files = [root / path for path in again["path"]]
+    scanned = iter(scan_audio(files, on_progress, mono, span_column(again)).iter_rows(named=True))
     table = pl.DataFrame([row or next(scanned) for row in rows], schema=scan_schema(), orient="row")
-    return table, sum(path in known for path in again)
+    return table, sum(row in known for row in again.select(part).iter_rows())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from acoustic_kit.data.schema import clip_schema, manifest_schema
+from acoustic_kit.data.windows import ID_FORMAT, Windows
 from acoustic_kit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -30,10 +31,30 @@ class CsvOptions:
     group_pattern: str | None = None  # regular expression on paths; a group is its first group, else its match
     where: tuple[str, ...] = ()  # "column=value": keep only labeled clips with one of a column's values
     skip_missing: bool = False  # leave out clips that are missing on disk
+    windows: Windows | None = None  # into which recordings are divided; None: a clip is a file
+    id_format: str | None = None  # of ids of the parts of files that a table gives, see `Windows`
+    start_column: str | None = None  # seconds at which the part of a file begins that a row is about; empty: no column
+    end_column: str | None = None
+    min_overlap: float = 0.5  # of an event whose labels a window has, as a share of the shorter of both; in (0, 1]
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for invalid values."""
+        if not 0 < self.min_overlap <= 1:
+            raise UsageError(f"--min-overlap {self.min_overlap}: give a share above 0, at most 1.")
+        if self.windows is None and self.min_overlap != CsvOptions.min_overlap:
+            raise UsageError("--min-overlap is for recordings that are cut into clips; give --window too.")
 
     def given(self) -> set[str]:
         """Return the names of the fields that differ from their defaults."""
         return {field.name for field in fields(self) if getattr(self, field.name) != field.default}
+
+    @staticmethod
+    def asked_windows(window: float | None, hop: float | None, id_format: str | None) -> Windows | None:
+        """Return how recordings are divided by these options. Raises UsageError if they are invalid."""
+        windows = Windows.checked(1 if window is None else window, hop, ID_FORMAT if id_format is None else id_format)
+        if window is None and hop is not None:
+            raise UsageError("--hop is for recordings that are divided into clips; give --window too.")
+        return None if window is None else windows
 
     def group_finder(self) -> re.Pattern[str] | None:
         """Return the compiled `group_pattern`. Raises UsageError if it is invalid."""
@@ -57,9 +78,9 @@ class CsvOptions:
 class Dataset:
     """A data set as read by an adapter.
 
-    `clips` has one row per clip: `id`, `path` (relative to `root`, with /), `label` (list of str, empty if unknown),
-    `fold` (int64, null if the data set has none), `group` (str or null: clips of one recording or speaker), `split`
-    ("train" or "test"), then the data set's own columns. Labels of test clips become the truth.
+    `clips` has one row per clip with the columns of `clip_schema` (`path` relative to `root`, with /; `label` empty if
+    unknown; `fold` null if the data set has none), then the data set's own columns. Labels of test clips become the
+    truth. In adapters, before `cut_recordings`, a row may be a recording, or an event: `start`, `end` and labels.
     """
 
     layout: str

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
     """Draw folds 1 to `n_folds`: id → fold.
 
-    Folds are stratified by label (the first of several). Clips of one group are in one fold, and so are clips of equal
-    content if the class has enough distinct files. With several labels per clip, a class may be missing in some folds.
+    Folds are stratified by label (the first of several; clips without a label are one stratum). Clips of one group are
+    in one fold, and so are clips of equal content if the class has enough distinct files. With several labels per clip,
+    a class may be missing in some folds.
     The result depends on the clips and the seed, not on the order of rows.
 
     Parameters
     ----------
-    clips : `id`, `label` (list of str, not empty), `group` (str or null), optionally `content` (str, empty if unknown)
+    clips : `id`, `label` (list of str), `group` (str or null), optionally `content` (str, empty if unknown)
 
     Raises
     ------
@@ -34,7 +35,7 @@ def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     clips = _with_units(clips, n_folds)
-    first = clips["label"].list.first()
+    first = clips["label"].list.first().fill_null("")
     # In a multi-label task, classes that are rarely the first label share one stratum.
     common = first.value_counts().filter(pl.col("count") >= n_folds).to_series(0)
     strata = first.to_frame("label").select(pl.when(pl.col("label").is_in(common.implode())).then("label")).to_series()
@@ -82,7 +83,12 @@ def _units_of_classes(clips: pl.DataFrame) -> pl.DataFrame:
     """Return `label`, `clips` and `units` of each class, the rarest first."""
     import polars as pl
 
-    counts = clips.explode("label").group_by("label").agg(clips=pl.len(), units=pl.col("unit").n_unique())
+    counts = (
+        clips.explode("label")
+        .drop_nulls("label")
+        .group_by("label")
+        .agg(clips=pl.len(), units=pl.col("unit").n_unique())
+    )
     return counts.sort("units", "label")
 
 
@@ -92,7 +98,7 @@ def _require_enough(clips: pl.DataFrame, n_folds: int) -> None:
     counts = _units_of_classes(clips).filter(pl.col("units") < n_folds)
     if counts.is_empty():
         return
-    if (clips["label"].list.len() > 1).any() and clips["unit"].n_unique() >= n_folds:
+    if (clips["label"].list.len() != 1).any() and clips["unit"].n_unique() >= n_folds:
         return  # some of hundreds of classes are rare, as in AudioSet; the summary names them
     label, n_clips, n_units = counts.row(0)
     few = f"groups ({n_units}, of {n_clips} clips)" if n_units < n_clips else f"clips ({n_clips})"

@@ -65,12 +65,12 @@ def odd_clips(manifest: pl.DataFrame) -> pl.DataFrame:
     """Return unusual clips: `id` and `what`, one row per finding, in the manifest's order.
 
     `what` is "unreadable: <reason>", "silent" (peak below −60 dB after the channels are mixed), "clipped" (reaches full
-    scale), "too short" (under 0.1 s) or "same content as <id>" (its file equals that of an earlier clip).
+    scale), "too short" (under 0.1 s) or "same content as <id>" (as the same part of an equal file before).
     """
     import polars as pl
 
     readable = pl.col("content") != ""
-    first = pl.when(readable).then(pl.col("id").first().over("content"))
+    first = pl.when(readable).then(pl.col("id").first().over("content", "start", "end"))
     kinds = {
         "unreadable": "unreadable: " + pl.col("problem"),
         "silent": pl.when(pl.col("peak") < SILENT_PEAK).then(
@@ -131,7 +131,7 @@ def _leaks(manifest: pl.DataFrame) -> list[str]:
 
     twins = (
         manifest.filter(pl.col("content") != "")
-        .group_by("content", maintain_order=True)
+        .group_by("content", "start", "end", maintain_order=True)
         .agg(
             "id",
             sides=pl.struct("split", "fold").n_unique(),

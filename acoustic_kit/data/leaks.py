@@ -80,7 +80,7 @@ def _copies(train: pl.DataFrame) -> Iterator[str]:
     """Training clips of equal content: in several folds, or in one."""
     import polars as pl
 
-    copies = train.filter((pl.col("content") != "") & pl.col("content").is_duplicated())
+    copies = train.filter((pl.col("content") != "") & pl.struct("content", "start", "end").is_duplicated())
     if not len(copies):
         return
     divided, files = divided_groups(train, "content"), copies["content"].n_unique()

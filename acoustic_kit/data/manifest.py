@@ -9,9 +9,10 @@ from acoustic_kit.data.audio_files import safe_path
 from acoustic_kit.data.dataset import Dataset
 from acoustic_kit.data.folds import make_folds
 from acoustic_kit.data.scan import scan_audio
-from acoustic_kit.data.schema import clip_schema, manifest_schema
+from acoustic_kit.data.schema import clip_schema, manifest_schema, span_column
 from acoustic_kit.dsp.sound_file import Mono
 from acoustic_kit.errors import DataError, UsageError
+from acoustic_kit.task import Task
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,7 +65,7 @@ def make_manifest(
         return without_test_labels(dataset, _hold_out(dataset, clips, test_folds), extra)
 
     clips, truth = with_folds()
-    scanned = scan_audio([dataset.root / path for path in clips["path"]], on_progress, mono)
+    scanned = scan_audio([dataset.root / path for path in clips["path"]], on_progress, mono, span_column(clips))
     if scanned["problem"].null_count() == 0:
         path, problem = clips["path"][0], scanned["problem"][0]
         raise DataError(f"none of the {len(clips)} files in {dataset.root} can be read; {path}: {problem}.")
@@ -73,7 +74,7 @@ def make_manifest(
         clips, truth = with_folds(content)  # equal clips share a fold if akit makes the folds
     common = list(clip_schema())
     manifest = pl.concat([clips.select(common), scanned, clips.drop(common)], how="horizontal")
-    check_manifest(manifest, dataset.classes)
+    check_manifest(manifest, dataset.classes, dataset.task)
     return manifest, truth
 
 
@@ -102,8 +103,11 @@ def without_test_labels(
     return clips, truth
 
 
-def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
-    """Raise DataError, which names the column or clip, if a manifest does not fulfill `manifest_schema`."""
+def check_manifest(manifest: pl.DataFrame, classes: Collection[str], task: Task = "single") -> None:
+    """Raise DataError, which names the column or clip, if a manifest does not fulfill `manifest_schema`.
+
+    With `task` "multi", clips that are not test clips may have no label.
+    """
     import polars as pl
 
     if not len(manifest):
@@ -121,7 +125,9 @@ def check_manifest(manifest: pl.DataFrame, classes: Collection[str]) -> None:
         | (pl.col("split") == "extra"),
         "has a split other than train, test and extra": pl.col("split").is_in(["train", "test", "extra"]),
         "is a training clip without a fold, or another with one": is_train == pl.col("fold").is_not_null(),
-        "is a test clip with a label, or another clip without one": (pl.col("split") == "test") == (n_labels == 0),
+        "is a test clip with a label, or another clip without one": pl.when(pl.col("split") == "test")
+        .then(n_labels == 0)
+        .otherwise((n_labels > 0) | pl.lit(task == "multi")),
         "has a label that is not a class": known,
         "has neither a length nor a problem": unreadable == pl.col("duration").is_null(),
         "has a start without an end, or not before it": pl.col("start").is_null() & pl.col("end").is_null()

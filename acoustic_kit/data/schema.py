@@ -80,8 +80,13 @@ def clip_spans(rows: pl.DataFrame) -> dict[str, Span]:
     """Return the parts of files that are clips, by id, in order; clips that are whole files are left out."""
     if "start" not in rows.columns:
         return {}
-    found = rows.select("id", "start", "end").drop_nulls("start")
-    return {id: Span(start, end) for id, start, end in found.iter_rows()}
+    spans = zip(rows["id"], span_column(rows), strict=True)
+    return {id: span for id, span in spans if span is not None}
+
+
+def span_column(rows: pl.DataFrame) -> list[Span | None]:
+    """Return the part of the file that each clip is; None for a clip that is a whole file."""
+    return [None if start is None else Span(start, end) for start, end in rows.select("start", "end").iter_rows()]
 
 
 def scan_schema() -> dict[str, Any]:

@@ -58,6 +58,11 @@ class Recording:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def channels(self) -> int:
+        """Number of channels, once a span was read."""
+        return self._file.channels if self._file is not None else 0
+
     def close(self) -> None:
         """Close the file."""
         self._held.clear()

@@ -121,6 +121,16 @@ class SoundFile:
         if is_empty:
             raise SoundError(EMPTY)
 
+    def seconds(self) -> float:
+        """Return the length: as stated by the header if it is reliable, else by decoding the file. Call it once.
+
+        A damaged file may be shorter. Raises SoundError as `blocks` does.
+        """
+        stated = self._first.stated_samples
+        if stated is None:
+            return sum(map(len, self.blocks())) / self.sample_rate
+        return sum((part.stated_samples or 0 for part in self._rest), stated) / self.sample_rate
+
 
 def mix(block: np.ndarray, mono: Mono) -> np.ndarray:
     """Return the mean of the channels of float32 (n, channels), or one of them; the second is the right one."""
@@ -258,6 +268,12 @@ class _Part:
     @property
     def is_mp3(self) -> bool:
         return bool(self.file.format in {"MP3", "MPEG"})
+
+    @property
+    def stated_samples(self) -> int | None:
+        """Samples per channel by the header; None if it does not say, as that of MP3, which others may follow."""
+        frames = int(self.file.frames)
+        return frames if 0 < frames < _MUCH and not self.is_mp3 else None
 
     def read(self, block: np.ndarray) -> np.ndarray:
         """Decode the next samples into float32 (n, channels). Raises SoundError, and OSError if the disk fails."""

@@ -185,7 +185,7 @@ def fit_fold(
     """
     train, valid, left_out = job.rows(name)
     usable = _readable(job.clips(train, stored, compute))
-    if usable.rows["label"].explode().n_unique() < 2:
+    if usable.rows["label"].explode().drop_nulls().n_unique() < 2:
         raise DataError(
             f"Fold {name} has no training clips of two classes. `akit features info NAME` lists what failed."
         )

@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acoustic_kit.data.changes import Changes, find_changes, scan_changed, update_clips, with_equal_files_together
+from acoustic_kit.data.changes import (
+    Changes,
+    find_changes,
+    known_lengths,
+    scan_changed,
+    update_clips,
+    with_equal_files_together,
+)
 from acoustic_kit.data.targets import label_digest
 from acoustic_kit.errors import AkitError
 from acoustic_kit.files import locked
@@ -88,7 +95,7 @@ def update_data(workspace: Workspace, on_progress: Callable[[int, int], None] | 
     common = list(clip_schema())
     manifest = pl.concat([clips.select(common), scanned, clips.drop(common)], how="horizontal")
     classes = _all_classes(workspace.config.classes, dataset.classes)
-    check_manifest(manifest, classes)
+    check_manifest(manifest, classes, workspace.config.task)
     new_classes = tuple(name for name in classes if name not in workspace.config.classes)
     with locked(workspace.root):
         if changes.relabeled or changes.new or changes.gone:
@@ -113,7 +120,8 @@ def _read_again(workspace: Workspace) -> tuple[Dataset, InitOptions]:
         for name, value in init.options.items()
         if name in known
     }
-    dataset = read_dataset(root, config.layout, CsvOptions(**values))
+    options = CsvOptions(**values, windows=init.windows)
+    dataset = read_dataset(root, config.layout, options, known_lengths(workspace.manifest, root))
     if dataset.task == "multi" and config.task == "single":
         raise AkitError(f"{root} has clips of several labels now, but akit.toml says: task = single.")
     return dataset, init
@@ -130,14 +138,15 @@ def _guessed_options(workspace: Workspace) -> InitOptions:
 
 def _clips(workspace: Workspace, dataset: Dataset, init: InitOptions) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the clips in the manifest's form, without the columns of a file scan, and the truth."""
-    from acoustic_kit.data import read_dataset
+    from acoustic_kit.data import CsvOptions, read_dataset
     from acoustic_kit.data.manifest import without_test_labels
 
     if init.unofficial:
         dataset = replace(dataset, official_folds=False)
     clips = update_clips(workspace.manifest, dataset, init.test_folds)
+    extra = read_dataset(Path(init.extra), options=CsvOptions(windows=init.windows)) if init.extra else None
     dataset = replace(dataset, classes=_all_classes(workspace.config.classes, dataset.classes))
-    return without_test_labels(dataset, clips, read_dataset(Path(init.extra)) if init.extra else None)
+    return without_test_labels(dataset, clips, extra)
 
 
 def _all_classes(known: dict[str, int], found: dict[str, int]) -> dict[str, int]:

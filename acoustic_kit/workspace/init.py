@@ -62,16 +62,16 @@ def init_workspace(
     _check_folders(root, data)
     options = options or CsvOptions()
     dataset = read_dataset(data, layout, options)
-    _check_dataset(dataset, metric)
     for note in dataset.notes:
         on_note(note)
+    _check_dataset(dataset, metric)
     manifest, truth = make_manifest(
         dataset,
         test_folds=test_folds,
         n_folds=n_folds,
         fold_seed=fold_seed,
         unofficial=unofficial,
-        extra=read_dataset(extra) if extra else None,
+        extra=read_dataset(extra, options=CsvOptions(windows=options.windows)) if extra else None,
         mono=mono,
         on_progress=on_progress,
     )
@@ -79,6 +79,7 @@ def init_workspace(
         test_folds=list(test_folds),
         unofficial=unofficial,
         extra=str(extra.resolve()) if extra else None,
+        windows=options.windows,
         options=given_options(options, data),
     )
     root.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ class InitOptions(BaseModel):
     unofficial: bool = False
     extra: str | None = None  # absolute
     windows: Windows | None = None  # into which recordings were divided; None: a clip is a file
-    options: dict[str, Any] = {}  # fields of `CsvOptions` that differ from their defaults
+    options: dict[str, Any] = {}  # other fields of `CsvOptions` that differ from their defaults
 
     def write(self, root: Path) -> None:
         """Write the options into a workspace."""
@@ -33,10 +33,13 @@ class InitOptions(BaseModel):
 
 
 def given_options(options: CsvOptions, data: Path) -> dict[str, Any]:
-    """Return the fields of `options` that differ from their defaults, a table outside of `data` as absolute path."""
+    """Return the fields of `options`, without `windows`, that differ from their defaults.
+
+    A table outside of `data` is an absolute path.
+    """
     if options.train_csv is not None and not (data / options.train_csv).is_file():
         options = replace(options, train_csv=str(Path(options.train_csv).resolve()))
-    return {name: value for name, value in asdict(options).items() if name in options.given()}
+    return {name: value for name, value in asdict(options).items() if name in options.given() - {"windows"}}
 
 
 def read_init_options(root: Path) -> InitOptions | None:

@@ -116,7 +116,7 @@ class Workspace:
 
         try:
             manifest = with_later_columns(read_parquet(self.manifest_path))
-            check_manifest(manifest, self.config.classes)
+            check_manifest(manifest, self.config.classes, self.config.task)
         except OSError as error:
             raise DataError(f"{self.manifest_path} cannot be read ({error}).{_MANIFEST_HINT}") from error
         except AkitError as error:

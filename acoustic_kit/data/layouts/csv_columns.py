@@ -23,12 +23,21 @@ AUDIO_NAMES = (
 )
 _LABEL_NAMES = (
     "label", "labels", "tag", "tags", "class", "classes", "class_name", "category", "categories", "target",
-    "primary_label", "class_id", "classid",
+    "primary_label", "class_id", "classid", "event_label", "event", "species", "species_id", "ebird_code", "birds",
+)
+_START_NAMES = (
+    "start", "start_time", "start_s", "start_seconds", "start_sec", "onset", "event_onset", "begin", "begin_time",
+    "begin time (s)", "t_min",
+)
+_END_NAMES = (
+    "end", "end_time", "end_s", "end_seconds", "end_sec", "offset", "event_offset", "stop", "stop_time",
+    "end time (s)", "t_max",
 )
 _GROUP_NAMES = ("group", "group_id", "speaker", "speaker_id", "src_file", "fsid", "session", "session_id")
 FOLD_NAMES = ("fold", "folds", "kfold")
 SPLIT_NAMES = ("split", "subset", "set", "partition", "is_test", "is_train", "is_valid", "is_val")
 # fmt: on
+MOST_SECONDS = 1e6  # latest time in a recording, 11 days
 _SEPARATORS = (",", ";", "|")
 _TRAIN = frozenset({"train", "training", "tr", "trn"})
 _VALID = frozenset({"valid", "validation", "val"})
@@ -48,6 +57,8 @@ class Columns:
     group: str | None = None
     fold: str | None = None
     split: str | None = None
+    start: str | None = None
+    end: str | None = None
 
     def used(self) -> set[str]:
         """Return the names of all these columns."""
@@ -63,7 +74,7 @@ def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOp
     # The sample submission names the id column and, if it contains labels, the label column: `fname,label`.
     id_hint = template.columns[:1] if template else []
     label_hint = template.columns[1:] if template and len(template.columns) == 2 else []
-    id_name = choose(train, options.id_column, [*id_hint, *ID_NAMES])
+    id_name = choose(train, options.id_column, [*id_hint, *_unique_first(train, ID_NAMES)])
     if id_name is None:
         raise DataError(unknown_column(train, "id", "--id-column"))
     label = choose(train, options.label_column, [*label_hint, *_LABEL_NAMES], but=(id_name,))
@@ -75,14 +86,73 @@ def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOp
         fold, split = fold or split, None
     elif split and not _says_splits(train, split):
         split = None
+    audio = choose(train, options.audio_column, AUDIO_NAMES, but=used)
+    start, end = _guess_times(train, options, audio or id_name)
     return Columns(
         id=id_name,
         label=label,
-        audio=choose(train, options.audio_column, AUDIO_NAMES, but=used),
+        audio=audio,
         group=choose(train, options.group_column, _GROUP_NAMES, but=used),
         fold=fold,
         split=split,
+        start=start,
+        end=end,
     )
+
+
+def _unique_first(table: LabelTable, names: Sequence[str]) -> list[str]:
+    """Return the usual names, those of columns without repeated cells first: rows about parts repeat the file."""
+    unique = {name.lower() for name in table.columns if not table.cells[name].is_duplicated().any()}
+    return sorted(names, key=lambda name: name not in unique)
+
+
+def _guess_times(table: LabelTable, options: CsvOptions, name: str) -> tuple[str | None, str | None]:
+    """Return the columns of the times in a file at which the part begins and ends that a row is about, if any.
+
+    Without options and windows, such columns are only used if a file has several rows: clips that were cut from other
+    recordings have them too.
+    """
+    if "" in (options.start_column, options.end_column):
+        return None, None
+    start = choose(table, options.start_column, _START_NAMES)
+    end = choose(table, options.end_column, _END_NAMES)
+    if start is None or end is None:
+        for given, other in (("start", options.start_column), ("end", options.end_column)):
+            if other is not None:
+                missing = "end" if given == "start" else "start"
+                raise DataError(unknown_column(table, missing, f"--{missing}-column"))
+        return None, None
+    is_chosen = options.windows or options.start_column or options.end_column
+    return (start, end) if is_chosen or table.cells[name].drop_nulls().is_duplicated().any() else (None, None)
+
+
+def read_times(table: LabelTable, columns: Columns) -> tuple[list[float | None], list[float | None]]:
+    """Return the start and the end of each row in seconds, None if the row is about the whole file.
+
+    Raises DataError, which names the row, for times that are no numbers, negative, huge, or in the wrong order.
+    """
+    if columns.start is None or columns.end is None:
+        return [None] * len(table.lines), [None] * len(table.lines)
+    starts, ends = (_seconds(table, name) for name in (columns.start, columns.end))
+    for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        if (start is None) != (end is None):
+            table.fail(row, f"only one of {columns.start!r} and {columns.end!r} is given.")
+        if start is not None and end is not None and not start < end:
+            table.fail(row, f"{columns.end!r} is {end:g}, not after {columns.start!r}, {start:g}.")
+    return starts, ends
+
+
+def _seconds(table: LabelTable, name: str) -> list[float | None]:
+    found = []
+    for row, cell in enumerate(table.required_column(name)):
+        try:
+            seconds = None if cell is None else float(cell)
+        except ValueError:
+            seconds = -1.0
+        if seconds is not None and not 0 <= seconds <= MOST_SECONDS:
+            table.fail(row, f"{name} {quoted(cell or '')} is not a time in seconds from 0 to {MOST_SECONDS:g}.")
+        found.append(seconds)
+    return found
 
 
 def choose(table: LabelTable, given: str | None, names: Sequence[str], but: Sequence[str] = ()) -> str | None:
@@ -160,7 +230,7 @@ def guess_separator(cells: Sequence[str], names: Sequence[str]) -> str | None:
 
 def separator_note(table: LabelTable, label: str, separator: str | None, *, given: bool) -> str:
     """Return a note on how cells with separators were read; empty if no cell contains one."""
-    cells = table.required(label)
+    cells = [cell for cell in table.required_column(label) if cell]
     if separator:
         return f"{table.path.name}: several labels per clip, separated by {separator!r} in {label!r}" + (
             "" if given else ' (--label-separator "" if each cell is one label)'

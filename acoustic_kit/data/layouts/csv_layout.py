@@ -31,10 +31,12 @@ from acoustic_kit.data.layouts.csv_columns import (
     guess_columns,
     guess_separator,
     read_splits,
+    read_times,
     separator_note,
     split_labels,
     unknown_column,
 )
+from acoustic_kit.data.layouts.template_rows import windows_of_ids
 from acoustic_kit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -67,11 +69,13 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     labels = _Labels.guess(train, columns, template, options)
     folds = _folds(train, columns, [kind for kind in kinds if kind != "test"])
     reader = _Reader(_Places.of(root, options), options)
-    clips = reader.read(train, columns, "train", labels.of(train), folds)
+    train_labels = labels.of(train, may_lack=columns.start is not None)
+    clips = reader.read(train, columns, "train", train_labels, folds)
     for part in _read_tests(reader, columns, labels, own_test, listed):
         clips = join_splits(clips, part)
     if not listed and not own_test.lines and (loose := reader.loose_test_clips(clips)) is not None:
         clips = join_splits(clips, loose)
+    separator = labels.separator or (_separator_of_events(clips, labels, template, options) if columns.start else None)
     notes = (
         f"{table.path.name}: {columns}",
         f"--where keeps {len(table.lines)} of {len(whole.lines)} rows" if options.where else "",
@@ -86,10 +90,10 @@ def read(root: Path, options: CsvOptions) -> Dataset:
         root=root,
         clips=clips,
         classes=labels.classes,
-        task="multi" if labels.separator else "single",
+        task="multi" if separator else "single",
         official_folds=folds is not None,
         template=template.path if template and "test" in clips["split"] else None,
-        label_separator=labels.separator,
+        label_separator=separator,
         notes=tuple(filter(None, notes)),
     )
 
@@ -99,6 +103,10 @@ def _read_tests(
 ) -> Iterator[pl.DataFrame]:
     """Yield the test clips: those of a table of their own, then the others in the training table."""
     known = labels.of(own_test, may_lack=True)
+    if columns.start and not listed and own_test.lines:  # rows that share the name of their recording
+        yield reader.read(own_test, columns, "test", known)
+    if columns.start:
+        own_test, known = own_test.keep([False] * len(own_test.lines)), []
     truth = dict(zip(own_test.ids(columns.id), known, strict=True))
     if listed:
         ids = listed.table.ids(listed.columns.id)
@@ -107,6 +115,20 @@ def _read_tests(
     if truth:
         rest = own_test.keep([id in truth for id in own_test.ids(columns.id)])
         yield reader.read(rest, columns, "test", list(truth.values()))
+
+
+def _separator_of_events(
+    clips: pl.DataFrame, labels: _Labels, template: LabelTable | None, options: CsvOptions
+) -> str | None:
+    """Return the separator of labels if parts of files may have several of them, else None.
+
+    Windows may, but for a template with one column of labels; other parts if two rows are about the same part.
+    """
+    if options.label_separator == "" or (template is not None and len(template.columns) == 2):
+        return None
+    if options.windows is None and not clips.select("path", "start", "end").is_duplicated().any():
+        return None
+    return next((mark for mark in ",;|" if not any(mark in name for name in labels.classes)), "\t")
 
 
 def _train_path(root: Path, options: CsvOptions) -> Path:
@@ -130,7 +152,7 @@ class _Labels:
 
     @staticmethod
     def guess(train: LabelTable, columns: Columns, template: LabelTable | None, options: CsvOptions) -> _Labels:
-        cells = train.required(columns.label)
+        cells = train.required(columns.label) if columns.start is None else _filled(train, columns.label)
         separator = options.label_separator
         if separator is None:
             separator = guess_separator(cells, template.columns[1:] if template else [])
@@ -147,6 +169,10 @@ class _Labels:
             if unknown := [name for name in names if name not in self.classes]:
                 table.fail(row, f"no training clip has the label {unknown[0]!r}.")
         return labels
+
+
+def _filled(table: LabelTable, name: str) -> list[str]:
+    return [cell for cell in table.required_column(name) if cell is not None]
 
 
 @dataclass(frozen=True)
@@ -208,7 +234,10 @@ class _Reader:
         import polars as pl
 
         files = self.places.train if split == "train" else self.places.test
-        names = _file_names(table, columns, files, split)
+        names, starts, ends = _parts_of_files(table, columns, files, split, self.options)
+        for row, (start, of_row) in enumerate(zip(starts, labels, strict=True)):
+            if split == "train" and start is not None and not of_row:
+                table.fail(row, f"the column {columns.label!r} contains no label.")
         may_lack, kept = self.options.skip_missing, split == "test"
         if columns.id.lower() == "ytid":
             may_lack, kept = True, False
@@ -218,8 +247,10 @@ class _Reader:
             paths = [path or name for path, name in zip(paths, names, strict=True)]
         clips = make_clips(
             {
-                "id": table.ids(columns.id),
+                "id": _ids(table, columns),
                 "path": paths,
+                "start": starts,
+                "end": ends,
                 "label": labels,
                 "fold": folds,
                 "group": table.cells[columns.group] if columns.group else None,
@@ -306,9 +337,30 @@ def _test_table(root: Path, template: LabelTable | None, columns: Columns, optio
     return _Listed(test, own, has_labels)
 
 
+def _ids(table: LabelTable, columns: Columns) -> list[str] | list[None]:
+    """Return the id of each row; null if rows are parts of files that they name by the id column."""
+    if columns.start and table.cells[columns.id].is_duplicated().any():
+        table.required(columns.id)
+        return [None] * len(table.lines)
+    return table.ids(columns.id)
+
+
+def _parts_of_files(
+    table: LabelTable, columns: Columns, files: AudioIndex, split: str, options: CsvOptions
+) -> tuple[list[str], list[float | None], list[float | None]]:
+    """Return the file, the start and the end of each row, in seconds; of test rows those that the id means."""
+    starts, ends = read_times(table, columns)
+    if split == "test" and columns.audio is None and columns.start is None and (windows := options.windows):
+        ids = table.ids(columns.id)
+        if meant := windows_of_ids(table, ids, windows, files):
+            names = [safe_path(window.name, table.at(row)) for row, window in enumerate(meant)]
+            return names, [window.start for window in meant], [window.end for window in meant]
+    return _file_names(table, columns, files, split), starts, ends
+
+
 def _file_names(table: LabelTable, columns: Columns, files: AudioIndex, split: str) -> list[str]:
     """Return the file name in each row: the cell of the audio column, or the id if that column names no file."""
-    ids = table.ids(columns.id)
+    ids = table.required(columns.id) if columns.start else table.ids(columns.id)
     if columns.audio:
         cells = table.cells[columns.audio].fill_null(table.cells[columns.id]).to_list()
         names = [safe_path(cell, table.at(row)) for row, cell in enumerate(cells)]

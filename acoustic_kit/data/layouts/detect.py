@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,7 @@ from acoustic_kit.data.layouts import (
     urbansound8k,
 )
 from acoustic_kit.data.layouts.contradictions import NamingTable, folder_contradictions, tables_naming_clips
+from acoustic_kit.data.recordings import cut_recordings
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.tables import listed
 
@@ -36,7 +38,12 @@ ADAPTERS: dict[str, ModuleType] = {
     "folder": folder,
 }
 LAYOUTS = tuple(ADAPTERS)
-_OF_COLUMNS = {"id_column", "label_column", "audio_column", "group_column", "label_separator", "train_csv"}
+# fmt: off
+_OF_COLUMNS = {
+    "id_column", "label_column", "audio_column", "group_column", "label_separator", "train_csv", "start_column",
+    "end_column",
+}
+# fmt: on
 
 
 def detect_layout(root: Path) -> str:
@@ -55,8 +62,13 @@ def detect_layout(root: Path) -> str:
     raise DataError(f"{root} has no known layout. akit looked for {looked_for}.{hint}")
 
 
-def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOptions()) -> Dataset:  # noqa: B008
-    """Read the data set in `root` without opening its audio files.
+def read_dataset(
+    root: Path,
+    layout: str = "auto",
+    options: CsvOptions = CsvOptions(),  # noqa: B008
+    lengths: Mapping[str, float] | None = None,
+) -> Dataset:
+    """Read the data set in `root` without decoding its audio files; with `options.windows`, their headers are read.
 
     >>> dataset = read_dataset(Path("ESC-50"))
 
@@ -65,6 +77,7 @@ def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOpti
     root : the data set's folder; with "auto" also the folder around it
     layout : one of `LAYOUTS`, or "auto"
     options : options if guesses are not enough
+    lengths : path → seconds, of files whose header need not be read
 
     Raises
     ------
@@ -95,6 +108,7 @@ def read_dataset(root: Path, layout: str = "auto", options: CsvOptions = CsvOpti
         dataset = _only_wanted(dataset, options)
     if finder is not None:
         dataset = _with_groups(dataset, finder)
+    dataset = cut_recordings(dataset, options, lengths or {})
     return replace(dataset, notes=(note, *dataset.notes)) if note else dataset
 
 

@@ -288,7 +288,7 @@ TREES = {
         {"air_conditioner": 0, "dog_bark": 3, "siren": 8},
         n_train=60,
         folds=dict.fromkeys(range(1, 11), 6),
-        own_columns=("start", "end", "salience"),
+        own_columns=("own_start", "own_end", "salience"),
         grouped=True,
     ),
     "urban competition": Tree(
@@ -335,7 +335,7 @@ TREES = {
         n_train=30,
         test_ids=[f"_{clip:010d}" for clip in range(4)],
         task="multi",
-        own_columns=("start", "end", "subset"),
+        own_columns=("own_start", "own_end", "subset"),
         truth=("Speech", "Male speech, man speaking+Speech", "Dog+Speech", "Speech"),
         notes=(
             "balanced_train_segments.csv: 2 of 17 clips are not on disk and left out (-0000000015, -0000000016)",

@@ -55,7 +55,7 @@ def test_own_columns_get_their_types(root):
     header = "id,label,whole,number,truth,code,gap\n"
     (root / "train.csv").write_text(header + "a,x,1,0.5,True,007,\nb,y,-2,1e-3,false,012,\n")
     clips = read_dataset(root).clips
-    own = {name: clips[name].to_list() for name in clips.columns[6:]}
+    own = {name: clips[name].to_list() for name in clips.columns[10:]}
     assert own == {
         "whole": [1, -2],
         "number": [0.5, 0.001],

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from acoustic_kit.cli import app
 from acoustic_kit.data import CsvOptions
 from acoustic_kit.data.targets import label_digest
+from acoustic_kit.data.windows import Windows
 from acoustic_kit.errors import AkitError
 from acoustic_kit.runs.data_update import changes_of, update_data
 from acoustic_kit.workspace.config import read_config
@@ -30,9 +31,9 @@ def akit(*arguments: object, code: int = 0) -> Result:
     return result
 
 
-def write_clip(path: Path, seed: int = 0) -> None:
+def write_clip(path: Path, seed: int = 0, length: float = 0.25) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng([seed, *path.name.encode()]).standard_normal(2000)
+    noise = np.random.default_rng([seed, *path.name.encode()]).standard_normal(round(8000 * length))
     soundfile.write(path, 0.1 * noise, 8000)
 
 
@@ -218,3 +219,50 @@ def test_a_data_set_that_cannot_be_read_any_more_is_named(mine: Workspace, data:
     data.rename(data.with_name("away"))
     assert "data set" not in akit("-C", mine.root, "data", "inspect").stderr
     assert mine.manifest_path.read_bytes() == before
+
+
+def test_a_new_recording_keeps_the_windows_of_the_others(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    seconds = {"dog": (2.5, 0.5, 4), "rain": (1, 1.75, 3)}
+    for kind, lengths in seconds.items():
+        for i, length in enumerate(lengths):
+            write_clip(data / kind / f"{kind}{i}.wav", length=length)
+    options = CsvOptions(windows=Windows(length=1, hop=0.5), id_format="{stem}_{end}")
+    mine = init_workspace(tmp_path / "work", data, n_folds=2, options=options)
+    before = columns(mine, "fold", "start", "end", "duration", "group")
+    assert {"dog0_1", "dog0_2.5", "rain1_2"} <= before.keys()
+    assert not changes_of(mine)
+    write_clip(data / "dog" / "another.wav", length=1.5)
+    assert changes_of(mine).new == ("another_1", "another_1.5")
+    assert changes_of(mine).gone == ()
+    update_data(mine)
+    after = columns(again(mine), "fold", "start", "end", "duration", "group")
+    assert {id: after[id] for id in before} == before
+    assert after["another_1"][0] == after["another_1.5"][0]
+    assert after["another_1.5"][1:] == (0.5, 1.5, 1, "dog/another.wav")
+    write_clip(data / "dog" / "dog0.wav", seed=1, length=1)
+    assert changes_of(again(mine)).gone == ("dog0_1.5", "dog0_2", "dog0_2.5")
+    assert update_data(again(mine)).changed_files == 1
+
+
+def test_windows_without_an_event_remain_without_a_label(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    events = [(f"{kind}{i}.wav", i / 4, i / 4 + 0.5, kind) for kind in ("dog", "rain") for i in range(6)]
+    for name, *_ in events:
+        write_clip(data / "audio" / name, length=3)
+    (data / "train.csv").write_text(
+        "".join(f"{','.join(map(str, row))}\n" for row in [("file", "start", "end", "label"), *events])
+    )
+    work = tmp_path / "work"
+    akit("init", work, "--data", data, "--window", 1, "--n-folds", 2, "--metric", "map")
+    mine = Workspace.find(work)
+    labels = columns(mine, "label")
+    assert labels["dog0_1"] == (["dog"],)
+    assert labels["dog0_3"] == ([],)
+    assert not changes_of(mine)
+    (data / "train.csv").write_text((data / "train.csv").read_text() + "dog0.wav,2,2.9,rain\n")
+    assert changes_of(mine).relabeled == ("dog0_3",)
+    update_data(mine)
+    assert columns(again(mine), "label")["dog0_3"] == (["rain"],)
+    run = ["-C", work, "recipe", "run", "stats_pca_linear", "--set", "sample_rate=8000", "--workers", "0"]
+    assert "map" in akit(*run).stdout

@@ -14,12 +14,16 @@ def test_columns(lay_out):
     assert clips.row(16, named=True) == {
         "id": "Y0000000001",
         "path": "unbalanced/part0/YY0000000001.wav",
+        "start": None,
+        "end": None,
         "label": ["Male speech, man speaking", "Speech"],
+        "weight": None,
+        "soft": None,
         "fold": None,
         "group": None,
         "split": "train",
-        "start": 30.0,
-        "end": 40.0,
+        "own_start": 30.0,
+        "own_end": 40.0,
         "subset": "unbalanced_train",
     }
     assert clips["subset"].value_counts().sort("subset").rows() == [

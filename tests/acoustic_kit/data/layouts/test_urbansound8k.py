@@ -15,12 +15,16 @@ def test_official_columns(lay_out):
     assert clips.row(by_predicate=pl.col("id") == "1012-0-0-1.wav", named=True) == {
         "id": "1012-0-0-1.wav",
         "path": "audio/fold3/1012-0-0-1.wav",
+        "start": None,
+        "end": None,
         "label": ["air_conditioner"],
+        "weight": None,
+        "soft": None,
         "fold": 3,
         "group": "1012",
         "split": "train",
-        "start": 0.5,
-        "end": 0.7,
+        "own_start": 0.5,
+        "own_end": 0.7,
         "salience": 2,
     }
 
@@ -54,7 +58,11 @@ def test_competition_columns(lay_out):
     assert train == {
         "id": "2013-1-0-0.wav",
         "path": "audio/fold6/2013-1-0-0.wav",
+        "start": None,
+        "end": None,
         "label": ["car_horn"],
+        "weight": None,
+        "soft": None,
         "fold": 6,
         "group": "2013",
         "split": "train",
@@ -63,7 +71,11 @@ def test_competition_columns(lay_out):
     assert test == {
         "id": "1",
         "path": "audio/test/3001-0-0-0.wav",
+        "start": None,
+        "end": None,
         "label": [],
+        "weight": None,
+        "soft": None,
         "fold": None,
         "group": None,
         "split": "test",
