@@ -8,7 +8,7 @@ import pytest
 
 from acoustic_kit.data import LAYOUTS
 from acoustic_kit.features import FEATURES, Stats
-from acoustic_kit.metrics.scores import METRICS
+from acoustic_kit.metrics import METRICS
 
 CHECKOUT = Path(__file__).parents[1]
 PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("*.md"))]

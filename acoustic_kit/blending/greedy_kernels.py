@@ -86,9 +86,9 @@ def count_sets(
 
 
 @numba.njit(cache=True, nogil=True)
-def count_places(total: np.ndarray, run: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Count the clips with their true label in first, second and third place of ``total + run``: int64 (3,)."""
-    found = np.zeros(3, np.int64)
+def count_places(total: np.ndarray, run: np.ndarray, rows: np.ndarray, targets: np.ndarray, most: int) -> np.ndarray:
+    """Count the clips with their true label in first, second, … place of ``total + run``: int64 (most,)."""
+    found = np.zeros(most, np.int64)
     for clip in range(len(targets)):
         y = targets[clip]
         true = total[clip, y] + run[rows[clip], y]
@@ -96,7 +96,7 @@ def count_places(total: np.ndarray, run: np.ndarray, rows: np.ndarray, targets: 
         for c in range(total.shape[1]):
             value = total[clip, c] + run[rows[clip], c]
             before += value > true or (value == true and c < y)
-        if before < 3:
+        if before < most:
             found[before] += 1
     return found
 

@@ -14,6 +14,7 @@ import numpy as np
 from acoustic_kit.blending.arrays import checked, task_of
 from acoustic_kit.blending.combine import Fit
 from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, get_metric, score
+from acoustic_kit.metrics.counts import PredictionCounts
 
 PICKS, BAGS = 50, 5
 MIN_BAGGED = 10  # runs; fewer are one bag, as half of them would be too few
@@ -104,8 +105,9 @@ class _RunningSum:
         self.total = np.zeros((n, classes))
         self.picks: list[int] = []
         self.single = targets.ndim == 1
-        positive = np.eye(classes, dtype=bool)[targets] if self.single else targets
-        self.true = positive.sum(axis=0)
+        truth = PredictionCounts(targets, self.total)
+        positive, self.true = truth.positive, truth.true
+        self.masked = truth.known is not None
         self.contended = self.single and any(part.n_labels == 1 for _, part in self.metric.terms)
         self.undecided = np.arange(n)  # clips whose label one more pick may change
         if self.contended:
@@ -131,9 +133,9 @@ class _RunningSum:
             self.undecided = np.flatnonzero(~fixed)
 
     def scores(self, runs: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return the score of the mean with each of some runs as one more pick, float64 (runs,)."""
+        """Return the score of the mean with each of some runs as one more pick, float64 (runs,); greater is better."""
         found = self.for_each(lambda run: float(self.metric.value(_OneMore(self, self.runs[run]))), runs)
-        return np.nan_to_num(list(found))  # NaN if no clip has a label: all runs are then equal
+        return self.metric.sign * np.nan_to_num(list(found))  # NaN if no clip has a label: all runs are then equal
 
     def losses(self, runs: np.ndarray) -> list[float]:
         """Return the log-loss of the mean with each of some runs as one more pick; 0 for several labels."""
@@ -165,6 +167,8 @@ class _OneMore:
         from acoustic_kit.blending.greedy_kernels import count_labels, count_sets
 
         one, run = self.blend, self.run
+        if one.masked:
+            return self._plain.hits, self._plain.predicted
         hits, predicted = one.hits.copy(), one.predicted.copy()
         if one.single:
             count_labels(
@@ -179,14 +183,47 @@ class _OneMore:
     def places(self) -> np.ndarray:
         from acoustic_kit.blending.greedy_kernels import count_places
 
-        return np.asarray(count_places(self.blend.total, self.run, self.blend.rows, self.blend.targets))
+        one, most = self.blend, max(part.n_labels for _, part in self.blend.metric.terms)
+        return np.asarray(count_places(one.total, self.run, one.rows, one.targets, most))
 
     @cached_property
     def average_precision(self) -> np.ndarray:
         from acoustic_kit.blending.greedy_kernels import average_precisions
 
         one = self.blend
+        if one.masked:
+            return self._plain.average_precision
         return np.asarray(average_precisions(one.total, self.run, one.rows, one.positives, one.first))
+
+    @property
+    def squared_distance(self) -> np.ndarray:
+        return self._plain.squared_distance
+
+    @property
+    def padded_average_precision(self) -> np.ndarray:
+        return self._plain.padded_average_precision
+
+    @property
+    def pooled_average_precision(self) -> np.ndarray:
+        return self._plain.pooled_average_precision
+
+    @property
+    def roc_auc(self) -> np.ndarray:
+        return self._plain.roc_auc
+
+    @property
+    def label_precision(self) -> np.ndarray:
+        return self._plain.label_precision
+
+    @property
+    def log_loss(self) -> np.ndarray:
+        return self._plain.log_loss
+
+    @cached_property
+    def _plain(self) -> PredictionCounts:
+        """The counts that have no kernel, of the mean."""
+        one = self.blend
+        return PredictionCounts(one.targets, (one.total + self.run[one.rows]) / (len(one.picks) + 1))
 
 
 def _select(empty: Callable[[], _RunningSum], by_score: np.ndarray, picks: int) -> list[int]:

@@ -1,11 +1,9 @@
 """Classification metrics of class probabilities, and bootstrap intervals of them."""
 
 from acoustic_kit.metrics.counts import MULTI_LABEL_THRESHOLD, top_k
+from acoustic_kit.metrics.metric import METRICS, Metric, fitting_metrics
 from acoustic_kit.metrics.scores import (
-    METRICS,
-    Metric,
     all_scores,
-    fitting_metrics,
     get_metric,
     score,
     score_ranked,

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from acoustic_kit.metrics.counts import PredictionCounts
-from acoustic_kit.metrics.scores import Metric, get_metric
+from acoustic_kit.metrics.metric import Metric
+from acoustic_kit.metrics.scores import get_metric
 
 RESAMPLES = 1000
 MAX_WEIGHTS = 20_000_000  # resamples × groups: 80 MB
@@ -132,7 +133,7 @@ def _adjusted(draws: np.ndarray, metric: Metric, counts: PredictionCounts) -> np
     one_over_n = np.sum(drawn.var(axis=1) / np.maximum(drawn.mean(axis=1), 1e-9) ** 2) / max(len(drawn), 1)
     spread = 1 / np.sqrt(1 - min(float(one_over_n), MAX_SPREAD))
     value = float(metric.value(counts.unweighted))
-    return np.asarray(np.clip(value + (draws - known.mean()) * spread, 0, metric.highest))
+    return np.asarray(np.clip(value + (draws - known.mean()) * spread, metric.lowest, metric.highest))
 
 
 def _has_interval(metric: Metric, counts: PredictionCounts) -> bool:

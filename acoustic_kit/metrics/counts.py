@@ -11,12 +11,18 @@ from typing import Protocol
 
 import numpy as np
 
+from acoustic_kit.metrics.ranking import Measure, average_precision, label_precisions, measured, roc_auc
+
 MULTI_LABEL_THRESHOLD = 0.5
-MOST_PLACES = 3  # that `places` counts
+SORTED_FROM = 10  # classes, from which a whole sort is faster
+PADDED = 5  # positive rows of probability 1 that `padded_average_precision` adds to each class
 
 
 class Counts(Protocol):
-    """Counts of the predictions for some clips; with a last dimension of draws if the clips are weighted."""
+    """Counts of the predictions for some clips; with a last dimension of draws if the clips are weighted.
+
+    Unknown targets of a class are left out of its counts.
+    """
 
     @property
     def multi_label(self) -> bool:
@@ -40,11 +46,35 @@ class Counts(Protocol):
 
     @property
     def places(self) -> np.ndarray:
-        """Number of clips with their target in first, second and third place (single-label): (3, …)."""
+        """Number of clips with their target in first, second, … place (single-label): (places, …)."""
+
+    @property
+    def squared_distance(self) -> np.ndarray:
+        """Sum of the squared differences of predicted and true class position, and that by chance: (2, …)."""
 
     @property
     def average_precision(self) -> np.ndarray:
         """Average precision of each class, NaN without positive clips: float (classes, …)."""
+
+    @property
+    def padded_average_precision(self) -> np.ndarray:
+        """Average precision of each class with five more positive clips of probability 1: float (classes, …)."""
+
+    @property
+    def pooled_average_precision(self) -> np.ndarray:
+        """Average precision of the clips of all classes together, NaN without positive ones: float (…)."""
+
+    @property
+    def roc_auc(self) -> np.ndarray:
+        """Area under the ROC curve of each class, NaN without positive or negative clips: float (classes, …)."""
+
+    @property
+    def label_precision(self) -> np.ndarray:
+        """Sum over all labels of a label's precision in the ranking of its clip: float (…)."""
+
+    @property
+    def log_loss(self) -> np.ndarray:
+        """Mean log-loss of each class, or (1, …) of a single label: float (classes, …), NaN without clips."""
 
 
 class PredictionCounts:
@@ -52,7 +82,7 @@ class PredictionCounts:
 
     Parameters
     ----------
-    targets : int (clips,) class positions, or bool (clips, classes)
+    targets : int (clips,) class positions, or bool (clips, classes), or float (clips, classes) of 0, 1 and NaN, unknown
     probabilities : float (clips, classes); None if the predictions are labels
     ranked : int (clips, k) class positions, best first, -1 for none; for a multi-label task, the predicted set
     weights : (clips, draws), how often each clip is in each draw; None for all clips once
@@ -91,20 +121,33 @@ class PredictionCounts:
         return int(max(self.targets.max(initial=0), self.ranked.max(initial=0))) + 1
 
     @cached_property
+    def known(self) -> np.ndarray | None:
+        """Which targets are known: bool (clips, classes); None if all are."""
+        known = ~np.isnan(self.targets) if self.targets.dtype.kind == "f" else None
+        return None if known is None or known.all() else known
+
+    @cached_property
+    def positive(self) -> np.ndarray:
+        """Which classes are a target of each clip: bool (clips, classes)."""
+        if self.multi_label:
+            return self.targets if self.targets.dtype == bool else self.targets == 1
+        return np.asarray(self.targets[:, None] == np.arange(self.n_classes))
+
+    @cached_property
     def true(self) -> np.ndarray:
         """Number of clips with each class as a target: (classes, …)."""
-        return self._sum(self.targets)
+        return self._sum(self.positive if self.multi_label else self.targets)
 
     @cached_property
     def predicted(self) -> np.ndarray:
         """Number of clips for which each class is predicted: (classes, …)."""
-        return self._sum(self._labels)
+        return self._sum(self._labels if self.known is None else self._labels & self.known)
 
     @cached_property
     def hits(self) -> np.ndarray:
         """Number of clips for which each class is a target and predicted: (classes, …)."""
         both = (
-            self.targets & self._labels
+            self.positive & self._labels
             if self.multi_label
             else np.where(self._labels == self.targets, self.targets, -1)
         )
@@ -112,25 +155,94 @@ class PredictionCounts:
 
     @cached_property
     def places(self) -> np.ndarray:
-        """Number of clips with their target in first, second and third place (single-label): (3, …)."""
-        at = self._first(MOST_PLACES) == self.targets[:, None]
-        return self._sum(np.where(at.any(axis=1), at.argmax(axis=1), -1), MOST_PLACES)
+        """Number of clips with their target in first, second, … place (single-label): (places, …)."""
+        if self.ranked is not None:
+            at = self.ranked == self.targets[:, None]
+            return self._sum(np.where(at.any(axis=1), at.argmax(axis=1), -1), self.ranked.shape[1])
+        assert self.probabilities is not None
+        own = np.take_along_axis(self.probabilities, self.targets[:, None], axis=1)
+        first_of_equal = (self.probabilities == own) & (np.arange(self.n_classes) < self.targets[:, None])
+        return self._sum(((self.probabilities > own) | first_of_equal).sum(axis=1), self.n_classes)
+
+    @cached_property
+    def squared_distance(self) -> np.ndarray:
+        """Sum of the squared differences of predicted and true class position, and that by chance: float64 (2, …).
+
+        Single-label. A missing label counts as the class that is farthest from the target.
+        """
+        farthest = np.where(self.targets > self.n_classes - 1 - self.targets, 0, self.n_classes - 1)
+        labels = np.where(self._labels < 0, farthest, self._labels)
+        observed = self._total((labels - self.targets).astype(np.float64) ** 2)
+        return np.stack([observed, distance_by_chance(self.true, self._sum(labels))])
 
     @cached_property
     def average_precision(self) -> np.ndarray:
         """Average precision of each class, NaN without positive clips: float64 (classes, …)."""
+        return self._of_classes(average_precision)
+
+    @cached_property
+    def padded_average_precision(self) -> np.ndarray:
+        """Average precision of each class with five more positive clips of probability 1: float64 (classes, …)."""
         assert self.probabilities is not None
-        positives = self.targets if self.multi_label else self.targets[:, None] == np.arange(self.n_classes)
-        found = np.full((self.n_classes, *(() if self.weights is None else self.weights.shape[1:])), np.nan)
-        for c in np.flatnonzero(positives.any(axis=0)):
-            found[c] = _average_precision(positives[:, c], self.probabilities[:, c], self.weights)
-        return found
+        targets = self.positive if self.known is None else self.targets
+        rows = (PADDED, self.n_classes)
+        weights = self.weights
+        if weights is not None:
+            weights = np.concatenate([weights, np.ones((PADDED, weights.shape[1]), weights.dtype)])
+        padded = PredictionCounts(
+            np.concatenate([targets, np.ones(rows, targets.dtype)]),
+            np.concatenate([self.probabilities, np.ones(rows, self.probabilities.dtype)]),
+            weights=weights,
+        )
+        return padded.average_precision
+
+    @cached_property
+    def pooled_average_precision(self) -> np.ndarray:
+        """Average precision of the clips of all classes together, NaN without positive ones: float64 (…)."""
+        assert self.probabilities is not None
+        clips, classes = np.nonzero(np.ones_like(self.positive) if self.known is None else self.known)
+        cells = self.probabilities[clips, classes], self.positive[clips, classes], clips
+        return measured(average_precision, *cells, self.weights)
+
+    @cached_property
+    def roc_auc(self) -> np.ndarray:
+        """Area under the ROC curve of each class, NaN without positive or negative clips: float64 (classes, …)."""
+        return self._of_classes(roc_auc)
+
+    @cached_property
+    def label_precision(self) -> np.ndarray:
+        """Sum over all labels of a label's precision in the ranking of its clip: float64 (…)."""
+        assert self.probabilities is not None
+        return self._total(label_precisions(self.probabilities, self.positive, self.known))
+
+    @cached_property
+    def log_loss(self) -> np.ndarray:
+        """Mean log-loss of each class, or (1, …) of a single label: float64 (classes, …), NaN without clips.
+
+        Probabilities are clipped to [ε, 1 - ε], ε the precision of their type, as scikit-learn does.
+        """
+        assert self.probabilities is not None
+        epsilon = np.finfo(self.probabilities.dtype).eps
+        if not self.multi_label:
+            own = np.take_along_axis(self.probabilities, self.targets[:, None], axis=1)[:, 0]
+            losses = -np.log(np.clip(own, epsilon, 1 - epsilon).astype(np.float64))
+            return np.asarray(self._total(losses) / self.n_clips)[None]
+        likelihood = np.clip(self.probabilities, epsilon, 1 - epsilon).astype(np.float64)
+        losses = -np.log(np.where(self.positive, likelihood, 1 - likelihood))
+        if self.known is None:
+            return np.asarray(self._total(losses) / self.n_clips)
+        n = self._sum(self.known)
+        total = self._total(np.where(self.known, losses, 0))
+        return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
     @cached_property
     def _labels(self) -> np.ndarray:
         """Predicted labels: int (clips,), -1 for none, or bool (clips, classes)."""
         if not self.multi_label:
-            return self._first(1)[:, 0]
+            if self.ranked is not None:
+                return self.ranked[:, 0]
+            assert self.probabilities is not None
+            return np.asarray(np.argmax(self.probabilities, axis=1))
         if self.probabilities is not None:
             return np.asarray(self.probabilities >= MULTI_LABEL_THRESHOLD)
         assert self.ranked is not None
@@ -138,11 +250,20 @@ class PredictionCounts:
         np.put_along_axis(labels, self.ranked, True, axis=1)
         return labels[:, :-1]
 
-    def _first(self, k: int) -> np.ndarray:
-        if self.ranked is not None:
-            return self.ranked[:, :k]
+    def _of_classes(self, measure: Measure) -> np.ndarray:
+        """Return a measure of each class, NaN without positive clips: float64 (classes, …)."""
         assert self.probabilities is not None
-        return top_k(self.probabilities, k)
+        positive, values = np.ascontiguousarray(self.positive.T), np.ascontiguousarray(self.probabilities.T)
+        found = np.full((self.n_classes, *(() if self.weights is None else self.weights.shape[1:])), np.nan)
+        clips = np.arange(len(self.targets))
+        for c in np.flatnonzero(positive.any(axis=1)):
+            part = clips if self.known is None else np.flatnonzero(self.known[:, c])
+            found[c] = measured(measure, values[c, part], positive[c, part], part, self.weights)
+        return found
+
+    def _total(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum over clips of float64 (clips,) or (clips, classes): (…) or (classes, …)."""
+        return np.asarray(values.sum(axis=0) if self.weights is None else values.T @ self.weights)
 
     def _sum(self, members: np.ndarray, n: int | None = None) -> np.ndarray:
         """Count the clips of each class; `members` is int (clips,), -1 for none, or bool (clips, classes)."""
@@ -162,11 +283,23 @@ class PredictionCounts:
         return np.asarray(matrix.T @ self.weights)  # float32 is exact: whole numbers below 2²⁴
 
 
+def distance_by_chance(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return the expected sum of squared differences of independent targets and labels, float64 (…).
+
+    - ``true``, ``predicted``: (classes, …), the number of clips with each class; both have the same sum
+    """
+    position = np.arange(len(true), dtype=np.float64)
+    first = (position @ true) * (position @ predicted) / np.maximum(true.sum(axis=0), 1)
+    return np.asarray(position**2 @ true + position**2 @ predicted - 2 * first)
+
+
 def top_k(probabilities: np.ndarray, k: int) -> np.ndarray:
     """Return the k most probable classes of each row, best first; of equal ones the lower position first.
 
     ``probabilities``: finite float (clips, classes) → int64 (clips, min(k, classes)).
     """
+    if k > SORTED_FROM:
+        return np.argsort(-np.asarray(probabilities, dtype=float), axis=1, kind="stable")[:, :k]
     first = np.argmax(probabilities, axis=1)
     found = [first]
     if k > 1:
@@ -175,29 +308,3 @@ def top_k(probabilities: np.ndarray, k: int) -> np.ndarray:
             np.put_along_axis(rest, found[-1][:, None], -np.inf, axis=1)
             found.append(np.argmax(rest, axis=1))
     return np.stack(found, axis=1)
-
-
-def _average_precision(positive: np.ndarray, values: np.ndarray, weights: np.ndarray | None) -> float | np.ndarray:
-    """Return AP = Σ (R_n - R_{n-1}) P_n over the distinct thresholds, as scikit-learn's ``average_precision_score``.
-
-    float64 (draws,) if there are weights, NaN for draws without positive clips.
-    """
-    order = np.argsort(-values)
-    last_of_ties = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
-    positive = positive[order]
-    if weights is None:
-        return _mean_precision(np.cumsum(positive)[last_of_ties], last_of_ties + 1)
-    found = np.empty(weights.shape[1])
-    for draw in range(weights.shape[1]):
-        drawn = weights[order, draw].astype(np.float64)
-        found[draw] = _mean_precision(
-            np.cumsum(drawn * positive)[last_of_ties], np.maximum(np.cumsum(drawn)[last_of_ties], 1)
-        )
-    return found
-
-
-def _mean_precision(positives: np.ndarray, clips: np.ndarray) -> float:
-    """Return the precision, averaged over positive clips; both arguments are counts up to each threshold."""
-    if positives[-1] == 0:
-        return np.nan
-    return float(np.sum(np.diff(positives, prepend=0) * (positives / clips)) / positives[-1])

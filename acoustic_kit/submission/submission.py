@@ -19,10 +19,8 @@ from acoustic_kit.errors import SubmissionError
 from acoustic_kit.files import replacing
 from acoustic_kit.metrics import (
     MULTI_LABEL_THRESHOLD,
-    fitting_metrics,
+    all_scores,
     get_metric,
-    score,
-    score_ranked,
     top_k,
     validate_metric,
 )
@@ -159,9 +157,9 @@ def score_submission(
 ) -> dict[str, float]:
     """Score a submission with all metrics that its content allows, over the clips of ``truth`` (id → labels).
 
-    Labels: ``accuracy``, ``balanced_accuracy``, ``f1`` and ``map3`` (only ``f1`` for several labels per clip);
-    probabilities: also ``map``. The task's own metric, such as a weighted sum, is added. Rows are joined by id; rows
-    whose id is not in ``truth`` are ignored.
+    Labels: metrics that need no probabilities, such as ``accuracy`` and ``f1``. The task's own metric, such as a
+    weighted sum, is added, and undefined metrics are left out. Rows are joined by id; rows whose id is not in ``truth``
+    are ignored.
 
     Raises DataError for a file that cannot be read; SubmissionError for a missing or repeated id, an unknown label, a
     probability that is not a number, and truth that does not fit the classes or the task.
@@ -176,20 +174,14 @@ def score_submission(
     kept = [row_of[clip_id] for clip_id in truth]
     table = Table(table.header, [table.rows[i] for i in kept], [table.lines[i] for i in kept])
     names = template.printed(task_spec.classes)
-    fitting = list(dict.fromkeys((*fitting_metrics(task_spec.task), task_spec.metric)))
     if template.form == "probabilities":
         refuse(path, problems({"not a finite number": _not_numbers(table)}))
         order = np.argsort(class_positions(str(path), template.columns[1:], task_spec.classes))
         probabilities = np.array([row[1:] for row in table.rows], dtype=np.float64)[:, order]
-        return {metric: score(metric, targets, probabilities) for metric in fitting}
+        return all_scores(targets, probabilities, metric=task_spec.metric)
     cells = _split_cells(table, template, set(names), task_spec)
     refuse(path, _label_problems(table, cells, set(names), len(names)))
-    ranked = _ranked(cells, names)
-    return {
-        metric: score_ranked(metric, targets, ranked)
-        for metric in fitting
-        if not get_metric(metric).needs_probabilities
-    }
+    return all_scores(targets, ranked=_ranked(cells, names), metric=task_spec.metric)
 
 
 def _labels_a_cell(task_spec: TaskSpec) -> int:

@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 
 from acoustic_kit.blending import greedy
 from acoustic_kit.blending.greedy_selection import TIE, greedy_weights
-from acoustic_kit.metrics.scores import score
+from acoustic_kit.metrics import fitting_metrics, get_metric, score
 
-METRICS = ["accuracy", "f1", "balanced_accuracy", "map3", "map", "0.8*accuracy+0.2*f1", "0.5*map3+0.5*f1"]
-SEVERAL = ["f1", "map", "0.5*map+0.5*f1"]
+METRICS = [*fitting_metrics("single"), "map2", "map9", "0.8*accuracy+0.2*f1", "0.5*map3+0.5*f1", "2*log_loss"]
+SEVERAL = [*fitting_metrics("multi"), "0.5*map+0.5*f1"]
 
 
 def simple_greedy(p, targets, metric, picks):
     """One bag, by the definition: nothing is kept from one pick to the next."""
 
     def value(chosen):
-        return score(metric, targets, p[chosen].mean(axis=0))
+        return get_metric(metric).sign * score(metric, targets, p[chosen].mean(axis=0))
 
     def loss(chosen):
         if targets.ndim == 2:
@@ -50,12 +50,14 @@ def test_weights_equal_the_definition(seed, metric, runs):
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(0, 10_000), st.sampled_from(SEVERAL), st.integers(1, 9))
-def test_weights_of_several_labels_equal_the_definition(seed, metric, runs):
+@given(st.integers(0, 10_000), st.sampled_from(SEVERAL), st.integers(1, 9), st.booleans())
+def test_weights_of_several_labels_equal_the_definition(seed, metric, runs, masked):
     rng = np.random.default_rng(seed)
     targets = rng.random((50, 4)) < 0.3
     targets[0] = True
-    p = np.clip(rng.integers(0, 9, size=(runs, 50, 4)) / 8 * 0.75 + 0.25 * targets, 0, 1)
+    if masked:
+        targets = np.where(rng.random((50, 4)) < 0.2, np.nan, targets)
+    p = np.clip(rng.integers(0, 9, size=(runs, 50, 4)) / 8 * 0.75 + 0.25 * np.nan_to_num(targets), 0, 1)
     assert np.array_equal(greedy(p, targets, metric=metric, picks=8).weights, simple_greedy(p, targets, metric, 8))
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acoustic_kit.metrics import fitting_metrics, score
 from acoustic_kit.metrics.bootstrap import (
     MIN_RESAMPLES,
     RESAMPLES,
@@ -14,9 +15,8 @@ from acoustic_kit.metrics.bootstrap import (
     resampled_scores,
     score_and_gain_intervals,
 )
-from acoustic_kit.metrics.scores import score
 
-SINGLE = ["accuracy", "balanced_accuracy", "f1", "map3", "map", "0.8*accuracy+0.2*f1"]
+SINGLE = [*fitting_metrics("single"), "map2", "0.8*accuracy+0.2*f1"]
 
 
 def case(seed: int, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -24,10 +24,14 @@ def case(seed: int, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     probabilities = rng.dirichlet(np.full(5, 0.5), size=40).round(1)
     targets = rng.integers(4, size=40) if task == "single" else rng.random((40, 5)) < [0.3, 0.3, 0.3, 0.1, 0]
+    if task == "multi" and seed % 2:
+        targets = np.where(rng.random((40, 5)) < 0.2, np.nan, targets)
     return targets, probabilities, rng.integers(12, size=40)
 
 
-@pytest.mark.parametrize(("task", "metric"), [*(("single", m) for m in SINGLE), ("multi", "f1"), ("multi", "map")])
+@pytest.mark.parametrize(
+    ("task", "metric"), [*(("single", m) for m in SINGLE), *(("multi", m) for m in fitting_metrics("multi"))]
+)
 @given(st.integers(0, 10_000))
 @settings(deadline=None, max_examples=8)
 def test_a_draw_scores_as_its_clips_do(task: str, metric: str, seed: int) -> None:

@@ -17,7 +17,16 @@ from sklearn.metrics import (
 )
 
 from acoustic_kit.errors import UsageError
-from acoustic_kit.metrics import METRICS, get_metric, score, score_ranked, scores, top_k, validate_metric
+from acoustic_kit.metrics import (
+    METRICS,
+    fitting_metrics,
+    get_metric,
+    score,
+    score_ranked,
+    scores,
+    top_k,
+    validate_metric,
+)
 
 laws = settings(deadline=None, max_examples=100)
 
@@ -129,7 +138,7 @@ def test_ranked_labels_of_a_multi_label_task_are_a_set():
 def test_a_weighted_sum_is_the_sum_of_its_terms():
     rng = np.random.default_rng(0)
     targets, probabilities = rng.integers(0, 5, 60), rng.random((60, 5))
-    parts = {name: score(name, targets, probabilities) for name in METRICS}
+    parts = {name: score(name, targets, probabilities) for name in fitting_metrics("single")}
     assert len(set(parts.values())) == len(parts)
     assert score("0.8*accuracy+0.2*f1", targets, probabilities) == pytest.approx(
         0.8 * parts["accuracy"] + 0.2 * parts["f1"]
@@ -146,6 +155,21 @@ def test_a_weighted_sum_needs_what_its_terms_need():
     assert (metric.tasks, metric.highest, metric.greater_is_better) == (("single",), 2.5, True)
     assert get_metric("0.5*f1+map").tasks == ("single", "multi")
     assert get_metric(" f1 ") is METRICS["f1"]
+
+
+def test_a_sum_of_metrics_of_both_directions_is_refused():
+    assert get_metric("0.5*log_loss+2*log_loss").sign == -1
+    with pytest.raises(UsageError, match=r"cannot add accuracy and log_loss in '0.5\*accuracy\+log_loss'"):
+        get_metric("0.5*accuracy+log_loss")
+
+
+def test_map_at_k_has_a_name_for_any_k():
+    assert get_metric("map5").n_labels == 5
+    assert get_metric("0.5*map12+f1").n_labels == 12
+    assert get_metric("map3") is METRICS["map3"]
+    for name in ("map0", "map05", "map٣"):
+        with pytest.raises(UsageError):
+            get_metric(name)
 
 
 def test_examples_run():
@@ -165,12 +189,15 @@ def test_any_text_is_a_metric_or_a_usage_error(text):
         metric = get_metric(text)
     except UsageError:
         return
-    assert all(part is METRICS[part.name] and weight > 0 for weight, part in metric.terms)
+    for weight, part in metric.terms:
+        assert weight > 0
+        assert part is METRICS.get(part.name) or part.name == f"map{part.n_labels}"
 
 
 def test_a_near_miss_is_suggested():
-    with pytest.raises(UsageError, match="'map@3'; did you mean 'map3'"):
-        validate_metric("map@3", "single")
+    for k in (3, 5, 12):
+        with pytest.raises(UsageError, match=f"'map@{k}'; did you mean 'map{k}'"):
+            validate_metric(f"map@{k}", "single")
     with pytest.raises(UsageError, match=r"did you mean 'balanced_accuracy'.*There are: accuracy"):
         validate_metric("0.5*f1+0.5*balanced_acc", "single")
 
@@ -178,7 +205,7 @@ def test_a_near_miss_is_suggested():
 def test_single_label_metrics_do_not_fit_several_labels():
     targets, probabilities = np.eye(3, dtype=bool), np.eye(3)
     for metric in ("accuracy", "balanced_accuracy", "map3", "0.5*f1+0.5*accuracy"):
-        with pytest.raises(UsageError, match="does not fit a task with several labels a clip; f1 and map do"):
+        with pytest.raises(UsageError, match=r"does not fit a task with several labels a clip; f1, map, .* do"):
             score(metric, targets, probabilities)
         with pytest.raises(UsageError, match="does not fit"):
             validate_metric(metric, "multi")
@@ -198,7 +225,8 @@ def test_single_label_metrics_do_not_fit_several_labels():
         ([0, -1], np.eye(2), "they reach -1"),
         ([0.0, 1.0], np.eye(2), r"targets must be int \(clips,\)"),
         ([True, False], np.eye(2), r"targets must be int \(clips,\)"),
-        ([[1, 0], [0, 1]], np.eye(2), r"bool \(clips, classes\)"),
+        ([[1, 0], [0, 1]], np.eye(2), r"bool or float \(clips, classes\)"),
+        ([[0.5, 0.0], [0.0, 1.0]], np.eye(2), "must be 0, 1 or NaN"),
         (np.eye(2, 3, dtype=bool), np.eye(2), r"targets are \(2, 3\), predictions \(2, 2\)"),
         ([0, 1], [0.1, 0.9], r"probabilities must be float \(clips, classes\)"),
         ([0, 1], [["a", "b"], ["c", "d"]], "probabilities must be float"),
