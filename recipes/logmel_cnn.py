@@ -15,7 +15,16 @@ from pydantic import Field
 from torch import nn
 
 import acoustic_kit as akit
-from acoustic_kit.training import Batches, Phase, default_loss, one_cycle, spec_augment, time_shift
+from acoustic_kit.training import (
+    Batches,
+    LossName,
+    MixupLabels,
+    Phase,
+    make_loss,
+    one_cycle,
+    spec_augment,
+    time_shift,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -27,6 +36,8 @@ class Settings(akit.Settings):
     frames: int = Field(216, ge=1, description="length that clips are repeated or cut to, in hops of 512 samples")
     width: int = Field(24, ge=1, description="channels of the first stage")
     mixup: float = Field(0.3, ge=0, description="α of mixup's Beta distribution")
+    mixup_labels: MixupLabels = Field("weighted", description="targets of mixed clips; union: the larger of both")
+    loss: LossName = Field("auto", description="auto: cross entropy; bce if clips have several labels")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="fraction of the target spread over all classes")
     epochs: int = Field(66, ge=1, description="passes over the training clips")
     batch_size: int = Field(32, ge=1, description="clips per step")
@@ -56,7 +67,16 @@ def features(s: Settings) -> dict[str, akit.Feature]:
 def batches(s: Settings) -> Batches:
     """Return batches with short clips repeated; each clip is rolled along time, masked and mixed with another."""
     augment = [time_shift(), spec_augment(s.n_mels // 6, s.frames // 6, n_band_masks=2, n_frame_masks=2)]
-    return Batches("mel", s.batch_size, s.frames, "wrap", channel_axis=True, augment=augment, mixup=s.mixup)
+    return Batches(
+        "mel",
+        s.batch_size,
+        s.frames,
+        "wrap",
+        channel_axis=True,
+        augment=augment,
+        mixup=s.mixup,
+        mixup_labels=s.mixup_labels,
+    )
 
 
 class ResidualBlock(nn.Module):
@@ -114,7 +134,7 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
         batches=batches(s),
         phases=[Phase(s.epochs, one_cycle(s.lr))],
         optimizer=partial(torch.optim.AdamW, lr=s.lr, weight_decay=s.weight_decay),
-        loss=default_loss(fold.train.task, s.label_smoothing),
+        loss=make_loss(s.loss, fold.train.task, s.label_smoothing),
         ema=s.ema or None,
         micro_batch=s.micro_batch,
     )

@@ -40,13 +40,13 @@ def features(s: Settings) -> dict[str, akit.Feature]:
     return {"x": akit.Stats(wave=akit.Wave(sample_rate=s.sample_rate))}
 
 
-def train(fold: akit.Fold, s: Settings) -> Pipeline:
+def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     x, labels = fold.train["x"].astype(np.float64), fold.train.labels
     n_components = s.n_components if s.n_components < 1 else min(int(s.n_components), *x.shape)
     solver = "covariance_eigh" if len(x) > x.shape[1] else "full"  # a long step would delay Ctrl-C
     classifier = LogisticRegression(C=s.C, tol=1e-6, max_iter=2000)
     if labels.ndim == 2:  # a multi-label task
-        classifier = OneVsRestClassifier(classifier)
+        classifier = OneVsRestClassifier(classifier)  # takes no weights of clips
     model = make_pipeline(
         StandardScaler(),
         FunctionTransformer(
@@ -55,8 +55,10 @@ def train(fold: akit.Fold, s: Settings) -> Pipeline:
         PCA(n_components, svd_solver=solver),
         classifier,
     )
+    weighted = labels.ndim == 1 and (fold.train.weights != 1).any()
+    weights = {"logisticregression__sample_weight": fold.train.weights / fold.train.weights.mean()} if weighted else {}
     with threadpool_limits(1, "blas"):  # with more threads on busy cores: 16 s instead of 0.4 s
-        return model.fit(x, labels)
+        return akit.FitResult(model.fit(x, labels, **weights), uses=frozenset({"weights"} if labels.ndim == 1 else ()))
 
 
 def predict(model: Pipeline, clips: akit.Clips, s: Settings) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from acoustic_kit.data.folds import FULL, FoldRows, fold_names, training_rows
 from acoustic_kit.data.leaks import bias_of_fold
 from acoustic_kit.data.schema import as_before_later_columns
+from acoustic_kit.data.target_summary import summarize_targets
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.features import BuildReport, Feature, build_features, fingerprints, for_folds
@@ -26,7 +27,7 @@ from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.recipe.recipe import Recipe
 from acoustic_kit.recipe.settings import Fast, Settings
 from acoustic_kit.task import Task
-from acoustic_kit.training.fold import Clips, FitResult, Fold
+from acoustic_kit.training.fold import Clips, FitResult, Fold, TargetKind
 from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -204,7 +205,20 @@ def fit_fold(
         partial(events.on_epoch, name),
     )
     found = FitResult(None, tuple(bias_warnings) if len(valid) else (), tuple(notes) if len(left_out) else ())
-    return fold, job.recipe.train(fold, job.settings).after(found)
+    result = job.recipe.train(fold, job.settings)
+    return fold, result.after(found, notes=_unused_targets(job.manifest, result.uses))
+
+
+def _unused_targets(manifest: pl.DataFrame, uses: Collection[TargetKind]) -> list[str]:
+    """Return a note on soft and unknown targets and weights that training did not use; the same for each fold."""
+    found = summarize_targets(manifest.filter(manifest["split"] != "test"))
+    unused = [
+        f"{found.soft:,} soft targets" if found.soft and "soft" not in uses else "",
+        f"{found.unknown:,} unknown targets" if found.unknown and "unknown" not in uses else "",
+        f"the weights of {found.weighted_clips:,} clips" if found.weighted_clips and "weights" not in uses else "",
+    ]
+    named = " and ".join(filter(None, unused))
+    return [f"trained on the hard labels: these settings of the recipe do not use {named}"] if named else []
 
 
 def predict_rows(job: Job, fold: Fold, model: Any, rows: pl.DataFrame, stored: Stored) -> tuple[Predictions, list[str]]:

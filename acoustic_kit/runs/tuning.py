@@ -299,7 +299,7 @@ class _Tuning:
             fold, result = fit_fold(job, name, stored[name], folder, self.compute, self.events)
             valid = job.rows(name).valid
             predictions, _ = predict_rows(job, fold, result.model, valid, stored[name])
-            targets = job.clips(valid, {}).labels
+            targets = job.clips(valid, {}).scored
             yield score(self.workspace.config.metric, targets, predictions.probabilities), result.bias_warnings
         self.events.on_fold(len(folds), len(folds))
 

@@ -1,12 +1,13 @@
 """Training: one loop for every torch recipe, with its batches, augmentation, schedules and checkpoints."""
 
 from acoustic_kit.training.augment import Augment, spec_augment, time_shift
-from acoustic_kit.training.batches import Batch, BatchAugment, Batches, BatchRng, Loader, Loss
+from acoustic_kit.training.batches import Batch, BatchAugment, Batches, BatchRng, Loader, Loss, MixupLabels
 from acoustic_kit.training.checkpoint import load_tensors, save_tensors
 from acoustic_kit.training.clip_rng import ClipRng
-from acoustic_kit.training.evaluation import default_loss, forward
+from acoustic_kit.training.evaluation import forward
 from acoustic_kit.training.fabric import make_fabric
 from acoustic_kit.training.loop import Phase, fit
+from acoustic_kit.training.losses import LossName, TargetLoss, default_loss, make_loss
 from acoustic_kit.training.sam import Sam, frozen_statistics
 from acoustic_kit.training.schedules import (
     Plateau,
@@ -30,11 +31,14 @@ __all__ = [
     "ClipRng",
     "Loader",
     "Loss",
+    "LossName",
+    "MixupLabels",
     "Phase",
     "Plateau",
     "Progress",
     "Sam",
     "Schedule",
+    "TargetLoss",
     "by_epoch",
     "constant",
     "cosine",
@@ -45,6 +49,7 @@ __all__ = [
     "frozen_statistics",
     "load_tensors",
     "make_fabric",
+    "make_loss",
     "one_cycle",
     "save_tensors",
     "spec_augment",

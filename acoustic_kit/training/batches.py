@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
 from scipy.special import betaincinv
 
+from acoustic_kit.data.targets import loss_targets
+from acoustic_kit.task import Task
 from acoustic_kit.training.augment import Augment
 from acoustic_kit.training.clip_reader import ClipReader
 from acoustic_kit.training.clip_rng import ClipRng, digests
 from acoustic_kit.training.fold import Clips
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (clips, classes), targets likewise → a scalar
+MixupLabels = Literal["weighted", "union"]
+Loss = Callable[..., torch.Tensor]  # logits and targets (clips, classes); a `TargetLoss` also: weights → a scalar
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,10 @@ class Batch:
     """Inputs and targets of one training step."""
 
     inputs: tuple[torch.Tensor, ...]  # x, float32 (clips, …, frames), and the side input if there is one
-    targets: torch.Tensor  # float32 (clips, classes): one-hot, mixed, or several labels
+    targets: torch.Tensor  # float32 (clips, classes): one-hot, mixed, soft, or several labels; NaN if unknown
     loss: Loss | None = None  # instead of the stage's
     whole: int | None = None  # clips of the whole batch, if this is the part of one of several processes
+    weights: torch.Tensor | None = None  # float32 (clips,), see `Loader.weights`; None: all are 1, all targets known
 
     @property
     def x(self) -> torch.Tensor:
@@ -74,6 +79,8 @@ class Batches:
     mixup_by : `clip`: each clip is mixed with another of the epoch, cut and augmented separately, with a λ per clip;
         `batch`: one λ per batch, and partners from the same batch
     mixup_share : fraction of batches that are mixed
+    mixup_labels : targets of mixed clips: `weighted` by λ, or the `union` of both clips' labels, each target the
+        larger of the two. Where one of the two is unknown, so is the result, except in a union with 1, which is 1
     drop_last : in training, leave out an incomplete last batch, as torch's DataLoader does, unless it is the only one
     weights : computes weights of the clips, float (clips,), in proportion to which training draws clips with
         replacement; None uses each clip once per epoch
@@ -92,6 +99,7 @@ class Batches:
     mixup: float = 0.0
     mixup_by: Literal["clip", "batch"] = "clip"
     mixup_share: float = 1.0
+    mixup_labels: MixupLabels = "weighted"
     drop_last: bool = False
     weights: Callable[[Clips], np.ndarray] | None = None
 
@@ -99,9 +107,12 @@ class Batches:
         if self.mixup > 0 and self.frames is None:
             raise ValueError("mixup needs clips of one length: give `frames`")
 
-    def open(self, clips: Clips, device: torch.device, rank: int = 0, world: int = 1) -> Loader:
-        """Return the loader of some clips on a device, for the process `rank` of `world`."""
-        return Loader(self, clips, device, rank, world)
+    def open(self, clips: Clips, device: torch.device, rank: int = 0, world: int = 1, hard: bool = False) -> Loader:
+        """Return the loader of some clips on a device, for the process `rank` of `world`.
+
+        - `hard`: whether targets are the labels, without soft and unknown ones and without weights
+        """
+        return Loader(self, clips, device, rank, world, hard)
 
 
 class Loader:
@@ -111,19 +122,18 @@ class Loader:
     turn. Augmentation of a clip and of a batch is the same as in one process.
     """
 
-    def __init__(self, form: Batches, clips: Clips, device: torch.device, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, form: Batches, clips: Clips, device: torch.device, rank: int = 0, world: int = 1, hard: bool = False
+    ) -> None:
         self.form, self.device, self.rank, self.world = form, device, rank, world
+        self._clips, self._hard = clips, hard
         self.n_clips, self.n_classes = len(clips), len(clips.classes)
         self._digests = digests(clips.ids)
         self._reader = ClipReader(clips.features[form.feature], clips.ids, device)
         self._side = None if form.side is None else torch.as_tensor(form.side(clips), device=device).float()
-        self._targets: torch.Tensor | None = None
-        self._weights: np.ndarray | None = None
-        if all(clips.rows["label"].list.len() > 0):
-            self._weights = None if form.weights is None else np.asarray(form.weights(clips), dtype=np.float64)
-            labels = torch.as_tensor(clips.labels, device=device)
-            one_hot = torch.nn.functional.one_hot(labels, len(clips.classes)) if labels.ndim == 1 else labels
-            self._targets = one_hot.float()
+        self._draw_weights: np.ndarray | None = None
+        if form.weights is not None and all(clips.rows["label"].list.len() > 0):
+            self._draw_weights = np.asarray(form.weights(clips), dtype=np.float64)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch of training."""
@@ -145,7 +155,7 @@ class Loader:
             if self.form.mixup > 0 and self.form.mixup_by == "clip":
                 other = self._augmented(partners, chosen, frames, f"{key}/second")
                 weight = self._rng(order, chosen, key).uniform64("mixup")[:, 0]
-                batch = _mixed(batch, other, _beta(self.form.mixup, weight))
+                batch = _mixed(batch, other, _beta(self.form.mixup, weight), self.form.mixup_labels)
             elif mixes_within:
                 batch = self._mixed_within(batch, own)
             if self.form.batch_augment is not None:
@@ -153,7 +163,8 @@ class Loader:
                 batch = self.form.batch_augment(batch, BatchRng(epoch, rng, own))
             part = slice(share.start - chosen.start, share.stop - chosen.start)
             inputs = tuple(tensor[part] for tensor in batch.inputs)
-            return Batch(inputs, batch.targets[part], batch.loss, chunk.stop - chunk.start)
+            weights = None if batch.weights is None else batch.weights[part]
+            return Batch(inputs, batch.targets[part], batch.loss, chunk.stop - chunk.start, weights)
 
         yield from map(make, range(len(chunks))) if self._reader.is_resident else _ahead(make, len(chunks))
 
@@ -174,11 +185,23 @@ class Loader:
         """Slices of the clips for the batches of `in_order`; in one process, of all clips."""
         return self._chunks(drop_last=False)[self.rank :: self.world]
 
-    @property
+    @cached_property
     def targets(self) -> torch.Tensor:
-        """The targets of all clips, in their order: float32 (clips, classes)."""
-        assert self._targets is not None
-        return self._targets
+        """The targets of all clips, in their order: float32 (clips, classes), NaN if unknown."""
+        clips = self._clips
+        rows = clips.rows.drop("soft", strict=False) if self._hard else clips.rows
+        return torch.as_tensor(loss_targets(rows, clips.classes, clips.task), device=self.device)
+
+    @cached_property
+    def weights(self) -> torch.Tensor | None:
+        """The weights of all clips in losses, float32 (clips,); None if all are equal and all targets are known.
+
+        They are scaled so that their mean over the known targets is 1.
+        """
+        if self._hard:
+            return None
+        weights = _scaled_weights(self._clips.weights, ~self.targets.isnan().cpu().numpy(), self._clips.task)
+        return None if weights is None else torch.as_tensor(weights, device=self.device)
 
     def _chunks(self, drop_last: bool) -> list[slice]:
         """Return a slice of the order for each batch.
@@ -193,18 +216,18 @@ class Loader:
 
     def _order(self, key: str) -> np.ndarray:
         """Return the order of the clips in an epoch: each once, or drawn by weight."""
-        if self._weights is None:
+        if self._draw_weights is None:
             rng = ClipRng(key, self._digests, self.device)
             return np.argsort(rng.uniform64("permutation")[:, 0], kind="stable")
         places = ClipRng(key, np.arange(self.n_clips, dtype=np.uint64), self.device).uniform64("weighted")[:, 0]
-        reached = np.cumsum(self._weights)
+        reached = np.cumsum(self._draw_weights)
         drawn: np.ndarray = np.searchsorted(reached, places * reached[-1], side="right")
         return drawn
 
     def _rng(self, order: np.ndarray, chunk: slice, key: str) -> ClipRng:
         """Return the random numbers of the clips of a batch; a clip that is drawn twice gets different ones."""
         digests = self._digests[order[chunk]]
-        if self._weights is not None:
+        if self._draw_weights is not None:
             digests = digests ^ np.arange(chunk.start, chunk.stop, dtype=np.uint64)
         return ClipRng(key, digests, self.device)
 
@@ -220,7 +243,9 @@ class Loader:
         x, *side = self._inputs(order[chunk], frames, rng)
         for augment in self.form.augment:
             x = augment(x, rng)
-        return Batch((self._shaped(x), *side), self.targets[self._index(order[chunk])])
+        chosen = self._index(order[chunk])
+        weights = None if self.weights is None else self.weights[chosen]
+        return Batch((self._shaped(x), *side), self.targets[chosen], weights=weights)
 
     def _inputs(self, chosen: np.ndarray, frames: int | None, rng: ClipRng | None) -> tuple[torch.Tensor, ...]:
         """Return clips cut or padded to one length, at a random place if `rng` is given, and their side input."""
@@ -246,8 +271,10 @@ class Loader:
         if own.uniform64("is mixed")[0, 0] >= self.form.mixup_share:
             return batch
         chosen = self._index(np.argsort(own.uniform64("order", len(batch))[0]))
-        other = Batch(tuple(t[chosen] for t in batch.inputs), batch.targets[chosen])
-        return _mixed(batch, other, np.repeat(_beta(self.form.mixup, own.uniform64("mixup")[:, 0]), len(batch)))
+        weights = None if batch.weights is None else batch.weights[chosen]
+        other = Batch(tuple(t[chosen] for t in batch.inputs), batch.targets[chosen], weights=weights)
+        lam = np.repeat(_beta(self.form.mixup, own.uniform64("mixup")[:, 0]), len(batch))
+        return _mixed(batch, other, lam, self.form.mixup_labels)
 
 
 def share_of(batch: slice, rank: int, world: int) -> slice:
@@ -269,15 +296,39 @@ def _beta(alpha: float, uniform: np.ndarray) -> np.ndarray:
     return found.astype(np.float32)
 
 
-def _mixed(first: Batch, second: Batch, lam: np.ndarray) -> Batch:
-    """Return λ·first + (1-λ)·second, with λ per clip: float32 (clips,)."""
+def _mixed(first: Batch, second: Batch, lam: np.ndarray, labels: MixupLabels) -> Batch:
+    """Return λ·first + (1-λ)·second, with λ per clip: float32 (clips,), and targets as `mixup_labels` says."""
     weight = torch.from_numpy(lam).to(first.targets.device, non_blocking=True)
 
     def mix(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         return torch.lerp(other, one, weight.reshape(-1, *[1] * (one.ndim - 1)).expand_as(one))
 
     inputs = tuple(mix(one, other) for one, other in zip(first.inputs, second.inputs, strict=True))
-    return Batch(inputs, mix(first.targets, second.targets))
+    targets = (mix if labels == "weighted" else union)(first.targets, second.targets)
+    if first.weights is None or second.weights is None:
+        return Batch(inputs, targets)
+    return Batch(inputs, targets, weights=mix(first.weights, second.weights))
+
+
+def union(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return the larger of two targets, NaN (unknown) if either is, unless the other one is 1."""
+    return torch.maximum(one, other).masked_fill((one == 1) | (other == 1), 1)
+
+
+def _scaled_weights(weights: np.ndarray, known: np.ndarray, task: Task) -> np.ndarray | None:
+    """Return weights of clips, scaled to a mean of 1 over the known targets; None if all are equal and known.
+
+    Parameters
+    ----------
+    weights : float (clips,)
+    known : bool (clips, classes); a clip of a single-label task counts as known if any of its classes is
+
+    """
+    if known.all() and (weights == weights[0]).all():
+        return None
+    counted = known.mean(axis=1) if task == "multi" else known.any(axis=1)
+    mean = (weights * counted).mean()
+    return (weights / (mean or 1.0)).astype(np.float32)
 
 
 def _ahead(make: Callable[[int], Batch], n: int) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Logits, probabilities, accuracy and default losses of networks."""
+"""Logits, probabilities and accuracy of networks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,11 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from acoustic_kit.task import Task
-from acoustic_kit.training.batches import Batches, Loader, Loss
+from acoustic_kit.training.batches import Batches, Loader
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes
 from acoustic_kit.training.fold import Clips
 
 View = Callable[[torch.Tensor], torch.Tensor]  # x → x
-
-
-def default_loss(task: Task, label_smoothing: float = 0.0) -> Loss:
-    """Return cross entropy of soft targets, or binary cross entropy for multi-label tasks; the mean over clips."""
-    if task == "single":
-        return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-    return nn.BCEWithLogitsLoss()
 
 
 def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
@@ -35,14 +28,17 @@ def accuracy(logits: torch.Tensor, targets: torch.Tensor, task: Task, threshold:
     Parameters
     ----------
     logits : float (clips, classes), or probabilities
-    targets : float32 (clips, classes); for mixed clips, the class with the largest target is correct
+    targets : float32 (clips, classes); for mixed clips, the class with the largest target is correct. Targets that are
+        NaN are unknown, and left out
     threshold : of a label, in multi-label tasks
 
     Returns a float32 scalar.
 
     """
     if task == "multi":
-        return ((logits >= threshold) == (targets > 0.5)).float().mean()
+        known = ~targets.isnan()
+        return (((logits >= threshold) == (targets > 0.5)) & known).sum() / known.sum().clamp(min=1)
+    targets = targets.nan_to_num(nan=0.0)
     chosen = targets.gather(1, logits.argmax(dim=1, keepdim=True))
     return (chosen >= targets.amax(dim=1, keepdim=True)).float().mean()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from acoustic_kit.data.targets import clip_weights, encode_labels, loss_targets
+from acoustic_kit.data.targets import clip_weights, encode_labels, loss_targets, scored_targets
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.task import Task
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from acoustic_store import StoredFeature
+
+
+TargetKind = Literal["soft", "unknown", "weights"]  # soft targets, unknown targets, weights of clips
+ALL_TARGETS: frozenset[TargetKind] = frozenset({"soft", "unknown", "weights"})
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class Clips:
     def labels(self) -> np.ndarray:
         """The classes: int64 (clips,), positions in `classes`; in multi-label tasks bool (clips, classes)."""
         return encode_labels(self.rows["label"].to_list(), self.classes, self.task)
+
+    @cached_property
+    def scored(self) -> np.ndarray:
+        """What predictions are scored by, see `scored_targets`: `labels`, or float64 with NaN for unknown targets."""
+        return scored_targets(self.rows, self.classes, self.task)
 
     @cached_property
     def targets(self) -> np.ndarray:
@@ -100,12 +109,14 @@ class FitResult:
     model : a torch module, or a scikit-learn estimator
     bias_warnings : reasons why the score of this fold is biased upward
     notes : what a reader of the run should know, such as the weights that training started from
+    uses : what training used of the targets in addition to hard labels; if clips have others, a note of the run says so
 
     """
 
     model: Any
     bias_warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    uses: frozenset[TargetKind] = frozenset()
 
     @staticmethod
     def of(result: Any) -> FitResult:

@@ -30,9 +30,10 @@ from acoustic_kit.training.checkpoint import (
 )
 from acoustic_kit.training.clip_rng import digest64
 from acoustic_kit.training.compiled import compiled
-from acoustic_kit.training.evaluation import accuracy, default_loss, logits_of, to_probabilities
+from acoustic_kit.training.evaluation import accuracy, logits_of, to_probabilities
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes, use_fused
-from acoustic_kit.training.fold import FitResult, Fold
+from acoustic_kit.training.fold import ALL_TARGETS, FitResult, Fold
+from acoustic_kit.training.losses import TargetLoss, default_loss
 from acoustic_kit.training.sam import Sam, frozen_statistics
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule
 from acoustic_kit.training.shared_norm import share_batch_norm
@@ -98,7 +99,8 @@ def fit(
     stage : name of the checkpoints; two stages of one fold are two calls
     net : maps the inputs of `batches`, x (clips, …) and a side input if there is one, to logits (clips, classes)
     optimizer : makes the optimizer; the schedules of the phases set its learning rate before every step
-    loss : of logits and targets; the default is cross entropy, or its binary form in multi-label tasks
+    loss : of logits and targets; the default is cross entropy, or its binary form in multi-label tasks. A `TargetLoss`
+        is also given soft and unknown targets, and weights if there are any, unless `batches` has a `batch_augment`
     keep : epoch whose weights are returned: `last`; or the best one by `valid_loss`, by the workspace's metric
         (`valid_metric`) or by a named metric (`accuracy`), which makes the run `optimistic`: the fold that it is scored
         on decides
@@ -134,7 +136,7 @@ def fit(
             raise AkitError("This schedule needs a validation fold, and --full has none.")
         bias_warnings.append(f"{stage}: its rate or its end was decided by the fold it is scored on")
     notes = (f"{stage}: trained through torch.compile",) if fold.compute.compile else ()
-    return FitResult(training.run(), tuple(bias_warnings), notes)
+    return FitResult(training.run(), tuple(bias_warnings), notes, frozenset() if training.hard else ALL_TARGETS)
 
 
 @dataclass
@@ -172,6 +174,7 @@ class _Training:
         self.sam = None if self.rho is None else Sam(self.optimizer, self.rho)
         self.average = None if self.ema is None else WeightAverage(self.bare, self.ema)
         self.folder: Path = self.fold.folder / self.stage
+        self.hard = not isinstance(self.loss, TargetLoss) or self.batches.batch_augment is not None
         self.kept_metric = self.fold.metric if self.keep in {"last", "valid_loss", "valid_metric"} else self.keep
         validate_metric(self.kept_metric, self.fold.train.task)
 
@@ -179,7 +182,7 @@ class _Training:
         """Train the remaining epochs, and return the network with the kept weights."""
         self._restore()
         if not self.state.done:
-            place = (self.fabric.device, self.rank, self.world)
+            place = (self.fabric.device, self.rank, self.world, self.hard)
             train = self.batches.open(self.fold.train, *place)
             forms = self.valid_batches or [self.batches]
             valid = [form.open(self.fold.valid, *place) for form in forms] if self.fold.valid else []
@@ -293,11 +296,13 @@ class _Training:
         total = torch.zeros(2, device=batch.x.device)
         weight, parts = self._weight_and_parts(batch)
         try:
-            split = [tensor.tensor_split(parts) for tensor in (*batch.inputs, batch.targets)]
-            for number, (*inputs, targets) in enumerate(zip(*split, strict=True), start=1):
+            given = (batch.targets,) if batch.weights is None else (batch.targets, batch.weights)
+            split = [tensor.tensor_split(parts) for tensor in (*batch.inputs, *given)]
+            for number, tensors in enumerate(zip(*split, strict=True), start=1):
+                inputs, (targets, *weights) = tensors[: len(batch.inputs)], tensors[len(batch.inputs) :]
                 with self.fabric.no_backward_sync(self.net, enabled=number < parts):
                     logits, fraction = self.net(*inputs), weight * len(targets) / len(batch)
-                    loss = (batch.loss or self.loss)(logits, targets) * fraction
+                    loss = (batch.loss or self.loss)(logits, targets, *weights) * fraction
                     self.fabric.backward(loss)
                 known = logits.detach()[:, : targets.shape[1]]  # a network may have more outputs than classes
                 right = accuracy(known, targets, self.fold.train.task) * fraction
@@ -331,11 +336,12 @@ class _Training:
         task = self.fold.valid.task
         places = [f"{key}/valid {i}" if self.valid_batches else None for i in range(len(valid))]
         logits = [logits_of(self._validated, loader, self.fabric, k) for loader, k in zip(valid, places, strict=True)]
-        losses = [self.loss(one, valid[0].targets).item() for one in logits]
+        weights = () if valid[0].weights is None else (valid[0].weights,)
+        losses = [self.loss(one, valid[0].targets, *weights).item() for one in logits]
         probabilities = torch.stack([to_probabilities(one, task) for one in logits]).double().mean(dim=0).cpu().numpy()
         figures = {"valid_loss": sum(losses) / len(losses)}
         for metric in dict.fromkeys((self.fold.metric, self.kept_metric)):
-            figures[f"valid_{metric}"] = score(metric, self.fold.valid.labels, probabilities)
+            figures[f"valid_{metric}"] = score(metric, self.fold.valid.scored, probabilities)
         right = accuracy(torch.from_numpy(probabilities), valid[0].targets.cpu(), task, threshold=0.5)
         figures["valid_accuracy"] = right.item()
         return figures

@@ -53,6 +53,22 @@ def labels_and_rms(workspace: Workspace) -> list[tuple[list[str], float]]:
     return workspace.manifest.select("label", "rms").rows()
 
 
+def test_weights_of_clips(workspace: Workspace) -> None:
+    """Clips of one class that weigh little are predicted less often; equal weights change nothing."""
+    recipe, manifest = load_recipe("stats_pca_linear"), workspace.manifest
+    rare = pl.col("label").list.first() == next(iter(workspace.config.classes))
+    means = []
+    for weight in (None, 2.0, pl.when(rare).then(0.001)):
+        rows = manifest.with_columns(weight=pl.when(pl.col("split") == "train").then(weight).cast(pl.Float64))
+        rows.write_parquet(workspace.manifest_path)
+        run, _ = run_recipe(Workspace.find(workspace.root), recipe, folds=["1"])
+        assert run.notes == []
+        assert run.oof is not None
+        means.append(run.oof.probabilities.mean(axis=0)[0])
+    np.testing.assert_allclose(means[1], means[0], atol=1e-4)
+    assert means[2] < means[0] / 2
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_seed_gives_the_same_predictions(workspace: Workspace, seed: int) -> None:
     recipe = load_recipe("stats_pca_linear")
@@ -67,11 +83,11 @@ FIT = """
 import numpy as np
 from acoustic_kit import load_recipe
 rng = np.random.default_rng(0)
-class Clips(dict): labels = rng.integers(4, size=240)
+class Clips(dict): labels, weights = rng.integers(4, size=240), np.ones(240)
 rows = rng.standard_t(2, (240, 300)).cumsum(axis=1) + 4 * rng.standard_normal((4, 300))[Clips.labels]
 class Fold: train = Clips(x=rows.astype(np.float32))
 recipe = load_recipe("stats_pca_linear")
-model = recipe.module.train(Fold, recipe.settings())
+model = recipe.module.train(Fold, recipe.settings()).model
 print(model[-1].coef_.astype(float).tobytes().hex())
 """
 
