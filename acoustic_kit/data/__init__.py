@@ -10,6 +10,7 @@ from acoustic_kit.data.inspection import Durations, Summary, odd_clips, summariz
 from acoustic_kit.data.layouts.detect import LAYOUTS, detect_layout, read_dataset
 from acoustic_kit.data.manifest import check_manifest, make_manifest
 from acoustic_kit.data.scan import file_digest
+from acoustic_kit.data.soundscapes import Soundscapes, make_soundscapes
 from acoustic_kit.data.synthetic import make_synthetic
 
 __all__ = [
@@ -17,11 +18,13 @@ __all__ = [
     "CsvOptions",
     "Dataset",
     "Durations",
+    "Soundscapes",
     "Summary",
     "check_manifest",
     "detect_layout",
     "file_digest",
     "make_manifest",
+    "make_soundscapes",
     "make_synthetic",
     "odd_clips",
     "read_dataset",

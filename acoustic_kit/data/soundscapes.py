@@ -1,0 +1,173 @@
+"""Synthetic soundscapes: labeled clips placed at known times over recorded background."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acoustic_kit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from acoustic_kit.data.dataset import Dataset
+
+CROSSFADE = 0.25  # seconds between two clips of the background, and at both ends of an event at most
+BACKGROUND_LEVEL = 0.02  # root mean square
+TOP_DB = 40.0  # silence around an event is cut
+
+
+@dataclass(frozen=True)
+class Soundscapes:
+    """What the recordings contain.
+
+    - `background`: classes that fill the recordings; they are not labeled
+    - `events`: least and greatest number of events in a recording
+    - `snr`: least and greatest level of an event over the background, dB
+    """
+
+    background: tuple[str, ...] = ("rain", "sea_waves")
+    events: tuple[int, int] = (3, 9)
+    snr: tuple[float, float] = (-5.0, 15.0)
+    seconds: float = 60.0
+    sample_rate: int = 32000  # Hz
+    extension: str = ".flac"
+
+
+def make_soundscapes(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    n: int = 600,
+    test_fold: int,
+    contents: Soundscapes | None = None,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write recordings with events at random times, and the exact truth.
+
+    >>> make_soundscapes(read_dataset(Path("ESC-10")), Path("soundscapes"), test_fold=5)
+
+    A recording contains clips of one fold of the data set only, in background and events; `pool` in the tables is that
+    fold. The recordings of `test_fold` are the test set. Recordings are dealt to the folds in turn.
+
+    - `train/` and `test/`: the recordings, 16-bit mono
+    - `train_events.csv`, `test_events.csv`: `filename, start, end, label, pool`, a row for each event, seconds
+
+    The same arguments give the same recordings.
+
+    Parameters
+    ----------
+    dataset : labeled clips with folds, one label per clip
+    folder : created if missing
+    n : number of recordings
+    on_progress : called with the number of recordings written and of all
+
+    Raises
+    ------
+    DataError : if `folder` is not empty, or a fold lacks clips of a background class or of all others
+    UsageError : for a fold that does not exist, fewer recordings than folds, or a data set without folds
+
+    """
+    contents = contents or Soundscapes()
+    folds = sorted(dataset.clips["fold"].drop_nulls().unique())
+    if test_fold not in folds:
+        raise UsageError(f"there is no fold {test_fold}; the folds are {', '.join(map(str, folds))}.")
+    if n < len(folds):
+        raise UsageError(f"{n} recordings are too few for {len(folds)} folds.")
+    if folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder} is not empty; name a new folder for the soundscapes.")
+    events: dict[str, list[tuple[object, ...]]] = {"train": [], "test": []}
+    for part in events:
+        (folder / part).mkdir(parents=True)
+    done = 0
+    for fold in folds:
+        pool = _Pool.of(dataset, fold, contents)
+        part = "test" if fold == test_fold else "train"
+        for number in range(folds.index(fold), n, len(folds)):
+            name = f"soundscape_{number:04d}{contents.extension}"
+            found = pool.write(folder / part / name, [seed, number])
+            events[part] += [(name, start, end, label, fold) for start, end, label in found]
+            done += 1
+            if on_progress:
+                on_progress(done, n)
+    for part, rows in events.items():
+        with (folder / f"{part}_events.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["filename", "start", "end", "label", "pool"])
+            writer.writerows(sorted(rows, key=str))
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The clips of one fold."""
+
+    contents: Soundscapes
+    background: Sequence[np.ndarray]  # float32 (n,)
+    events: Mapping[str, Sequence[np.ndarray]]  # label → trimmed waves
+
+    @staticmethod
+    def of(dataset: Dataset, fold: int, contents: Soundscapes) -> _Pool:
+        from acoustic_kit.dsp.decoding import Decoding, decode_as
+        from acoustic_kit.dsp.trimming import trim
+
+        decoding = Decoding(contents.sample_rate)
+        background: list[np.ndarray] = []
+        events: dict[str, list[np.ndarray]] = {}
+        clips = dataset.clips.filter(dataset.clips["fold"] == fold)
+        for path, labels in clips.select("path", "label").iter_rows():
+            wave = decode_as(dataset.root / path, [decoding])[decoding].samples
+            if labels[0] in contents.background:
+                background.append(wave)
+            elif wave.any():
+                events.setdefault(labels[0], []).append(trim(wave, TOP_DB)[0])
+        if not background or not events:
+            raise DataError(f"fold {fold} of {dataset.root} has no clips of {', '.join(contents.background)}, or only.")
+        return _Pool(contents, background, events)
+
+    def write(self, path: Path, seed: Sequence[int]) -> list[tuple[float, float, str]]:
+        """Write one recording; return start, end (seconds) and label of its events, in order."""
+        import numpy as np
+        import soundfile
+
+        contents, rng = self.contents, np.random.default_rng(seed)
+        rate = contents.sample_rate
+        wave = self._background(round(contents.seconds * rate), rng)
+        found = []
+        for _ in range(int(rng.integers(contents.events[0], contents.events[1] + 1))):
+            label = sorted(self.events)[int(rng.integers(len(self.events)))]
+            event = self.events[label][int(rng.integers(len(self.events[label])))][: len(wave)]
+            level = BACKGROUND_LEVEL * 10 ** (rng.uniform(*contents.snr) / 20)
+            start = int(rng.integers(len(wave) - len(event) + 1))
+            faded = event * _fade(len(event), rate)
+            wave[start : start + len(event)] += faded * (level / max(float(np.sqrt(np.mean(event**2))), 1e-6))
+            found.append((start / rate, (start + len(event)) / rate, label))
+        wave /= max(1.0, float(np.abs(wave).max()) / 0.99)
+        soundfile.write(path, wave, rate, subtype="VORBIS" if path.suffix == ".ogg" else "PCM_16")
+        return sorted(found)
+
+    def _background(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return clips of the background one after another, each faded into the next: float64 (n,)."""
+        import numpy as np
+
+        wave, at = np.zeros(n), 0
+        overlap = round(CROSSFADE * self.contents.sample_rate)
+        while at < n:
+            clip = self.background[int(rng.integers(len(self.background)))]
+            clip = clip * (_fade(len(clip), self.contents.sample_rate) / max(float(np.sqrt(np.mean(clip**2))), 1e-6))
+            part = clip[: n - at]
+            wave[at : at + len(part)] += part
+            at += max(len(clip) - overlap, 1)
+        return wave * BACKGROUND_LEVEL
+
+
+def _fade(n: int, rate: int) -> np.ndarray:
+    """Return 1 with a linear rise and fall of `CROSSFADE` seconds, at most half of `n` samples: float64 (n,)."""
+    import numpy as np
+
+    length = max(min(round(CROSSFADE * rate), n // 2), 1)
+    ramp = (np.arange(n) + 1) / (length + 1)
+    return np.minimum(1, np.minimum(ramp, ramp[::-1]))

@@ -1,0 +1,69 @@
+"""Soundscapes from the clips of a small data set."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from acoustic_kit.data import read_dataset
+from acoustic_kit.data.soundscapes import Soundscapes, make_soundscapes
+from acoustic_kit.errors import DataError, UsageError
+
+SHORT = Soundscapes(background=("sound_00",), events=(1, 3), seconds=2, sample_rate=8000)
+
+
+def events_of(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_recordings_and_their_truth(synthetic: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(synthetic)
+    make_soundscapes(dataset, tmp_path / "a", n=10, test_fold=5, contents=SHORT)
+    assert len(list((tmp_path / "a" / "train").iterdir())) == 8
+    assert len(list((tmp_path / "a" / "test").iterdir())) == 2
+    rows = events_of(tmp_path / "a" / "train_events.csv")
+    assert {row["label"] for row in rows} <= {"sound_01", "sound_02"}
+    assert {row["pool"] for row in rows} == {"1", "2", "3", "4"}
+    pools = {row["filename"]: row["pool"] for row in rows}
+    assert all(pools[row["filename"]] == row["pool"] for row in rows)
+    for row in rows:
+        wave, rate = soundfile.read(tmp_path / "a" / "train" / row["filename"])
+        assert (len(wave), rate) == (16000, 8000)
+        assert 0 <= float(row["start"]) < float(row["end"]) <= 2
+
+
+def test_an_event_is_where_the_table_says(synthetic: Path, tmp_path: Path) -> None:
+    loud = Soundscapes(background=("sound_00",), events=(1, 1), snr=(25, 25), seconds=4, sample_rate=8000)
+    make_soundscapes(read_dataset(synthetic), tmp_path / "a", n=5, test_fold=5, contents=loud)
+    for row in events_of(tmp_path / "a" / "train_events.csv"):
+        wave, rate = soundfile.read(tmp_path / "a" / "train" / row["filename"])
+        event = slice(round(float(row["start"]) * rate), round(float(row["end"]) * rate))
+        inside = np.zeros(len(wave), bool)
+        inside[event] = True
+        assert np.mean(wave[inside] ** 2) > 50 * np.mean(wave[~inside] ** 2)
+
+
+def test_the_same_arguments_give_the_same_recordings(synthetic: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(synthetic)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        make_soundscapes(dataset, tmp_path / name, n=5, test_fold=1, contents=SHORT, seed=seed)
+    a, b, c = ([p.read_bytes() for p in sorted((tmp_path / name).rglob("*.*"))] for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_it_refuses_what_it_cannot_make(synthetic: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(synthetic)
+    with pytest.raises(UsageError, match="9"):
+        make_soundscapes(dataset, tmp_path / "a", n=10, test_fold=9)
+    with pytest.raises(UsageError, match="3"):
+        make_soundscapes(dataset, tmp_path / "a", n=3, test_fold=5)
+    with pytest.raises(DataError, match="rain"):
+        make_soundscapes(dataset, tmp_path / "a", n=10, test_fold=5)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep")
+    with pytest.raises(DataError, match="full"):
+        make_soundscapes(dataset, tmp_path / "full", n=10, test_fold=5)
