@@ -7,7 +7,7 @@ Differs: from scratch, no outside data.
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from acoustic_kit.training import (
     LossName,
     MixupLabels,
     Phase,
+    decibel_power,
     make_loss,
     one_cycle,
     spec_augment,
@@ -34,6 +35,11 @@ class Settings(akit.Settings):
     sample_rate: int = Field(22050, ge=4000, description="Hz; clips are resampled to it")
     n_mels: int = Field(64, ge=1, description="mel bands")
     frames: int = Field(216, ge=1, description="length that clips are repeated or cut to, in hops of 512 samples")
+    window: Literal["random", "first", "loudest"] = Field(
+        "random",
+        description="part of clips longer than `frames` that is trained on; random: another one in every epoch",
+    )
+    crops: int = Field(12, ge=1, description="parts of clips over 1.5 times `frames` that are averaged, at most")
     width: int = Field(24, ge=1, description="channels of the first stage")
     mixup: float = Field(0.3, ge=0, description="α of mixup's Beta distribution")
     mixup_labels: MixupLabels = Field("weighted", description="targets of mixed clips; union: the larger of both")
@@ -76,6 +82,9 @@ def batches(s: Settings) -> Batches:
         augment=augment,
         mixup=s.mixup,
         mixup_labels=s.mixup_labels,
+        window=s.window,
+        power=decibel_power,
+        crops=s.crops,
     )
 
 

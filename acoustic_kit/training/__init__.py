@@ -4,6 +4,7 @@ from acoustic_kit.training.augment import Augment, spec_augment, time_shift
 from acoustic_kit.training.batches import Batch, BatchAugment, Batches, BatchRng, Loader, Loss, MixupLabels
 from acoustic_kit.training.checkpoint import load_tensors, save_tensors
 from acoustic_kit.training.clip_rng import ClipRng
+from acoustic_kit.training.crops import decibel_power
 from acoustic_kit.training.evaluation import forward
 from acoustic_kit.training.fabric import make_fabric
 from acoustic_kit.training.loop import Phase, fit
@@ -43,6 +44,7 @@ __all__ = [
     "constant",
     "cosine",
     "cosine_restarts",
+    "decibel_power",
     "default_loss",
     "fit",
     "forward",

@@ -21,6 +21,7 @@ from acoustic_kit.task import Task
 from acoustic_kit.training.augment import Augment
 from acoustic_kit.training.clip_reader import ClipReader
 from acoustic_kit.training.clip_rng import ClipRng, digests
+from acoustic_kit.training.crops import LONG, Crops, FramePower, Window, loudest_crop, mean_square, spread_crops
 from acoustic_kit.training.fold import Clips
 
 MixupLabels = Literal["weighted", "union"]
@@ -66,9 +67,8 @@ class Batches:
     ----------
     feature : the recipe's name for it; its last axis is time
     batch_size : clips; the last batch of an epoch may be smaller
-    frames : length to which clips are cut or padded: in training at a random place, else in the middle. With a range,
-        a length is drawn for each training batch, and all others have the last of the range. None pads each batch to
-        its longest clip
+    frames : length to which clips are cut or padded. With a range, a length is drawn for each training batch, and all
+        others have the last of the range. None pads each batch to its longest clip
     pad : values beyond a clip's ends: a number; `wrap`, which repeats the clip; or `symmetric`, which mirrors it
     short : place of a clip that is shorter than `frames`: random, as a longer one is cut, or at the `start`
     channel_axis : insert an axis of size one after the clips, for two-dimensional convolutions
@@ -84,6 +84,11 @@ class Batches:
     drop_last : in training, leave out an incomplete last batch, as torch's DataLoader does, unless it is the only one
     weights : computes weights of the clips, float (clips,), in proportion to which training draws clips with
         replacement; None uses each clip once per epoch
+    window : part of a clip longer than `frames` that is trained on: `random`, another one in every epoch; the `first`;
+        or the `loudest`. The clip is validated on the same part, but on its middle instead of a random one
+    power : computes the power of a clip's frames, (…, frames) → (frames,), by which its loudest part is found
+    crops : predictions of a clip over 1.5 times as long as `frames` are averaged over this many crops at most, which
+        cover the clip evenly (see `spread_crops`); 1 predicts it as it is validated
 
     """
 
@@ -102,8 +107,13 @@ class Batches:
     mixup_labels: MixupLabels = "weighted"
     drop_last: bool = False
     weights: Callable[[Clips], np.ndarray] | None = None
+    window: Window = "random"
+    power: FramePower = mean_square
+    crops: int = 1
 
     def __post_init__(self) -> None:
+        if self.window == "loudest" and not isinstance(self.frames, int):
+            raise ValueError("the loudest window needs one length: give `frames` as a number")
         if self.mixup > 0 and self.frames is None:
             raise ValueError("mixup needs clips of one length: give `frames`")
 
@@ -137,12 +147,12 @@ class Loader:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch of training."""
-        return len(self._chunks(self.form.drop_last))
+        return len(self._chunks(self.n_clips, self.form.drop_last))
 
     def training(self, key: str, epoch: int = 1) -> Iterator[Batch]:
         """Yield the batches of one epoch, shuffled and augmented. `key`, of seed, fold, stage and epoch, seeds them."""
         order, partners = self._order(f"{key}/order"), self._order(f"{key}/partner")
-        chunks = self._chunks(self.form.drop_last)
+        chunks = self._chunks(self.n_clips, self.form.drop_last)
         mixes_within = self.form.mixup > 0 and self.form.mixup_by == "batch"
         needs_all = mixes_within or self.form.batch_augment is not None
 
@@ -168,22 +178,36 @@ class Loader:
 
         yield from map(make, range(len(chunks))) if self._reader.is_resident else _ahead(make, len(chunks))
 
-    def in_order(self, key: str | None = None) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Yield the network's inputs of each batch of `places`, without augmentation.
-
-        Clips are cut in the middle, or, with a `key`, at random places that it seeds.
-        """
-        everything = np.arange(self.n_clips)
-        frames = self.form.frames[-1] if isinstance(self.form.frames, range) else self.form.frames
-        for chunk in self.places:
-            rng = None if key is None else self._rng(everything, chunk, key)
-            x, *side = self._inputs(everything[chunk], frames, rng)
+    def in_order(self, crops: Crops | None = None) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Yield the network's inputs of each batch of `places`, without augmentation; by default as in validation."""
+        crops = crops or self.crops()
+        for place in self.places(crops):
+            x, *side = self._inputs(crops.clips[place], self._longest_input, crops.first[place])
             yield self._shaped(x), *side
 
-    @property
-    def places(self) -> list[slice]:
-        """Slices of the clips for the batches of `in_order`; in one process, of all clips."""
-        return self._chunks(drop_last=False)[self.rank :: self.world]
+    def places(self, crops: Crops) -> list[slice]:
+        """Return slices of the crops for the batches of `in_order`; in one process, of all crops."""
+        return self._chunks(len(crops.clips), drop_last=False)[self.rank :: self.world]
+
+    def crops(self, key: str | None = None, most: int = 1) -> Crops:
+        """Return the crops in which the clips are predicted: one of each, or up to `most` of a long one.
+
+        With a `key`, each clip has one, at a random place that the key seeds.
+        """
+        clips, frames, lengths = np.arange(self.n_clips), self._longest_input, self._reader.lengths
+        if frames is None:
+            return Crops(clips, np.zeros(self.n_clips, np.int64))
+        if key is not None:
+            places = self._rng(clips, slice(0, self.n_clips), key).uniform64("crop")[:, 0]
+            return Crops(clips, self._starts(clips, frames, places))
+        first = self._fixed(clips, self._starts(clips, frames, np.full(self.n_clips, 0.5)))
+        if most == 1:
+            return Crops(clips, first)
+        several = [
+            spread_crops(int(length), frames, most) if length > LONG * frames else first[clip : clip + 1]
+            for clip, length in enumerate(lengths)
+        ]
+        return Crops(np.repeat(clips, [len(some) for some in several]), np.concatenate(several))
 
     @cached_property
     def targets(self) -> torch.Tensor:
@@ -203,16 +227,16 @@ class Loader:
         weights = _scaled_weights(self._clips.weights, ~self.targets.isnan().cpu().numpy(), self._clips.task)
         return None if weights is None else torch.as_tensor(weights, device=self.device)
 
-    def _chunks(self, drop_last: bool) -> list[slice]:
-        """Return a slice of the order for each batch.
+    def _chunks(self, n: int, drop_last: bool) -> list[slice]:
+        """Return a slice of n places for each batch.
 
         A single clip left over joins the last batch, as batch statistics need two, or is dropped with `drop_last`.
         """
         size = self.form.batch_size
-        if drop_last and self.n_clips >= size:
-            return [slice(end - size, end) for end in range(size, self.n_clips + 1, size)]
-        starts = [start for start in range(0, self.n_clips, size) if start == 0 or self.n_clips - start > 1]
-        return [slice(start, end) for start, end in zip(starts, [*starts[1:], self.n_clips], strict=True)]
+        if drop_last and n >= size:
+            return [slice(end - size, end) for end in range(size, n + 1, size)]
+        starts = [start for start in range(0, n, size) if start == 0 or n - start > 1]
+        return [slice(start, end) for start, end in zip(starts, [*starts[1:], n], strict=True)]
 
     def _order(self, key: str) -> np.ndarray:
         """Return the order of the clips in an epoch: each once, or drawn by weight."""
@@ -238,24 +262,48 @@ class Loader:
             return frames[int(own.uniform64("frames")[0, 0] * len(frames))]
         return frames or int(self._reader.lengths[chosen].max())
 
-    def _augmented(self, order: np.ndarray, chunk: slice, frames: int | None, key: str) -> Batch:
-        rng = self._rng(order, chunk, key)
-        x, *side = self._inputs(order[chunk], frames, rng)
+    def _augmented(self, order: np.ndarray, chunk: slice, frames: int, key: str) -> Batch:
+        rng, chosen = self._rng(order, chunk, key), order[chunk]
+        first = self._fixed(chosen, self._starts(chosen, frames, rng.uniform64("crop")[:, 0]))
+        x, *side = self._inputs(chosen, frames, first)
         for augment in self.form.augment:
             x = augment(x, rng)
-        chosen = self._index(order[chunk])
-        weights = None if self.weights is None else self.weights[chosen]
-        return Batch((self._shaped(x), *side), self.targets[chosen], weights=weights)
+        index = self._index(chosen)
+        weights = None if self.weights is None else self.weights[index]
+        return Batch((self._shaped(x), *side), self.targets[index], weights=weights)
 
-    def _inputs(self, chosen: np.ndarray, frames: int | None, rng: ClipRng | None) -> tuple[torch.Tensor, ...]:
-        """Return clips cut or padded to one length, at a random place if `rng` is given, and their side input."""
-        lengths = self._reader.lengths[chosen]
-        frames = frames or int(lengths.max())
-        slack = lengths - frames
-        places = np.full(len(chosen), 0.5) if rng is None else rng.uniform64("crop")[:, 0]
-        first = np.where(slack < 0, -np.floor(places * (1 - slack)), np.floor(places * (slack + 1))).astype(np.int64)
+    @property
+    def _longest_input(self) -> int | None:
+        frames = self.form.frames
+        return frames[-1] if isinstance(frames, range) else frames
+
+    def _starts(self, chosen: np.ndarray, frames: int, places: np.ndarray) -> np.ndarray:
+        """Return the first frame of a window of each clip, at `places` in [0, 1) of its slack: int64 (clips,)."""
+        slack = self._reader.lengths[chosen] - frames
+        first = np.where(slack < 0, -np.floor(places * (1 - slack)), np.floor(places * (slack + 1)))
         if self.form.frames is None or self.form.short == "start" or self.form.pad == "wrap":
             first = np.maximum(first, 0)
+        return np.asarray(first, dtype=np.int64)
+
+    def _fixed(self, chosen: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Return the first frames of crops, those of longer clips where `window` fixes them."""
+        if self.form.window == "random" or not isinstance(self.form.frames, int):
+            return first
+        is_longer = self._reader.lengths[chosen] > self.form.frames
+        return np.asarray(np.where(is_longer, self._fixed_starts[chosen], first))
+
+    @cached_property
+    def _fixed_starts(self) -> np.ndarray:
+        """The first frame of the first or the loudest window of each clip: int64 (clips,)."""
+        starts = np.zeros(self.n_clips, np.int64)
+        if self.form.window == "loudest" and isinstance(self.form.frames, int):
+            for clip in np.flatnonzero(self._reader.lengths > self.form.frames).tolist():
+                starts[clip] = loudest_crop(self.form.power(self._reader.read(clip)), self.form.frames)
+        return starts
+
+    def _inputs(self, chosen: np.ndarray, frames: int | None, first: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """Return crops of clips, at one length, and their side input."""
+        frames = frames or int(self._reader.lengths[chosen].max())
         x = self._reader.cut(chosen, frames, first, self.form.pad)
         return (x,) if self._side is None else (x, self._side[self._index(chosen)])
 

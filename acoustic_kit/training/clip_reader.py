@@ -67,6 +67,10 @@ class ClipReader:
                 row[:] = row[..., _mirrored(frames, length, before, row.device)]
         return out.to(self.device, non_blocking=True)
 
+    def read(self, clip: int) -> np.ndarray:
+        """Return a whole clip, from the store: float32 (…, frames)."""
+        return self._stored.read(self._ids[clip])
+
     def _put(self, row: torch.Tensor, clip: int, first: int, at: int) -> None:
         """Copy frames `first`, … of a clip to frames `at`, … of a row of the batch, until one of the two ends."""
         length, frames = int(self.lengths[clip]), row.shape[-1]

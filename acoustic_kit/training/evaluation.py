@@ -11,6 +11,7 @@ from torch import nn
 
 from acoustic_kit.task import Task
 from acoustic_kit.training.batches import Batches, Loader
+from acoustic_kit.training.crops import Crops
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes
 from acoustic_kit.training.fold import Clips
 
@@ -59,27 +60,28 @@ def forward(
 
     Parameters
     ----------
+    batches : their `crops` says over how many crops of a long clip the probabilities are averaged
     views : map x to another x, for test-time augmentation; the probabilities are averaged over them
-    key : seeds the random places at which clips are cut; None cuts them in the middle
+    key : seeds a random place at which each clip is cut, which is then its only crop
 
     """
     fabric = make_fabric(clips.compute)
     loader = batches.open(clips, next(net.parameters()).device, fabric.global_rank, fabric.world_size)
-    found = [to_probabilities(logits_of(net, loader, fabric, key, view), clips.task) for view in views]
-    return torch.stack(found).double().mean(dim=0).cpu().numpy()
+    crops = loader.crops(key, batches.crops)
+    found = [to_probabilities(logits_of(net, loader, fabric, crops, view), clips.task) for view in views]
+    probabilities: np.ndarray = torch.stack(found).double().mean(dim=0).cpu().numpy()
+    return crops.mean_by_clip(probabilities)
 
 
 @torch.no_grad()
-def logits_of(
-    net: nn.Module, loader: Loader, fabric: Fabric, key: str | None = None, view: View = lambda x: x
-) -> torch.Tensor:
-    """Return the logits of all clips of the loader, in order, in all processes: float32 (clips, classes)."""
+def logits_of(net: nn.Module, loader: Loader, fabric: Fabric, crops: Crops, view: View = lambda x: x) -> torch.Tensor:
+    """Return the logits of crops of the loader's clips, in order, in all processes: float32 (crops, classes)."""
     net.eval()
     with fabric.autocast():
-        found = [net(view(x), *side).float() for x, *side in loader.in_order(key)]
+        found = [net(view(x), *side).float() for x, *side in loader.in_order(crops)]
     if loader.world == 1:
         return torch.cat(found)
-    logits = torch.zeros(loader.n_clips, loader.n_classes, device=loader.device)
-    for place, of_batch in zip(loader.places, found, strict=True):
+    logits = torch.zeros(len(crops.clips), loader.n_classes, device=loader.device)
+    for place, of_batch in zip(loader.places(crops), found, strict=True):
         logits[place] = of_batch
     return sum_over_processes(fabric, logits)  # rows of other processes are zero

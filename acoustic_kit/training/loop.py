@@ -334,8 +334,8 @@ class _Training:
         """Compute loss and metrics on the validation clips."""
         assert self.fold.valid is not None
         task = self.fold.valid.task
-        places = [f"{key}/valid {i}" if self.valid_batches else None for i in range(len(valid))]
-        logits = [logits_of(self._validated, loader, self.fabric, k) for loader, k in zip(valid, places, strict=True)]
+        crops = [one.crops(f"{key}/valid {i}" if self.valid_batches else None) for i, one in enumerate(valid)]
+        logits = [logits_of(self._validated, one, self.fabric, of) for one, of in zip(valid, crops, strict=True)]
         weights = () if valid[0].weights is None else (valid[0].weights,)
         losses = [self.loss(one, valid[0].targets, *weights).item() for one in logits]
         probabilities = torch.stack([to_probabilities(one, task) for one in logits]).double().mean(dim=0).cpu().numpy()

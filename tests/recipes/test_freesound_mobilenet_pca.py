@@ -184,8 +184,9 @@ def test_predictions_are_geometric_means_over_lengths_and_tries(workspace: Works
     torch.manual_seed(0)
     net, module = RECIPE.build_model(3, **settings.model_dump()), RECIPE.module
     with torch.no_grad():
+        loader = module.batches(settings, 8, 40).open(clips, torch.device("cpu"))
         for n in range(20):  # until the running statistics let through what the clips differ in
-            net(*next(module.batches(settings, 8, 40).open(clips, torch.device("cpu")).in_order(str(n))))
+            net(*next(loader.in_order(loader.crops(str(n)))))
     found = RECIPE.predict(net.eval(), clips, settings)
     each = np.stack(
         [

@@ -13,6 +13,8 @@ from acoustic_kit.training import batches as module_batches
 from acoustic_kit.training import clip_reader as module
 from acoustic_kit.training.augment import time_shift
 from acoustic_kit.training.batches import Batch, Batches, BatchRng
+from acoustic_kit.training.crops import decibel_power, spread_crops
+from acoustic_kit.training.evaluation import forward
 from acoustic_kit.training.fold import Clips
 from acoustic_store import FeatureStore
 
@@ -259,7 +261,7 @@ def test_a_short_clip_is_mirrored_as_numpy_does(clips: Clips, monkeypatch: pytes
 
 def test_a_key_cuts_at_random_places_which_it_decides(clips: Clips) -> None:
     loader = Batches("mel", 64, frames=5).open(clips, CPU)
-    middle, one, again, other = (next(loader.in_order(key))[0] for key in (None, "1", "1", "2"))
+    middle, one, again, other = (next(loader.in_order(loader.crops(key)))[0] for key in (None, "1", "1", "2"))
     torch.testing.assert_close(one, again)
     assert not torch.equal(one, other)
     assert not torch.equal(one, middle)
@@ -319,9 +321,78 @@ def test_shares_of_several_processes_are_the_batches_of_one(clips: Clips, world:
 @pytest.mark.parametrize("world", [2, 3, 9])
 def test_in_evaluation_no_clip_is_dropped_and_none_comes_twice(clips: Clips, world: int) -> None:
     form = Batches("mel", 7, None)
-    whole = list(form.open(clips, CPU).in_order("key"))
+    alone = form.open(clips, CPU)
+    crops = alone.crops("key")
+    whole = list(alone.in_order(crops))
     loaders = [form.open(clips, CPU, rank, world) for rank in range(world)]
     dealt = {}
     for loader in loaders:
-        dealt |= {place.start: x for place, (x,) in zip(loader.places, loader.in_order("key"), strict=True)}
+        dealt |= {place.start: x for place, (x,) in zip(loader.places(crops), loader.in_order(crops), strict=True)}
     torch.testing.assert_close([dealt[start] for start in sorted(dealt)], [x for (x,) in whole], rtol=0, atol=0)
+
+
+def long_parts(clips: Clips, frames: int, **options: object) -> dict[str, set[int]]:
+    """By id, the first frames of the parts of 20 epochs that are trained on: of clips longer than `frames`."""
+    loader = Batches("mel", 64, frames, pad="wrap", **options).open(clips, CPU)  # type: ignore[arg-type]
+    found: dict[str, set[int]] = {}
+    mels = {id: clips.features["mel"].read(id) for id in clips.ids}
+    rows = [x.numpy() for epoch in range(20) for batch in loader.training(str(epoch)) for x in batch.x]
+    for id, mel in mels.items():
+        starts = range(mel.shape[1] - frames + 1)
+        parts = {mel[:, start : start + frames].tobytes(): start for start in starts}
+        found[id] = {parts[row.tobytes()] for row in rows if row.tobytes() in parts}
+        assert len(starts) > 1
+    return found
+
+
+def test_the_first_or_the_loudest_part_of_a_longer_clip_is_trained_and_validated_on(clips: Clips) -> None:
+    options = {"loudest": {"power": decibel_power}}
+    for window in ("random", "first", "loudest"):
+        for id, starts in long_parts(clips, 5, window=window, **options.get(window, {})).items():
+            mel = clips.features["mel"].read(id)
+            powers = [(10 ** (mel[:, s : s + 5] / 10)).mean() for s in range(mel.shape[1] - 4)]
+            if window == "random":
+                assert len(starts) > 2
+            else:
+                assert starts == {0 if window == "first" else int(np.argmax(powers))}
+                loader = Batches("mel", 64, 5, window=window, power=decibel_power).open(clips, CPU)  # type: ignore[arg-type]
+                assert loader.crops().first[clips.ids.index(id)] in starts
+
+
+@pytest.mark.parametrize("options", [{}, {"pad": "wrap"}, {"short": "start", "pad": "symmetric"}])
+def test_clips_that_are_not_longer_are_the_same_with_any_window(clips: Clips, options: dict) -> None:
+    random = epoch(clips, frames=400, **options)
+    for window in ("first", "loudest"):
+        torch.testing.assert_close(epoch(clips, frames=400, window=window, crops=5, **options), random, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="frames"):
+        Batches("mel", 8, range(3, 5), window="loudest")
+
+
+def test_long_clips_are_predicted_in_windows_that_cover_them(clips: Clips) -> None:
+    lengths = [clips.features["mel"].shape(id)[1] for id in clips.ids]
+    loader = Batches("mel", 7, frames=max(lengths) // 3).open(clips, CPU)
+    crops = loader.crops(most=4)
+    x = torch.cat([x for (x,) in loader.in_order(crops)])
+    assert len(x) == len(crops.clips) > 2 * len(clips)
+    for clip, id in enumerate(clips.ids):
+        first = crops.first[crops.clips == clip]
+        assert (first[0], first[-1] + loader.form.frames) == (0, lengths[clip])  # type: ignore[operator]
+        mel = clips.features["mel"].read(id)
+        for row, start in zip(x[crops.clips == clip].numpy(), first, strict=True):
+            np.testing.assert_array_equal(row, mel[:, start : start + row.shape[1]])
+    once = loader.crops(most=1)
+    np.testing.assert_array_equal(once.first, loader.crops().first)
+    slightly = Batches("mel", 7, frames=-(-max(lengths) * 2 // 3)).open(clips, CPU)  # no clip is over 1.5 times as long
+    np.testing.assert_array_equal(slightly.crops(most=4).first, slightly.crops().first)
+
+
+def test_probabilities_are_averaged_over_the_crops_of_a_clip(clips: Clips) -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8 * 5, 3))
+    several, middle = (forward(net, clips, Batches("mel", 8, 5, crops=crops)) for crops in (3, 1))
+    assert not np.allclose(several, middle)
+    mel = torch.from_numpy(clips.features["mel"].read(clips.ids[0]).copy())
+    parts = torch.stack([mel[:, start : start + 5] for start in spread_crops(mel.shape[1], 5, 3)])
+    with torch.no_grad():
+        np.testing.assert_allclose(several[0], net(parts).softmax(dim=1).mean(dim=0), rtol=1e-5)
+    part = replace(clips, rows=clips.rows[3:5])
+    np.testing.assert_allclose(forward(net, part, Batches("mel", 8, 5, crops=3)), several[3:5], atol=1e-6)

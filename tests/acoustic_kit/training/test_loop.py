@@ -180,7 +180,9 @@ def test_validation_is_averaged_over_several_forms(fold: Fold, net: Make) -> Non
     for i, form in enumerate(forms):
         loader = form.open(fold.valid, torch.device("cpu"))
         with torch.no_grad():
-            logits = torch.cat([trained(x) for (x,) in loader.in_order(f"{fold.seed}/stage/0/2/valid {i}")])
+            logits = torch.cat(
+                [trained(x) for (x,) in loader.in_order(loader.crops(f"{fold.seed}/stage/0/2/valid {i}"))]
+            )
         found.append(default_loss("single")(logits, loader.targets).item())
     assert losses[-1] == pytest.approx(np.mean(found), rel=1e-5)
 
