@@ -113,6 +113,12 @@ def make_clips(columns: dict[str, Any], own: pl.DataFrame | None = None) -> pl.D
     return pl.concat([clips, own.rename(dict(zip(own.columns, names, strict=True)))], how="horizontal")
 
 
+def free_separator(names: Iterable[str]) -> str:
+    """Return a separator of labels that no label contains."""
+    used = "".join(names)
+    return next((mark for mark in ",;|" if mark not in used), "\t")
+
+
 def join_splits(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
     """Return both in one table. If they share ids, training ids become `train/<id>`.
 

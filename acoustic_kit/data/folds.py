@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from acoustic_kit.data.leaks import is_equal, shares_group
 from acoustic_kit.errors import DataError, UsageError
+from acoustic_kit.task import Task
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
+def make_folds(clips: pl.DataFrame, n_folds: int, seed: int, task: Task = "single") -> dict[str, int]:
     """Draw folds 1 to `n_folds`: id → fold.
 
     Folds are stratified by label (the first of several; clips without a label are one stratum). Clips of one group are
-    in one fold, and so are clips of equal content if the class has enough distinct files. With several labels per clip,
-    a class may be missing in some folds.
+    in one fold, and so are clips of equal content if the class has enough distinct files. In a multi-label task, a
+    class may be missing in some folds.
     The result depends on the clips and the seed, not on the order of rows.
 
     Parameters
@@ -27,14 +28,14 @@ def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
     Raises
     ------
     UsageError : for fewer than two folds
-    DataError : for a class with fewer clips or groups than folds; with several labels per clip, for fewer groups in all
+    DataError : for a class with fewer clips or groups than folds; in a multi-label task, for fewer groups in all
 
     """
     import numpy as np
     import polars as pl
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    clips = _with_units(clips, n_folds)
+    clips = _with_units(clips, n_folds, task)
     first = clips["label"].list.first().fill_null("")
     # In a multi-label task, classes that are rarely the first label share one stratum.
     common = first.value_counts().filter(pl.col("count") >= n_folds).to_series(0)
@@ -51,7 +52,7 @@ def make_folds(clips: pl.DataFrame, n_folds: int, seed: int) -> dict[str, int]:
     return dict(zip(clips["id"], fold.tolist(), strict=True))
 
 
-def _with_units(clips: pl.DataFrame, n_folds: int) -> pl.DataFrame:
+def _with_units(clips: pl.DataFrame, n_folds: int, task: Task) -> pl.DataFrame:
     """Return the clips in order of id with `unit`, the number of the group or file that is not divided between folds.
 
     Equal files of a class with enough clips but too few distinct files are divided.
@@ -62,7 +63,7 @@ def _with_units(clips: pl.DataFrame, n_folds: int) -> pl.DataFrame:
         raise UsageError(f"{n_folds} folds are too few; at least two are needed.")
     clips = clips.sort("id")
     by_group = _number_units(clips.with_columns(content=pl.lit("")))
-    _require_enough(by_group, n_folds)
+    _require_enough(by_group, n_folds, task)
     if "content" not in clips.columns:
         return by_group
     copied = _units_of_classes(_number_units(clips)).filter(pl.col("units") < n_folds)["label"]
@@ -92,13 +93,13 @@ def _units_of_classes(clips: pl.DataFrame) -> pl.DataFrame:
     return counts.sort("units", "label")
 
 
-def _require_enough(clips: pl.DataFrame, n_folds: int) -> None:
+def _require_enough(clips: pl.DataFrame, n_folds: int, task: Task) -> None:
     import polars as pl
 
     counts = _units_of_classes(clips).filter(pl.col("units") < n_folds)
     if counts.is_empty():
         return
-    if (clips["label"].list.len() != 1).any() and clips["unit"].n_unique() >= n_folds:
+    if task == "multi" and clips["unit"].n_unique() >= n_folds:
         return  # some of hundreds of classes are rare, as in AudioSet; the summary names them
     label, n_clips, n_units = counts.row(0)
     few = f"groups ({n_units}, of {n_clips} clips)" if n_units < n_clips else f"clips ({n_clips})"

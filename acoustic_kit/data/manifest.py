@@ -163,7 +163,8 @@ def _assign_folds(
             )
         return dataset.clips
     clips = dataset.clips if content is None else dataset.clips.with_columns(content=content)
-    folds = make_folds(clips.filter(pl.col("split") == "train"), 5 if n_folds is None else n_folds, seed or 0)
+    train = clips.filter(pl.col("split") == "train")
+    folds = make_folds(train, 5 if n_folds is None else n_folds, seed or 0, dataset.task)
     return dataset.clips.with_columns(fold=pl.col("id").replace_strict(folds, default=None, return_dtype=pl.Int64))
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from acoustic_kit.data.dataset import CsvOptions
 from acoustic_kit.data.label_tables import LabelTable, column_list
 from acoustic_kit.errors import DataError
 from acoustic_kit.tables import listed, quoted
+
+if TYPE_CHECKING:
+    import polars as pl
 
 # fmt: off
 ID_NAMES = (
@@ -52,7 +57,8 @@ class Columns:
     """Columns of a table, by meaning."""
 
     id: str
-    label: str
+    label: str | None = None
+    classes: tuple[str, ...] = ()  # a column for each, instead of `label`
     audio: str | None = None
     group: str | None = None
     fold: str | None = None
@@ -62,11 +68,14 @@ class Columns:
 
     def used(self) -> set[str]:
         """Return the names of all these columns."""
-        return {name for name in vars(self).values() if name}
+        return {*self.classes, *self._single().values()}
 
     def __str__(self) -> str:
         """Describe the columns: `id from 'fname', label from 'labels'`."""
-        return ", ".join(f"{what} from {quoted(name)}" for what, name in vars(self).items() if name)
+        return ", ".join(f"{what} from {quoted(name)}" for what, name in self._single().items())
+
+    def _single(self) -> dict[str, str]:
+        return {what: name for what, name in vars(self).items() if what != "classes" and name}
 
 
 def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOptions) -> Columns:
@@ -77,10 +86,9 @@ def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOp
     id_name = choose(train, options.id_column, [*id_hint, *_unique_first(train, ID_NAMES)])
     if id_name is None:
         raise DataError(unknown_column(train, "id", "--id-column"))
-    label = choose(train, options.label_column, [*label_hint, *_LABEL_NAMES], but=(id_name,))
-    if label is None:
-        raise DataError(unknown_column(train, "label", "--label-column"))
-    used = (id_name, label)
+    classes = _named_classes(train, template, options)
+    label = None if classes else choose(train, options.label_column, [*label_hint, *_LABEL_NAMES], but=(id_name,))
+    used = (id_name, *classes, *([label] if label is not None else []))
     fold, split = choose(train, None, FOLD_NAMES, but=used), choose(train, None, SPLIT_NAMES, but=used)
     if split and _are_folds(train, split):
         fold, split = fold or split, None
@@ -88,9 +96,10 @@ def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOp
         split = None
     audio = choose(train, options.audio_column, AUDIO_NAMES, but=used)
     start, end = _guess_times(train, options, audio or id_name)
-    return Columns(
+    found = Columns(
         id=id_name,
         label=label,
+        classes=classes,
         audio=audio,
         group=choose(train, options.group_column, _GROUP_NAMES, but=used),
         fold=fold,
@@ -98,6 +107,47 @@ def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOp
         start=start,
         end=end,
     )
+    if label is None and not classes:
+        found = replace(found, classes=_columns_of_probabilities(train, found.used()))
+        if not found.classes:
+            raise DataError(unknown_column(train, "label", "--label-column"))
+    return found
+
+
+def _named_classes(table: LabelTable, template: LabelTable | None, options: CsvOptions) -> tuple[str, ...]:
+    """Return the columns of classes that `--label-column 'a,b'` or `'class_*'` names, or the template; else none."""
+    given = options.label_column
+    if given is not None:
+        if given in table.columns or not re.search("[,*]", given):
+            return ()
+        patterns = [pattern.strip() for pattern in given.split(",") if pattern.strip()]
+        found = [name for name in table.columns if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        if len(found) < 2:
+            raise DataError(
+                f"{table.path}: --label-column {given!r} names {len(found)} columns; at least two are needed."
+            )
+        return tuple(found)
+    names = template.columns[1:] if template else []
+    return tuple(names) if len(names) > 1 and set(names) <= set(table.columns) else ()
+
+
+def _columns_of_probabilities(table: LabelTable, used: set[str]) -> tuple[str, ...]:
+    """Return the other columns if at least two of them contain only numbers from 0 to 1, -1 or nothing; else none."""
+    found = []
+    for name in table.columns:
+        cells = table.cells[name].drop_nulls()
+        numbers = read_marks(cells)
+        is_probability = (numbers.is_between(0, 1) | (numbers == -1)).fill_null(False).all()
+        if name not in used and len(cells) and is_probability and (numbers > 0).any():
+            found.append(name)
+    return tuple(found) if len(found) > 1 else ()
+
+
+def read_marks(cells: pl.Series) -> pl.Series:
+    """Return numbers, and True and False as 1 and 0; null for other text."""
+    import polars as pl
+
+    return cells.str.to_lowercase().replace({"true": "1", "false": "0"}).cast(pl.Float64, strict=False)
 
 
 def _unique_first(table: LabelTable, names: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from acoustic_kit.data.audio_files import audio_files, is_audio, safe_path, split_words
 from acoustic_kit.data.audio_index import AudioIndex, first_three, locate
-from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, join_splits, make_clips
+from acoustic_kit.data.dataset import CsvOptions, Dataset, free_separator, join_splits, make_clips
 from acoustic_kit.data.label_tables import LabelTable, find_template, first_file, read_label_table
 from acoustic_kit.data.layouts.csv_columns import (
     AUDIO_NAMES,
@@ -29,13 +29,11 @@ from acoustic_kit.data.layouts.csv_columns import (
     Columns,
     choose,
     guess_columns,
-    guess_separator,
     read_splits,
     read_times,
-    separator_note,
-    split_labels,
     unknown_column,
 )
+from acoustic_kit.data.layouts.csv_labels import Labels, Target, guess_labels
 from acoustic_kit.data.layouts.template_rows import windows_of_ids
 from acoustic_kit.errors import DataError, UsageError
 
@@ -66,7 +64,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     train, own_test = (table.keep([(kind == "test") == is_test for kind in kinds]) for is_test in (False, True))
     if not train.lines:
         raise DataError(f"{table.path}: all clips are test clips by the column {columns.split!r}.")
-    labels = _Labels.guess(train, columns, template, options)
+    labels = guess_labels(train, columns, template, options)
     folds = _folds(train, columns, [kind for kind in kinds if kind != "test"])
     reader = _Reader(_Places.of(root, options), options)
     train_labels = labels.of(train, may_lack=columns.start is not None)
@@ -79,7 +77,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     notes = (
         f"{table.path.name}: {columns}",
         f"--where keeps {len(table.lines)} of {len(whole.lines)} rows" if options.where else "",
-        separator_note(train, columns.label, labels.separator, given=options.label_separator is not None),
+        labels.note,
         _split_note(table, columns, kinds),
         _template_note(template, has_test="test" in clips["split"]),
         *reader.notes,
@@ -99,7 +97,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
 
 
 def _read_tests(
-    reader: _Reader, columns: Columns, labels: _Labels, own_test: LabelTable, listed: _Listed | None
+    reader: _Reader, columns: Columns, labels: Labels, own_test: LabelTable, listed: _Listed | None
 ) -> Iterator[pl.DataFrame]:
     """Yield the test clips: those of a table of their own, then the others in the training table."""
     known = labels.of(own_test, may_lack=True)
@@ -110,7 +108,7 @@ def _read_tests(
     truth = dict(zip(own_test.ids(columns.id), known, strict=True))
     if listed:
         ids = listed.table.ids(listed.columns.id)
-        known = labels.of(listed.table) if listed.has_labels else [truth.pop(id, []) for id in ids]
+        known = labels.of(listed.table) if listed.has_labels else [truth.pop(id, Target([])) for id in ids]
         yield reader.read(listed.table, listed.columns, "test", known)
     if truth:
         rest = own_test.keep([id in truth for id in own_test.ids(columns.id)])
@@ -118,7 +116,7 @@ def _read_tests(
 
 
 def _separator_of_events(
-    clips: pl.DataFrame, labels: _Labels, template: LabelTable | None, options: CsvOptions
+    clips: pl.DataFrame, labels: Labels, template: LabelTable | None, options: CsvOptions
 ) -> str | None:
     """Return the separator of labels if parts of files may have several of them, else None.
 
@@ -128,7 +126,7 @@ def _separator_of_events(
         return None
     if options.windows is None and not clips.select("path", "start", "end").is_duplicated().any():
         return None
-    return next((mark for mark in ",;|" if not any(mark in name for name in labels.classes)), "\t")
+    return free_separator(labels.classes)
 
 
 def _train_path(root: Path, options: CsvOptions) -> Path:
@@ -140,39 +138,6 @@ def _train_path(root: Path, options: CsvOptions) -> Path:
     if path is None:
         raise UsageError(f"--train-csv {options.train_csv}: no such file in {root} or in the current folder.")
     return path
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """Labels in the cells of the label column."""
-
-    column: str
-    separator: str | None
-    classes: dict[str, int]
-
-    @staticmethod
-    def guess(train: LabelTable, columns: Columns, template: LabelTable | None, options: CsvOptions) -> _Labels:
-        cells = train.required(columns.label) if columns.start is None else _filled(train, columns.label)
-        separator = options.label_separator
-        if separator is None:
-            separator = guess_separator(cells, template.columns[1:] if template else [])
-        classes = class_order(name for cell in set(cells) for name in split_labels(cell, separator))
-        return _Labels(columns.label, separator or None, classes)
-
-    def of(self, table: LabelTable, *, may_lack: bool = False) -> list[list[str]]:
-        """Return each row's labels. Raises DataError for a row without labels, and labels that no training clip has."""
-        cells = table.required_column(self.column) if may_lack else table.required(self.column)
-        labels = [split_labels(cell or "", self.separator) for cell in cells]
-        for row, names in enumerate(labels):
-            if not names and not may_lack:
-                table.fail(row, f"the column {self.column!r} contains no label.")
-            if unknown := [name for name in names if name not in self.classes]:
-                table.fail(row, f"no training clip has the label {unknown[0]!r}.")
-        return labels
-
-
-def _filled(table: LabelTable, name: str) -> list[str]:
-    return [cell for cell in table.required_column(name) if cell is not None]
 
 
 @dataclass(frozen=True)
@@ -225,7 +190,7 @@ class _Reader:
         self.notes: list[str] = []
 
     def read(
-        self, table: LabelTable, columns: Columns, split: str, labels: list[list[str]], folds: list[int] | None = None
+        self, table: LabelTable, columns: Columns, split: str, targets: list[Target], folds: list[int] | None = None
     ) -> pl.DataFrame:
         """Return the clips of one table. Raises DataError for a missing clip, unless clips may be missing.
 
@@ -235,8 +200,8 @@ class _Reader:
 
         files = self.places.train if split == "train" else self.places.test
         names, starts, ends = _parts_of_files(table, columns, files, split, self.options)
-        for row, (start, of_row) in enumerate(zip(starts, labels, strict=True)):
-            if split == "train" and start is not None and not of_row:
+        for row, (start, target) in enumerate(zip(starts, targets, strict=True)):
+            if split == "train" and start is not None and not target.labels:
                 table.fail(row, f"the column {columns.label!r} contains no label.")
         may_lack, kept = self.options.skip_missing, split == "test"
         if columns.id.lower() == "ytid":
@@ -251,10 +216,11 @@ class _Reader:
                 "path": paths,
                 "start": starts,
                 "end": ends,
-                "label": labels,
+                "label": [target.labels for target in targets],
+                "soft": [target.soft for target in targets],
                 "fold": folds,
                 "group": table.cells[columns.group] if columns.group else None,
-                "split": [split] * len(labels),
+                "split": [split] * len(targets),
             },
             table.own(without=columns.used()),
         )
@@ -317,7 +283,7 @@ def _test_table(root: Path, template: LabelTable | None, columns: Columns, optio
             return None
         name = template.columns[0]
         # Its other columns contain placeholders, not labels.
-        return _Listed(replace(template, cells=template.cells.select(name)), Columns(name, columns.label))
+        return _Listed(replace(template, cells=template.cells.select(name)), Columns(name))
     hints = [*([options.id_column] if options.id_column else []), *(template.columns[:1] if template else [])]
     id_name = choose(test, None, [*hints, columns.id, *ID_NAMES])
     if id_name is None:
@@ -325,10 +291,13 @@ def _test_table(root: Path, template: LabelTable | None, columns: Columns, optio
     own = Columns(
         id=id_name,
         label=columns.label,
+        classes=columns.classes,
         audio=choose(test, None, [*([columns.audio] if columns.audio else []), *AUDIO_NAMES], but=(id_name,)),
         group=columns.group if columns.group in test.columns else None,
     )
-    has_labels = test.path.name.lower() in _EVAL and columns.label in test.columns
+    has_labels = test.path.name.lower() in _EVAL and {*columns.classes, *([columns.label] * bool(columns.label))} <= {
+        *test.columns
+    }
     if template is not None:
         test.ids(id_name)
         ids = template.cells.select(template.cells.to_series(0).alias(id_name))

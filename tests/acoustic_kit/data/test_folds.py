@@ -70,9 +70,9 @@ def test_multi_label_folds_with_a_label_that_is_rarely_first():
 def test_multi_label_class_too_rare_for_all_folds():
     labels = [["rare", "x"], *([["x", "y"]] * 8)]
     clips = clips_of(["x"] * 9, [None] * 9).with_columns(label=pl.Series(labels))
-    assert set(make_folds(clips, 3, seed=0).values()) == {1, 2, 3}
+    assert set(make_folds(clips, 3, seed=0, task="multi").values()) == {1, 2, 3}
     with pytest.raises(AkitError, match="too few clips"):
-        make_folds(clips.head(2), 3, seed=0)
+        make_folds(clips.head(2), 3, seed=0, task="multi")
 
 
 @pytest.mark.parametrize("groups", [[None] * 24, [f"g{i % 12}" for i in range(24)]])
