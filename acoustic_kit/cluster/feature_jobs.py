@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any
 
 from acoustic_kit.cluster.connection import Cluster, Send, WorkersDied, this_worker
 from acoustic_kit.errors import AkitError
-from acoustic_kit.features.build.job import BlockJob, Stages, forget_opened_features
+from acoustic_kit.features.build.job import BlockJob, Stages, chains, forget_opened_features
+from acoustic_kit.features.build.recordings import close_recording
 
 MAX_DEADLY_CLIPS = 3  # of one block; if workers die on more, the clips are not the cause
 
@@ -22,7 +23,7 @@ _build_of_this_worker = ""
 
 @dataclass(frozen=True)
 class _Task:
-    job: BlockJob
+    jobs: tuple[BlockJob, ...]  # one, or all blocks of a recording, which is then decoded once
     build: str  # id of the build: a worker serves several in turn
     there: frozenset[Path]  # files that exist for the client
 
@@ -45,42 +46,45 @@ class ClusterExecutor:
 
         Raises the exception of a job, and AkitError if workers die for another reason than a clip.
         """
-        suspects = []
-        with closing(self._outcomes(jobs, gpu=in_this_process)) as outcomes:
-            for job, outcome in outcomes:
+        suspects: list[BlockJob] = []
+        with closing(self._outcomes(map(tuple, chains(jobs)), gpu=in_this_process)) as outcomes:
+            for chain, outcome in outcomes:
                 if isinstance(outcome, WorkersDied):
-                    suspects.append(job)
+                    suspects += chain
                 else:
-                    yield job, outcome
+                    yield from zip(chain, outcome, strict=True)
         for suspect in suspects:  # while nothing else runs, as a dying worker fails all its tasks
             harmless = self._without_deadly(suspect, in_this_process)
-            ((job, outcome),) = self._outcomes([harmless], gpu=in_this_process)
+            ((_, outcome),) = self._outcomes([(harmless,)], gpu=in_this_process)
             if isinstance(outcome, WorkersDied):
                 raise _not_the_clips(suspect)
-            yield job, outcome
+            yield harmless, outcome[0]
 
-    def _outcomes(self, jobs: Sequence[BlockJob], gpu: bool) -> Generator[tuple[BlockJob, Any]]:
-        """Yield each job with its stages, or with WorkersDied."""
-        tasks = (_Task(job, self._build, _existing_files(job)) for job in jobs)
-        with closing(self.cluster.run(build_block, tasks, gpu=lambda _: gpu)) as outcomes:
+    def _outcomes(
+        self, chains: Iterable[tuple[BlockJob, ...]], gpu: bool
+    ) -> Generator[tuple[tuple[BlockJob, ...], Any]]:
+        """Yield the jobs of each task with the stages of each, or with WorkersDied."""
+        tasks = (_Task(jobs, self._build, _existing_files(jobs)) for jobs in chains)
+        with closing(self.cluster.run(build_blocks, tasks, gpu=lambda _: gpu)) as outcomes:
             for task, outcome in outcomes:
                 if isinstance(outcome, Exception) and not isinstance(outcome, WorkersDied):
                     raise outcome
-                yield task.job, outcome
+                yield task.jobs, outcome
 
     def _without_deadly(self, job: BlockJob, gpu: bool) -> BlockJob:
         """Return the job without the clips on which workers die."""
-        deadly = []
+        n_deadly = 0
         for clip in job.clips:  # one at a time, for the same reason
-            task = (_Task(job, self._build, frozenset()), clip)
+            if clip[0] in job.left_out:  # a window after a deadly one
+                continue
+            task = (_Task((job,), self._build, frozenset()), clip)
             ((_, outcome),) = self.cluster.run(try_clip, [task], gpu=lambda _: gpu)
             if isinstance(outcome, WorkersDied):
-                deadly.append((clip[0], str(outcome)))
-            if len(deadly) > MAX_DEADLY_CLIPS:
+                n_deadly += 1
+                self.died_on[clip[0]] = str(outcome)
+                job = job.without(clip[0], f"{outcome}; the next build tries again")
+            if n_deadly > MAX_DEADLY_CLIPS:
                 raise _not_the_clips(job)
-        for id, how in deadly:
-            self.died_on[id] = how
-            job = job.without(id, f"{how}; the next build tries again")
         return job
 
 
@@ -92,27 +96,23 @@ def _not_the_clips(job: BlockJob) -> AkitError:
     )
 
 
-def _existing_files(job: BlockJob) -> frozenset[Path]:
-    """Return the files that a job decodes and that exist for this machine."""
-    return frozenset(path for path in _files(job) if path.exists())
+def _existing_files(jobs: Sequence[BlockJob]) -> frozenset[Path]:
+    """Return the files that jobs decode and that exist for this machine."""
+    places = {path for job in jobs if job.feature.source is None for path in job.paths.values()}
+    return frozenset(path for path in places if isinstance(path, Path) and path.exists())
 
 
-def _files(job: BlockJob) -> Iterator[Path]:
-    if job.parts[0][0].source is None:
-        yield from (path for path in job.paths.values() if isinstance(path, Path))
-
-
-def build_block(task: _Task, send: Send) -> Stages:
-    """Compute and commit a block on a worker."""
-    _check_access(task.job, task.there)
+def build_blocks(task: _Task, send: Send) -> list[Stages]:
+    """Compute and commit blocks on a worker."""
+    _check_access(task.jobs[0], task.there)
     with _build_context(task.build):
-        return task.job.run()
+        return [job.run() for job in task.jobs]
 
 
 def try_clip(task: tuple[_Task, tuple[str, str]], send: Send) -> None:
     """Compute one clip on a worker, and discard the result."""
     with _build_context(task[0].build):
-        task[0].job.try_clip(task[1])
+        task[0].jobs[0].try_clip(task[1])
 
 
 @contextmanager
@@ -121,6 +121,7 @@ def _build_context(build: str) -> Iterator[None]:
     global _build_of_this_worker  # noqa: PLW0603 (a worker serves many builds, in one process)
     if build != _build_of_this_worker:
         forget_opened_features()
+        close_recording()
         _build_of_this_worker = build
     try:
         yield

@@ -1,8 +1,9 @@
 """Write one feature: find the clips that are missing, and divide them into blocks."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
@@ -11,6 +12,8 @@ from .errors import DamagedError, StoreError
 from .files import Files, Lock
 from .layout import METADATA, STORAGE, key_document, parse_key_document
 from .stored_block import StoredBlock, stored_blocks
+
+Clip = tuple[str, str]  # id and fingerprint
 
 
 @dataclass
@@ -73,6 +76,7 @@ class Writer:
         rebuild: Collection[str] = (),
         block_size: int = 64,
         states: Mapping[str, str] = MappingProxyType({}),
+        groups: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Block]:
         """Return the missing clips, in blocks of ``block_size``.
 
@@ -92,6 +96,9 @@ class Writer:
         states
             Id → state of a clip, a note of the caller beside its fingerprint; clips without one can be left out. See
             ``StoredFeature.state``.
+        groups
+            Id → name of a group of adjacent clips that are read together, such as the parts of one file. A group of up
+            to ``block_size`` clips is not divided, so blocks may have fewer, and a block has adjacent clips only.
 
         Raises
         ------
@@ -108,14 +115,12 @@ class Writer:
             raise ValueError("two clips have the same id")
         built = self._survey()
         again = set(rebuild)
-        missing = [
-            (clip_id, fingerprint)
-            for clip_id, fingerprint in clips
-            if clip_id in again or built.versions.get(clip_id) != (fingerprint, states.get(clip_id, ""))
-        ]
+
+        def is_missing(clip: Clip) -> bool:
+            return clip[0] in again or built.versions.get(clip[0]) != (clip[1], states.get(clip[0], ""))
+
         blocks = []
-        for start in range(0, len(missing), block_size):
-            group = tuple(missing[start : start + block_size])
+        for group in _divided(clips, is_missing, block_size, groups):
             # The first free number fills the gaps of a resumed build; it must be above every superseded block.
             number = 1 + max(built.newest.get(clip_id, -1) for clip_id, _ in group)
             while number in built.numbers:
@@ -162,3 +167,26 @@ class Writer:
                 f"{self._files / METADATA} was written with other attributes: {dtype} {attributes} instead of "
                 f"{self._dtype} {self._attributes}. Use another key, or delete this one."
             )
+
+
+def _divided(
+    clips: Sequence[Clip], is_missing: Callable[[Clip], bool], size: int, groups: Mapping[str, str]
+) -> list[tuple[Clip, ...]]:
+    """Return the missing clips of each block.
+
+    With groups, where a block ends depends only on the clips from its beginning on, so that a resumed build has the
+    blocks of an uninterrupted one.
+    """
+    if not groups:
+        missing = [clip for clip in clips if is_missing(clip)]
+        return [tuple(missing[start : start + size]) for start in range(0, len(missing), size)]
+    blocks: list[list[Clip]] = [[]]
+    for (to_build, _), found in groupby(clips, lambda clip: (is_missing(clip), groups.get(clip[0], clip[0]))):
+        group = list(found)
+        if not to_build or len(blocks[-1]) + len(group) > size:
+            blocks.append([])
+        if to_build:
+            parts = [group[start : start + size] for start in range(0, len(group), size)]
+            blocks[-1] += parts[0]
+            blocks += parts[1:]
+    return [tuple(block) for block in blocks if block]

@@ -72,6 +72,21 @@ def test_gaps_are_filled_after_the_blocks_they_supersede(any_store, lose_block, 
     assert [int(feature.read(name)[0]) for name in "abcdefgh"] == [2, 1, 2, 2, 1, 1, 1, 2]
 
 
+def test_groups_stay_whole_in_a_resumed_build_too(any_store, lose_block, build):
+    groups = {name: name[0] for name in ("a1", "a2", "b1", "b2", "b3", "c1", "d1", "d2", "d3", "d4", "d5", "e1", "e2")}
+    clips = [(name, "1") for name in groups] + [("f", "1")]
+    options = {"block_size": 4, "groups": groups}
+    blocks = plan(any_store, clips, **options)
+    assert [" ".join(names) for _, names in blocks] == ["a1 a2", "b1 b2 b3 c1", "d1 d2 d3 d4", "d5 e1 e2 f"]
+    build(any_store, {clip_id: np.ones(1) for clip_id, _ in clips}, **options)
+    assert plan(any_store, clips, **options) == []
+    for lost in ((1,), (1, 2), (0, 3)):
+        for number in lost:
+            lose_block(any_store, "x-1", number)
+        assert plan(any_store, clips, **options) == [blocks[number] for number in lost]
+        build(any_store, {clip_id: np.ones(1) for clip_id, _ in clips}, **options)
+
+
 def test_blocks_can_be_written_in_any_order(any_store, tree, build, tmp_path):
     rows = {f"c{n}": np.full(n, n) for n in range(11)}
     build(any_store, rows, block_size=2)

@@ -46,7 +46,8 @@ def build_features(
     >>> build_features(ws.manifest, ws.data_root, ws.store(), [LogMel(n_mels=64)])  # ws: Workspace
 
     A clip is held if the store has it under the same key and fingerprint (a digest of the file's bytes). A build that
-    was stopped at any instant resumes. A file is decoded once, whatever the number of waves computed from it.
+    was stopped at any instant resumes. A file is decoded once, whatever the number of its clips and of the waves
+    computed from them, by one worker process.
 
     A clip that cannot be computed is recorded with its reason (`on_error="skip"`) and not tried again until its file
     changes, unless it could not be read (a missing file, an error of the disk, too little memory): those are tried by
@@ -55,7 +56,7 @@ def build_features(
 
     Parameters
     ----------
-    manifest : one row a clip: `id`, `path`, `content`, `size`, `mtime_ns`
+    manifest : one row a clip: `id`, `path`, `content`, `size`, `mtime_ns`; of parts of files also `start` and `end`
     data_root : the folder, or the s3://bucket/path, that `path` is relative to
     store : opened for writing
     features : those that learn from clips (`pca`) as `for_folds` returns them
@@ -163,8 +164,11 @@ class _Build:
         ]
 
     def _job(self, parts: Sequence[Part]) -> BlockJob:
-        paths = {id: self.plan.paths[id] for id, _ in parts[0][1].clips}
-        return BlockJob(tuple(parts), self.plan.store.url, paths, self.on_error == "fail", device=self.device)
+        ids = [id for id, _ in parts[0][1].clips]
+        paths = {id: self.plan.paths[id] for id in ids}
+        spans = {id: self.plan.spans[id] for id in ids if id in self.plan.spans}
+        url = self.plan.store.url
+        return BlockJob(tuple(parts), url, paths, self.on_error == "fail", spans=spans, device=self.device)
 
     def _final(self, job: BlockJob) -> BlockJob:
         """Return a job that was planned before its sources were built, as it would be planned now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,11 +16,14 @@ import numpy as np
 
 from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError
+from acoustic_kit.features.build.recordings import is_open, open_recording
 from acoustic_kit.features.feature import Feature
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from acoustic_kit.dsp.decoding import Decoding, Sound
+    from acoustic_kit.dsp.sound_file import Span
     from acoustic_store import Block, StoredFeature
 
 Part = tuple[Feature, "Block"]  # a block that is to be built of a feature
@@ -54,6 +58,7 @@ class BlockJob:
     paths: Mapping[str, Path | str]  # id → file, or URL on S3
     stop_on_failure: bool
     left_out: Mapping[str, str] = field(default_factory=dict)  # id → reason, of clips that are not computed
+    spans: Mapping[str, Span] = field(default_factory=dict)  # id → part of the file, of clips that are not whole files
     device: str = "cpu"  # as `Compute` takes it, for features that have a form for a GPU
 
     @property
@@ -66,9 +71,20 @@ class BlockJob:
         """Id and fingerprint of each clip of the block."""
         return self.parts[0][1].clips
 
+    def recording(self, id: str) -> Path | str | None:
+        """Return the recording of which the clip is decoded; None if it is a whole file, or is not decoded."""
+        return self.paths[id] if id in self.spans and self.feature.source is None else None
+
     def without(self, id: str, reason: str) -> BlockJob:
-        """Return the job with a failure in place of one clip, which the next build tries again."""
-        return replace(self.mark_for_retry({id}), left_out={**self.left_out, id: reason})
+        """Return the job with a failure in place of one clip, which the next build tries again.
+
+        If it is a window, so are those after it: their recording is decoded through it.
+        """
+        ids = [other for other, _ in self.clips]
+        left_out = {id} | {
+            other for other in ids[ids.index(id) :] if self.recording(other) == self.recording(id) is not None
+        }
+        return replace(self.mark_for_retry(left_out), left_out={**self.left_out, **dict.fromkeys(left_out, reason)})
 
     def mark_for_retry(self, ids: Collection[str]) -> BlockJob:
         """Return the job with a state on these clips that lets the next build compute them again."""
@@ -131,20 +147,26 @@ class BlockJob:
 
     @contextmanager
     def _fetching(self) -> Iterator[Mapping[str, Future[Any]]]:
-        """Fetch clips from object storage, many at a time, to hide its latency; nothing for local files."""
+        """Fetch clips from object storage, many at a time, to hide its latency; nothing for local files.
+
+        The result is by URL, or by id if the source is a stored feature.
+        """
         from acoustic_kit.dsp.sound_file import fetch
 
         source = self.feature.source
         if "://" not in (self.store_url if source else str(self.paths[self.clips[0][0]])):
             yield NOTHING
             return
+        wanted = [id for id, _ in self.clips if id not in self.left_out and id not in self._silent]
+        read: Callable[[Any], Any] = fetch
         if source is not None:
             _stored(self.store_url, source.key)  # opened here once, for all threads
-        read = partial(self._stored_source, source.key) if source else lambda id: fetch(self.paths[id])
-        wanted = [id for id, _ in self.clips if id not in self.left_out and id not in self._silent]
+            read = partial(self._stored_source, source.key)
+        else:
+            wanted = list(dict.fromkeys(str(self.paths[id]) for id in wanted if not is_open(self.recording(id))))
         pool = ThreadPoolExecutor(N_REQUESTS)
         try:
-            yield {id: pool.submit(read, id) for id in wanted}
+            yield {one: pool.submit(read, one) for one in wanted}
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -162,7 +184,7 @@ class BlockJob:
 
     def _source(self, id: str, fetched: Mapping[str, Future[Any]] = NOTHING) -> Any:
         """Return the decoded file by decoding, or the source feature's array; or a Failure."""
-        from acoustic_kit.dsp.decoding import Sound, decode_as
+        from acoustic_kit.dsp.decoding import Sound
 
         if id in self.left_out:
             return self._guarded(id, partial(_leave_out, self.left_out[id]))
@@ -172,9 +194,19 @@ class BlockJob:
         decodings = {feature.decoding for feature, _ in self.parts}
         if id in self._silent:
             return dict.fromkeys(decodings, Sound(np.zeros(SILENT_RATE, np.float32), SILENT_RATE))
-        return self._guarded(
-            id, lambda: decode_as(fetched[id].result() if id in fetched else self.paths[id], decodings)
-        )
+        return self._guarded(id, lambda: self._decoded(id, decodings, fetched))
+
+    def _decoded(
+        self, id: str, decodings: Collection[Decoding], fetched: Mapping[str, Future[Any]]
+    ) -> dict[Decoding, Sound]:
+        """Return the decoded file, or part of it. Raises SoundError."""
+        from acoustic_kit.dsp.decoding import decode_as
+
+        place = self.paths[id]
+        future = fetched.get(str(place))
+        if id in self.spans:
+            return open_recording(place, future).read(self.spans[id], decodings)
+        return decode_as(future.result() if future else place, decodings)
 
     def _rows(self, feature: Feature, clips: Sequence[tuple[str, str]], sources: Sequence[Any]) -> list:
         """Return the feature of each clip, or a Failure."""
@@ -214,6 +246,19 @@ class BlockJob:
             if self.stop_on_failure:
                 raise AkitError(f"{id}: {error}") from error
             return Failure(str(error))
+
+
+def chains(jobs: Sequence[BlockJob]) -> list[deque[BlockJob]]:
+    """Divide jobs into sequences for one process each: those that go on with the recording of the job before."""
+    found: list[deque[BlockJob]] = []
+    last: Path | str | None = None
+    for job in jobs:
+        if last is not None and job.recording(job.clips[0][0]) == last:
+            found[-1].append(job)
+        else:
+            found.append(deque([job]))
+        last = job.recording(job.clips[-1][0])
+    return found
 
 
 def _leave_out(reason: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from acoustic_kit.data.schema import clip_spans
 from acoustic_kit.dsp.clip_source import clip_place, is_readable
-from acoustic_kit.dsp.sound_file import is_temporary
+from acoustic_kit.dsp.sound_file import Span, is_temporary
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features.build.job import RETRY, SILENT, Part
 from acoustic_kit.features.feature import Feature
@@ -42,7 +45,8 @@ class BuildPlan:
     data_root: Path | str
     rebuild: Mapping[str, Collection[str]]  # feature key → ids
     paths: Mapping[str, Path | str]  # id → file, or URL on S3
-    clips: list[tuple[str, str]]  # id and fingerprint
+    spans: Mapping[str, Span]  # id → part of the file
+    clips: list[tuple[str, str]]  # id and fingerprint; those of one recording follow each other, by start
     silent: dict[str, set[str]] = field(default_factory=dict)  # by key of a wave: clips that count as silence
     deadly: dict[str, set[str]] = field(default_factory=dict)  # by key: clips on which worker processes died
     complete: dict[str, StoredFeature] = field(default_factory=dict)  # by key: features of which nothing is missing
@@ -59,7 +63,11 @@ class BuildPlan:
         """Return the plan for all clips of a manifest; see `build_features`."""
         paths = {id: clip_place(data_root, path) for id, path in manifest.select("id", "path").iter_rows()}
         digests = fingerprints(manifest, data_root) if digests is None else digests
-        return cls(store, data_root, rebuild, paths, list(digests.items()))
+        spans, clips = clip_spans(manifest), list(digests.items())
+        if spans:
+            order = {path: i for i, path in enumerate(dict.fromkeys(paths.values()))}
+            clips.sort(key=lambda clip: (order[paths[clip[0]]], spans.get(clip[0], (-1.0, 0.0))))
+        return cls(store, data_root, rebuild, paths, spans, clips)
 
     def missing(self, feature: Feature, locks: ExitStack) -> list[Part]:
         """Return the blocks of a feature that are to be built, and hold its lock.
@@ -74,7 +82,8 @@ class BuildPlan:
                 raise
             return []
         again = {*self.rebuild.get(feature.key, ()), *self._readable_again(feature)}
-        blocks = writer.plan(self.clips, rebuild=again, states=states)
+        groups = self._recordings if feature.source is None else {}
+        blocks = writer.plan(self.clips, rebuild=again, states=states, groups=groups)
         if blocks and feature.source is None and not self._has_data(blocks[0]):
             raise AkitError(
                 f"The data folder {self.data_root} is missing. Mount it, or set its path in akit.toml: data = …"
@@ -83,6 +92,12 @@ class BuildPlan:
             self.complete.pop(feature.key, None)
             feature = feature.ready(self.store)
         return [(feature, block) for block in blocks]
+
+    @cached_property
+    def _recordings(self) -> dict[str, str]:
+        """The recording of each window, by id, if it has several."""
+        windows = Counter(self.paths[id] for id in self.spans)
+        return {id: str(path) for id in self.spans if windows[path := self.paths[id]] > 1}
 
     def states(self, feature: Feature) -> dict[str, str]:
         """Return the states of the clips that have one, by id."""
@@ -120,11 +135,9 @@ class BuildPlan:
         if feature.key not in self.store:
             return set()
         stored = self.complete[feature.key] = self.store[feature.key]  # opened once if nothing is missing
-        return {
-            id
-            for id, failure in stored.failures.items()
-            if is_temporary(failure.reason) and id in self.paths and is_readable(self.paths[id])
-        }
+        failed = {id for id, failure in stored.failures.items() if is_temporary(failure.reason) and id in self.paths}
+        readable = {path for path in {self.paths[id] for id in failed} if is_readable(path)}
+        return {id for id in failed if self.paths[id] in readable}
 
     def _is_complete(self, key: str, states: Mapping[str, str]) -> bool:
         from acoustic_store import DamagedError

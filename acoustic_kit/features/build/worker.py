@@ -20,7 +20,8 @@ from types import ModuleType
 from typing import Any
 
 from acoustic_kit.errors import AkitError
-from acoustic_kit.features.build.job import BlockJob, Stages, forget_opened_features
+from acoustic_kit.features.build.job import BlockJob, Stages, chains, forget_opened_features
+from acoustic_kit.features.build.recordings import close_recording
 from acoustic_kit.features.feature import Feature
 
 DEATHS_IN_A_ROW = 10  # without a finished block between them: the clips are not the reason
@@ -30,14 +31,15 @@ DEATHS_IN_A_ROW = 10  # without a finished block between them: the clips are not
 class Workers:
     """Up to `n` processes that run jobs, started as needed; with 0, jobs run in this process.
 
-    The clip on which a process died is tried again, in a new process; if that dies too, the clip is left out.
+    The blocks of one recording are run by one process, which has it open. The clip on which a process died is tried
+    again, in a new process; if that dies too, the clip is left out, and with a window the rest of its recording.
     """
 
     n: int
     died_on: dict[str, str] = field(default_factory=dict)  # clip id → how the process ended that was computing it
     _idle: list[_Worker] = field(default_factory=list)
     _busy: dict[Any, _Worker] = field(default_factory=dict)
-    _deaths: Counter[tuple[str, str]] = field(default_factory=Counter)  # of feature and clip
+    _deaths: Counter[tuple[str, str]] = field(default_factory=Counter)  # of feature, and recording or clip
     _in_a_row: int = 0
 
     def run(self, jobs: Sequence[BlockJob], in_this_process: bool = False) -> Generator[tuple[BlockJob, Stages]]:
@@ -48,23 +50,26 @@ class Workers:
         if not self.n or in_this_process:
             yield from ((job, job.run()) for job in jobs)
             return
-        waiting = deque(jobs)
+        waiting = deque(chains(jobs))
         try:
             while waiting or self._busy:
                 while waiting and len(self._busy) < self.n:
-                    job = waiting.popleft()
-                    worker = self._worker(with_main=_is_of_main(job))
-                    self._busy[worker.give(job)] = worker
+                    chain = waiting.popleft()
+                    worker = self._worker(with_main=_is_of_main(chain[0]))
+                    self._busy[worker.give(chain)] = worker
                 for connection in wait(list(self._busy)):
                     worker = self._busy.pop(connection)
                     try:
                         stages = worker.result()
                     except EOFError:
-                        waiting.append(self._after_death(worker))
+                        waiting.append(deque([self._after_death(worker), *worker.chain]))
                         continue
-                    self._idle.append(worker)
-                    self._in_a_row = 0
-                    yield worker.job, stages
+                    job, self._in_a_row = worker.job, 0
+                    if worker.chain:
+                        self._busy[worker.give(worker.chain)] = worker
+                    else:
+                        self._idle.append(worker)
+                    yield job, stages
         except BaseException:
             self.stop()
             raise
@@ -90,7 +95,7 @@ class Workers:
         if clip is None:
             return job
         self.died_on[clip] = how
-        place = (job.parts[0][0].key, clip)
+        place = (job.feature.key, str(job.recording(clip) or clip))
         self._deaths[place] += 1
         if self._deaths[place] < 2:
             return job
@@ -120,15 +125,17 @@ def workers(n: int) -> Iterator[Workers]:
         yield found
     finally:
         found.stop()
+        close_recording()
 
 
 class _Worker:
-    """A process with its job; spawned, as a fork after a Zarr read can deadlock.
+    """A process with its job, and those that follow; spawned, as a fork after a Zarr read can deadlock.
 
     `with_main`: it first executes the calling script, in which a feature is defined. Otherwise scripts need no guard.
     """
 
     job: BlockJob
+    chain: deque[BlockJob]
 
     def __init__(self, with_main: bool) -> None:
         self.with_main = with_main
@@ -148,11 +155,11 @@ class _Worker:
         jobs.close()  # so that these pipes end with the process
         clips.close()
 
-    def give(self, job: BlockJob) -> Connection:
-        """Begin a job; return a connection that is ready once the job is finished or the process is dead."""
-        self.job = job
+    def give(self, chain: deque[BlockJob]) -> Connection:
+        """Begin the first job; return a connection that is ready once it is finished or the process is dead."""
+        self.job, self.chain = chain.popleft(), chain
         with suppress(BrokenPipeError):  # dead already, which `result` detects
-            self._jobs.send(job)
+            self._jobs.send(self.job)
         return self._jobs
 
     def result(self) -> Stages:

@@ -8,7 +8,7 @@ import pytest
 
 from acoustic_kit.cluster import Cluster, ClusterExecutor, connect
 from acoustic_kit.cluster.feature_jobs import _Task as Task
-from acoustic_kit.cluster.feature_jobs import build_block
+from acoustic_kit.cluster.feature_jobs import build_blocks
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import LogMel, Pca, Stats, Wave, build_features
 from acoustic_kit.features.build.job import BlockJob
@@ -26,7 +26,7 @@ def test_what_a_worker_does_not_see_is_told(copy: Workspace, cluster: Cluster) -
             (copy.store().url, ["/nowhere/a.wav"], "no access to /nowhere/a.wav.*s3://"),
         ):
             job = BlockJob(((Wave(), block),), url, {"a": Path("/nowhere/a.wav")}, False)
-            ((_, outcome),) = cluster.run(build_block, [Task(job, "", frozenset(map(Path, there)))])
+            ((_, outcome),) = cluster.run(build_blocks, [Task((job,), "", frozenset(map(Path, there)))])
             assert isinstance(outcome, AkitError)
             with pytest.raises(AkitError, match=told):
                 raise outcome

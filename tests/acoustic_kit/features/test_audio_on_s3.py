@@ -14,7 +14,7 @@ import soundfile
 
 from acoustic_kit.dsp.decoding import decode
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features import Stats, build_features, fingerprints
+from acoustic_kit.features import Stats, Wave, build_features, fingerprints
 from acoustic_kit.report.sound import clip_sound
 from acoustic_kit.workspace.init import init_workspace
 from acoustic_kit.workspace.workspace import Workspace
@@ -116,6 +116,25 @@ def test_many_answers_are_waited_for_at_a_time(
     assert min(most.values()) > 4
     for id in local.manifest["id"][:20]:
         assert (store[Stats().key].read(id) == local.store()[Stats().key].read(id)).all()
+
+
+def test_recordings_on_s3_are_fetched_once(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_recordings
+) -> None:
+    url, wave = f"s3://{bucket}/recordings", Wave(4000)
+    manifest = make_recordings(tmp_path / "data", {"a.ogg": 9, "b.flac": 1, "none.wav": 1})
+    (tmp_path / "data" / "none.wav").unlink()
+    upload(tmp_path / "data", url)
+    local, store = (FeatureStore.open(tmp_path / name, create=True) for name in ("local.zarr", "remote.zarr"))
+    fetched = []
+    read = ObjectFiles.read
+    monkeypatch.setattr(ObjectFiles, "read", lambda files, name: (fetched.append(name), read(files, name))[1])
+    (report,) = build_features(manifest, url, store, [wave])
+    assert {name: fetched.count(name) for name in fetched} == {"a.ogg": 1, "b.flac": 1, "none.wav": 2}
+    (expected,) = build_features(manifest, tmp_path / "data", local, [wave])
+    assert report.failures == expected.failures
+    for id in local[wave.key].ids:
+        assert (store[wave.key].read(id) == local[wave.key].read(id)).all()
 
 
 def test_storage_that_does_not_answer_stops_the_build(
