@@ -9,6 +9,7 @@ import numpy as np
 
 from acoustic_kit.blending.arrays import checked
 from acoustic_kit.blending.combine import FIXED, METHOD_NAMES, WEIGHTED, apply_factors, combine
+from acoustic_kit.blending.recordings import STEPS, Recordings, apply_postprocessing
 from acoustic_kit.errors import AkitError, UsageError
 
 Interval = tuple[float, float]
@@ -37,6 +38,8 @@ class Blend:
     considered: dict[str, float] = field(default_factory=dict)  # nested score of each method that `auto` combines
     decision: np.ndarray | None = None  # float64 (classes,), factors of the odds; None: unchanged odds
     decision_gain: float | None = None  # nested gain of tuned factors, used or not; None if not tuned
+    postprocessing: tuple[str, ...] = ()  # steps of `recordings.STEPS` that are applied to windows of recordings
+    postprocessing_gains: dict[str, float] = field(default_factory=dict)  # nested gain of each step, applied or not
     parameters: dict[str, np.ndarray] = field(default_factory=dict)  # fitted by the method, runs in order of `members`
 
     @property
@@ -44,17 +47,20 @@ class Blend:
         """Whether the interval of the gain over the best single run is above zero; None without a nested estimate."""
         return None if math.isnan(self.gain_interval[0]) else self.gain_interval[0] > 0
 
-    def predict(self, probabilities: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    def predict(
+        self, probabilities: np.ndarray | Sequence[np.ndarray], recordings: Recordings | None = None
+    ) -> np.ndarray:
         """Return the blend for new clips: (runs, clips, classes) of the same runs in the same order → (clips, classes).
 
-        float64; rows sum to one (single label). Raises ValueError for another number of runs or classes, a wrong shape
-        or non-finite values.
+        float64; rows sum to one (single label). Windows are post-processed if their ``recordings`` are given, with all
+        windows of each. Raises ValueError for another number of runs or classes, a wrong shape or non-finite values.
         """
         runs = checked(probabilities)
         if len(runs) != len(self.weights):
             raise ValueError(f"the blend was chosen among {len(self.weights)} runs; here are {len(runs)}")
         runs = [runs[run] for run in self.members]
         blended = combine(self.method, runs, self.weights[list(self.members)], self.parameters, self.task)
+        blended = apply_postprocessing(self.postprocessing, blended, recordings)
         return blended if self.decision is None else apply_factors(blended, self.decision, self.task)
 
     def of_members(self) -> "Blend":
@@ -137,6 +143,9 @@ def _read(document: object) -> Blend:
         raise ValueError("the decision has another number of classes")
     best, best_score = document["single_best"]
     gain = document["decision_gain"]
+    steps, gains = document.get("postprocessing", []), document.get("postprocessing_gains", {})  # later than the others
+    if unknown := [step for step in steps if step not in STEPS]:
+        raise ValueError(f"unknown post-processing {unknown[0]!r}")
     return Blend(
         members=members,
         weights=weights,
@@ -153,6 +162,8 @@ def _read(document: object) -> Blend:
         considered={str(name): _number(value) for name, value in document["considered"].items()},
         decision=decision,
         decision_gain=None if gain is None else _number(gain),
+        postprocessing=tuple(steps),
+        postprocessing_gains={str(name): _number(value) for name, value in gains.items()},
         parameters=parameters,
     )
 

@@ -12,6 +12,7 @@ from acoustic_kit.blending.combine import METHOD_NAMES
 from acoustic_kit.blending.decision import Tuned, tune_thresholds
 from acoustic_kit.blending.fitting import Chosen, Fitter
 from acoustic_kit.blending.nested import fitting_part, nested_folds
+from acoustic_kit.blending.recordings import Recordings, apply_postprocessing, gaining, nested_gains
 from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics import get_metric, score, validate_metric
 from acoustic_kit.metrics.bootstrap import score_and_gain_intervals
@@ -30,6 +31,7 @@ def choose(
     *,
     diverse: bool = False,
     decision: str = "argmax",
+    recordings: Recordings | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Blend:
     """Choose runs by their out-of-fold predictions, combine them, and estimate the score of the blend.
@@ -46,18 +48,21 @@ def choose(
     - ``diverse``: choose the ``top`` runs whose mean has the smallest Brier score, not the best ones
     - ``decision``: ``tuned`` fits a threshold for each class of a task with several labels, and uses them if they gain
       beyond noise; a single label has no thresholds
+    - ``recordings``: of clips that are windows of recordings: the blend smooths and rescales them
+      (`blending.recordings`), each if the nested estimate gains; windows of one recording are a group if there are no
+      ``groups``
     - ``on_progress``: called with (fits done, fits in total)
 
     Of runs with equal predictions only the first is used. The predictions of a single run are returned unchanged. A
     fitted method uses the best 100 runs if there are more.
 
     The nested estimate has five folds, stratified by label (multi-label: by the rarest label of a clip), which do not
-    divide groups. Runs, weights and thresholds are chosen and fitted on the other folds, and the result predicts the
-    held-out fold alone, so that ``rank`` ranks among its clips only. The metric is computed once, on all held-out folds
-    together. Of more than 30,000 clips, the fit uses a part (whole groups), and all others are scored. With fewer than
-    two groups (clips) nesting is impossible: ``nested_score``, ``gain`` and the intervals are nan, which callers must
-    report. The interval resamples groups if there are any, else clips; the blend itself is not fitted again in it.
-    Without groups the estimate is optimistic if recordings repeat.
+    divide groups. Runs, weights, post-processing and thresholds are chosen and fitted on the other folds, and the
+    result predicts the held-out fold alone, so that ``rank`` ranks among its clips only. The metric is computed once,
+    on all held-out folds together. Of more than 30,000 clips, the fit uses a part (whole groups), and all others are
+    scored. With fewer than two groups (clips) nesting is impossible: ``nested_score``, ``gain`` and the intervals are
+    nan, which callers must report. The interval resamples groups if there are any, else clips; the blend itself is not
+    fitted again in it. Without groups the estimate is optimistic if recordings repeat.
 
     Raises ValueError for arrays that do not fit, UsageError for an unknown metric, method or decision, for methods and
     decisions that do not fit the metric or the task, and for ``top`` below 1.
@@ -74,12 +79,12 @@ def choose(
     every, targets = checked(probabilities), np.asarray(targets)
     _check_options(method, decision, top, metric, task_of(targets))
     score(metric, targets, every[0])  # raises if arrays do not fit
-    codes = group_codes(groups, len(every[0]))
+    codes = group_codes(recordings.groups() if groups is None and recordings else groups, len(every[0]))
     first = np.unique(first_of_equal(every))
     progress = _Progress(on_progress)
     fitter = Fitter([every[run] for run in first], targets, codes, metric, method, top, diverse, seed, progress.advance)
     tune = decision == "tuned" and targets.ndim == 2
-    blend = _Estimation(fitter, requested=method, tune=tune, progress=progress).blend()
+    blend = _Estimation(fitter, method, tune=tune, recordings=recordings, progress=progress).blend()
     return _of_all_runs(blend, first, len(every))
 
 
@@ -140,6 +145,7 @@ class _Estimation:
     fitter: Fitter
     requested: str
     tune: bool
+    recordings: Recordings | None
     progress: _Progress
 
     def blend(self) -> Blend:
@@ -162,8 +168,9 @@ class _Estimation:
             if not np.array_equal(members, chosen.members):  # the held-out clips change the choice of runs
                 self.progress.total += fitter.slow_fits
                 chosen = replace(chosen, members=members, fit=fitter.fit(members, part))
+        held_out, gains = self.postprocessed(held_out) if held_out else (None, {})
         tuned = self.tuned(held_out) if self.tune and held_out else None
-        blend = self.without_estimate(chosen, tuned)
+        blend = self.without_estimate(chosen, gains, tuned)
         self.progress.finish()
         return self.with_estimate(blend, held_out) if held_out else blend
 
@@ -185,6 +192,22 @@ class _Estimation:
         folds = nested_folds(fitter.targets[clips], group_codes(fitter.groups[clips], len(clips)), fitter.seed)
         return _HeldOut(clips, folds, chosen.predictions(fitter.runs, clips), fitter.runs[chosen.best][clips])
 
+    def postprocessed(self, held_out: _HeldOut) -> tuple[_HeldOut, dict[str, float]]:
+        """Return predictions after the steps that gain on other folds, and the gain of each step on all folds."""
+        if self.recordings is None or len(np.unique(held_out.folds)) < 2:
+            return held_out, {}
+        metric, targets = self.fitter.metric, self.fitter.targets[held_out.clips]
+        recordings = self.recordings.take(held_out.clips)
+        method, blended = next(iter(held_out.predictions.items()))
+        found, best_run = np.empty_like(blended), np.empty_like(held_out.best_run)
+        for fold in np.unique(held_out.folds):
+            held = held_out.folds == fold
+            steps = gaining(nested_gains(metric, targets[~held], blended[~held], recordings.take(~held)))
+            found[held] = apply_postprocessing(steps, blended[held], recordings.take(held))
+            best_run[held] = apply_postprocessing(steps, held_out.best_run[held], recordings.take(held))
+        changed = replace(held_out, predictions={**held_out.predictions, method: found}, best_run=best_run)
+        return changed, nested_gains(metric, targets, blended, recordings)
+
     def tuned(self, held_out: _HeldOut, without: int | None = None) -> Tuned:
         """Fit thresholds to held-out predictions, without the fold ``without``."""
         fitter, taken = self.fitter, held_out.folds != (-1 if without is None else without)
@@ -193,7 +216,7 @@ class _Estimation:
             fitter.metric, fitter.targets[clips], fitter.groups[clips], prediction, held_out.folds[taken], fitter.seed
         )
 
-    def without_estimate(self, chosen: Chosen, tuned: Tuned | None) -> Blend:
+    def without_estimate(self, chosen: Chosen, gains: dict[str, float], tuned: Tuned | None) -> Blend:
         """Return the blend with its score on all clips, but without an estimate."""
         fitter, fit = self.fitter, chosen.fit
         scores = fitter.run_choice.scores(np.arange(len(fitter.targets)))
@@ -214,9 +237,11 @@ class _Estimation:
             metric=fitter.metric,
             decision=None if tuned is None or tuned.factors is None else read_only(tuned.factors),
             decision_gain=None if tuned is None else tuned.gain,
+            postprocessing=gaining(gains),
+            postprocessing_gains=gains,
             parameters=fit.ordered(np.searchsorted(chosen.members, members)).parameters,
         )
-        return replace(blend, score=score(fitter.metric, fitter.targets, blend.predict(fitter.runs)))
+        return replace(blend, score=score(fitter.metric, fitter.targets, blend.predict(fitter.runs, self.recordings)))
 
     def with_estimate(self, blend: Blend, held_out: _HeldOut) -> Blend:
         """Return the blend with its score on clips that were not used in the choice."""

@@ -7,10 +7,13 @@ are returned unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from acoustic_kit.blending.arrays import task_of
+from acoustic_kit.metrics.scores import get_metric, score
 
 WEIGHTS = (0.1, 0.2, 0.4, 0.2, 0.1)
 POWER = 0.5
@@ -24,7 +27,7 @@ class Recordings:
     starts: np.ndarray  # float (clips,), seconds; ignored for whole files
 
     @staticmethod
-    def of(paths: Sequence[str], starts: Sequence[float | None]) -> Recordings | None:
+    def of(paths: Iterable[str], starts: Iterable[float | None]) -> Recordings | None:
         """Return the recordings of clips, given by file; a start of None is a whole file. None if all are whole files.
 
         >>> Recordings.of(["a.ogg", "a.ogg", "b.ogg"], [0.0, 5.0, None]).codes.tolist()
@@ -34,12 +37,17 @@ class Recordings:
         windows = ~np.isnan(times)
         if not windows.any():
             return None
-        codes = np.unique(np.asarray(paths, dtype=str), return_inverse=True)[1]
+        codes = np.unique(np.array(list(paths), dtype=str), return_inverse=True)[1]
         return Recordings(np.where(windows, codes, -1), times)
 
     def take(self, clips: np.ndarray) -> Recordings:
         """Return those of some clips, int (clips,) positions or bool (clips,)."""
         return Recordings(self.codes[clips], self.starts[clips])
+
+    def groups(self) -> np.ndarray:
+        """Return groups of the clips, int (clips,): the recording of a window; a whole file is its own group."""
+        whole = self.codes < 0
+        return np.where(whole, self.codes.max(initial=0) + np.cumsum(whole), self.codes)
 
     def in_order(self) -> np.ndarray:
         """Return the positions of the windows, int (windows,): those of one recording together, ordered by start."""
@@ -102,10 +110,35 @@ TASKS = {"smooth": ("single", "multi"), "rescale": ("multi",)}  # that a step fi
 def apply_postprocessing(names: Sequence[str], probabilities: np.ndarray, recordings: Recordings | None) -> np.ndarray:
     """Return probabilities (clips, classes) after steps of `STEPS`, in the given order; unchanged without recordings.
 
-    The windows must be spaced as those for which the steps were chosen, and all windows of a recording be there.
+    All windows of a recording must be given, spaced as those for which the steps were chosen.
     """
     if recordings is None:
         return probabilities
     for name in names:
         probabilities = STEPS[name](probabilities, recordings)
     return probabilities
+
+
+def nested_gains(
+    metric: str, targets: np.ndarray, probabilities: np.ndarray, recordings: Recordings | None
+) -> dict[str, float]:
+    """Return what each step that fits the task adds to a score, after the earlier ones that gain.
+
+    - ``targets``, ``probabilities``: as for `metrics.score`; predictions by fits to other recordings
+    """
+    gains: dict[str, float] = {}
+    if recordings is None:
+        return gains
+    sign, before = 1 if get_metric(metric).greater_is_better else -1, score(metric, targets, probabilities)
+    for name in (name for name in STEPS if task_of(targets) in TASKS[name]):
+        changed = apply_postprocessing([name], probabilities, recordings)
+        after = score(metric, targets, changed)
+        gains[name] = sign * (after - before)
+        if gains[name] > 0:
+            probabilities, before = changed, after
+    return gains
+
+
+def gaining(gains: dict[str, float]) -> tuple[str, ...]:
+    """Return the steps with a gain, in order."""
+    return tuple(name for name, gain in gains.items() if gain > 0)

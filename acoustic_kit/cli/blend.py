@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from acoustic_kit.workspace.workspace import Workspace
 
 BLEND_METHODS = ("auto", "mean", "geometric", "rank", "greedy", "weights", "stack")
+STEPS = {"smooth": "Smoothing over neighbouring windows", "rescale": "Rescaling by the maximum of the recording"}
 
 
 def register(app: typer.Typer) -> None:
@@ -146,6 +147,9 @@ def _print_scores(result: BlendResult) -> None:
     if "margin" in blend.parameters:
         odds = math.exp(min(float(blend.parameters["margin"]), math.log(100)))
         typer.echo(f"With this number of clips and classes, auto departs from the mean for odds above {odds:.2f}.")
+    for step, step_gain in blend.postprocessing_gains.items():
+        kept = "kept" if step in blend.postprocessing else "not kept"
+        typer.echo(f"{STEPS[step]}: {step_gain:+.4f} nested, {kept}.")
     if blend.decision_gain is not None:
         taken = "not taken" if blend.decision is None else "taken"
         typer.echo(f"Tuned thresholds: {blend.decision_gain:+.4f} nested, {taken}.")

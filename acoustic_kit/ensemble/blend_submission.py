@@ -13,6 +13,7 @@ import numpy as np
 
 from acoustic_kit import __version__
 from acoustic_kit.blending import Blend
+from acoustic_kit.blending.recordings import Recordings
 from acoustic_kit.ensemble.candidates import Candidate
 from acoustic_kit.ensemble.competition import check, submission_template
 from acoustic_kit.errors import RunError, SubmissionError, UsageError
@@ -55,7 +56,7 @@ def write_blend(workspace: Workspace, result: BlendResult, *, overwrite: bool) -
             refuse_other(path, file_sha256(written))
 
     try:
-        _write(workspace, path, blend, found, test, result.metric, accept)
+        _write(workspace, path, blend, found, result.metric, accept)
     except NameTakenError as error:
         return replace(result, no_submission=str(error))
     record = _record_of(workspace, result, blend, path)
@@ -72,7 +73,6 @@ def _write(
     path: Path,
     blend: Blend,
     tests: Sequence[Predictions],
-    ids: Sequence[str],
     metric: str,
     accept: Callable[[Path], None],
 ) -> None:
@@ -86,11 +86,13 @@ def _write(
             raise SubmissionError(f"The submission does not fit the competition's template: {problems[0]}.")
         accept(written)
 
+    rows = workspace.manifest.filter(workspace.manifest["split"] == "test")
+    ids, recordings = rows["id"].to_list(), Recordings.of(rows["path"], rows["start"])
     write_submission(
         path,
         submission_template(workspace, metric),
         ids,
-        blend.predict(np.stack([found.aligned(ids) for found in tests])),
+        blend.predict(np.stack([found.aligned(ids) for found in tests]), recordings),
         replace(workspace.task_spec, metric=metric),
         check=check_written,
     )
@@ -163,7 +165,6 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
         raise RunError(f"The test predictions of {', '.join(changed)} are not those that {path.name} blended.")
     if workspace.template_path and file_sha256(workspace.template_path) != record.template_sha256:
         raise SubmissionError(f"{workspace.template_path} is not the template that {path.name} was written for.")
-    test = workspace.clip_ids("test")
     tests = [found for found in _test_predictions(workspace, members).values() if found is not None]
     submissions = workspace.output_folder(workspace.submissions_path.name)
     target = submissions / f"{checked_name(name or record.submission)}.csv"
@@ -177,7 +178,7 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
         if not overwrite:
             refuse_other(target, record.sha256)
 
-    _write(workspace, target, Blend.from_dict(record.blend), tests, test, record.metric, accept)
+    _write(workspace, target, Blend.from_dict(record.blend), tests, record.metric, accept)
     noted = history_of(target, record.sha256)
     record.model_copy(update={"submission": target.name, **noted}).write(target.with_suffix(".json"))
     return target

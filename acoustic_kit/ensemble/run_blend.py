@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acoustic_kit.blending import METHODS, choose, first_of_equal, mean, plain_blend
+from acoustic_kit.blending.recordings import Recordings
 from acoustic_kit.ensemble.blend_submission import write_blend
 from acoustic_kit.ensemble.candidates import Candidate, candidates_by_name, candidates_by_score, common_clips
 from acoustic_kit.ensemble.competition import require_submittable
@@ -136,7 +137,9 @@ def _by_run(
     distinct = [i for i, k in enumerate(first) if k == i]
     probabilities, candidates = [probabilities[i] for i in distinct], [candidates[i] for i in distinct]
     groups = clips.groups if clips.n_groups else None
-    blend = choose(probabilities, clips.targets, groups, metric, method, decision=decision, **options)
+    recordings = Recordings.of(clips.rows["path"], clips.rows["start"])
+    options |= {"decision": decision, "recordings": recordings}
+    blend = choose(probabilities, clips.targets, groups, metric, method, **options)
     return BlendResult(
         name="",
         metric=metric,

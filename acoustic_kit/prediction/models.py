@@ -32,6 +32,7 @@ from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from acoustic_kit.blending import Blend
+    from acoustic_kit.blending.recordings import Recordings
 
 OnNote = Callable[[str], None]
 HUB_NAME = r"\w[\w.-]*/\w[\w.-]*"  # no path out of the run's folder
@@ -85,12 +86,15 @@ class Predictor:
         """Whether a clip's prediction depends on the other clips, as ranks do."""
         return self.blend is not None and self.blend.method == "rank"
 
-    def combined(self, stack: np.ndarray) -> np.ndarray:
-        """Combine the members' predictions (members, clips, classes): float64 (clips, classes)."""
+    def combined(self, stack: np.ndarray, recordings: Recordings | None = None) -> np.ndarray:
+        """Combine the members' predictions (members, clips, classes): float64 (clips, classes).
+
+        Windows are post-processed if their `recordings` are given, with all windows of each.
+        """
         if self.blend is None:
             return np.asarray(stack[0])
         try:
-            return self.blend.predict(stack)
+            return self.blend.predict(stack, recordings)
         except ValueError as error:  # its numbers come from a file
             raise RunError(f"{self.name}: the blend does not fit its runs: {error}.") from error
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acoustic_kit.blending import Blend
+from acoustic_kit.blending.recordings import Recordings
 from acoustic_kit.data.targets import TrainingSet
 from acoustic_kit.dsp.clip_source import clip_place
 from acoustic_kit.errors import AkitError
@@ -80,7 +81,9 @@ def _blend_subject(workspace: Workspace, name: str, record: SubmissionRecord, cl
         known = np.logical_and.reduce([which for which, _ in members])
         if blend is None or len(members) < len(record.runs) or not known.any():
             return None
-        blended = blend.predict(np.stack([found[known[which]] for which, found in members]))
+        rows = clips.rows.filter(known)
+        recordings = Recordings.of(rows["path"], rows["start"])
+        blended = blend.predict(np.stack([found[known[which]] for which, found in members]), recordings)
     except (AkitError, ValueError):  # a run with other classes, or an edited record
         return None
     caveats = ["these predictions chose the blend, so the score is optimistic: rely on its nested estimate"]

@@ -1,7 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 
+from acoustic_kit.blending import Blend, choose, mean
 from acoustic_kit.blending.recordings import Recordings, apply_postprocessing, rescale, smooth
+from acoustic_kit.errors import AkitError
+from acoustic_kit.metrics.scores import score
 
 RNG = np.random.default_rng(0)
 
@@ -85,3 +90,66 @@ def test_weights_must_be_symmetric_about_the_window(weights: tuple[float, ...]) 
     p, recordings = some_windows()
     with pytest.raises(ValueError, match="weights"):
         smooth(p, recordings, weights)
+
+
+def soundscapes(seed: int, *, persistent: bool) -> tuple[np.ndarray, np.ndarray, Recordings]:
+    """Noisy runs (3, windows, 4) for 40 recordings of 12 windows, whose events last 4 windows or 1; targets."""
+    rng = np.random.default_rng(seed)
+    present = rng.random((40, 12 // (4 if persistent else 1), 4)) < 0.2
+    targets = np.repeat(present, 4 if persistent else 1, axis=1).reshape(480, 4)
+    logits = 2.5 * targets - 2 + rng.standard_normal((3, 480, 4)) + 1.5 * rng.standard_normal((480, 4))
+    recordings = Recordings.of(np.repeat([f"r{i}" for i in range(40)], 12).tolist(), np.tile(5.0 * np.arange(12), 40))
+    assert recordings is not None
+    return 1 / (1 + np.exp(-logits)), targets, recordings
+
+
+def test_a_blend_smooths_if_events_last_over_windows() -> None:
+    p, targets, recordings = soundscapes(0, persistent=True)
+    blend = choose(p, targets, metric="map", method="mean", recordings=recordings)
+    plain = choose(p, targets, recordings.codes, metric="map", method="mean")
+    assert "smooth" in blend.postprocessing
+    assert blend.nested_score > plain.nested_score + 0.05
+    gains = blend.postprocessing_gains
+    assert list(gains) == ["smooth", "rescale"]
+    assert blend.nested_score == pytest.approx(plain.nested_score + sum(gain for gain in gains.values() if gain > 0))
+    new, _, of_new = soundscapes(1, persistent=True)
+    assert np.array_equal(blend.predict(new, of_new), apply_postprocessing(blend.postprocessing, mean(new), of_new))
+    assert np.array_equal(blend.predict(new), mean(new))  # clips that are whole files
+    assert abs(blend.gain - plain.gain) < 0.05  # the best run is smoothed too
+
+
+def test_a_blend_does_not_smooth_independent_windows() -> None:
+    p, targets, recordings = soundscapes(0, persistent=False)
+    blend = choose(p, targets, metric="map", method="mean", recordings=recordings)
+    plain = choose(p, targets, recordings.codes, metric="map", method="mean")
+    assert "smooth" not in blend.postprocessing
+    assert blend.postprocessing_gains["smooth"] < 0
+    assert blend.nested_score > plain.nested_score - 0.005
+
+
+def test_a_single_label_is_smoothed_but_not_rescaled() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.repeat(rng.integers(0, 4, 80), 6)
+    logits = 1.5 * np.eye(4)[targets] + rng.standard_normal((2, 480, 4))
+    p = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    recordings = Recordings.of(np.repeat([f"r{i}" for i in range(40)], 12).tolist(), np.tile(5.0 * np.arange(12), 40))
+    blend = choose(p, targets, metric="accuracy", method="auto", recordings=recordings)
+    assert blend.postprocessing == ("smooth",)
+    assert list(blend.postprocessing_gains) == ["smooth"]
+    found = blend.predict(p, recordings)
+    assert np.allclose(found.sum(axis=1), 1)
+    assert blend.score == score("accuracy", targets, found)
+
+
+def test_post_processing_is_stored_and_read() -> None:
+    p, targets, recordings = soundscapes(0, persistent=True)
+    blend = choose(p, targets, metric="map", method="mean", recordings=recordings)
+    document = json.loads(json.dumps(blend.of_members().to_dict()))
+    again = Blend.from_dict(document)
+    assert (again.postprocessing, again.postprocessing_gains) == (blend.postprocessing, blend.postprocessing_gains)
+    ordered = p[list(blend.members)]
+    assert np.array_equal(again.predict(ordered, recordings), blend.predict(p, recordings))
+    with pytest.raises(AkitError, match="sharpen"):
+        Blend.from_dict({**document, "postprocessing": ["sharpen"]})
+    del document["postprocessing"], document["postprocessing_gains"]
+    assert Blend.from_dict(document).postprocessing == ()  # of an earlier version

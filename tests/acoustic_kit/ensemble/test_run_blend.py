@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from acoustic_kit.blending.recordings import Recordings, smooth
+from acoustic_kit.cli.app import app
 from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.ensemble.blend_submission import rebuild
 from acoustic_kit.ensemble.competition import check
 from acoustic_kit.ensemble.run_blend import BlendResult, blend_runs
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.imported import import_run
 from acoustic_kit.runs.run import Run
 from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.submission.record import read_record
@@ -385,3 +389,55 @@ def test_another_submission_is_replaced_only_if_told_to(workspace: Workspace, ru
     assert blend_runs(workspace, method="mean", name="first", runs=[runs[1].name], overwrite=True).submission == path
     assert path.read_bytes() == other.read_bytes()
     assert noted(path) == (None, "", [])
+
+
+@pytest.fixture
+def windows(workspace: Workspace, tmp_path: Path) -> Workspace:
+    """The workspace with its clips as windows of recordings of one class each, and a noisy run of them."""
+    labels = dict(pl.read_parquet(workspace.truth_path).select("id", pl.col("label").list.first()).iter_rows())
+    truth = [label[0] if label else labels[id] for id, label in workspace.manifest.select("id", "label").iter_rows()]
+    manifest = workspace.manifest.with_columns(truth=pl.Series(truth))
+    manifest = manifest.with_columns(n=pl.int_range(pl.len()).over("split", "truth"))
+    manifest = manifest.with_columns(path=pl.format("{}-{}-{}.wav", "split", "truth", pl.col("n") // 4))
+    manifest = manifest.with_columns(
+        group="path",
+        start=pl.col("n") % 4 * 5.0,
+        end=pl.col("n") % 4 * 5.0 + 5,
+        fold=pl.when(split="train").then(pl.col("n") // 4 + 1),
+    )
+    manifest.select(workspace.manifest.columns).write_parquet(workspace.manifest_path)
+    workspace = Workspace.find(workspace.root)
+    rng, classes, files = np.random.default_rng(4), list(workspace.config.classes), {}
+    for split in ("train", "test"):
+        rows = manifest.filter(pl.col("split") == split)
+        at = np.array([classes.index(name) for name in rows["truth"]])
+        p = np.exp(1.5 * np.eye(3)[at] + rng.standard_normal((len(at), 3)))
+        p /= p.sum(axis=1, keepdims=True)
+        files[split] = tmp_path / f"{split}.parquet"
+        pl.DataFrame({"id": rows["id"], **dict(zip(classes, p.T, strict=True))}).write_parquet(files[split])
+    import_run(workspace, files["test"], files["train"], name="noisy")
+    return workspace
+
+
+def test_a_blend_of_windows_is_smoothed_and_the_submission_too(windows: Workspace) -> None:
+    result = blend_runs(windows, metric="accuracy", name="smooth")
+    assert result.submission is not None
+    assert result.blend.postprocessing == ("smooth",)
+    rows = windows.manifest.filter(pl.col("split") == "test")
+    p = result.members[0].predictions("test", windows.task_spec.names)
+    assert p is not None
+    recordings = Recordings.of(rows["path"], rows["start"])
+    assert recordings is not None
+    table, classes = pl.read_csv(result.submission), list(windows.config.classes)
+    found = dict(table.iter_rows())
+    expected = smooth(p.aligned(rows["id"].to_list()), recordings).argmax(axis=1)
+    assert [found[id] for id in rows["id"]] == [classes[i] for i in expected]
+    assert (expected != p.aligned(rows["id"].to_list()).argmax(axis=1)).any()
+    record = read_record(result.submission.with_suffix(".json"))
+    assert record.blend["postprocessing"] == ["smooth"]
+    assert record.blend["postprocessing_gains"]["smooth"] > 0
+    again = rebuild(windows, result.submission.with_suffix(".json"), name="again")
+    assert again.read_bytes() == result.submission.read_bytes()
+    told = CliRunner().invoke(app, ["-C", str(windows.root), "blend", "--metric", "accuracy", "--name", "smooth"])
+    gain = result.blend.postprocessing_gains["smooth"]
+    assert f"{gain:+.4f} nested, kept." in told.stdout
