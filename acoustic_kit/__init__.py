@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from acoustic_kit.api.runs import TrainedRun
     from acoustic_kit.api.start import download, init, open_workspace
     from acoustic_kit.data import make_manifest, read_dataset
+    from acoustic_kit.data.clips import Clips, FitResult, Fold, class_probabilities
     from acoustic_kit.errors import (
         AkitError,
         AkitWarning,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from acoustic_kit.recipe.settings import Fast, Settings
     from acoustic_kit.runs.runner import run_recipe
     from acoustic_kit.training import fit, forward
-    from acoustic_kit.training.fold import Clips, FitResult, Fold, class_probabilities
     from acoustic_kit.workspace import Workspace
     from acoustic_store import StoreError
 else:
@@ -52,13 +52,13 @@ else:
         "Ast": "acoustic_kit.features",
         "AstInput": "acoustic_kit.features",
         "BuiltFeature": "acoustic_kit.api.features",
-        "Clips": "acoustic_kit.training.fold",
+        "Clips": "acoustic_kit.data.clips",
         "DataError": "acoustic_kit.errors",
         "Fast": "acoustic_kit.recipe.settings",
         "Feature": "acoustic_kit.features",
-        "FitResult": "acoustic_kit.training.fold",
+        "FitResult": "acoustic_kit.data.clips",
         "FittedBlend": "acoustic_kit.api.blend",
-        "Fold": "acoustic_kit.training.fold",
+        "Fold": "acoustic_kit.data.clips",
         "LogMel": "acoustic_kit.features",
         "Needs": "acoustic_kit.recipe.needs",
         "OpenWorkspace": "acoustic_kit.api.open_workspace",
@@ -75,7 +75,7 @@ else:
         "Wave": "acoustic_kit.features",
         "Workspace": "acoustic_kit.workspace",
         "build_features": "acoustic_kit.features",
-        "class_probabilities": "acoustic_kit.training.fold",
+        "class_probabilities": "acoustic_kit.data.clips",
         "download": "acoustic_kit.api.start",
         "fit": "acoustic_kit.training",
         "forward": "acoustic_kit.training",

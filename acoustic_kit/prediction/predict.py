@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from acoustic_kit.data.clips import Clips
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import DataError
 from acoustic_kit.features import Feature, build_features, with_sources
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import clips_at, read_columns, rows_of
 from acoustic_kit.recipe.inference import infer
-from acoustic_kit.training.fold import Clips
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,10 +9,11 @@ from types import ModuleType
 FORMER = {
     "acoustic_kit.atomic_write": "acoustic_kit.files",
     "acoustic_kit.bootstrap": "acoustic_kit.metrics.bootstrap",
-    "acoustic_kit.fold": "acoustic_kit.training.fold",
+    "acoustic_kit.fold": "acoustic_kit.data.clips",
     "acoustic_kit.needs": "acoustic_kit.recipe.needs",
     "acoustic_kit.side_inputs": "acoustic_kit.recipe.side_inputs",
     "acoustic_kit.training.draws": "acoustic_kit.training.clip_rng",
+    "acoustic_kit.training.fold": "acoustic_kit.data.clips",
     "acoustic_kit.training.wave_chain": "acoustic_kit.recipe.end_to_end_audio.wave_chain",
     "acoustic_kit.weights": "acoustic_kit.features.weights",
 }

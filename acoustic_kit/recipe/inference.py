@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from acoustic_kit.data.clips import Clips, Fold
 from acoustic_kit.errors import RecipeError
 from acoustic_kit.recipe.recipe import Recipe
 from acoustic_kit.recipe.settings import Settings
-from acoustic_kit.training.fold import Clips, Fold
 
 TOLERANCE = 1e-3  # of a probability, and of the sum of a row
 

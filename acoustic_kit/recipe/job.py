@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acoustic_kit.data.clips import Clips, FitResult, Fold, TargetKind
 from acoustic_kit.data.folds import FULL, FoldRows, fold_names, training_rows
 from acoustic_kit.data.leaks import bias_of_fold
 from acoustic_kit.data.schema import as_before_later_columns
@@ -27,7 +28,6 @@ from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.recipe.recipe import Recipe
 from acoustic_kit.recipe.settings import Fast, Settings
 from acoustic_kit.task import Task
-from acoustic_kit.training.fold import Clips, FitResult, Fold, TargetKind
 from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -32,13 +32,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
+from acoustic_kit.data.clips import Clips, FitResult, Fold
 from acoustic_kit.errors import RecipeError, UsageError
 from acoustic_kit.features import Feature, own_features
 from acoustic_kit.recipe.catalog import documentation, find_recipes, first_line, labeled, recipe_folders
 from acoustic_kit.recipe.needs import Needs
 from acoustic_kit.recipe.recipe_file import RecipeFile, names_line
 from acoustic_kit.recipe.settings import Fast, Settings, nested, read_lines, setting_fields
-from acoustic_kit.training.fold import Clips, FitResult, Fold
 
 if TYPE_CHECKING:
     import optuna

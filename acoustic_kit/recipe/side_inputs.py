@@ -4,9 +4,9 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from acoustic_kit.data.clips import Clips
 from acoustic_kit.errors import DataError
 from acoustic_kit.recipe.needs import missing_column
-from acoustic_kit.training.fold import Clips
 
 
 def one_hot_column(clips: Clips, column: str, values: Sequence[Hashable], default: Hashable) -> np.ndarray:

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import nn
 from torchvision.models import ResNet34_Weights, WeightsEnum
 
+from acoustic_kit.data.clips import Clips, FitResult, Fold
 from acoustic_kit.nn import (
     CbamResnet34,
     DeepStemResnet,
@@ -27,7 +28,6 @@ from acoustic_kit.recipe.needs import Needs
 from acoustic_kit.recipe.settings import Fast, Settings
 from acoustic_kit.recipe.side_inputs import one_hot_column
 from acoustic_kit.training import Batches, Phase, default_loss, fit
-from acoustic_kit.training.fold import Clips, FitResult, Fold
 
 if TYPE_CHECKING:
     import optuna

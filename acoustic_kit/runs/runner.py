@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from acoustic_kit.data.clips import FitResult, Fold
 from acoustic_kit.data.targets import clip_targets
 from acoustic_kit.device import AUTO, Compute, gpu_name, is_first_process, n_processes, require_one_process
 from acoustic_kit.features.learnt import save_learnt
@@ -32,7 +33,6 @@ from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.runs.guessing import find_guessing
 from acoustic_kit.runs.locked_run import lock_run
 from acoustic_kit.runs.run import FOLD_RECORD_NAME, FoldRecord, Run, new_fold, open_run
-from acoustic_kit.training.fold import FitResult, Fold
 from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from scipy.special import betaincinv
 
+from acoustic_kit.data.clips import Clips
 from acoustic_kit.data.targets import loss_targets
 from acoustic_kit.task import Task
 from acoustic_kit.training.augment import Augment
 from acoustic_kit.training.clip_reader import ClipReader
 from acoustic_kit.training.clip_rng import ClipRng, digests
 from acoustic_kit.training.crops import LONG, Crops, FramePower, Window, loudest_crop, mean_square, spread_crops
-from acoustic_kit.training.fold import Clips
 
 MixupLabels = Literal["weighted", "union"]
 Loss = Callable[..., torch.Tensor]  # logits and targets (clips, classes); a `TargetLoss` also: weights → a scalar

@@ -9,11 +9,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from acoustic_kit.data.clips import Clips
 from acoustic_kit.task import Task
 from acoustic_kit.training.batches import Batches, Loader
 from acoustic_kit.training.crops import Crops
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes
-from acoustic_kit.training.fold import Clips
 
 View = Callable[[torch.Tensor], torch.Tensor]  # x → x
 

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from acoustic_kit.data.clips import ALL_TARGETS, FitResult, Fold
 from acoustic_kit.errors import AkitError
 from acoustic_kit.files import write_atomically
 from acoustic_kit.metrics.scores import score, validate_metric
@@ -32,7 +33,6 @@ from acoustic_kit.training.clip_rng import digest64
 from acoustic_kit.training.compiled import compiled
 from acoustic_kit.training.evaluation import accuracy, logits_of, to_probabilities
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes, use_fused
-from acoustic_kit.training.fold import ALL_TARGETS, FitResult, Fold
 from acoustic_kit.training.losses import TargetLoss, default_loss
 from acoustic_kit.training.sam import Sam, frozen_statistics
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule

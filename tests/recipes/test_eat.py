@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import acoustic_kit
 from acoustic_kit.cli.assignments import parse_assignments
+from acoustic_kit.data.clips import Clips, Fold
 from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import build_features
@@ -26,7 +27,6 @@ from acoustic_kit.metrics.scores import score
 from acoustic_kit.recipe.recipe import Recipe, load_recipe
 from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training import Progress, save_tensors
-from acoustic_kit.training.fold import Clips, Fold
 from acoustic_kit.workspace.init import init_workspace
 from acoustic_kit.workspace.workspace import Workspace
 

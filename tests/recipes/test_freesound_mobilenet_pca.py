@@ -15,6 +15,7 @@ from torch import nn
 
 import acoustic_kit
 from acoustic_kit.cli.assignments import parse_assignments
+from acoustic_kit.data.clips import Clips, Fold
 from acoustic_kit.data.folds import FULL
 from acoustic_kit.device import Compute
 from acoustic_kit.dsp.decoding import decode, resample
@@ -26,7 +27,6 @@ from acoustic_kit.nn.same_padding import SameConv2d
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training import load_tensors
-from acoustic_kit.training.fold import Clips, Fold
 from acoustic_kit.workspace.init import init_workspace
 from acoustic_kit.workspace.workspace import Workspace
 

@@ -12,9 +12,9 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 import acoustic_kit
 from acoustic_kit.cli.assignments import parse_assignments
+from acoustic_kit.data.clips import FitResult, Fold
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.training import Batch, Phase, Progress
-from acoustic_kit.training.fold import FitResult, Fold
 
 RECIPE = load_recipe("freesound_mobilenet_pca")
 STEPS = 133  # batches in an epoch

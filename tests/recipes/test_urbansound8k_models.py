@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from acoustic_kit.data.clips import Clips
 from acoustic_kit.errors import AkitError
 from acoustic_kit.features import build_features
 from acoustic_kit.recipe.recipe import load_recipe
-from acoustic_kit.training.fold import Clips
 from acoustic_kit.workspace.workspace import Workspace
 
 PLAIN = ["resnet34_pcen_sam_8fold", "resnet34_pcen_sam_8f_200e", "resnet34_attention"]

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from acoustic_kit.cli.assignments import parse_assignments
+from acoustic_kit.data.clips import Clips, Fold
 from acoustic_kit.device import Compute
 from acoustic_kit.features import build_features
 from acoustic_kit.recipe.recipe import load_recipe
-from acoustic_kit.training.fold import Clips, Fold
 from acoustic_kit.workspace.init import init_workspace
 from acoustic_kit.workspace.workspace import Workspace
 

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from acoustic_kit.data.clips import Clips
 from acoustic_kit.errors import AkitError
 from acoustic_kit.recipe.side_inputs import one_hot_column
-from acoustic_kit.training.fold import Clips
 
 
 def clips(**columns: list) -> Clips:

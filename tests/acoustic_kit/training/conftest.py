@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 import torch
 
+from acoustic_kit.data.clips import Clips, Fold
 from acoustic_kit.device import Compute
 from acoustic_kit.features import LogMel, Wave, build_features
-from acoustic_kit.training.fold import Clips, Fold
 from acoustic_kit.workspace.workspace import Workspace
 
 MEL = LogMel(Wave(sample_rate=8000), n_fft=512, hop_length=256, n_mels=8)

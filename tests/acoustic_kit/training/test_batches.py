@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 import torch
 
+from acoustic_kit.data.clips import Clips
 from acoustic_kit.training import batches as module_batches
 from acoustic_kit.training import clip_reader as module
 from acoustic_kit.training.augment import time_shift
 from acoustic_kit.training.batches import Batch, Batches, BatchRng
 from acoustic_kit.training.crops import decibel_power, spread_crops
 from acoustic_kit.training.evaluation import forward
-from acoustic_kit.training.fold import Clips
 from acoustic_store import FeatureStore
 
 CPU = torch.device("cpu")

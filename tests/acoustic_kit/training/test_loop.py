@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from acoustic_kit.data.clips import Clips, FitResult, Fold
 from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.training import (
@@ -28,7 +29,6 @@ from acoustic_kit.training import (
     load_tensors,
     spec_augment,
 )
-from acoustic_kit.training.fold import Clips, FitResult, Fold
 
 BATCHES = Batches("mel", 8, 12, "wrap", augment=[spec_augment(3, 3)], mixup=0.3)
 ADAM = partial(torch.optim.AdamW, lr=1.0)

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 import torch
 
+from acoustic_kit.data.clips import ALL_TARGETS, Clips, FitResult, Fold
 from acoustic_kit.data.schema import clip_schema
 from acoustic_kit.device import Compute
 from acoustic_kit.metrics import score
 from acoustic_kit.training import Batches, Phase, constant, fit, forward
-from acoustic_kit.training.fold import ALL_TARGETS, Clips, FitResult, Fold
 from acoustic_kit.training.losses import make_loss
 from acoustic_store import FeatureStore, StoredFeature
 
