@@ -150,6 +150,7 @@ def test_recipes_import_neither_each_other_nor_the_command_line(path: Path) -> N
         "from acoustic_kit.cli import app; app(['--help'], standalone_mode=False)",
         "from acoustic_kit.cli import app; app(['recipe', 'run', '--help'], standalone_mode=False)",
         "from acoustic_kit.cli import app; app(['recipe', 'tune', '--help'], standalone_mode=False)",
+        "import acoustic_kit.api.open_workspace",
         "import acoustic_kit.features, acoustic_kit.data, acoustic_kit.metrics, acoustic_kit.submission.submission",
     ],
 )

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from acoustic_kit.api.akit_warnings import warn_of_missing_recipe
-from acoustic_kit.api.frames import report_frame, stored_frame
-from acoustic_kit.api.progress import progress
-from acoustic_kit.cluster import ClusterExecutor, connect_if_given
+from acoustic_kit.api.progress import is_switched_on, progress
+from acoustic_kit.api.session import Session, cluster_at
+from acoustic_kit.cluster import ClusterExecutor
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features import Wave, feature_from_text, open_feature
 from acoustic_kit.features.build.worker import worker_count
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-    from acoustic_kit.api.session import Session
+    from acoustic_kit.features import BuildReport
     from acoustic_kit.features.build.build import OnError
     from acoustic_store import StoredFeature
 
@@ -184,24 +184,41 @@ class WorkspaceFeatures:
         Raises as `build` does.
 
         """
-        with connect_if_given(cluster, workers) as connected, progress(self._session.progress) as bar:
-            reports = feature_maintenance.build_named(
+        import polars as pl
+
+        reports = self.build_reports(names, workers=workers, on_error=on_error, device=device, cluster=cluster)
+        if on_error == "fail":
+            feature_maintenance.require_no_failures(reports)
+        schema = {"feature": str, "built": int, "held": int, "failed": int, "seconds": float}
+        rows = [(r.feature.key, r.built, r.held, len(r.failures), r.seconds) for r in reports]
+        return pl.DataFrame(rows, schema, orient="row")
+
+    def build_reports(
+        self, names: Sequence[str], *, workers: int | None, on_error: OnError, device: str, cluster: str | None
+    ) -> Sequence[BuildReport]:
+        """Build features as `build_all` does, and return what was done, failures included."""
+        wanted = self._session.progress
+        with cluster_at(cluster, workers, messages=is_switched_on(wanted)) as machines, progress(wanted) as bar:
+            return feature_maintenance.build_named(
                 self._session.files,
                 names,
                 workers=worker_count(workers),
                 on_error=on_error,
                 device=device,
-                executor=None if connected is None else ClusterExecutor(connected),
+                executor=None if machines is None else ClusterExecutor(machines),
                 on_progress=lambda feature, done, total: bar(feature.key, done, total),
                 on_missing=warn_of_missing_recipe,
             )
-        if on_error == "fail":
-            feature_maintenance.require_no_failures(reports)
-        return report_frame(reports)
 
     def list(self) -> pl.DataFrame:
         """Return what is built: `feature` (key), `name`, `clips`, `failed`, `bytes`, `parameters`."""
-        return stored_frame(feature_maintenance.list_stored(self._session.files))
+        import polars as pl
+
+        stored = feature_maintenance.list_stored(self._session.files)
+        schema = {"feature": str, "name": str, "clips": int, "failed": int, "bytes": int, "parameters": str}
+        own = feature_maintenance.own_parameters
+        rows = [(s.key, s.attributes["name"], len(s), len(s.failures), s.n_bytes, own(s)) for s in stored]
+        return pl.DataFrame(rows, schema, orient="row")
 
     def verify(self, *names: str, rebuild: bool = False) -> dict[str, Ids]:
         """Compare every clip with its checksum.

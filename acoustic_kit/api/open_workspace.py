@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from acoustic_kit.api.akit_warnings import warn, warn_of_changes, warn_of_leaks
 from acoustic_kit.api.blend import FittedBlend
 from acoustic_kit.api.features import WorkspaceFeatures
-from acoustic_kit.api.frames import leaderboard_frame
 from acoustic_kit.api.predict import predict
 from acoustic_kit.api.progress import is_switched_on, progress, tune_events
 from acoustic_kit.api.recipes import WorkspaceRecipes, merged_settings
-from acoustic_kit.api.runs import TrainedRun, WorkspaceRuns, fold_names, train
+from acoustic_kit.api.runs import TrainedRun, TrainOptions, WorkspaceRuns, fold_names, train_jobs
 from acoustic_kit.api.session import Session
 from acoustic_kit.api.submissions import WorkspaceSubmissions
 from acoustic_kit.data import odd_clips, summarize
@@ -23,22 +21,19 @@ from acoustic_kit.ensemble import competition
 from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features.build.worker import worker_count
-from acoustic_kit.metrics.scores import validate_metric
 from acoustic_kit.recipe.job import make_job
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.report import write_report
 from acoustic_kit.runs import tuning
 from acoustic_kit.runs.data_update import Update, update_data
 from acoustic_kit.runs.imported import import_run
-from acoustic_kit.runs.leaderboard import by_setting, leaderboard
-from acoustic_kit.runs.run import list_runs
+from acoustic_kit.runs.leaderboard import OnScored, Standing, by_setting, rank_runs, ranks
 
 if TYPE_CHECKING:
     import polars as pl
 
     from acoustic_kit.data import Summary
     from acoustic_kit.ensemble.result import By
-    from acoustic_kit.errors import AkitError
     from acoustic_kit.submission.submission import Problem
 
 
@@ -162,7 +157,9 @@ class OpenWorkspace(Session):
         job = make_job(workspace, loaded, values, seed, fast=fast, full=full, compute=here)
         if job.warning:
             warn(job.warning)
-        run = train(job, fold_names(folds), workers, compute, cluster, note=note, fresh=fresh, progress=self.progress)
+        options: TrainOptions = {"folds": fold_names(folds), "note": note, "fresh": fresh, "compute": compute}
+        shown = {"progress": self.progress, "messages": is_switched_on(self.progress)}
+        ((run, _),) = train_jobs([job], workers, cluster, options, **shown)
         for text in run.warnings:
             warn(f"{run.name}: {text}.")
         return TrainedRun(run, workspace)
@@ -249,22 +246,30 @@ class OpenWorkspace(Session):
         workspace), `fold_std` (standard deviation over folds), `low` and `high` (95 % bootstrap interval), `folds`
         (trained), `parameters`, `seconds` and `notes`. Damaged runs are left out with a warning.
         """
+        import polars as pl
+
+        placings = by_setting(self.standings(metric))
+        numbers = dict.fromkeys(("score", "fold_std", "low", "high"), pl.Float64())
+        schema = {"rank": pl.Int64(), "run": pl.String(), "seeds": pl.List(pl.Int64), **numbers, "folds": pl.String()}
+        schema |= {"parameters": pl.Int64(), "seconds": pl.Float64(), "notes": pl.String()}
+        rows = []
+        for rank, placing in zip(ranks(placings), placings, strict=True):
+            best = placing.runs[0]
+            seeds = sorted(run.record.seed for run in placing.runs)
+            low, high = placing.interval if placing.interval and placing.score is not None else (None, None)
+            scores = (placing.score, placing.spread, low, high)
+            cost = (placing.folds, best.n_parameters, placing.seconds)
+            rows.append((rank, best.name, seeds, *scores, *cost, ", ".join(placing.notes)))
+        return pl.DataFrame(rows, schema, orient="row")
+
+    def standings(self, metric: str | None = None, on_scored: OnScored = lambda *_: None) -> list[Standing]:
+        """Return the scored runs behind `leaderboard`, best first.
+
+        - `on_scored`: called with each of them, the training clips that it predicted and their probabilities
+        """
         workspace = self.files_with_runs()
-        metric = metric or workspace.config.metric
-        validate_metric(metric, workspace.config.task)
         warn_of_leaks(workspace)
-
-        def leave_out(_: str, error: AkitError) -> None:
-            warn(str(error))
-
-        standings = leaderboard(
-            list_runs(workspace.runs_path, leave_out),
-            workspace.manifest,
-            replace(workspace.task_spec, metric=metric),
-            resample=True,
-            on_unreadable=leave_out,
-        )
-        return leaderboard_frame(by_setting(standings))
+        return rank_runs(workspace, metric, on_scored=on_scored, on_unreadable=lambda _, error: warn(str(error)))
 
     def blend(
         self,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from acoustic_kit.api.akit_warnings import warn
 from acoustic_kit.api.blend import FittedBlend
-from acoustic_kit.api.frames import prediction_frame
 from acoustic_kit.api.progress import progress as progress_bars
 from acoustic_kit.api.runs import TrainedRun
 from acoustic_kit.device import Compute
@@ -56,6 +55,8 @@ def predict(
     AkitError : the run cannot predict here, or no clip can be read
 
     """
+    import polars as pl
+
     source = model.path if isinstance(model, TrainedRun) else model.result if isinstance(model, FittedBlend) else model
     predictor = open_predictor(
         source, Path(folder), trust=trust, weights=None if weights is None else Path(weights), on_note=warn
@@ -69,4 +70,6 @@ def predict(
             compute=Compute(device, precision),
             on_progress=bar,
         )
-    return prediction_frame(found)
+    columns = {name: found.probabilities[:, i] for i, name in enumerate(found.classes)}
+    reasons = pl.Series([found.errors.get(id) for id in found.ids], dtype=pl.String)
+    return pl.DataFrame({"id": list(found.ids), **columns, "error": reasons})

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acoustic_kit.api.akit_warnings import warn
-from acoustic_kit.api.frames import recipe_frame
-from acoustic_kit.errors import UsageError
-from acoustic_kit.recipe.catalog import recipe_folders
+from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.recipe.catalog import find_recipes, recipe_folders, summarize
 from acoustic_kit.recipe.recipe import Recipe, load_recipe
 from acoustic_kit.recipe.settings import flattened
 from acoustic_kit.recipe.template import new_recipe
@@ -34,7 +33,17 @@ class WorkspaceRecipes:
 
     def list(self) -> pl.DataFrame:
         """Return all recipes: `recipe`, `title`, `published` (score), `source`, `features`."""
-        return recipe_frame(recipe_folders(self._session.files.recipes_path), warn)
+        import polars as pl
+
+        rows = []
+        for name, path in find_recipes(recipe_folders(self._session.files.recipes_path)).items():
+            try:
+                found = summarize(name, path)
+                rows.append((name, found.title, found.published, found.source, list(found.features)))
+            except AkitError as error:
+                warn(f"{name} is left out: {error}")
+        texts = dict.fromkeys(("recipe", "title", "published", "source"), pl.String())
+        return pl.DataFrame(rows, {**texts, "features": pl.List(pl.String)}, orient="row")
 
     def new(self, name: str, *, torch: bool = False) -> Path:
         """Write a commented, runnable recipe to the workspace's `recipes/`, and return the file.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from acoustic_kit.api.progress import is_switched_on, run_events
 from acoustic_kit.api.progress import progress as progress_bars
-from acoustic_kit.cluster import connect_if_given
+from acoustic_kit.api.progress import run_events
+from acoustic_kit.api.session import Session, cluster_at
 from acoustic_kit.features.build.worker import worker_count
 from acoustic_kit.recipe.job import SILENT
 from acoustic_kit.recipe.predictions import Predictions
@@ -24,7 +24,6 @@ from acoustic_kit.runs.training_log import log_frame
 if TYPE_CHECKING:
     import polars as pl
 
-    from acoustic_kit.api.session import Session
     from acoustic_kit.device import Compute
     from acoustic_kit.recipe.job import Job
     from acoustic_kit.workspace.workspace import Workspace
@@ -156,24 +155,41 @@ def fold_names(folds: Sequence[int | str] | None) -> list[str] | None:
     return None if folds is None else list(map(str, folds))
 
 
-def train(
-    job: Job,
-    folds: Sequence[str] | None,
-    workers: int | None,
-    compute: Compute,
-    cluster: str | None,
-    *,
-    note: str,
-    fresh: bool,
-    progress: bool,
-) -> Run:
-    """Train a job with progress bars, here or, if `cluster` is an address, on the workers of a Dask scheduler."""
-    with connect_if_given(cluster, workers) as connected, progress_bars(progress) as bar:
-        events = run_events(bar, parallel=cluster is not None) if is_switched_on(progress) else SILENT
-        if connected is None:
-            count = worker_count(workers)
-            return run_job(job, folds=folds, note=note, fresh=fresh, workers=count, compute=compute, events=events)[0]
-        from acoustic_kit.cluster.folds import run_on_cluster
+class TrainOptions(TypedDict):
+    """Options that apply to every run, see `run_job`."""
 
-        runs = run_on_cluster([job], connected, folds=folds, note=note, fresh=fresh, compute=compute, events=events)
-        return runs[0][0]
+    folds: Sequence[str] | None
+    note: str
+    fresh: bool
+    compute: Compute
+
+
+def train_jobs(
+    jobs: Sequence[Job],
+    workers: int | None,
+    cluster: str | None,
+    options: TrainOptions,
+    *,
+    progress: bool = True,
+    messages: bool = True,
+) -> Iterator[tuple[Run, bool]]:
+    """Train jobs one by one or, if `cluster` is the address of a Dask scheduler, all at once on its workers.
+
+    - `progress`, `messages`: show bars, and messages
+
+    Yields each run, and whether anything of it was trained.
+    """
+    with cluster_at(cluster, workers, messages=messages) as machines:
+        if machines is not None:
+            from acoustic_kit.cluster.folds import run_on_cluster
+
+            with progress_bars(progress) as bar:
+                events = run_events(bar, parallel=True) if messages else SILENT
+                runs = run_on_cluster(jobs, machines, **options, events=events)
+            yield from runs
+            return
+        for job in jobs:
+            with progress_bars(progress) as bar:
+                events = run_events(bar) if messages else SILENT
+                run = run_job(job, workers=worker_count(workers), **options, events=events)
+            yield run

@@ -1,9 +1,14 @@
-"""The workspace that the methods of an open workspace work in."""
+"""The workspace that the methods of an open workspace work in, and the cluster that they may compute on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from acoustic_kit.api.progress import say
+from acoustic_kit.cluster import Cluster, connect
+from acoustic_kit.errors import UsageError
 from acoustic_kit.runs import remote_runs
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -28,3 +33,22 @@ class Session:
         workspace = self.files
         remote_runs.pull(workspace)
         return workspace
+
+
+@contextmanager
+def cluster_at(address: str | None, workers: int | None, *, messages: bool) -> Iterator[Cluster | None]:
+    """Connect to the cluster of a Dask scheduler, or yield None if `address` is None.
+
+    - `messages`: whether the cluster is described on stderr
+
+    Raises UsageError if `workers`, the processes of this machine, is given too; otherwise as `connect` does.
+    """
+    if address is None:
+        yield None
+        return
+    if workers is not None:
+        raise UsageError("--workers counts processes of this machine; with --cluster, the cluster's workers compute.")
+    with connect(address) as cluster:
+        if messages:
+            say(f"Cluster {address}: {cluster.summary()}.")
+        yield cluster

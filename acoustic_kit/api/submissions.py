@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acoustic_kit.api.akit_warnings import warn
-from acoustic_kit.api.frames import submission_frame
 from acoustic_kit.ensemble.blend_submission import rebuild
 from acoustic_kit.ensemble.competition import submit
-from acoustic_kit.submission.record import annotate
+from acoustic_kit.errors import AkitError
+from acoustic_kit.submission.record import annotate, list_records
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,7 +42,19 @@ class WorkspaceSubmissions:
         The columns are `submission`, `metric`, `out_of_fold`, `nested` and `public` (scores), `submitted` and `note`.
         Those whose record cannot be read are left out with a warning.
         """
-        return submission_frame(self._session.files.submissions_path, warn)
+        import polars as pl
+
+        rows = []
+        for name, record in list_records(self._session.files.submissions_path):
+            if isinstance(record, AkitError):
+                warn(str(record))
+                continue
+            scores = (record.scores.out_of_fold, record.scores.nested) if record.scores else (None, None)
+            submitted = record.submitted[-1].partition("T")[0] if record.submitted else None
+            rows.append((name, record.metric, *scores, record.public, submitted, record.note))
+        numbers = dict.fromkeys(("out_of_fold", "nested", "public"), pl.Float64())
+        schema = {"submission": pl.String(), "metric": pl.String(), **numbers, "submitted": pl.String()}
+        return pl.DataFrame(rows, {**schema, "note": pl.String()}, orient="row")
 
     def note(self, name: str, text: str | None = None, *, public: float | None = None) -> None:
         """Record a remark on a submission, or its score on the public leaderboard. Raises UsageError."""

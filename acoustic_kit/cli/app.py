@@ -18,6 +18,7 @@ from acoustic_kit.cli.group import STOPPED, GlobalOptions, RootGroup, stopped
 from acoustic_kit.cli.streams import flush_stdout, prepare_streams
 
 if TYPE_CHECKING:
+    from acoustic_kit.api.open_workspace import OpenWorkspace
     from acoustic_kit.workspace.workspace import Workspace
 
 PATIENCE = 1.5  # seconds from Ctrl-C to a forced exit
@@ -73,6 +74,13 @@ def folder_of(ctx: typer.Context) -> Path:
     return found.folder
 
 
+def opened(ctx: typer.Context) -> OpenWorkspace:
+    """Return the workspace in which the command works, as Python opens it; its warnings are printed."""
+    from acoustic_kit.api.open_workspace import OpenWorkspace
+
+    return OpenWorkspace(workspace_of(ctx).root)
+
+
 def workspace_of(ctx: typer.Context, *, with_runs: bool = False) -> Workspace:
     """Return the workspace in which the command works; `with_runs` downloads runs that are stored on S3."""
     from acoustic_kit.workspace.workspace import Workspace
@@ -83,14 +91,6 @@ def workspace_of(ctx: typer.Context, *, with_runs: bool = False) -> Workspace:
 
         remote_runs.pull(workspace)
     return workspace
-
-
-def warn_of_leaks(workspace: Workspace) -> None:
-    """Warn of clips that are used both for training and for scoring."""
-    from acoustic_kit.data.leaks import leak_warnings
-
-    for warning in leak_warnings(workspace.manifest):
-        say(f"Warning: {warning}")
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from acoustic_kit.api.progress import progress, say
-from acoustic_kit.cli.app import warn_of_leaks, workspace_of
+from acoustic_kit.api.progress import say
+from acoustic_kit.cli.app import opened
 from acoustic_kit.cli.console import MAX_SEED, display_path, print_line, print_table, split_list
 
 if TYPE_CHECKING:
@@ -64,34 +64,28 @@ def blend(
 
     Chooses the runs by their out-of-fold scores and prints a nested estimate of the blend's score.
     """
-    from acoustic_kit.ensemble.blend_submission import rebuild
-    from acoustic_kit.ensemble.run_blend import blend_runs
-
-    workspace = workspace_of(ctx, with_runs=True)
+    workspace = opened(ctx)
     if from_ is not None:
-        written = rebuild(workspace, from_, name, overwrite=overwrite)
+        written = workspace.submissions.rebuild(from_, name, overwrite=overwrite)
         typer.echo(f"Wrote {display_path(written)} again, with the same bytes.")
         return
-    warn_of_leaks(workspace)
-    with progress() as bar:
-        result = blend_runs(
-            workspace,
-            top=top,
-            metric=metric,
-            method=method,
-            runs=() if runs is None else split_list("--runs", runs),
-            by=by,
-            diverse=diverse,
-            decision=decision,
-            name=name,
-            overwrite=overwrite,
-            seed=seed,
-            on_progress=lambda done, total: bar("fits", done, total),
-        )
+    result = workspace.blend(
+        top=top,
+        metric=metric,
+        method=method,
+        runs=() if runs is None else split_list("--runs", runs),
+        by=by,
+        diverse=diverse,
+        decision=decision,
+        name=name,
+        overwrite=overwrite,
+        seed=seed,
+    ).result
     if decision == "tuned" and result.blend.task == "single":
         say("--decision tuned changes nothing: a single label has no thresholds.")
-    _print_result(workspace, result)
-    if not result.submission and workspace.clip_ids("test"):
+    files = workspace.files
+    _print_result(files, result)
+    if not result.submission and files.clip_ids("test"):
         raise typer.Exit(1)
 
 

@@ -8,14 +8,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from acoustic_kit.api.progress import say
-
-if TYPE_CHECKING:
-    from acoustic_kit.cluster import Cluster
 
 Workers = Annotated[
     int | None,
@@ -36,17 +31,6 @@ Precision = Annotated[
     typer.Option(metavar="auto|32|bf16", help="Precision of networks; auto: bf16 on GPUs that support it, else 32."),
 ]
 GRACE = 5.0  # seconds that a failed process waits; if it failed because another one did, torchrun ends it before
-
-
-@contextmanager
-def cluster_at(address: str | None, workers: int | None) -> Iterator[Cluster | None]:
-    """Connect to the cluster that `--cluster` names; without an address, yield None. Raises UsageError."""
-    from acoustic_kit.cluster import connect_if_given
-
-    with connect_if_given(address, workers) as cluster:
-        if cluster is not None:
-            say(f"Cluster {address}: {cluster.summary()}.")
-        yield cluster
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from acoustic_kit.cli.console import Json, display_path, print_json, print_table
 if TYPE_CHECKING:
     from acoustic_kit.data import Summary
     from acoustic_kit.data.archives import OnProgress as OnBytes
-    from acoustic_kit.workspace.workspace import Workspace
 
 commands = typer.Typer(no_args_is_help=True, help="Inspect, update and download data sets.")
 
@@ -65,21 +64,14 @@ def _counts(counts: dict[Any, int], form: str) -> str:
     return ", ".join(form.format(key, n) for key, n in counts.items())
 
 
-def say_changes(workspace: Workspace) -> None:
-    """Print the changes of the data set's tables and folders since `akit init`; nothing if it is not available."""
-    from acoustic_kit.runs.data_update import describe_changes
-
-    if text := describe_changes(workspace):
-        say(f"Note: {text}")
-
-
 @commands.command(epilog="Example: akit data inspect --json")
 def inspect(ctx: typer.Context, as_json: Json = False) -> None:
     """Summarize the data set, class by class, and list odd clips."""
+    from acoustic_kit.api.akit_warnings import warn_of_changes
     from acoustic_kit.data import odd_clips, summarize
 
     workspace = workspace_of(ctx)
-    say_changes(workspace)
+    warn_of_changes(workspace)
     summary, odd = summarize(workspace.manifest, workspace.config.classes), odd_clips(workspace.manifest)
     if as_json:
         print_json(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acoustic_kit.api.progress import duration, progress, say, say_failures
-from acoustic_kit.cli.app import workspace_of
-from acoustic_kit.cli.compute import OnCluster, Workers, cluster_at
+from acoustic_kit.cli.app import opened, workspace_of
+from acoustic_kit.cli.compute import OnCluster, Workers
 from acoustic_kit.cli.console import Json, inline_picture, print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -58,30 +58,16 @@ def build(
 
     The same command resumes a build that was stopped; clips that are built are not built again.
     """
-    from acoustic_kit.cluster import ClusterExecutor
-    from acoustic_kit.features.build.worker import worker_count
-    from acoustic_kit.runs.feature_maintenance import build_named, require_no_failures
+    from acoustic_kit.runs.feature_maintenance import require_no_failures
 
-    workspace = workspace_of(ctx)
-    with cluster_at(cluster, workers) as machines, progress() as bar:
-        reports = build_named(
-            workspace,
-            names or (),
-            workers=worker_count(workers),
-            on_error=on_error,
-            device=device,
-            executor=None if machines is None else ClusterExecutor(machines),
-            on_progress=lambda feature, done, total: bar(feature.key, done, total),
-            on_missing=_say_missing,
-        )
-    _print_reports(workspace, reports)
+    workspace = opened(ctx)
+    reports = workspace.features.build_reports(
+        names or (), workers=workers, on_error=on_error, device=device, cluster=cluster
+    )
+    _print_reports(workspace.files, reports)
     _say_where(reports, device)
     if on_error == "fail":
         require_no_failures(reports)
-
-
-def _say_missing(recipe: str) -> None:
-    say(f"Note: akit.toml lists the recipe {recipe} in `features`, which does not exist. It is ignored.")
 
 
 def _print_reports(workspace: Workspace, reports: Sequence[BuildReport]) -> None:
@@ -214,11 +200,12 @@ def prune(
 
     A feature is unused if neither akit.toml nor a run refers to it, nor another workspace with the same store.
     """
+    from acoustic_kit.api.akit_warnings import warn_of_missing_recipe
     from acoustic_kit.runs import feature_maintenance
     from acoustic_kit.runs.feature_usage import unused_keys
 
     workspace = workspace_of(ctx, with_runs=True)
-    unused, store = unused_keys(workspace, _say_missing), workspace.built_store()
+    unused, store = unused_keys(workspace, warn_of_missing_recipe), workspace.built_store()
     if store is None:
         say("Nothing to delete.")
         return

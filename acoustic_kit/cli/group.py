@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,7 +15,7 @@ import typer
 import typer.core
 
 from acoustic_kit.api.progress import escape_controls, say
-from acoustic_kit.errors import AkitError
+from acoustic_kit.errors import AkitError, AkitWarning
 
 STAGES = {
     "Data": ("init", "data"),
@@ -69,7 +72,8 @@ class RootGroup(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with _warnings_as_messages():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise stopped() from None
         except _SIGNALS as error:
@@ -93,6 +97,20 @@ class RootGroup(typer.core.TyperGroup):
             )
             _print_error(ctx, text)
             raise typer.Exit(1) from None
+
+
+@contextmanager
+def _warnings_as_messages() -> Iterator[None]:
+    """Print warnings of akit on stderr as messages; those of libraries stay as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AkitWarning)
+        show = warnings.showwarning
+
+        def show_or_say(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            say(f"Warning: {message}") if issubclass(category, AkitWarning) else show(message, category, *where)
+
+        warnings.showwarning = show_or_say  # type: ignore[assignment]
+        yield
 
 
 def hoist_options(group: Any, arguments: list[str]) -> list[str]:

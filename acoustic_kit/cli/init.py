@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acoustic_kit.api.progress import progress, say
-from acoustic_kit.cli.app import warn_of_leaks
 from acoustic_kit.cli.console import MAX_SEED, display_path, whole_numbers
 from acoustic_kit.cli.data import print_summary
 
@@ -137,6 +136,7 @@ def init(
 
 
 def _print_workspace(workspace: Workspace) -> None:
+    from acoustic_kit.api.akit_warnings import warn_of_leaks
     from acoustic_kit.data import summarize
     from acoustic_kit.ensemble.competition import require_submittable
     from acoustic_kit.errors import AkitError

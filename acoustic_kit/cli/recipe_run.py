@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acoustic_kit.api.progress import duration, progress, run_events, say
-from acoustic_kit.cli.app import warn_of_leaks, workspace_of
+from acoustic_kit.api.progress import duration, say
+from acoustic_kit.cli.app import workspace_of
 from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.cli.compute import (
     Device,
     OnCluster,
     Precision,
     Workers,
-    cluster_at,
     first_process_prints,
 )
 from acoustic_kit.cli.console import display_path, print_table, split_list, whole_numbers
-from acoustic_kit.cli.data import say_changes
 from acoustic_kit.cli.recipes import commands, warn_of_outside_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acoustic_kit.cluster import Cluster
     from acoustic_kit.device import Compute
     from acoustic_kit.recipe.job import Job
     from acoustic_kit.recipe.recipe import Recipe
@@ -75,9 +72,10 @@ def run(
 
     Builds missing features, trains, predicts and stores the run. The same command resumes a run that was stopped.
     """
-    from acoustic_kit.device import Compute, require_one_process
+    from acoustic_kit.api.akit_warnings import warn_of_changes, warn_of_leaks
+    from acoustic_kit.api.runs import TrainOptions, train_jobs
+    from acoustic_kit.device import Compute, is_first_process, require_one_process
     from acoustic_kit.errors import UsageError
-    from acoustic_kit.features.build.worker import worker_count
     from acoustic_kit.recipe.recipe import match_recipes
 
     if full and folds:
@@ -90,20 +88,14 @@ def run(
         warn_of_outside_recipes(ctx, names)
         recipes = match_recipes(names, workspace.recipes_path)
         warn_of_leaks(workspace)
-        say_changes(workspace)
+        warn_of_changes(workspace)
         here = compute if cluster is None else None  # workers have devices of their own
         jobs = _make_jobs(workspace, recipes, assignments or (), seed, fast=fast, full=full, compute=here)
-        asked: _Asked = {
-            "folds": None if folds is None else split_list("--folds", folds),
-            "note": note,
-            "fresh": fresh,
-            "compute": compute,
-        }
-        with cluster_at(cluster, workers) as machines:
-            if machines is None:
-                _run_here(workspace, jobs, worker_count(workers), asked)
-            else:
-                _run_on_cluster(workspace, jobs, machines, asked)
+        named = None if folds is None else split_list("--folds", folds)
+        options: TrainOptions = {"folds": named, "note": note, "fresh": fresh, "compute": compute}
+        for made, trained in train_jobs(jobs, workers, cluster, options):
+            if is_first_process():
+                _print_run(workspace, made, trained)
 
 
 def _make_jobs(
@@ -117,6 +109,7 @@ def _make_jobs(
     compute: Compute | None,
 ) -> list[Job]:
     """Return a job per recipe and seed; all are checked before the first is trained. Print their warnings."""
+    from acoustic_kit.api.akit_warnings import warn
     from acoustic_kit.recipe.job import make_job
 
     jobs = []
@@ -125,37 +118,8 @@ def _make_jobs(
         for n in _seeds_of(recipe, seed):
             jobs.append(make_job(workspace, recipe, settings, n, fast=fast, full=full, compute=compute))
     for warning in dict.fromkeys(job.warning for job in jobs if job.warning):
-        say(f"Warning: {warning}")
+        warn(warning)
     return jobs
-
-
-class _Asked(TypedDict):
-    """Options that apply to every run."""
-
-    folds: list[str] | None
-    note: str
-    fresh: bool
-    compute: Compute
-
-
-def _run_here(workspace: Workspace, jobs: Sequence[Job], workers: int, asked: _Asked) -> None:
-    from acoustic_kit.device import is_first_process
-    from acoustic_kit.runs.runner import run_job
-
-    for job in jobs:
-        with progress() as bar:
-            made, trained = run_job(job, workers=workers, events=run_events(bar), **asked)
-        if is_first_process():
-            _print_run(workspace, made, trained)
-
-
-def _run_on_cluster(workspace: Workspace, jobs: Sequence[Job], machines: Cluster, asked: _Asked) -> None:
-    from acoustic_kit.cluster.folds import run_on_cluster
-
-    with progress() as bar:
-        found = run_on_cluster(jobs, machines, **asked, events=run_events(bar, parallel=True))
-    for made, trained in found:
-        _print_run(workspace, made, trained)
 
 
 def _seeds_of(recipe: Recipe, text: str) -> list[int]:

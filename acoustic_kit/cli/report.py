@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acoustic_kit.api.progress import say
-from acoustic_kit.cli.app import warn_of_leaks, workspace_of
+from acoustic_kit.cli.app import opened
 from acoustic_kit.cli.console import display_path, size
 
 
@@ -37,11 +37,7 @@ def report(
     """
     import webbrowser
 
-    from acoustic_kit.report import write_report
-
-    workspace = workspace_of(ctx, with_runs=True)
-    warn_of_leaks(workspace)
-    path = write_report(workspace, names or (), out)
+    path = opened(ctx).report(out, names or ())
     about = f" ({size(path.stat().st_size)})" if path.is_file() else ""
     say(f"Wrote {display_path(path)}{about}.")  # on stderr, as the page itself may go to stdout
     if open_:

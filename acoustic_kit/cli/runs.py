@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from acoustic_kit.api.progress import duration, say
-from acoustic_kit.cli.app import warn_of_leaks, workspace_of
+from acoustic_kit.cli.app import opened, workspace_of
 from acoustic_kit.cli.console import Json, print_json, print_table
 
 if TYPE_CHECKING:
-    from acoustic_kit.errors import AkitError
     from acoustic_kit.runs.leaderboard import Placing, Standing
 
 commands = typer.Typer(no_args_is_help=True, help="Rank, show, import and delete runs.")
@@ -36,27 +34,12 @@ def list_(
     in one row.
     """
     from acoustic_kit.ensemble.best_subset import BestSubset
-    from acoustic_kit.metrics.scores import validate_metric
-    from acoustic_kit.runs.leaderboard import by_setting, leaderboard, ranks
-    from acoustic_kit.runs.run import list_runs
+    from acoustic_kit.runs.leaderboard import by_setting, ranks
 
-    workspace = workspace_of(ctx, with_runs=True)
-    metric = metric or workspace.config.metric
-    validate_metric(metric, workspace.config.task)
-    warn_of_leaks(workspace)
-    together = BestSubset(workspace.training_set, metric)
-
-    def report_error(_: str, error: AkitError) -> None:
-        say(str(error))
-
-    standings = leaderboard(
-        list_runs(workspace.runs_path, report_error),
-        workspace.manifest,
-        replace(workspace.task_spec, metric=metric),
-        resample=True,
-        on_scored=together.add,
-        on_unreadable=report_error,
-    )
+    workspace = opened(ctx)
+    metric = metric or workspace.files.config.metric
+    together = BestSubset(workspace.files.training_set, metric)
+    standings = workspace.standings(metric, on_scored=together.add)
     if as_json:
         print_json(
             [_as_json(standing, placing, metric) for placing in by_setting(standings) for standing in placing.standings]

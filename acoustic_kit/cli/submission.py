@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit.api.progress import say
-from acoustic_kit.cli.app import warn_of_leaks, workspace_of
+from acoustic_kit.cli.app import opened, workspace_of
 from acoustic_kit.cli.console import Json, display_path, print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -95,10 +95,9 @@ def check(
 
     Checks columns, ids, order, labels, duplicates and probabilities, and names the lines.
     """
-    from acoustic_kit.ensemble.competition import check as check_file
     from acoustic_kit.submission.submission import errors
 
-    problems = check_file(workspace_of(ctx), file, metric)
+    problems = opened(ctx).check(file, metric)
     wrong = errors(problems)
     if as_json:
         document: dict[str, Any] = {
@@ -130,9 +129,7 @@ def submit(
     ] = None,
 ) -> None:
     """Check a submission and hand it to the `kaggle` command."""
-    from acoustic_kit.ensemble.competition import submit as hand_in
-
-    done = hand_in(workspace_of(ctx), file, message, competition)
+    done = opened(ctx).submissions.submit(file, message, competition=competition)
     print_line(done.said)
     if done.status == "error":
         say(f"Submitted {display_path(file)}, but Kaggle could not score it: see the competition's page.")
@@ -152,11 +149,7 @@ def score(
 
     Uses the labels of the folds that `akit init --test-folds` held out.
     """
-    from acoustic_kit.ensemble.competition import score_against_truth
-
-    workspace = workspace_of(ctx)
-    warn_of_leaks(workspace)
-    scores = score_against_truth(workspace, file, metric)
+    scores = opened(ctx).score(file, metric)
     if as_json:
         print_json(scores)
     else:

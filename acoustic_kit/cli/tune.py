@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acoustic_kit.api.progress import progress, say, tune_events
-from acoustic_kit.cli.app import warn_of_leaks, workspace_of
+from acoustic_kit.api.progress import say
+from acoustic_kit.cli.app import opened
 from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.cli.compute import Device, Precision, Workers
 from acoustic_kit.cli.console import MAX_SEED, display_path, print_table, split_list
@@ -44,29 +44,22 @@ def tune(
     One fold is held out of the search and scores the best settings. The same command resumes a search that was stopped;
     more --trials extend it.
     """
-    from acoustic_kit.device import Compute, require_one_process
-    from acoustic_kit.features.build.worker import worker_count
-    from acoustic_kit.recipe.recipe import load_recipe
-    from acoustic_kit.runs.tuning import tune_recipe
+    from acoustic_kit.device import require_one_process
 
     require_one_process("recipe tune")
-    workspace = workspace_of(ctx)
+    workspace = opened(ctx)
     warn_of_outside_recipes(ctx, [name])
-    recipe = load_recipe(name, workspace.recipes_path)
-    warn_of_leaks(workspace)
-    with progress() as bar:
-        result = tune_recipe(
-            workspace,
-            recipe,
-            parse_assignments(recipe, assignments or ()),
-            n_trials=trials,
-            folds=None if folds is None else split_list("--folds", folds),
-            fast=fast,
-            seed=seed,
-            workers=worker_count(workers),
-            compute=Compute(device, precision),
-            events=tune_events(bar),
-        )
+    result = workspace.tune(
+        name,
+        trials=trials,
+        settings=parse_assignments(workspace.recipes[name], assignments or ()),
+        folds=None if folds is None else split_list("--folds", folds),
+        fast=fast,
+        seed=seed,
+        workers=workers,
+        device=device,
+        precision=precision,
+    )
     _print_tuning(result, name)
 
 

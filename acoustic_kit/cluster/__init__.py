@@ -5,7 +5,7 @@ Dask unpickles: everyone with access to the scheduler can execute code on the wo
 rights of their users.
 """
 
-from acoustic_kit.cluster.connection import Cluster, WorkersDied, connect, connect_if_given
+from acoustic_kit.cluster.connection import Cluster, WorkersDied, connect
 from acoustic_kit.cluster.feature_jobs import ClusterExecutor
 
-__all__ = ["Cluster", "ClusterExecutor", "WorkersDied", "connect", "connect_if_given"]
+__all__ = ["Cluster", "ClusterExecutor", "WorkersDied", "connect"]

@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from acoustic_kit import __version__
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import AkitError
 
 IN_FLIGHT = 2  # tasks per thread of the cluster: one that is computed, one in transit
 REFRESH = 10.0  # seconds between queries of the workers
@@ -150,21 +150,6 @@ class Cluster:
         except Exception as error:
             return error
         return result.error() if isinstance(result, _Raised) else result
-
-
-@contextmanager
-def connect_if_given(address: str | None, workers: int | None = None) -> Iterator[Cluster | None]:
-    """Connect to a cluster, or yield None if `address` is None.
-
-    Raises UsageError if `workers`, the processes of this machine, is given too; otherwise as `connect` does.
-    """
-    if address is None:
-        yield None
-        return
-    if workers is not None:
-        raise UsageError("--workers counts processes of this machine; with --cluster, the cluster's workers compute.")
-    with connect(address) as cluster:
-        yield cluster
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from acoustic_kit.errors import AkitError, RunError, UsageError
 from acoustic_kit.recipe.predictions import Predictions, predicted_ids
-from acoustic_kit.runs.leaderboard import Standing, leaderboard
-from acoustic_kit.runs.run import Run, find_run, list_runs, open_run
+from acoustic_kit.runs.leaderboard import Standing, rank_runs
+from acoustic_kit.runs.run import Run, find_run, open_run
 from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,13 +86,7 @@ def candidates_by_score(
     def leave_out(name: str, error: AkitError) -> None:
         left_out[name] = f"is unreadable: {error}".rstrip(".")
 
-    standings = leaderboard(
-        list_runs(workspace.runs_path, leave_out),
-        workspace.manifest,
-        replace(workspace.task_spec, metric=metric),
-        on_scored=keep,
-        on_unreadable=leave_out,
-    )
+    standings = rank_runs(workspace, metric, resample=False, on_scored=keep, on_unreadable=leave_out)
     standings = [s for s in standings if s.run.done or s.run.record.imported]  # others have no trained fold
     if not standings and not left_out:
         raise RunError(

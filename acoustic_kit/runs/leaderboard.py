@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +11,15 @@ import numpy as np
 from acoustic_kit.data.targets import TrainingSet, label_digest
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics.bootstrap import draw_weights, interval, resampled_scores
-from acoustic_kit.metrics.scores import score
+from acoustic_kit.metrics.scores import score, validate_metric
 from acoustic_kit.recipe.predictions import Predictions
-from acoustic_kit.runs.run import Run, trained_on_other_labels
+from acoustic_kit.runs.run import Run, list_runs, trained_on_other_labels
 from acoustic_kit.task import TaskSpec
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from acoustic_kit.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,36 @@ def _rank_key(one: Standing | Placing) -> tuple[object, ...]:
     return unknown, -int(first.known.sum()), -(one.score or 0.0), first.run.name
 
 
+OnScored = Callable[[Standing, np.ndarray, np.ndarray], None]
+OnUnreadable = Callable[[str, AkitError], None]
+
+
+def rank_runs(
+    workspace: Workspace,
+    metric: str | None = None,
+    *,
+    resample: bool = True,
+    on_scored: OnScored = lambda *_: None,
+    on_unreadable: OnUnreadable = lambda *_: None,
+) -> list[Standing]:
+    """Return all runs of a workspace, best first in a metric, by default its own; parameters as for `leaderboard`.
+
+    Raises UsageError for a metric that does not fit the task.
+    """
+    spec = replace(workspace.task_spec, metric=metric or workspace.config.metric)
+    validate_metric(spec.metric, spec.task)
+    runs, manifest = list_runs(workspace.runs_path, on_unreadable), workspace.manifest
+    return leaderboard(runs, manifest, spec, resample=resample, on_scored=on_scored, on_unreadable=on_unreadable)
+
+
 def leaderboard(
     runs: Sequence[Run],
     manifest: pl.DataFrame,
     task_spec: TaskSpec,
     *,
     resample: bool = False,
-    on_scored: Callable[[Standing, np.ndarray, np.ndarray], None] = lambda *_: None,
-    on_unreadable: Callable[[str, AkitError], None] | None = None,
+    on_scored: OnScored = lambda *_: None,
+    on_unreadable: OnUnreadable | None = None,
 ) -> list[Standing]:
     """Return the runs, best first: by training clips predicted, then by score, last those without a score.
 
