@@ -33,7 +33,7 @@ class Blend:
     single_best: tuple[int, float]  # position and score of the best run
     asked: str = "mean"  # the requested method: "auto", or `method`
     metric: str = "f1"
-    gain: float = math.nan  # nested score minus that of the best single run, also chosen on the other folds
+    gain: float = math.nan  # by which the nested score is better than that of the best single run, also chosen so
     gain_interval: Interval = NONE  # 95 %, paired: both scored on the same resampled groups
     considered: dict[str, float] = field(default_factory=dict)  # nested score of each method that `auto` combines
     decision: np.ndarray | None = None  # float64 (classes,), factors of the odds; None: unchanged odds

@@ -123,9 +123,13 @@ def _check_options(method: str, decision: str, top: int | None, metric: str, tas
     validate_metric(metric, task)
     measured = get_metric(metric)
     if method == "rank" and task == "single" and measured.ranks_clips:
-        raise UsageError("rank is normalized within a row, but map compares a column; use mean or geometric with map")
+        raise UsageError(
+            f"rank is normalized within a row, but {metric} compares a column; use mean or geometric with {metric}"
+        )
+    if method == "rank" and not measured.greater_is_better:
+        raise UsageError(f"ranks are no probabilities, which {metric} needs; use mean or geometric with {metric}")
     if decision == "tuned" and any(part.n_labels != 1 for _, part in measured.terms):
-        raise UsageError("tuned decisions are thresholds, which map and map3 do not use; use --decision argmax")
+        raise UsageError(f"tuned decisions are thresholds, which {metric} does not use; use --decision argmax")
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +224,7 @@ class _Estimation:
         """Return the blend with its score on all clips, but without an estimate."""
         fitter, fit = self.fitter, chosen.fit
         scores = fitter.run_choice.scores(np.arange(len(fitter.targets)))
-        best_first = np.argsort(-scores, kind="stable")
+        best_first = np.argsort(-get_metric(fitter.metric).sign * scores, kind="stable")
         members = best_first[np.isin(best_first, chosen.members[fit.weights > 0])]
         weights = np.zeros(len(fitter.runs))
         weights[chosen.members] = fit.weights
@@ -259,7 +263,7 @@ class _Estimation:
             blend,
             nested_score=nested_score,
             interval=own or NONE,
-            gain=nested_score - score(metric, targets, held_out.best_run),
+            gain=get_metric(metric).sign * (nested_score - score(metric, targets, held_out.best_run)),
             gain_interval=gain or NONE,
             considered={name: score(metric, targets, q) for name, q in zip(names, averaged, strict=True)},
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from acoustic_kit.blending.combine import apply_factors
 from acoustic_kit.metrics.bootstrap import paired_scores
-from acoustic_kit.metrics.scores import score
+from acoustic_kit.metrics.scores import get_metric, score
 
 STEPS = np.linspace(-1.5, 1.5, 13)  # of a factor's logarithm
 RESAMPLES = 200
@@ -47,7 +47,8 @@ def tune_thresholds(
     for fold in np.unique(folds):
         held = folds == fold
         moved[held] = apply_factors(blend[held], class_factors(metric, targets[~held], blend[~held]), "multi")
-    gain = score(metric, targets, moved) - score(metric, targets, blend)
+    sign = get_metric(metric).sign
+    gain = sign * (score(metric, targets, moved) - score(metric, targets, blend))
     draws = paired_scores(metric, targets, [moved, blend], groups, seed, RESAMPLES)
     beyond_noise = gain > BEYOND_NOISE * (draws[:, 0] - draws[:, 1]).std()
     return Tuned(class_factors(metric, targets, blend) if beyond_noise else None, gain)
@@ -59,10 +60,10 @@ def class_factors(metric: str, targets: np.ndarray, blend: np.ndarray) -> np.nda
     - ``targets``: bool (clips, classes)
     - ``blend``: (clips, classes) probabilities
     """
-    logs = np.zeros(blend.shape[1])
+    logs, sign = np.zeros(blend.shape[1]), get_metric(metric).sign
     for c in range(blend.shape[1]):  # classes are independent
         own = targets[:, [c]]
-        moved = [score(metric, own, apply_factors(blend[:, [c]], np.exp([step]), "multi")) for step in STEPS]
+        moved = [sign * score(metric, own, apply_factors(blend[:, [c]], np.exp([step]), "multi")) for step in STEPS]
         equal = np.flatnonzero(np.array(moved) >= max(moved) - 1e-12)
         logs[c] = STEPS[equal[np.argmin(abs(STEPS[equal]))]]  # of equal scores the smallest step
     return np.asarray(np.exp(logs / 2))

@@ -129,7 +129,7 @@ def nested_gains(
     gains: dict[str, float] = {}
     if recordings is None:
         return gains
-    sign, before = 1 if get_metric(metric).greater_is_better else -1, score(metric, targets, probabilities)
+    sign, before = get_metric(metric).sign, score(metric, targets, probabilities)
     for name in (name for name in STEPS if task_of(targets) in TASKS[name]):
         changed = apply_postprocessing([name], probabilities, recordings)
         after = score(metric, targets, changed)

@@ -26,7 +26,7 @@ class RunChoice:
 
     def best_first(self, clips: np.ndarray) -> np.ndarray:
         """Return the positions of the runs by their scores on some clips, best first, equal ones in order."""
-        return np.argsort(-self.scores(clips), kind="stable")
+        return np.argsort(-get_metric(self.metric).sign * self.scores(clips), kind="stable")
 
     def take(self, clips: np.ndarray, top: int | None, diverse: bool) -> np.ndarray:
         """Return the ascending positions of the ``top`` runs on some clips; None, or more than there are, for all."""

@@ -118,6 +118,8 @@ def _print_result(workspace: Workspace, result: BlendResult) -> None:
 
 
 def _print_scores(result: BlendResult) -> None:
+    from acoustic_kit.metrics import get_metric
+
     blend = result.blend
     (low, high), best = blend.interval, result.candidates[blend.single_best[0]]
     nested = blend.nested_score == blend.nested_score  # not nan
@@ -152,9 +154,12 @@ def _print_scores(result: BlendResult) -> None:
         return
     low, high = blend.gain_interval
     verdict = "beats it" if blend.beats_best_run else "is worse" if high < 0 else "does not beat it"
+    sign, (first, last) = get_metric(result.metric).sign, (low, high)
+    if sign < 0:
+        first, last = -high, -low
     typer.echo(
-        f"The best single run, also chosen on other clips, has {blend.nested_score - blend.gain:.4f}; "
-        f"the blend {verdict} beyond noise: {blend.gain:+.4f} ({low:+.4f} to {high:+.4f})."
+        f"The best single run, also chosen on other clips, has {blend.nested_score - sign * blend.gain:.4f}; "
+        f"the blend {verdict} beyond noise: {sign * blend.gain:+.4f} ({first:+.4f} to {last:+.4f})."
     )
     typer.echo("Rely on the nested estimate: the other scores are of the predictions by which the runs were chosen.")
     if not result.by_group:

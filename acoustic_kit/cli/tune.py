@@ -79,7 +79,7 @@ def _print_tuning(result: TuneResult, name: str) -> None:
         ],
         right=[result.metric],
     )
-    typer.echo(f"\nRely on the second: the first is the highest of {len(result.trials)}, so it is optimistic.")
+    typer.echo(f"\nRely on the second: the first is the best of {len(result.trials)}, so it is optimistic.")
     for why in result.bias_warnings:
         typer.echo(f"The second is optimistic too: {why}.")
     typer.echo(f"Wrote {display_path(result.settings_path)}. Run these settings on all folds with:")

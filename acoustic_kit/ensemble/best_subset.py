@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.metrics.scores import score
+from acoustic_kit.metrics.scores import get_metric, score
 
 if TYPE_CHECKING:
     from acoustic_kit.data.targets import TrainingSet
@@ -40,7 +40,7 @@ class BestSubset:
         if len(train) > MAX_CLIPS:
             self._clips = np.sort(np.random.default_rng(0).choice(len(train), MAX_CLIPS, replace=False))
         self._targets = train.targets[self._clips]
-        self._metric = metric
+        self._metric, self._sign = metric, get_metric(metric).sign
         self._found: dict[bool, list[tuple[float, str, np.ndarray]]] = {True: [], False: []}  # by whether it is fast
 
     def add(self, standing: Standing, known: np.ndarray, probabilities: np.ndarray) -> None:
@@ -48,8 +48,9 @@ class BestSubset:
         if not standing.complete or standing.score is None:
             return
         found, here = self._found[standing.run.record.fast], probabilities[self._clips]
-        if not any(-value == standing.score and np.array_equal(other, here) for value, _, other in found):
-            found.append((-standing.score, standing.run.name, here))
+        value = -self._sign * standing.score  # lower is better
+        if not any(other_value == value and np.array_equal(other, here) for other_value, _, other in found):
+            found.append((value, standing.run.name, here))
             found.sort(key=lambda one: one[:2])
             del found[MAX_RUNS:]
 
@@ -64,26 +65,26 @@ class BestSubset:
         if len(found) < 2:
             return None
         search = _Search([run for *_, run in found], self._targets, self._metric)
-        pair = max(combinations(range(len(found)), 2), key=search.score)
-        chosen = max(search.climb([0]), search.climb(pair), key=lambda runs: (search.score(runs), -len(runs)))
+        pair = max(combinations(range(len(found)), 2), key=search.worth)
+        chosen = max(search.climb([0]), search.climb(pair), key=lambda runs: (search.worth(runs), -len(runs)))
         if len(chosen) < 2:
             return None
-        return BestMean({found[i][1]: 1 / len(chosen) for i in chosen}, search.score(chosen))
+        return BestMean({found[i][1]: 1 / len(chosen) for i in chosen}, self._sign * search.worth(chosen))
 
 
 class _Search:
     """Local search for a set of runs whose mean no single addition or removal improves."""
 
     def __init__(self, runs: list[np.ndarray], targets: np.ndarray, metric: str) -> None:
-        self._runs, self._targets, self._metric = runs, targets, metric
+        self._runs, self._targets, self._metric, self._sign = runs, targets, metric, get_metric(metric).sign
         self._scores: dict[tuple[int, ...], float] = {}
 
-    def score(self, runs: Iterable[int]) -> float:
-        """Return the score of the mean of some runs."""
+    def worth(self, runs: Iterable[int]) -> float:
+        """Return the score of the mean of some runs, negated if lower is better."""
         key = tuple(sorted(runs))
         if key not in self._scores:
             mean = sum(self._runs[i] for i in key) / len(key)
-            self._scores[key] = score(self._metric, self._targets, np.asarray(mean))
+            self._scores[key] = self._sign * score(self._metric, self._targets, np.asarray(mean))
         return self._scores[key]
 
     def climb(self, start: Iterable[int]) -> tuple[int, ...]:
@@ -92,9 +93,9 @@ class _Search:
         while True:
             fewer = [tuple(one for one in chosen if one != i) for i in chosen if len(chosen) > 1]
             more = [(*chosen, i) for i in range(len(self._runs)) if i not in chosen]
-            if fewer and self.score(best := max(fewer, key=self.score)) >= self.score(chosen) - TIE:
+            if fewer and self.worth(best := max(fewer, key=self.worth)) >= self.worth(chosen) - TIE:
                 chosen = best
-            elif more and self.score(best := max(more, key=self.score)) > self.score(chosen) + TIE:
+            elif more and self.worth(best := max(more, key=self.worth)) > self.worth(chosen) + TIE:
                 chosen = tuple(sorted(best))
             else:
                 return chosen

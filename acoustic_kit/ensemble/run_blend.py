@@ -17,7 +17,7 @@ from acoustic_kit.ensemble.candidates import Candidate, candidates_by_name, cand
 from acoustic_kit.ensemble.competition import require_submittable
 from acoustic_kit.ensemble.result import BlendResult, By
 from acoustic_kit.errors import RunError, UsageError
-from acoustic_kit.metrics.scores import score, validate_metric
+from acoustic_kit.metrics.scores import get_metric, score, validate_metric
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.submission.record import checked_name
 from acoustic_kit.workspace.workspace import Workspace
@@ -197,7 +197,8 @@ def _by_fold(
             same[model.name] = first
     if not scored:
         raise RunError("None of these runs has fold models, so there is nothing to blend by fold.")
-    candidates = tuple(sorted(scored, key=lambda model: (-scores[model.name], model.name)))
+    sign = get_metric(metric).sign
+    candidates = tuple(sorted(scored, key=lambda model: (-sign * scores[model.name], model.name)))
     members = candidates[:top]
     return BlendResult(
         name="",

@@ -99,13 +99,15 @@ def score_and_gain_intervals(
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
     """Return the 95 % intervals of the score of predictions, and of its gain over that of others on the same clips.
 
-    Parameters as for `paired_scores`. None if no interval can be given, see the module.
+    A gain is positive if the predictions are better. Parameters as for `paired_scores`.
+    None if no interval can be given, see the module.
     """
     weights = draw_weights(groups, metric, predictions.shape[1], seed, resamples)
     counts = [PredictionCounts(targets, found, weights=weights) for found in (predictions, others)]
     draws = _paired(metric, counts)
-    known = _has_interval(get_metric(metric), counts[0])
-    return interval(draws[:, 0]) if known else None, interval(draws[:, 0] - draws[:, 1])
+    measured = get_metric(metric)
+    own = interval(draws[:, 0]) if _has_interval(measured, counts[0]) else None
+    return own, interval(measured.sign * (draws[:, 0] - draws[:, 1]))
 
 
 def interval(scores: np.ndarray) -> tuple[float, float] | None:

@@ -106,6 +106,13 @@ def score(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> float:
     return measured.of(counts)
 
 
+def score_or_nan(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return ``score``, or NaN if the metric is undefined, as without any label."""
+    counts, measured = _counts(targets, probabilities), get_metric(metric)
+    measured.require_task("multi" if counts.multi_label else "single")
+    return float(measured.value(counts))
+
+
 def all_scores(
     targets: np.ndarray, probabilities: np.ndarray | None = None, *, ranked: np.ndarray | None = None, metric: str = ""
 ) -> dict[str, float]:

@@ -165,8 +165,9 @@ def interval_plot(row: Row, low: float, high: float) -> Markup:
     if row.interval:
         parts.append(line(at(row.interval[0]), middle, at(row.interval[1]), middle, "span"))
         says += f", 95 % interval {row.interval[0]:.4f} to {row.interval[1]:.4f}"
-    if row.score < low:  # an arrow: the score is further to the left
-        parts.append(polyline([(12, middle - 4), (6, middle), (12, middle + 4)], "off"))
+    if not low <= row.score <= high:  # an arrow: the score is further to that side
+        tip, end = (6, 12) if row.score < low else (width - 6, width - 12)
+        parts.append(polyline([(end, middle - 4), (tip, middle), (end, middle + 4)], "off"))
     else:
         parts.append(circle(at(row.score), middle, 4, "dot validation"))
     return svg(width, 18, says, parts, "spark")

@@ -134,7 +134,7 @@ class Blended:
     interval: tuple[float, float] | None
     best_run: tuple[str, float] | None
     mean_of_all: float | None
-    gain: tuple[float, float, float] | None  # over the best single run, nested, with the limits of its 95 % interval
+    gain: tuple[float, float, float] | None  # nested, positive if better than the best run, with its 95 % interval
     public: float | None  # on the competition's leaderboard
     note: str
     weights: tuple[Weight, ...]  # the largest first

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from acoustic_kit.files import write_atomically
+from acoustic_kit.metrics import get_metric
 from acoustic_kit.report.build import build_report
 from acoustic_kit.report.content import Correlation, Report
 from acoustic_kit.workspace.workspace import Workspace
@@ -102,8 +103,11 @@ def _scale(report: Report) -> tuple[float, float]:
     if not spans:
         return 0.0, 1.0
     low, high = min(low for low, _ in spans), max(high for _, high in spans)
-    best_low, best_high = spans[0]
-    low = max(low, high - PLOTTED * (best_high - best_low)) if best_high > best_low else low
+    width = PLOTTED * (spans[0][1] - spans[0][0])
+    if width > 0 and get_metric(report.metric).greater_is_better:
+        low = max(low, high - width)
+    elif width > 0:
+        high = min(high, low + width)
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 

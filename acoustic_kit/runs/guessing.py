@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from acoustic_kit.metrics.scores import score
+from acoustic_kit.metrics.scores import get_metric, score, score_or_nan
 
 SHUFFLES, DEVIATIONS, MARGIN = 20, 3, 0.05
 SAME = 1e-6  # of two probabilities
@@ -16,8 +17,8 @@ SAME = 1e-6  # of two probabilities
 def find_guessing(metric: str, targets: np.ndarray | None, probabilities: np.ndarray) -> str | None:
     """Return evidence that predictions are uninformative, or None.
 
-    They are if all clips have the same ones, or if the score is not above that with the targets shuffled among the
-    clips: by three standard deviations of 20 shuffles, and by 0.05 or, if that is less, the mean of the shuffles.
+    They are if all clips have the same ones, or if the score is not better than that with the targets shuffled among
+    the clips: by three standard deviations of 20 shuffles, and by 0.05 or, if that is less, the mean of the shuffles.
 
     Parameters
     ----------
@@ -32,12 +33,16 @@ def find_guessing(metric: str, targets: np.ndarray | None, probabilities: np.nda
         return f"all {len(probabilities)} clips have the same predictions"
     if targets is None or (targets == targets[:1]).all():  # one class: nothing to shuffle
         return None
-    found, rng = score(metric, targets, probabilities), np.random.default_rng(0)
+    found, rng = score_or_nan(metric, targets, probabilities), np.random.default_rng(0)
+    if math.isnan(found):
+        return None
     shuffled = [score(metric, rng.permutation(targets), probabilities) for _ in range(SHUFFLES)]
     chance, spread = float(np.mean(shuffled)), float(np.std(shuffled))
-    if found > chance + max(DEVIATIONS * spread, min(MARGIN, chance)):
+    sign = get_metric(metric).sign
+    if sign * (found - chance) > max(DEVIATIONS * spread, min(MARGIN, chance)):
         return None
-    return f"{metric} {found:.4f} is not above chance: shuffled labels give {chance:.4f} ± {spread:.4f}"
+    side = "above" if sign > 0 else "below"
+    return f"{metric} {found:.4f} is not {side} chance: shuffled labels give {chance:.4f} ± {spread:.4f}"
 
 
 def what_to_try(settings: Mapping[str, Any], *, fast: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 from acoustic_kit.data.targets import TrainingSet, label_digest
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics.bootstrap import draw_weights, interval, resampled_scores
-from acoustic_kit.metrics.scores import score, validate_metric
+from acoustic_kit.metrics.scores import get_metric, score, score_or_nan, validate_metric
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.runs.run import Run, list_runs, trained_on_other_labels
 from acoustic_kit.task import TaskSpec
@@ -28,11 +29,12 @@ class Standing:
 
     run: Run
     score: float | None  # of all available out-of-fold predictions
-    fold_scores: dict[str, float]  # of the folds that are done
+    fold_scores: dict[str, float]  # of the folds that are done and have a score
     known: np.ndarray  # bool (training clips,): whether the clip has an out-of-fold prediction
     whole_folds: tuple[str, ...]  # folds of which all clips have one
     other_labels: bool = False  # whether trained on other labels than the manifest has now
     draws: np.ndarray | None = None  # (resamples,): scores of bootstrap draws, if requested
+    sign: int = 1  # of the metric: -1 if a lower score is better
 
     @property
     def complete(self) -> bool:
@@ -138,7 +140,7 @@ def _rank_key(one: Standing | Placing) -> tuple[object, ...]:
     """Return the sort key: runs with scores first, then by clips predicted, then by score."""
     first = one.standings[0] if isinstance(one, Placing) else one
     unknown = one.score is None
-    return unknown, -int(first.known.sum()), -(one.score or 0.0), first.run.name
+    return unknown, -int(first.known.sum()), -first.sign * (one.score or 0.0), first.run.name
 
 
 OnScored = Callable[[Standing, np.ndarray, np.ndarray], None]
@@ -207,7 +209,7 @@ def leaderboard(
         by_fold = _by_fold(metric, targets[known], probabilities, folds[known])
         total = score(metric, targets[known], probabilities)
         whole = tuple(str(fold) for fold in np.unique(folds) if known[folds == fold].all())
-        standings.append(Standing(run, total, by_fold, known, whole, others, draws))
+        standings.append(Standing(run, total, by_fold, known, whole, others, draws, get_metric(metric).sign))
         on_scored(standings[-1], known, probabilities)
     return sorted(standings, key=_rank_key)
 
@@ -219,4 +221,6 @@ def _out_of_fold(run: Run, classes: Sequence[str]) -> Predictions | None:
 
 
 def _by_fold(metric: str, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray) -> dict[str, float]:
-    return {str(f): score(metric, targets[folds == f], probabilities[folds == f]) for f in np.unique(folds)}
+    """Return the score of each fold in which the metric is defined."""
+    found = {str(f): score_or_nan(metric, targets[folds == f], probabilities[folds == f]) for f in np.unique(folds)}
+    return {fold: value for fold, value in found.items() if not math.isnan(value)}

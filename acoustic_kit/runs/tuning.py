@@ -22,7 +22,7 @@ from acoustic_kit.data.folds import fold_names
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import AkitError, RecipeError, UsageError
 from acoustic_kit.files import locked, write_atomically
-from acoustic_kit.metrics.scores import score
+from acoustic_kit.metrics.scores import get_metric, score
 from acoustic_kit.recipe.job import (
     Job,
     RunEvents,
@@ -198,6 +198,11 @@ class _Tuning:
         return self.workspace.tuning_path / f"{self.recipe.name}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
 
     @property
+    def sign(self) -> int:
+        """-1 if a lower score is better, else 1."""
+        return get_metric(self.workspace.config.metric).sign
+
+    @property
     def study_path(self) -> Path:
         return self.folder / "study.db"
 
@@ -211,7 +216,7 @@ class _Tuning:
         return optuna.create_study(
             storage=optuna.storages.RDBStorage("sqlite:///study.db", {"creator": connect}),
             study_name="tuning",
-            direction="maximize",
+            direction="maximize" if self.sign > 0 else "minimize",
             load_if_exists=True,
             pruner=optuna.pruners.PercentilePruner(50, n_startup_trials=5, n_warmup_steps=2),
         )
@@ -317,7 +322,7 @@ class _Tuning:
             known = {"settings": _as_lines(best.settings), "score": found, "optimistic": optimistic}
             self.study.set_user_attr("kept_out", known)
             rmtree(self.folder / "checkpoints", ignore_errors=True)
-        ranked = sorted(self._finished(), key=lambda t: (t.state != "done", -(t.score or 0), t.number))
+        ranked = sorted(self._finished(), key=lambda t: (t.state != "done", -self.sign * (t.score or 0), t.number))
         metric, kept_out = self.workspace.config.metric, self.kept_out
         searched, worth = tuple(self.folds[:-1]), known["score"]
         result = TuneResult(self.folder, metric, tuple(ranked), searched, kept_out, worth, tuple(known["optimistic"]))
@@ -336,7 +341,7 @@ class _Tuning:
 
     def _best(self) -> TrialRecord | None:
         completed = [trial for trial in self._finished() if trial.state == "done"]
-        return max(completed, key=lambda trial: (trial.score, -trial.number), default=None)
+        return max(completed, key=lambda trial: (self.sign * (trial.score or 0), -trial.number), default=None)
 
     def _killed(self) -> int:
         """Return how often in a row the process has died in a trial until now."""

@@ -18,7 +18,7 @@ from torch import nn
 from acoustic_kit.data.clips import ALL_TARGETS, FitResult, Fold
 from acoustic_kit.errors import AkitError
 from acoustic_kit.files import write_atomically
-from acoustic_kit.metrics.scores import score, validate_metric
+from acoustic_kit.metrics.scores import get_metric, score_or_nan, validate_metric
 from acoustic_kit.training.allocator import keep_freed_memory
 from acoustic_kit.training.average import WeightAverage, recompute_statistics
 from acoustic_kit.training.batches import Batch, Batches, Loader, Loss
@@ -340,11 +340,11 @@ class _Training:
         losses = [self.loss(one, valid[0].targets, *weights).item() for one in logits]
         probabilities = torch.stack([to_probabilities(one, task) for one in logits]).double().mean(dim=0).cpu().numpy()
         figures = {"valid_loss": sum(losses) / len(losses)}
-        for metric in dict.fromkeys((self.fold.metric, self.kept_metric)):
-            figures[f"valid_{metric}"] = score(metric, self.fold.valid.scored, probabilities)
+        wanted = dict.fromkeys((self.fold.metric, self.kept_metric))
+        scores = {metric: score_or_nan(metric, self.fold.valid.scored, probabilities) for metric in wanted}
+        figures |= {f"valid_{metric}": value for metric, value in scores.items() if not math.isnan(value)}
         right = accuracy(torch.from_numpy(probabilities), valid[0].targets.cpu(), task, threshold=0.5)
-        figures["valid_accuracy"] = right.item()
-        return figures
+        return figures | {"valid_accuracy": right.item()}
 
     @property
     def _validated(self) -> nn.Module:
@@ -354,8 +354,10 @@ class _Training:
     def _keep(self, figures: dict[str, float]) -> None:
         """Store the weights if they are those to return so far."""
         if self.keep != "last":
-            figure = -figures["valid_loss"] if self.keep == "valid_loss" else figures[f"valid_{self.kept_metric}"]
-            if figure <= self.state.best:
+            key = "valid_loss" if self.keep == "valid_loss" else f"valid_{self.kept_metric}"
+            sign = -1 if self.keep == "valid_loss" else get_metric(self.kept_metric).sign
+            figure = sign * figures.get(key, math.nan)
+            if figure <= self.state.best:  # while the metric is undefined, each epoch replaces the one before
                 return
             self.state.best = figure
         if self.fabric.is_global_zero:

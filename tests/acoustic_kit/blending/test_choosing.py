@@ -43,6 +43,20 @@ def test_choose_takes_the_best_runs(method):
     assert np.array_equal(p, before)
 
 
+@pytest.mark.parametrize("metric", ["log_loss", "roc_auc", "kappa", "map5"])
+def test_the_best_runs_are_those_of_the_metric_s_direction(metric):
+    p, targets = runs_of_skill(1, [0.1, 3.0, 1.0, 2.0])
+    blend = choose(p, targets, metric=metric, method="mean", top=2)
+    assert blend.members == (1, 3)
+    assert blend.single_best == (1, score(metric, targets, p[1]))
+    assert blend.interval[0] <= blend.nested_score <= blend.interval[1]
+    assert blend.gain_interval[0] <= blend.gain <= blend.gain_interval[1]
+    alike, targets = runs_of_skill(2, [2.0] * 8, clips=600)
+    blend = choose(alike, targets, metric=metric, method="greedy")
+    assert blend.beats_best_run
+    assert blend.gain > 0
+
+
 def test_without_top_all_runs_are_members_in_order():
     p, targets = runs_of_skill(2, [1.0, 2.0])
     ties = np.concatenate([p, p + 1e-9])  # the same scores
@@ -242,7 +256,7 @@ def test_invalid_arguments_are_refused():
         choose(p, targets).weights[0] = 1
     with pytest.raises(UsageError, match="unknown decision"):
         choose(p, targets, decision="best")
-    with pytest.raises(UsageError, match="map and map3"):
+    with pytest.raises(UsageError, match="map3 does not use"):
         choose(p, targets, metric="map3", decision="tuned")
 
 

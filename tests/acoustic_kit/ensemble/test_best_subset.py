@@ -10,7 +10,7 @@ import pytest
 
 from acoustic_kit.data.targets import TrainingSet
 from acoustic_kit.ensemble.best_subset import BestMean, BestSubset
-from acoustic_kit.metrics.scores import score
+from acoustic_kit.metrics.scores import get_metric, score
 from acoustic_kit.task import TaskSpec
 
 CLASSES = {"a": 0, "b": 1, "c": 2, "d": 3}
@@ -42,7 +42,7 @@ def members(found: BestMean) -> tuple[int, ...]:
     return tuple(int(name[3:]) for name in found.shares)
 
 
-@pytest.mark.parametrize("metric", ["f1", "map3", "accuracy"])
+@pytest.mark.parametrize("metric", ["f1", "map3", "accuracy", "log_loss"])
 @pytest.mark.parametrize("seed", range(4))
 def test_no_smaller_set_scores_better(metric: str, seed: int) -> None:
     runs = runs_of_skill([1.0, 1.1, 0.9, 0.2, 1.0, 0.8, 0.1], seed)
@@ -50,13 +50,14 @@ def test_no_smaller_set_scores_better(metric: str, seed: int) -> None:
     chosen = members(found)
 
     def value(positions: tuple[int, ...]) -> float:
-        return score(metric, TARGETS, np.mean([runs[i] for i in positions], axis=0))
+        return get_metric(metric).sign * score(metric, TARGETS, np.mean([runs[i] for i in positions], axis=0))
 
-    assert found.score == pytest.approx(value(chosen))
+    worth = get_metric(metric).sign * found.score
+    assert worth == pytest.approx(value(chosen))
     assert found.score == pytest.approx(sum(share * found.score for share in found.shares.values()))
     smaller = [*combinations(range(7), 1), *combinations(range(7), 2)]
     smaller += [tuple(i for i in chosen if i != left) for left in chosen]
-    assert all(value(positions) <= found.score + 1e-9 for positions in smaller if positions)
+    assert all(value(positions) <= worth + 1e-9 for positions in smaller if positions)
 
 
 def test_copies_fast_runs_and_parts_do_not_count() -> None:

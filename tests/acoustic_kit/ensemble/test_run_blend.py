@@ -280,6 +280,18 @@ def test_by_fold_ranks_each_model_on_the_clips_it_did_not_see(workspace: Workspa
     assert [f"{one['name']}/{one['fold']}" for one in document["runs"]] == names(result)
 
 
+def test_a_lower_log_loss_is_better(workspace: Workspace, runs: list[Run]) -> None:
+    by_fold = blend_runs(workspace, by="fold", top=3, metric="log_loss", name="folds")
+    assert by_fold.own_scores is not None
+    assert [by_fold.own_scores[name] for name in names(by_fold)] == sorted(by_fold.own_scores.values())[:3]
+    result = blend_runs(workspace, metric="log_loss", method="mean", name="whole")
+    scores = [run.record.metrics["log_loss"] for run in runs]
+    assert result.blend.single_best[1] == pytest.approx(min(scores))
+    assert result.candidates[0].name == runs[int(np.argmin(scores))].name
+    assert result.submission is not None
+    assert pl.read_csv(result.submission).columns == ["id", *workspace.config.classes]
+
+
 @pytest.mark.parametrize("options", [{"method": "greedy"}, {"decision": "tuned"}, {"diverse": True}])
 def test_by_fold_fits_nothing(workspace: Workspace, options: dict) -> None:
     train(workspace)

@@ -1,5 +1,6 @@
 """Rows of the leaderboard: what shares one, and which have a rank."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,6 +24,12 @@ def test_variants_of_one_file_with_equal_settings_are_two_rows() -> None:
     seeds = [standing("eat_s-1", 0.5, [1, 1], "same"), standing("eat_s-2", 0.4, [1, 1], "same", seed=1)]
     variant = standing("eat_m-3", 0.3, [1, 1], "same")
     assert names([*seeds, variant]) == [["eat_s-1", "eat_s-2"], ["eat_m-3"]]
+
+
+def test_a_lower_score_is_first_if_it_is_better() -> None:
+    rows = [standing("a-1", 0.9, [1]), standing("b-1", 0.2, [1]), standing("c-1", None, [0])]
+    assert names([replace(row, sign=-1) for row in rows]) == [["b-1"], ["a-1"], ["c-1"]]
+    assert names(rows) == [["a-1"], ["b-1"], ["c-1"]]
 
 
 def test_only_scores_of_the_same_clips_are_ranked() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,15 @@ def test_no_trial_sees_the_fold_that_scores_the_best(workspace: Workspace, recip
     assert result.best.score == max(trial.score or 0 for trial in result.trials)
     assert not (result.folder / "checkpoints").exists()
     assert not workspace.runs_path.exists()
+
+
+def test_the_best_trial_has_the_lowest_log_loss(workspace: Workspace, recipe: Recipe) -> None:
+    workspace = replace(workspace, config=workspace.config.model_copy(update={"metric": "log_loss"}))
+    result = tune_recipe(workspace, recipe, n_trials=4)
+    assert result.best.settings["share"] == max(entry[3] for entry in diary(recipe))
+    done = [trial.score for trial in result.trials if trial.score is not None]
+    assert result.best.score == min(done)
+    assert done == sorted(done)
 
 
 def test_last_named_fold_is_kept_out_of_the_search(workspace: Workspace, recipe: Recipe) -> None:

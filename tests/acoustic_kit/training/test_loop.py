@@ -127,6 +127,25 @@ def test_the_best_epoch_can_be_that_of_a_metric_that_is_named(fold: Fold, net: M
         train(fold, net(), keep="f2")
 
 
+def test_the_best_epoch_has_the_lowest_log_loss(fold: Fold, net: Make) -> None:
+    kept = train(fold, net(), epochs=8, keep="log_loss", phases=[Phase(8, constant(0.5))])
+    losses = [entry["valid_log_loss"] for entry in log(fold)]
+    assert min(losses) < losses[-1]
+    assert fold.valid is not None
+    loader = BATCHES.open(fold.valid, torch.device("cpu"))
+    with torch.no_grad():
+        logits = torch.cat([kept(x) for (x,) in loader.in_order()])
+    assert default_loss("single")(logits, loader.targets).item() == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_an_undefined_metric_keeps_the_last_epoch(fold: Fold, net: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fold.valid is not None
+    monkeypatch.setattr("acoustic_kit.training.loop.score_or_nan", lambda *_: math.nan)
+    kept = weights(train(fold, net(), keep="roc_auc"))
+    assert "valid_roc_auc" not in log(fold)[0]
+    torch.testing.assert_close(kept, weights(train(replace(fold, folder=fold.folder / "last"), net())))
+
+
 def test_plateau_cuts_rate_reports_bias_and_survives_a_kill(fold: Fold, net: Make, tmp_path: Path) -> None:
     phases = [Phase(6, Plateau(1e-9, patience=2))]
     result = result_of(fold, net(norm=False, dropout=0.0), phases=phases)
