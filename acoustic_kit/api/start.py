@@ -46,6 +46,10 @@ def init(
     start_column: str | None = None,
     end_column: str | None = None,
     min_overlap: float = 0.5,
+    weight_column: str | None = None,
+    secondary: str | None = None,
+    secondary_column: str | None = None,
+    soft_targets: str | Path | None = None,
     mono: Mono = "mean",
     progress: bool = True,
 ) -> OpenWorkspace:
@@ -75,6 +79,10 @@ def init(
     start_column, end_column : columns of a CSV of labeled parts of recordings, in seconds, if guessing fails; an empty
         string if a CSV has none
     min_overlap : a window has the label of a part that overlaps it by this share of the shorter of both, in (0, 1]
+    weight_column : column of the weights of clips in losses; default: one called `weight`; an empty string if none
+    secondary, secondary_column : what labels in the column `secondary_labels` become: `positive`, `soft=0.3`, `mask`
+        (unknown) or `ignore`
+    soft_targets : table of ids and a probability per class; an empty cell is an unknown target
     mono : the channel from which features are computed: `mean`, `left` or `right`
     progress : see `OpenWorkspace`
 
@@ -102,6 +110,10 @@ def init(
         start_column=start_column,
         end_column=end_column,
         min_overlap=min_overlap,
+        weight_column=weight_column,
+        secondary=secondary,
+        secondary_column=secondary_column,
+        soft_targets=None if soft_targets is None else str(soft_targets),
     )
     with progress_bars(progress) as bar:
         workspace = init_workspace(

@@ -53,6 +53,7 @@ def print_summary(summary: Summary) -> None:
     rows.append(("sample rates", _counts(summary.sample_rates, "{0} Hz")))
     rows.append(("channels", _counts(summary.channels, "{0}")))
     rows.append(("folds", _counts(summary.folds, "{0}: {1}")))
+    rows += summary.targets.rows
     rows += [("problem" if i == 0 else "", line) for i, line in enumerate(summary.problems)]
     print_table(["", "found"], rows)
 
@@ -82,6 +83,7 @@ def inspect(ctx: typer.Context, as_json: Json = False) -> None:
                 "sample_rates": summary.sample_rates,
                 "channels": summary.channels,
                 "folds": summary.folds,
+                "targets": vars(summary.targets),
                 "problems": summary.problems,
                 "odd_clips": odd.to_dicts(),
             }

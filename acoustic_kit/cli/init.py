@@ -55,6 +55,16 @@ EndColumn = Annotated[Text, typer.Option(help="csv: column of the times (s) at w
 MinOverlap = Annotated[
     float, typer.Option(help="Label a window by a labeled part that overlaps it by this share of the shorter of both.")
 ]
+WeightColumn = Annotated[
+    Text, typer.Option(help="Column of weights of clips in losses; default: one called weight; '' if none.")
+]
+SecondaryOption = Annotated[
+    Text, typer.Option("--secondary", metavar="USE", help="Secondary labels: positive, soft=0.3, mask or ignore.")
+]
+SecondaryColumn = Annotated[Text, typer.Option(help="Column of secondary labels; default: secondary_labels.")]
+SoftTargets = Annotated[
+    Text, typer.Option(metavar="FILE", help="Table of ids and a probability per class; empty cells are unknown.")
+]
 Mono = Annotated[Literal["mean", "left", "right"], typer.Option(help="How to mix several channels into one.")]
 
 
@@ -89,6 +99,10 @@ def init(
     start_column: StartColumn = None,
     end_column: EndColumn = None,
     min_overlap: MinOverlap = 0.5,
+    weight_column: WeightColumn = None,
+    secondary: SecondaryOption = None,
+    secondary_column: SecondaryColumn = None,
+    soft_targets: SoftTargets = None,
     mono: Mono = "mean",
 ) -> None:
     """Make a workspace of a data set.
@@ -114,6 +128,10 @@ def init(
         start_column=start_column,
         end_column=end_column,
         min_overlap=min_overlap,
+        weight_column=weight_column,
+        secondary=secondary,
+        secondary_column=secondary_column,
+        soft_targets=soft_targets,
     )
     with progress() as bar:
         workspace = init_workspace(

@@ -35,6 +35,10 @@ class CsvOptions:
     id_format: str | None = None  # of ids of the parts of files that a table gives, see `Windows`
     start_column: str | None = None  # seconds at which the part of a file begins that a row is about; empty: no column
     end_column: str | None = None
+    weight_column: str | None = None  # weights of clips in losses; empty: no column
+    secondary: str | None = None  # what secondary labels become, see `Secondary`; None: they are not used
+    secondary_column: str | None = None  # lists of secondary labels
+    soft_targets: str | None = None  # table of probabilities by id: a path, or a file in the data set's folder
     min_overlap: float = 0.5  # of an event whose labels a window has, as a share of the shorter of both; in (0, 1]
 
     def __post_init__(self) -> None:
@@ -43,6 +47,8 @@ class CsvOptions:
             raise UsageError(f"--min-overlap {self.min_overlap}: give a share above 0, at most 1.")
         if self.windows is None and self.min_overlap != CsvOptions.min_overlap:
             raise UsageError("--min-overlap is for recordings that are cut into clips; give --window too.")
+        if self.secondary is None and self.secondary_column is not None:
+            raise UsageError("--secondary-column: give --secondary positive, soft=0.3 or mask too.")
 
     def given(self) -> set[str]:
         """Return the names of the fields that differ from their defaults."""

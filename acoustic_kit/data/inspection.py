@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from acoustic_kit.data.leaks import SILENT_PEAK, divided_groups
+from acoustic_kit.data.target_summary import TargetSummary, summarize_targets
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,6 +35,7 @@ class Summary:
     sample_rates: dict[int, int]  # Hz → clips
     channels: dict[int, int]  # channels → clips
     folds: dict[int, int]  # fold → training clips
+    targets: TargetSummary  # of the clips that are not test clips
     problems: list[str]  # one line each
 
 
@@ -57,6 +59,7 @@ def summarize(manifest: pl.DataFrame, classes: Mapping[str, int]) -> Summary:
         sample_rates=_count(manifest["sample_rate"]),
         channels=_count(manifest["channels"]),
         folds=_count(manifest["fold"]),
+        targets=summarize_targets(manifest.filter(pl.col("split") != "test")),
         problems=_problems(manifest, table),
     )
 

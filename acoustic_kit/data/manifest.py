@@ -134,11 +134,37 @@ def check_manifest(manifest: pl.DataFrame, classes: Collection[str], task: Task 
         | (pl.col("start") >= 0) & (pl.col("start") < pl.col("end")),
         "has a weight that is not above 0": pl.col("weight").is_null()
         | (pl.col("weight") > 0) & pl.col("weight").is_finite(),
+        **_soft_rules(classes, task),
     }
     for rule, holds in rules.items():
         broken = manifest.filter(~holds.fill_null(False))
         if len(broken):
             raise DataError(f"the manifest is damaged: {len(broken)} clips, first {broken['id'][0]!r}: {rule}.")
+
+
+def _soft_rules(classes: Collection[str], task: Task) -> dict[str, pl.Expr]:
+    """Return what must hold for the column `soft` of clips that have one, as `check_manifest` does."""
+    import polars as pl
+
+    soft, target = pl.col("soft"), pl.element().struct.field("target")
+
+    def names(chosen: pl.Expr | None = None) -> pl.Expr:
+        cells = pl.element() if chosen is None else pl.element().filter(chosen)
+        return soft.list.eval(cells.struct.field("label"))
+
+    unknown = names().list.set_difference(pl.lit(list(classes), dtype=pl.List(pl.String)))
+    valid = soft.list.eval(target.is_null() | target.is_between(0, 1)).list.all()
+    likely, unlikely = names(target > 0.5), names(target < 0.5)
+    agrees = likely.list.set_difference("label").list.len() == 0
+    if task == "multi":
+        agrees &= unlikely.list.set_intersection("label").list.len() == 0
+    rules = {
+        "has a soft target of a name that is not a class": unknown.list.len() == 0,
+        "has two soft targets of one class": names().list.n_unique() == names().list.len(),
+        "has a soft target that is not between 0 and 1": valid,
+        "has labels that contradict its soft targets": agrees,
+    }
+    return {rule: soft.is_null() | holds for rule, holds in rules.items()}
 
 
 def _is_safe(path: str) -> bool:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
+from acoustic_kit.data.dataset import CsvOptions, Dataset, free_separator
+from acoustic_kit.data.label_tables import column_list
+from acoustic_kit.data.schema import clip_schema
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.tables import quoted
+
+if TYPE_CHECKING:
+    import polars as pl
 
 OPTION = "--secondary"
 COLUMN = "secondary_labels"  # the usual name
@@ -78,3 +84,69 @@ def read_label_list(cell: str | None) -> list[str]:
     else:
         parts = _NAMES.split(text)
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def with_secondary(dataset: Dataset, options: CsvOptions) -> Dataset:
+    """Return the data set with its secondary labels as labels or soft targets, as `options.secondary` says.
+
+    They make the task multi-label. Without the option, a note says that a column of them is not used.
+
+    Raises
+    ------
+    UsageError : for an unknown option
+    DataError : if the column is missing, or a cell is not a list of labels
+
+    """
+    import polars as pl
+
+    column, clips = options.secondary_column or COLUMN, dataset.clips
+    if options.secondary is None:
+        known = column in clips.columns and clips[column].dtype == pl.String
+        n = sum(bool(cell) and re.search(r"\w", cell) is not None for cell in clips[column]) if known else 0
+        hint = f"{n} clips have secondary labels in {quoted(column)}, which are not used (see {OPTION})"
+        return replace(dataset, notes=(*dataset.notes, hint)) if n else dataset
+    option = Secondary.parse(options.secondary)
+    if column not in clips.columns:
+        raise DataError(f"{dataset.root} has no column {quoted(column)} of secondary labels; it has {_own(clips)}.")
+    if option.use == "ignore":
+        return dataset
+    lists = _read_lists(clips, column)
+    found = [
+        option.targets(primary, others, dataset.classes)
+        for primary, others in zip(clips["label"].to_list(), lists, strict=True)
+    ]
+    soft = [[*(one or []), *(two or [])] or None for one, (_, two) in zip(clips["soft"].to_list(), found, strict=True)]
+    clips = clips.with_columns(
+        label=pl.Series([labels for labels, _ in found], dtype=clips.schema["label"]),
+        soft=pl.Series(soft, dtype=clips.schema["soft"]),
+    )
+    return replace(
+        dataset,
+        clips=clips,
+        task="multi",
+        label_separator=dataset.label_separator or free_separator(dataset.classes),
+        notes=(*dataset.notes, _note(option, column, lists, dataset.classes)),
+    )
+
+
+def _own(clips: pl.DataFrame) -> str:
+    own = [name for name in clips.columns if name not in clip_schema()]
+    return column_list(own) if own else "no columns of its own"
+
+
+def _read_lists(clips: pl.DataFrame, column: str) -> list[list[str]]:
+    """Return the secondary labels of each clip. Raises DataError that names the clip."""
+    lists = []
+    for path, cell in clips.select("path", column).iter_rows():
+        try:
+            lists.append(read_label_list(None if cell is None else str(cell)))
+        except DataError as error:
+            raise DataError(f"{path}: {column}: {error}") from error
+    return lists
+
+
+def _note(option: Secondary, column: str, lists: Sequence[Sequence[str]], classes: Collection[str]) -> str:
+    what = {"positive": "labels", "soft": f"soft targets of {option.target:g}", "mask": "unknown targets"}[option.use]
+    unknown = {name for names in lists for name in names if name not in classes}
+    rest = f"; {len(unknown)} of their names are not classes and left out" if unknown else ""
+    return f"secondary labels of {sum(map(bool, lists))} clips, in {quoted(column)}, are {what}{rest}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from acoustic_kit import __version__
 from acoustic_kit.data.leaks import leak_warnings
+from acoustic_kit.data.target_summary import summarize_targets
 from acoustic_kit.errors import AkitError
 from acoustic_kit.report.content import Blended, Correlation, Report, Row, TrainingCurves, Weight
 from acoustic_kit.report.evaluation import correlation
@@ -47,6 +48,7 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
         n_train=len(clips),
         n_test=int((manifest["split"] == "test").sum()),
         n_extra=int((manifest["split"] == "extra").sum()),
+        targets=tuple(summarize_targets(manifest.filter(manifest["split"] != "test")).rows),
         classes=task.names,
         folds=tuple(str(fold) for fold in clips.rows["fold"].unique().sort()),
         n_groups=clips.n_groups or None,

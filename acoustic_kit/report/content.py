@@ -187,6 +187,7 @@ class Report:
     n_train: int
     n_test: int
     n_extra: int
+    targets: tuple[tuple[str, str], ...]  # soft and unknown targets and weights: name and figures, see `TargetSummary`
     classes: tuple[str, ...]
     folds: tuple[str, ...]
     n_groups: int | None  # recordings or speakers; None if the data set names none

@@ -1,7 +1,7 @@
 """Errors and scores of predictions by class: pure functions on arrays.
 
-`targets` are int (clips,) class positions, or bool (clips, classes) in multi-label tasks;
-`probabilities` are float (clips, classes), as everywhere in akit.
+`targets` are int (clips,) class positions, or in multi-label tasks bool (clips, classes), or float of 0, 1 and NaN:
+unknown targets are left out. `probabilities` are float (clips, classes), as everywhere in akit.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ def errors(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """
     if targets.ndim == 1:
         return np.asarray(1 - probabilities[np.arange(len(targets)), targets], np.float32)
-    return np.asarray(np.abs(probabilities - targets).mean(axis=1), np.float32)
+    known = ~np.isnan(targets)
+    distance = np.abs(probabilities - np.where(known, targets, 0))
+    return np.asarray(distance.sum(axis=1, where=known) / known.sum(axis=1).clip(min=1), np.float32)
 
 
 def is_wrong(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Return whether the decision is wrong: bool (clips,). Multi-label: whether any label is wrong."""
     if targets.ndim == 1:
         return np.asarray(np.argmax(probabilities, axis=1) != targets)
-    return np.asarray(((probabilities >= MULTI_LABEL_THRESHOLD) != targets).any(axis=1))
+    wrong = (probabilities >= MULTI_LABEL_THRESHOLD) != (targets == 1)
+    return np.asarray((wrong & ~np.isnan(targets)).any(axis=1))
 
 
 def confusion(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Confusion:
@@ -59,13 +62,18 @@ def confusion(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[
 
 def class_scores(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> tuple[ClassScores, ...]:
     """Return precision, recall, F1 and support of every class, and in multi-label tasks average precision."""
-    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+    from sklearn.metrics import average_precision_score
 
     several = targets.ndim == 2
-    predicted = probabilities >= MULTI_LABEL_THRESHOLD if several else np.argmax(probabilities, axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        targets, predicted, labels=np.arange(len(classes)), zero_division=np.nan
-    )
+    known = ~np.isnan(targets) if several else np.ones((len(targets), 1), dtype=bool)
+    positive = targets == 1 if several else targets[:, None] == np.arange(len(classes))
+    predicted = probabilities >= MULTI_LABEL_THRESHOLD
+    if not several:
+        predicted = np.argmax(probabilities, axis=1)[:, None] == np.arange(len(classes))
+    support, n_predicted = positive.sum(axis=0), (predicted & known).sum(axis=0)
+    hits = (predicted & positive).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        precision, recall, f1 = hits / n_predicted, hits / support, 2 * hits / (n_predicted + support)
     return tuple(
         ClassScores(
             name,
@@ -73,7 +81,9 @@ def class_scores(targets: np.ndarray, probabilities: np.ndarray, classes: Sequen
             _finite(precision[c]),
             _finite(recall[c]),
             _finite(f1[c]),
-            float(average_precision_score(targets[:, c], probabilities[:, c])) if several and support[c] else None,
+            float(average_precision_score(positive[known[:, c], c], probabilities[known[:, c], c]))
+            if several and support[c]
+            else None,
         )
         for c, name in enumerate(classes)
     )
@@ -93,7 +103,8 @@ def reliability(targets: np.ndarray, probabilities: np.ndarray) -> Reliability:
         right = np.argmax(probabilities, axis=1) == targets
         what = "the first label"
     else:
-        confidence, right, what = probabilities.ravel(), targets.ravel(), "every class of every clip"
+        known = ~np.isnan(targets)
+        confidence, right, what = probabilities[known], targets[known], "every class of every clip"
     edges = np.linspace(0, 1, BINS + 1)
     bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)  # (low, high], as scikit-learn's
     counts = np.bincount(bins, minlength=BINS)
@@ -122,7 +133,7 @@ def most_confident_mistakes(
         wrong_class = np.argmax(probabilities, axis=1)
         certainty = np.where(wrong_class != targets, probabilities.max(axis=1), -1.0)
     else:
-        distance = np.abs(probabilities - targets)
+        distance = np.nan_to_num(np.abs(probabilities - targets))
         wrong_class = np.argmax(distance, axis=1)
         certainty = np.where(is_wrong(targets, probabilities), distance.max(axis=1), -1.0)
     order = np.argsort(-certainty, kind="stable")[:n]

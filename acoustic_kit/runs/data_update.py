@@ -120,6 +120,8 @@ def _read_again(workspace: Workspace) -> tuple[Dataset, InitOptions]:
         for name, value in init.options.items()
         if name in known
     }
+    if "own_weight" in workspace.manifest.columns:  # a column `weight`, which was not read as weights
+        values = {"weight_column": "", **values}
     options = CsvOptions(**values, windows=init.windows)
     dataset = read_dataset(root, config.layout, options, known_lengths(workspace.manifest, root))
     if dataset.task == "multi" and config.task == "single":

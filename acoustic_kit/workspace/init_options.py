@@ -37,9 +37,15 @@ def given_options(options: CsvOptions, data: Path) -> dict[str, Any]:
 
     A table outside of `data` is an absolute path.
     """
-    if options.train_csv is not None and not (data / options.train_csv).is_file():
-        options = replace(options, train_csv=str(Path(options.train_csv).resolve()))
+    options = replace(
+        options, train_csv=_found_again(options.train_csv, data), soft_targets=_found_again(options.soft_targets, data)
+    )
     return {name: value for name, value in asdict(options).items() if name in options.given() - {"windows"}}
+
+
+def _found_again(table: str | None, data: Path) -> str | None:
+    """Return the path of a table, absolute if the table is not in the data set's folder."""
+    return table if table is None or (data / table).is_file() else str(Path(table).resolve())
 
 
 def read_init_options(root: Path) -> InitOptions | None:

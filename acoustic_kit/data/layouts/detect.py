@@ -23,6 +23,8 @@ from acoustic_kit.data.layouts import (
 )
 from acoustic_kit.data.layouts.contradictions import NamingTable, folder_contradictions, tables_naming_clips
 from acoustic_kit.data.recordings import cut_recordings
+from acoustic_kit.data.secondary import with_secondary
+from acoustic_kit.data.soft_targets import with_soft_targets, with_weights
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.tables import listed
 
@@ -108,7 +110,8 @@ def read_dataset(
         dataset = _only_wanted(dataset, options)
     if finder is not None:
         dataset = _with_groups(dataset, finder)
-    dataset = cut_recordings(dataset, options, lengths or {})
+    dataset = with_secondary(with_weights(dataset, options), options)
+    dataset = with_soft_targets(cut_recordings(dataset, options, lengths or {}), options)
     return replace(dataset, notes=(note, *dataset.notes)) if note else dataset
 
 

@@ -198,6 +198,31 @@ def test_several_labels_a_clip(make_competition: Callable) -> None:
     assert report.correlation is not None
 
 
+def test_soft_and_unknown_targets(make_competition: Callable) -> None:
+    """Unknown targets are counted and are nobody's mistakes."""
+    competition = make_competition(task="multi", classes=["dog", "rain", "wind", "car"])
+    competition.run("a", 2)
+    manifest = competition.workspace.manifest
+    soft = [[{"label": "car", "target": None}]] * 20 + [[{"label": "dog", "target": 0.4}]] * 10 + [None] * 30
+    label = [[name for name in labels if i < 20 or name != "dog"] for i, labels in enumerate(manifest["label"])]
+    manifest.with_columns(
+        label=pl.Series(label, dtype=manifest.schema["label"]),
+        soft=pl.Series(soft, dtype=manifest.schema["soft"]),
+        weight=pl.Series([2.0] + [None] * 59, dtype=pl.Float64),
+    ).write_parquet(competition.workspace.manifest_path)
+    report = build_report(type(competition.workspace).find(competition.workspace.root))
+    assert [name for name, _ in report.targets] == ["soft targets", "unknown targets", "weights"]
+    assert "20 in 20 clips" in dict(report.targets)["unknown targets"]
+    (found,) = report.evaluations
+    targets = np.array([["car" in labels for labels in label]]).ravel()
+    by_name = {one.name: one for one in found.classes}
+    assert by_name["car"].support == targets[20:].sum()
+    assert found.reliability.counts.sum() == 60 * 4 - 20
+    assert report.mistakes is not None
+    assert all(clip.wrong != "car" for clip in report.mistakes.clips if clip.id in manifest["id"][:20])
+    assert "Unknown targets: 20 in 20 clips" in render(report)
+
+
 def test_runs_that_err_alike_are_told(competition: Any) -> None:
     run = competition.run("a", 2)
     twin = competition.run("twin", 2)

@@ -266,3 +266,39 @@ def test_windows_without_an_event_remain_without_a_label(tmp_path: Path) -> None
     assert columns(again(mine), "label")["dog0_3"] == (["rain"],)
     run = ["-C", work, "recipe", "run", "stats_pca_linear", "--set", "sample_rate=8000", "--workers", "0"]
     assert "map" in akit(*run).stdout
+
+
+def with_targets(data: Path, weights: Sequence[float], others: Sequence[str]) -> None:
+    rows = [
+        f"{name},{label},{weight},{other}\n"
+        for (name, label, _), weight, other in zip(ROWS, weights, others, strict=True)
+    ]
+    (data / "train.csv").write_text("fname,label,weight,secondary_labels\n" + "".join(rows))
+
+
+def test_weights_and_soft_targets_are_refreshed(data: Path, tmp_path: Path) -> None:
+    with_targets(data, [1.0] * 12, ["rain"] * 2 + [""] * 10)
+    (tmp_path / "soft.csv").write_text("id,dog,rain\nrain0.wav,0.4,1\n")
+    options = CsvOptions(secondary="mask", soft_targets=str(tmp_path / "soft.csv"))
+    workspace = init_workspace(tmp_path / "work", data, n_folds=2, options=options)
+    folds = workspace.manifest["fold"].to_list()
+    assert not changes_of(workspace)
+    with_targets(data, [1.0] * 11 + [3.0], [""] + ["rain"] * 2 + [""] * 9)
+    (tmp_path / "soft.csv").write_text("id,dog,rain\nrain0.wav,0.2,1\n")
+    changes = changes_of(workspace)
+    assert set(changes.relabeled) == {"dog0.wav", "dog2.wav", "rain0.wav", "rain5.wav"}
+    update_data(workspace)
+    rows = again(workspace).manifest
+    assert rows["weight"].to_list() == [1.0] * 11 + [3.0]
+    assert rows["soft"].is_not_null().to_list() == [False, True, True] + [False] * 3 + [True] + [False] * 5
+    assert rows["soft"][6].to_list() == [{"label": "dog", "target": 0.2}]
+    assert rows["fold"].to_list() == folds
+    assert not changes_of(again(workspace))
+
+
+def test_column_of_an_earlier_version_does_not_become_weights(data: Path, tmp_path: Path) -> None:
+    with_targets(data, [2.0] * 12, [""] * 12)
+    workspace = init_workspace(tmp_path / "work", data, n_folds=2, options=CsvOptions(weight_column=""))
+    (workspace.root / INIT_NAME).unlink()
+    assert not changes_of(workspace)
+    assert workspace.manifest["weight"].null_count() == 12
