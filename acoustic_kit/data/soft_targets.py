@@ -19,6 +19,7 @@ from acoustic_kit.task import Task
 if TYPE_CHECKING:
     import polars as pl
 
+UNKNOWN = -1.0  # in a cell, as in SONYC; an empty cell is unknown too
 SUM_TOLERANCE = 0.01  # by which the probabilities of a clip of one label may differ from a sum of 1
 _OWN_WEIGHT = "own_weight"  # the name of a table's column `weight` among the data set's own columns
 
@@ -141,18 +142,18 @@ def _table_path(root: Path, name: str) -> Path:
 
 
 def _probabilities(table: LabelTable, names: Sequence[str]) -> np.ndarray:
-    """Return columns of a table: float64 (rows, names), NaN for empty cells. Raises DataError for any other cell."""
+    """Return columns of a table: float64 (rows, names), NaN if unknown. Raises DataError for any other cell."""
     import polars as pl
 
     cells = table.cells.select(names)
     values = cells.select(pl.all().cast(pl.Float64, strict=False)).to_numpy()
-    is_empty = cells.select(pl.all().is_null()).to_numpy()
-    wrong = np.argwhere(~is_empty & ~((values >= 0) & (values <= 1)))
+    is_unknown = cells.select(pl.all().is_null()).to_numpy() | (values == UNKNOWN)
+    wrong = np.argwhere(~is_unknown & ~((values >= 0) & (values <= 1)))
     if len(wrong):
         row, column = wrong[0].tolist()
         cell = quoted(cells[row, column])
         table.fail(row, f"{names[column]} {cell} is not a probability; leave the cell empty if it is unknown.")
-    return values
+    return np.where(is_unknown, np.nan, values)
 
 
 def _require_sums(table: LabelTable, targets: np.ndarray, rows: np.ndarray) -> None:
