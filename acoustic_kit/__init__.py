@@ -16,78 +16,72 @@ from typing import TYPE_CHECKING
 
 from acoustic_kit.caches import provide_caches
 
-if TYPE_CHECKING:
-    from acoustic_kit.api.blend import FittedBlend
-    from acoustic_kit.api.features import BuiltFeature
-    from acoustic_kit.api.open_workspace import OpenWorkspace
-    from acoustic_kit.api.predict import predict
-    from acoustic_kit.api.runs import TrainedRun
-    from acoustic_kit.api.start import download, init, open_workspace
-    from acoustic_kit.data import make_manifest, read_dataset
-    from acoustic_kit.data.clips import Clips, FitResult, Fold, class_probabilities
-    from acoustic_kit.errors import (
-        AkitError,
-        AkitWarning,
-        DataError,
-        RecipeError,
-        RunError,
-        SubmissionError,
-        UsageError,
-    )
-    from acoustic_kit.features import Ast, AstInput, Feature, LogMel, Pca, Pcen, Stats, Wave, build_features
-    from acoustic_kit.prediction import predict_clips
-    from acoustic_kit.recipe.needs import Needs
-    from acoustic_kit.recipe.recipe import load_recipe
-    from acoustic_kit.recipe.settings import Fast, Settings
-    from acoustic_kit.runs.runner import run_recipe
-    from acoustic_kit.training import fit, forward
-    from acoustic_kit.workspace import Workspace
-    from acoustic_store import StoreError
+if TYPE_CHECKING:  # `as` exports a name
+    from acoustic_kit.api.blend import FittedBlend as FittedBlend
+    from acoustic_kit.api.features import BuiltFeature as BuiltFeature
+    from acoustic_kit.api.open_workspace import OpenWorkspace as OpenWorkspace
+    from acoustic_kit.api.predict import predict as predict
+    from acoustic_kit.api.runs import TrainedRun as TrainedRun
+    from acoustic_kit.api.start import download as download
+    from acoustic_kit.api.start import init as init
+    from acoustic_kit.api.start import open_workspace as open_workspace
+    from acoustic_kit.data import make_manifest as make_manifest
+    from acoustic_kit.data import read_dataset as read_dataset
+    from acoustic_kit.data.clips import Clips as Clips
+    from acoustic_kit.data.clips import FitResult as FitResult
+    from acoustic_kit.data.clips import Fold as Fold
+    from acoustic_kit.data.clips import class_probabilities as class_probabilities
+    from acoustic_kit.errors import AkitError as AkitError
+    from acoustic_kit.errors import AkitWarning as AkitWarning
+    from acoustic_kit.errors import DataError as DataError
+    from acoustic_kit.errors import RecipeError as RecipeError
+    from acoustic_kit.errors import RunError as RunError
+    from acoustic_kit.errors import SubmissionError as SubmissionError
+    from acoustic_kit.errors import UsageError as UsageError
+    from acoustic_kit.features import Ast as Ast
+    from acoustic_kit.features import AstInput as AstInput
+    from acoustic_kit.features import Feature as Feature
+    from acoustic_kit.features import LogMel as LogMel
+    from acoustic_kit.features import Pca as Pca
+    from acoustic_kit.features import Pcen as Pcen
+    from acoustic_kit.features import Stats as Stats
+    from acoustic_kit.features import Wave as Wave
+    from acoustic_kit.features import build_features as build_features
+    from acoustic_kit.prediction import predict_clips as predict_clips
+    from acoustic_kit.recipe.needs import Needs as Needs
+    from acoustic_kit.recipe.recipe import load_recipe as load_recipe
+    from acoustic_kit.recipe.settings import Fast as Fast
+    from acoustic_kit.recipe.settings import Settings as Settings
+    from acoustic_kit.runs.runner import run_recipe as run_recipe
+    from acoustic_kit.training import fit as fit
+    from acoustic_kit.training import forward as forward
+    from acoustic_kit.workspace import Workspace as Workspace
+    from acoustic_store import StoreError as StoreError
 else:
     from importlib import import_module
 
-    _MODULES = {  # exported name → its module, as above
-        "AkitError": "acoustic_kit.errors",
-        "AkitWarning": "acoustic_kit.errors",
-        "Ast": "acoustic_kit.features",
-        "AstInput": "acoustic_kit.features",
-        "BuiltFeature": "acoustic_kit.api.features",
-        "Clips": "acoustic_kit.data.clips",
-        "DataError": "acoustic_kit.errors",
-        "Fast": "acoustic_kit.recipe.settings",
-        "Feature": "acoustic_kit.features",
-        "FitResult": "acoustic_kit.data.clips",
-        "FittedBlend": "acoustic_kit.api.blend",
-        "Fold": "acoustic_kit.data.clips",
-        "LogMel": "acoustic_kit.features",
-        "Needs": "acoustic_kit.recipe.needs",
-        "OpenWorkspace": "acoustic_kit.api.open_workspace",
-        "Pca": "acoustic_kit.features",
-        "Pcen": "acoustic_kit.features",
-        "RecipeError": "acoustic_kit.errors",
-        "RunError": "acoustic_kit.errors",
-        "Settings": "acoustic_kit.recipe.settings",
-        "Stats": "acoustic_kit.features",
-        "StoreError": "acoustic_store",
-        "SubmissionError": "acoustic_kit.errors",
-        "TrainedRun": "acoustic_kit.api.runs",
-        "UsageError": "acoustic_kit.errors",
-        "Wave": "acoustic_kit.features",
-        "Workspace": "acoustic_kit.workspace",
-        "build_features": "acoustic_kit.features",
-        "class_probabilities": "acoustic_kit.data.clips",
-        "download": "acoustic_kit.api.start",
-        "fit": "acoustic_kit.training",
-        "forward": "acoustic_kit.training",
-        "init": "acoustic_kit.api.start",
-        "load_recipe": "acoustic_kit.recipe.recipe",
-        "make_manifest": "acoustic_kit.data",
-        "open_workspace": "acoustic_kit.api.start",
-        "predict": "acoustic_kit.api.predict",
-        "predict_clips": "acoustic_kit.prediction",
-        "read_dataset": "acoustic_kit.data",
-        "run_recipe": "acoustic_kit.runs.runner",
+    _EXPORTS = {  # module → the names that it exports here, as above
+        "acoustic_kit.api.blend": "FittedBlend",
+        "acoustic_kit.api.features": "BuiltFeature",
+        "acoustic_kit.api.open_workspace": "OpenWorkspace",
+        "acoustic_kit.api.predict": "predict",
+        "acoustic_kit.api.runs": "TrainedRun",
+        "acoustic_kit.api.start": "download init open_workspace",
+        "acoustic_kit.data": "make_manifest read_dataset",
+        "acoustic_kit.data.clips": "Clips FitResult Fold class_probabilities",
+        "acoustic_kit.errors": "AkitError AkitWarning DataError RecipeError RunError SubmissionError UsageError",
+        "acoustic_kit.features": "Ast AstInput Feature LogMel Pca Pcen Stats Wave build_features",
+        "acoustic_kit.prediction": "predict_clips",
+        "acoustic_kit.recipe.needs": "Needs",
+        "acoustic_kit.recipe.recipe": "load_recipe",
+        "acoustic_kit.recipe.settings": "Fast Settings",
+        "acoustic_kit.runs.runner": "run_recipe",
+        "acoustic_kit.training": "fit forward",
+        "acoustic_kit.workspace": "Workspace",
+        "acoustic_store": "StoreError",
     }
+    _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
+    __all__ = ["__version__", *_MODULES]  # noqa: PLE0604
 
     def __getattr__(name: str) -> object:
         if name not in _MODULES:
@@ -98,51 +92,6 @@ else:
 
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "AkitError",
-    "AkitWarning",
-    "Ast",
-    "AstInput",
-    "BuiltFeature",
-    "Clips",
-    "DataError",
-    "Fast",
-    "Feature",
-    "FitResult",
-    "FittedBlend",
-    "Fold",
-    "LogMel",
-    "Needs",
-    "OpenWorkspace",
-    "Pca",
-    "Pcen",
-    "RecipeError",
-    "RunError",
-    "Settings",
-    "Stats",
-    "StoreError",
-    "SubmissionError",
-    "TrainedRun",
-    "UsageError",
-    "Wave",
-    "Workspace",
-    "__version__",
-    "build_features",
-    "class_probabilities",
-    "download",
-    "fit",
-    "forward",
-    "init",
-    "load_recipe",
-    "make_manifest",
-    "open_workspace",
-    "predict",
-    "predict_clips",
-    "read_dataset",
-    "run_recipe",
-]
-
 provide_caches()  # before the libraries look for theirs
 
 

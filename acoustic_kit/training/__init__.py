@@ -9,7 +9,7 @@ from acoustic_kit.training.evaluation import forward
 from acoustic_kit.training.fabric import make_fabric
 from acoustic_kit.training.loop import Phase, fit
 from acoustic_kit.training.losses import LossName, TargetLoss, default_loss, make_loss
-from acoustic_kit.training.sam import Sam, frozen_statistics
+from acoustic_kit.training.sam import Sam
 from acoustic_kit.training.schedules import (
     Plateau,
     Progress,
@@ -48,7 +48,6 @@ __all__ = [
     "default_loss",
     "fit",
     "forward",
-    "frozen_statistics",
     "load_tensors",
     "make_fabric",
     "make_loss",

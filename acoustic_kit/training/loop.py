@@ -6,11 +6,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
@@ -34,7 +32,7 @@ from acoustic_kit.training.compiled import compiled
 from acoustic_kit.training.evaluation import accuracy, logits_of, to_probabilities
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes, use_fused
 from acoustic_kit.training.losses import TargetLoss, default_loss
-from acoustic_kit.training.sam import Sam, frozen_statistics
+from acoustic_kit.training.sam import Sam
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule
 from acoustic_kit.training.shared_norm import share_batch_norm
 
@@ -82,7 +80,6 @@ def fit(
     ema: float | None = None,
     micro_batch: int | None = None,
     sam: float | None = None,
-    sam_statistics: Literal["both", "first"] = "both",
     valid_batches: Sequence[Batches] = (),
 ) -> FitResult:
     """Train a network on one fold. The same call resumes a stopped training, and returns at once after a finished one.
@@ -111,7 +108,6 @@ def fit(
     micro_batch : clips per forward pass, in each process; gradients are accumulated to those of the whole batch, except
         through layers that depend on the batch, such as batch normalization
     sam : ρ of sharpness-aware minimization (see `Sam`), two passes per step; None is the optimizer's own step
-    sam_statistics : passes of SAM in which batch normalization updates its running statistics
     valid_batches : validate on these instead of `batches`, cut at places drawn in every epoch; losses and probabilities
         are averaged over them
 
@@ -124,7 +120,7 @@ def fit(
     """
     training = _Training(
         fold, stage, net, batches, phases, optimizer, loss or default_loss(fold.train.task), keep, clip_norm, ema,
-        micro_batch, sam, sam_statistics, valid_batches,
+        micro_batch, sam, valid_batches,
     )  # fmt: skip
     bias_warnings = []
     if keep != "last":
@@ -155,7 +151,6 @@ class _Training:
     ema: float | None
     micro_batch: int | None
     rho: float | None
-    sam_statistics: Literal["both", "first"]
     valid_batches: Sequence[Batches]
     state: _State = field(default_factory=_State)
 
@@ -281,8 +276,7 @@ class _Training:
             self.optimizer.zero_grad()
         else:
             self.sam.ascend()
-            with nullcontext() if self.sam_statistics == "both" else frozen_statistics(self.net):
-                self._gradients(batch)
+            self._gradients(batch)
             self.sam.descend()
         if self.average is not None:
             self.average.update_parameters(self.bare)

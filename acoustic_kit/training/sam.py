@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Sam:
@@ -50,17 +46,3 @@ class Sam:
         self._moved = []
         self.optimizer.step()
         self.optimizer.zero_grad()
-
-
-@contextmanager
-def frozen_statistics(net: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of batch normalization unchanged; it still normalizes with those of the batch."""
-    layers = [layer for layer in net.modules() if isinstance(layer, _BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum

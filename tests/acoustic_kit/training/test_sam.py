@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from acoustic_kit.training import Sam, frozen_statistics
+from acoustic_kit.training import Sam
 
 
 def test_a_step_is_the_one_worked_out_by_hand() -> None:
@@ -67,14 +67,3 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
 def test_a_radius_must_be_positive(rho: float) -> None:
     with pytest.raises(ValueError, match="rho"):
         Sam(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), rho)
-
-
-def test_frozen_statistics_normalize_by_batch_without_update() -> None:
-    norm, x = nn.BatchNorm1d(3), torch.randn(8, 3) + 5
-    norm(x)
-    mean, momentum = norm.running_mean.clone(), norm.momentum
-    with frozen_statistics(norm):
-        out = norm(2 * x)
-    torch.testing.assert_close(norm.running_mean, mean)
-    torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
-    assert norm.momentum == momentum
