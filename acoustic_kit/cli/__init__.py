@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from acoustic_kit.cli import (
+    from acoustic_kit.cli import (  # noqa: F401 (each adds its commands)
         blend,
         data,
         demo,
@@ -21,8 +21,5 @@ try:
 except KeyboardInterrupt:  # while modules are imported
     print("\nStopped. Nothing was started.", file=sys.stderr)
     raise SystemExit(130) from None
-
-for module in (init, data, features, recipes, recipe_run, tune, runs, blend, submission, predict, report, demo):
-    module.register(app)
 
 __all__ = ["app", "main"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acoustic_kit.api.progress import say
-from acoustic_kit.cli.app import opened
+from acoustic_kit.cli.app import app, opened
 from acoustic_kit.cli.console import MAX_SEED, display_path, print_line, print_table, split_list
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 BLEND_METHODS = ("auto", "mean", "geometric", "rank", "greedy", "weights", "stack")
 STEPS = {"smooth": "Smoothing over neighbouring windows", "rescale": "Rescaling by the maximum of the recording"}
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the application."""
-    app.command(epilog="Example: akit blend --top 12 --metric f1 --name first")(blend)
 
 
 Top = Annotated[int | None, typer.Option(min=1, metavar="N", help="Choose the N best runs.")]
@@ -46,6 +41,7 @@ Overwrite = Annotated[
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the nested folds and the bootstrap.")]
 
 
+@app.command(epilog="Example: akit blend --top 12 --metric f1 --name first")
 def blend(
     ctx: typer.Context,
     top: Top = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit.api.progress import OnProgress, duration, progress, say
-from acoustic_kit.cli.app import workspace_of
+from acoustic_kit.cli.app import app, workspace_of
 from acoustic_kit.cli.console import Json, display_path, print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,11 +17,7 @@ if TYPE_CHECKING:
     from acoustic_kit.data.archives import OnProgress as OnBytes
 
 commands = typer.Typer(no_args_is_help=True, help="Inspect, update and download data sets.")
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the application."""
-    app.add_typer(commands, name="data")
+app.add_typer(commands, name="data")
 
 
 @commands.command(epilog="Example: akit data update")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from acoustic_kit.api.progress import duration, escape_controls, say
+from acoustic_kit.cli.app import app
 from acoustic_kit.errors import UsageError
 from acoustic_kit.files import write_atomically
 
@@ -28,45 +29,42 @@ STEPS = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the application."""
+@app.command(epilog="Example: akit demo --data ESC-50")
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to make.")] = Path("demo"),
+    data: Annotated[Path | None, typer.Option(help="Your own data set, instead of generated sounds.")] = None,
+    metric: Annotated[str, typer.Option(help="Metric: f1, map3, accuracy, …")] = "f1",
+) -> None:
+    """Run all steps from audio files to a scored submission.
 
-    @app.command(epilog="Example: akit demo --data ESC-50")
-    def demo(
-        folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to make.")] = Path("demo"),
-        data: Annotated[Path | None, typer.Option(help="Your own data set, instead of generated sounds.")] = None,
-        metric: Annotated[str, typer.Option(help="Metric: f1, map3, accuracy, …")] = "f1",
-    ) -> None:
-        """Run all steps from audio files to a scored submission.
+    Uses a small competition of generated sounds, or your own data set.
+    """
+    from acoustic_kit.data import make_synthetic
 
-        Uses a small competition of generated sounds, or your own data set.
-        """
-        from acoustic_kit.data import make_synthetic
-
-        began = time.monotonic()
-        if data is not None and not data.is_dir():
-            raise UsageError(f"There is no folder {data}.")
-        work, sound = folder / "work", data or folder / "data"
-        steps = [
-            step.format(work=shlex.quote(str(work)), data=shlex.quote(str(sound)), metric=shlex.quote(metric))
-            for step in STEPS
-        ]
-        _begin(folder, steps[0])
-        if data is None and not sound.exists():
-            say("Making a data set of generated sounds.")
-            draft = folder / ".data"
-            shutil.rmtree(draft, ignore_errors=True)  # of a demo that was stopped
-            make_synthetic(draft)
-            draft.rename(sound)
-        for line in steps:
-            if line == steps[0] and (work / "akit.toml").exists():  # of a demo that was stopped
-                continue
-            typer.secho(f"\n$ akit {escape_controls(line)}", bold=True)
-            code = app(shlex.split(line), standalone_mode=False)
-            if code:
-                raise typer.Exit(code)
-        (folder / MARK).unlink(missing_ok=True)
-        say(f"\nAll steps took {duration(time.monotonic() - began)}.")
+    began = time.monotonic()
+    if data is not None and not data.is_dir():
+        raise UsageError(f"There is no folder {data}.")
+    work, sound = folder / "work", data or folder / "data"
+    steps = [
+        step.format(work=shlex.quote(str(work)), data=shlex.quote(str(sound)), metric=shlex.quote(metric))
+        for step in STEPS
+    ]
+    _begin(folder, steps[0])
+    if data is None and not sound.exists():
+        say("Making a data set of generated sounds.")
+        draft = folder / ".data"
+        shutil.rmtree(draft, ignore_errors=True)  # of a demo that was stopped
+        make_synthetic(draft)
+        draft.rename(sound)
+    for line in steps:
+        if line == steps[0] and (work / "akit.toml").exists():  # of a demo that was stopped
+            continue
+        typer.secho(f"\n$ akit {escape_controls(line)}", bold=True)
+        code = app(shlex.split(line), standalone_mode=False)
+        if code:
+            raise typer.Exit(code)
+    (folder / MARK).unlink(missing_ok=True)
+    say(f"\nAll steps took {duration(time.monotonic() - began)}.")
 
 
 def _begin(folder: Path, how: str) -> None:

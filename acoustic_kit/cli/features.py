@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acoustic_kit.api.progress import duration, progress, say, say_failures
-from acoustic_kit.cli.app import opened, workspace_of
+from acoustic_kit.cli.app import app, opened, workspace_of
 from acoustic_kit.cli.compute import OnCluster, Workers
 from acoustic_kit.cli.console import Json, inline_picture, print_json, print_table, size
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from acoustic_store import StoredFeature
 
 commands = typer.Typer(no_args_is_help=True, help="Build, list, verify and delete features.")
+app.add_typer(commands, name="features")
 Names = Annotated[
     list[str] | None,
     typer.Argument(
@@ -29,11 +30,6 @@ Names = Annotated[
     ),
 ]
 Built = Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Names or keys of built features.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the application."""
-    app.add_typer(commands, name="features")
 
 
 @commands.command(epilog="Example: akit features build stats logmel --workers 4")

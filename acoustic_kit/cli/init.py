@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acoustic_kit.api.progress import progress, say
+from acoustic_kit.cli.app import app
 from acoustic_kit.cli.console import MAX_SEED, display_path, whole_numbers
 from acoustic_kit.cli.data import print_summary
 
@@ -68,11 +69,7 @@ SoftTargets = Annotated[
 Mono = Annotated[Literal["mean", "left", "right"], typer.Option(help="How to mix several channels into one.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the application."""
-    app.command(epilog="Example: akit init work --data ESC-50 --test-folds 5 --metric f1")(init)
-
-
+@app.command(epilog="Example: akit init work --data ESC-50 --test-folds 5 --metric f1")
 def init(
     folder: Folder,
     data: Data,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acoustic_kit.api.progress import progress, say
-from acoustic_kit.cli.app import folder_of
+from acoustic_kit.cli.app import app, folder_of
 from acoustic_kit.cli.compute import Device, Precision, Workers
 from acoustic_kit.cli.console import display_path
 
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from acoustic_kit.submission.submission import Template
 
 SHOWN = 10  # unreadable clips that are named
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the application."""
-    app.command(epilog="Example: akit predict runs/logmel_cnn-1a2b3c4d new_clips/ --out new.csv")(predict)
 
 
 Source = Annotated[
@@ -47,6 +42,7 @@ Weights = Annotated[
 ]
 
 
+@app.command(epilog="Example: akit predict runs/logmel_cnn-1a2b3c4d new_clips/ --out new.csv")
 def predict(
     ctx: typer.Context,
     run: Source,

@@ -46,12 +46,7 @@ Compile = Annotated[
 ]
 
 
-def register(_: typer.Typer) -> None:
-    """Add this command to those of `akit recipe`."""
-    example = "Example: akit recipe run stats_pca_linear --set n_components=40 --folds 1,2"
-    commands.command(epilog=example)(run)
-
-
+@commands.command(epilog="Example: akit recipe run stats_pca_linear --set n_components=40 --folds 1,2")
 def run(
     ctx: typer.Context,
     names: Names,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit.api.progress import say
-from acoustic_kit.cli.app import folder_of, workspace_of
+from acoustic_kit.cli.app import app, folder_of, workspace_of
 from acoustic_kit.cli.console import Json, display_path, print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 
 _LABEL = re.compile(r"(Source|Data|Published|Reproduce|Differs)\b[^:]*:")
 commands = typer.Typer(no_args_is_help=True, help="List, show, create, run and tune recipes.")
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the application."""
-    app.add_typer(commands, name="recipe")
+app.add_typer(commands, name="recipe")
 
 
 def _workspace_recipes(ctx: typer.Context) -> Path | None:

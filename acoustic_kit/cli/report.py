@@ -8,15 +8,11 @@ from typing import Annotated
 import typer
 
 from acoustic_kit.api.progress import say
-from acoustic_kit.cli.app import opened
+from acoustic_kit.cli.app import app, opened
 from acoustic_kit.cli.console import display_path, size
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the application."""
-    app.command(epilog="Example: akit report --open")(report)
-
-
+@app.command(epilog="Example: akit report --open")
 def report(
     ctx: typer.Context,
     names: Annotated[

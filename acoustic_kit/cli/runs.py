@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit.api.progress import duration, say
-from acoustic_kit.cli.app import opened, workspace_of
+from acoustic_kit.cli.app import app, opened, workspace_of
 from acoustic_kit.cli.console import Json, print_json, print_table
 
 if TYPE_CHECKING:
     from acoustic_kit.runs.leaderboard import Placing, Standing
 
 commands = typer.Typer(no_args_is_help=True, help="Rank, show, import and delete runs.")
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the application."""
-    app.add_typer(commands, name="runs")
+app.add_typer(commands, name="runs")
 
 
 @commands.command("list", epilog="Example: akit runs list --metric map3")

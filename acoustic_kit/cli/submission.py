@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit.api.progress import say
-from acoustic_kit.cli.app import opened, workspace_of
+from acoustic_kit.cli.app import app, opened, workspace_of
 from acoustic_kit.cli.console import Json, display_path, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from acoustic_kit.submission.record import SubmissionRecord
 
 commands = typer.Typer(no_args_is_help=True, help="List, check and annotate submissions.")
+app.add_typer(commands, name="submission")
 File = Annotated[Path, typer.Argument(help="The CSV of a submission.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the application."""
-    app.add_typer(commands, name="submission")
-    app.command(epilog='Example: akit submit submissions/first.csv -m "mean of 12"')(submit)
-    app.command(epilog="Example: akit score submissions/first.csv --json")(score)
 
 
 @commands.command("list", epilog="Example: akit submission list")
@@ -118,6 +112,7 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command(epilog='Example: akit submit submissions/first.csv -m "mean of 12"')
 def submit(
     ctx: typer.Context,
     file: File,
@@ -139,6 +134,7 @@ def submit(
         say(f"Submitted {display_path(file)}. Record its score: akit submission note {file.stem} --public …")
 
 
+@app.command(epilog="Example: akit score submissions/first.csv --json")
 def score(
     ctx: typer.Context,
     file: File,

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from acoustic_kit.runs.tuning import TuneResult
 
 
-def register(_: typer.Typer) -> None:
-    """Add this command to those of `akit recipe`."""
-    commands.command(epilog="Example: akit recipe tune stats_pca_linear --trials 30")(tune)
-
-
+@commands.command(epilog="Example: akit recipe tune stats_pca_linear --trials 30")
 def tune(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name or file of a recipe that defines search(trial).")],
