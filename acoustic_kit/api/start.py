@@ -24,7 +24,7 @@ def init(
     data: str | Path,
     *,
     layout: str = "auto",
-    metric: str = "f1",
+    metric: str | None = None,
     test_folds: Sequence[int] = (),
     n_folds: int | None = None,
     fold_seed: int | None = None,
@@ -62,7 +62,8 @@ def init(
     folder : the workspace to make
     data : the folder of the data set
     layout : a name in `acoustic_kit.data.LAYOUTS`, or `auto`
-    metric : accuracy, balanced_accuracy, f1, map3, map, …, or a weighted sum such as `0.8*accuracy+0.2*f1`
+    metric : accuracy, balanced_accuracy, f1, map3, map, …, or a weighted sum such as `0.8*accuracy+0.2*f1`; default:
+        that of the competition, if the layout is of one, else f1
     test_folds : folds that are held out as the test set; only `OpenWorkspace.score` reads their labels
     n_folds, fold_seed : the folds to make if there are none; default: 5 folds, seed 0
     unofficial : make folds although the data set has its own

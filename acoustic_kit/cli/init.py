@@ -19,7 +19,9 @@ Text = str | None
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The workspace to make.")]
 Data = Annotated[Path, typer.Option(help="Folder of the data set.")]
 Layout = Annotated[str, typer.Option(help="Layout of the data set on disk; auto: detect it.")]
-Metric = Annotated[str, typer.Option(help="accuracy, balanced_accuracy, f1, map3, map, or a weighted sum.")]
+Metric = Annotated[
+    Text, typer.Option(help="f1, roc_auc, map3, lwlrap, …, or a weighted sum; default: the competition's, else f1.")
+]
 TestFolds = Annotated[Text, typer.Option(metavar="9,10", help="Use these folds as the test set.")]
 NFolds = Annotated[int | None, typer.Option(min=2, help="Number of folds to make if the data set has none (5).")]
 FoldSeed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the folds that are made (0).")]
@@ -74,7 +76,7 @@ def init(
     folder: Folder,
     data: Data,
     layout: Layout = "auto",
-    metric: Metric = "f1",
+    metric: Metric = None,
     test_folds: TestFolds = None,
     n_folds: NFolds = None,
     fold_seed: FoldSeed = None,

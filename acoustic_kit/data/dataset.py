@@ -97,6 +97,7 @@ class Dataset:
     official_folds: bool = False  # whether the folds are the data set's own
     template: Path | None = None  # the competition's sample submission
     label_separator: str | None = None  # between several labels of one clip; set exactly for task "multi"
+    metric: str = "f1"  # the competition's, if akit knows it
     notes: tuple[str, ...] = ()  # for the user, a line each: how many clips are left out, and why
 
 

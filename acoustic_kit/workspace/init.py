@@ -25,7 +25,7 @@ def init_workspace(
     data: Path,
     *,
     layout: str = "auto",
-    metric: str = "f1",
+    metric: str | None = None,
     test_folds: Sequence[int] = (),
     n_folds: int | None = None,
     fold_seed: int | None = None,
@@ -43,7 +43,7 @@ def init_workspace(
     root : folder of the workspace, created if missing
     data : folder of the data set
     layout : one of `LAYOUTS`, or "auto"
-    metric : default metric of the workspace
+    metric : default metric of the workspace; None is that of the competition, if the layout is of one, else f1
     test_folds, n_folds, fold_seed, unofficial, mono, on_progress : see `make_manifest`
     extra : folder of another data set, whose labeled clips are added as `split` "extra"
     options : columns, files and clips to read if guesses are not enough
@@ -64,6 +64,7 @@ def init_workspace(
     dataset = read_dataset(data, layout, options)
     for note in dataset.notes:
         on_note(note)
+    metric = dataset.metric if metric is None else metric
     _check_dataset(dataset, metric)
     manifest, truth = make_manifest(
         dataset,

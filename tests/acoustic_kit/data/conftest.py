@@ -193,6 +193,33 @@ def youtube_tree(root, write_clip, write_table):
         write_table(root / f"{split}.tsv", rows)
 
 
+def class_columns_tree(root, write_clip, write_table):
+    """One column per class with probabilities, as in the template; an unknown target, and a clip of no class."""
+    header = ["id", "rain", "wind", "snow"]
+    kinds = [(1, 0.7, 0), (0, 1, 0.25), ("", 0, 1), (0, 0, 0)]
+    rows = [[f"c{clip}", *kinds[clip % 4]] for clip in range(24)]
+    for id in [*(row[0] for row in rows), "t0", "t1"]:
+        write_clip(root / "audio" / f"{id}.wav")
+    write_table(root / "train.csv", [header, *rows])
+    write_table(root / "sample_submission.csv", [header, ["t1", 0, 0, 0], ["t0", 0, 0, 0]])
+
+
+def freesound2019_tree(root, write_clip, write_table):
+    names = ["Bark", "Fill_(with_liquid)", "Male_speech"]
+    curated, noisy = [["fname", "labels"]], [["fname", "labels"]]
+    for clip in range(30):
+        labels = names[clip % 3] if clip % 2 else f'"{names[clip % 3]},{names[(clip + 1) % 3]}"'
+        for table, folder, every in ((curated, "train_curated", 1), (noisy, "train_noisy", 3)):
+            if clip % every == 0:
+                write_clip(root / folder / f"{folder[6]}{clip}.wav")
+                table.append([f"{folder[6]}{clip}.wav", labels])
+    for name in FNAME_TEST:
+        write_clip(root / "test" / name)
+    write_table(root / "train_curated.csv", curated)
+    write_table(root / "train_noisy.csv", noisy)
+    write_table(root / "sample_submission.csv", [["fname", *names], *([name, 0, 0, 0] for name in FNAME_TEST)])
+
+
 @dataclass(frozen=True)
 class Tree:
     """A generated data set, and what reading it must give."""
@@ -208,6 +235,8 @@ class Tree:
     grouped: bool = False
     truth: tuple[str, ...] = ()  # the label, or labels with + between, of each test clip, where they are known
     notes: tuple[str, ...] = ()
+    n_extra: int = 0
+    metric: str = "f1"
     root: Path = Path()
 
     def read(self) -> Dataset:
@@ -316,6 +345,33 @@ TREES = {
         {"Cello": 0, "Bark": 1, "Applause": 2},
         n_train=30,
         test_ids=FNAME_TEST,
+    ),
+    "class columns": Tree(
+        class_columns_tree,
+        "csv",
+        {"rain": 0, "snow": 1, "wind": 2},
+        n_train=24,
+        test_ids=["t1", "t0"],
+        task="multi",
+        notes=(
+            "train.csv: id from 'id'",
+            "train.csv: 3 columns are classes ('rain', 'wind', 'snow', …), with probabilities for several classes a"
+            " clip; empty cells and -1 are unknown (--label-column 'A,B' or 'A*' for others)",
+            "sample_submission.csv: its test clips and the form of submissions",
+        ),
+    ),
+    "freesound2019": Tree(
+        freesound2019_tree,
+        "freesound2019",
+        {"Bark": 0, "Fill_(with_liquid)": 1, "Male_speech": 2},
+        n_train=30,
+        test_ids=FNAME_TEST,
+        task="multi",
+        n_extra=10,
+        metric="lwlrap",
+        notes=(
+            "train_noisy.csv: its 10 clips are extra, unlike those of train_curated.csv: trained on, never validated",
+        ),
     ),
     "speechcommands": Tree(
         speechcommands_tree,

@@ -50,6 +50,7 @@ def test_classes_task_and_template(tree):
     assert (dataset.label_separator is not None) == (tree.task == "multi")
     assert (dataset.template is not None) == (tree.root / "sample_submission.csv").exists()
     assert dataset.official_folds == (tree.folds is not None)
+    assert dataset.metric == tree.metric
 
 
 def test_columns_and_dtypes(tree, manifest):
@@ -63,7 +64,7 @@ def test_a_written_manifest_reads_back_the_same(tree, manifest, tmp_path):
     back = pl.read_parquet(tmp_path / "manifest.parquet")
     assert back.equals(manifest)
     assert back.schema == manifest.schema
-    check_manifest(back, tree.classes)
+    check_manifest(back, tree.classes, tree.task)
 
 
 def test_clips_and_splits(tree, manifest):
@@ -71,7 +72,8 @@ def test_clips_and_splits(tree, manifest):
     assert manifest["path"].is_unique().all()
     assert len(of_split(manifest, "train")) == tree.n_train
     assert of_split(manifest, "test")["id"].to_list() == tree.test_ids
-    assert len(manifest) == tree.n_train + len(tree.test_ids)
+    assert len(of_split(manifest, "extra")) == tree.n_extra
+    assert len(manifest) == tree.n_train + tree.n_extra + len(tree.test_ids)
 
 
 def test_labels(tree, manifest):
@@ -168,5 +170,5 @@ def test_notes(tree):
 def test_progress_counts_every_file(tree):
     calls = []
     make_manifest(tree.read(), n_folds=3, unofficial=True, on_progress=lambda *call: calls.append(call))
-    n = tree.n_train + len(tree.test_ids)
+    n = tree.n_train + tree.n_extra + len(tree.test_ids)
     assert calls == [(done, n) for done in range(1, n + 1)]
