@@ -346,6 +346,9 @@ class OpenWorkspace(Session):
         model: str | Path | TrainedRun | FittedBlend,
         clips: Sequence[str | Path] | Mapping[str, Path],
         *,
+        window: float | None = None,
+        hop: float | None = None,
+        id_format: str | None = None,
         table: str | Path | None = None,
         trust: bool = False,
         weights: str | Path | None = None,
@@ -356,10 +359,14 @@ class OpenWorkspace(Session):
         """Predict new clips with a run or a blend of this workspace, see `akit.predict`.
 
         >>> ws.predict(blend, ["a.wav", "more_clips/"])
+        >>> ws.predict(blend, ["soundscapes/"], window=5, hop=2.5)
         """
         return predict(
             model,
             clips,
+            window=window,
+            hop=hop,
+            id_format=id_format,
             folder=self.root,
             table=table,
             trust=trust,

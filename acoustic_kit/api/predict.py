@@ -12,7 +12,7 @@ from acoustic_kit.api.progress import progress as progress_bars
 from acoustic_kit.api.runs import TrainedRun
 from acoustic_kit.device import Compute
 from acoustic_kit.features.build.worker import worker_count
-from acoustic_kit.prediction import open_predictor, predict_clips
+from acoustic_kit.prediction import choose_windows, open_predictor, predict_clips
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,6 +22,9 @@ def predict(
     model: str | Path | TrainedRun | FittedBlend,
     clips: Sequence[str | Path] | Mapping[str, Path],
     *,
+    window: float | None = None,
+    hop: float | None = None,
+    id_format: str | None = None,
     folder: str | Path = ".",
     table: str | Path | None = None,
     trust: bool = False,
@@ -34,11 +37,16 @@ def predict(
     """Predict new clips with a run or a blend; needs no workspace and no network.
 
     >>> akit.predict("runs/logmel_cnn-1a2b3c4d", ["new_clips/"])
+    >>> akit.predict("submissions/first.json", ["soundscapes/"], window=5, hop=2.5)
 
     Parameters
     ----------
     model : a run's folder or a submission's JSON, or the name of one in the workspace that `folder` is in
     clips : audio files and folders of them, or files by id
+    window : seconds of the windows that recordings are divided into: a row for each; default: as in training
+    hop : seconds from a window to the next; windows that overlap a row are averaged; default: as in training, else
+        `window`
+    id_format : of the ids of rows, with `{stem}` or `{path}`, `{start}` and `{end}`; default: `{stem}_{end}`
     table : a CSV with the other inputs of the recipe: ids or file names, then columns such as `salience`
     trust : execute the recipe in the run's folder if it is not installed here
     weights : the folder of a pretrained model that computes features, if the run needs one
@@ -46,8 +54,8 @@ def predict(
     device, precision : see `Compute`
     progress : show progress bars
 
-    Returns `id`, one probability column per class, and `error`: null, or the reason why the clip could not be read;
-    its probabilities then are the class frequencies of the training clips.
+    Returns a row per clip or window: `id`, one probability column per class, and `error`: null, or the reason why the
+    clip could not be read; its probabilities then are the class frequencies of the training clips.
 
     Raises
     ------
@@ -61,10 +69,12 @@ def predict(
     predictor = open_predictor(
         source, Path(folder), trust=trust, weights=None if weights is None else Path(weights), on_note=warn
     )
+    windows = choose_windows(predictor.windows, predictor.name, window, hop, id_format, warn)
     with progress_bars(progress) as bar:
         found = predict_clips(
             predictor,
             clips,
+            windows=windows,
             table=None if table is None else Path(table),
             workers=worker_count(workers),
             compute=Compute(device, precision),

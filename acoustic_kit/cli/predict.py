@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +17,10 @@ from acoustic_kit.cli.compute import Device, Precision, Workers
 from acoustic_kit.cli.console import display_path
 
 if TYPE_CHECKING:
+    from acoustic_kit.device import Compute
     from acoustic_kit.prediction import ClipPredictions
     from acoustic_kit.prediction.models import Predictor
+    from acoustic_kit.prediction.slices import FinishedSlices
     from acoustic_kit.submission.submission import Template
 
 SHOWN = 10  # unreadable clips that are named
@@ -35,6 +38,21 @@ Table = Annotated[
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="Predict the class frequencies for template ids without a file.")
 ]
+Window = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Divide recordings into windows of this length (default: as in training)."),
+]
+Hop = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="From a window to the next; windows that overlap are averaged (default: as in training, else the window).",
+    ),
+]
+IdFormat = Annotated[
+    str | None,
+    typer.Option(help="Form of the ids of windows, with {stem} or {path}, {start} and {end} (default: {stem}_{end})."),
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the recipe in the run's folder if it is not installed here.")]
 Weights = Annotated[
     Path | None,
@@ -49,6 +67,9 @@ def predict(
     paths: Paths,
     template: Form = None,
     out: Out = None,
+    window: Window = None,
+    hop: Hop = None,
+    id_format: IdFormat = None,
     table: Table = None,
     allow_missing: AllowMissing = False,
     trust: Trust = False,
@@ -57,39 +78,70 @@ def predict(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Predict new clips.
+    """Predict new clips, or windows of recordings.
 
-    Needs the run's folder, no workspace and no network. The predictions of fold models are averaged. For a clip that
-    cannot be read, the row has the reason; with a template, the class frequencies.
+    Needs the run's folder, no workspace and no network. The predictions of fold models are averaged, and so are those
+    of overlapping windows. For a clip that cannot be read, the row has the reason; with a template, the class
+    frequencies. A stopped command resumes if it is given again with the same --out.
     """
     from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.features.build.worker import worker_count
-    from acoustic_kit.prediction import clips_at, clips_of_template, open_predictor, predict_clips
+    from acoustic_kit.prediction import choose_windows, clips_at, open_predictor, plan_rows, predict_rows
     from acoustic_kit.submission.record import refuse_over_submission
     from acoustic_kit.submission.submission import read_template, require_writable
 
     if out is not None:
         refuse_over_submission(out)
     require_one_process("predict")
-    compute, clips = Compute(device, precision), clips_at(paths)
+    compute, files = Compute(device, precision), clips_at(paths, allow_none=template is not None)
     predictor = open_predictor(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
     form = None if template is None else read_template(template, predictor.task_spec.classes)
     if form is not None:
         require_writable(form, predictor.task_spec)
-        clips = clips_of_template(form.ids, clips, allow_missing=allow_missing)
+    windows = choose_windows(predictor.windows, predictor.name, window, hop, id_format, say)
+    plan = plan_rows(
+        files,
+        windows,
+        None if form is None else form.ids,
+        allow_missing=allow_missing,
+        are_asked=window is not None,
+        on_note=say,
+    )
+    finished = _finished_slices(out, predictor, compute)
     try:
         with progress() as bar:
-            found = predict_clips(
-                predictor, clips, table=table, workers=worker_count(workers), compute=compute, on_progress=bar
+            found = predict_rows(
+                predictor,
+                plan,
+                table=table,
+                workers=worker_count(workers),
+                compute=compute,
+                on_progress=bar,
+                finished=finished,
             )
     except KeyboardInterrupt:
-        say("\nStopped. Nothing was written.")
+        is_begun = finished is not None and finished.folder.is_dir()
+        say("\nStopped. " + ("The same command resumes where it was." if is_begun else "Nothing was written."))
         raise typer.Exit(130) from None
-    _say_errors(found, with_template=form is not None)
-    _write(found, predictor, form, out)
-    n_clips = "1 clip" if len(found.ids) == 1 else f"{len(found.ids)} clips"
+    if files:
+        _say_errors(found, with_template=form is not None)
+    _write(found, predictor, form and replace(form, ids=found.ids), out)
+    if finished is not None:
+        finished.remove()
+    what = "clip" if windows is None else "row"
+    n_rows = f"{len(found.ids)} {what}{'' if len(found.ids) == 1 else 's'}"
     models = "" if predictor.n_models == 1 else f", {predictor.n_models} models"
-    say(f"Predicted {n_clips} with {predictor.name}{models}." + (f" Wrote {display_path(out)}." if out else ""))
+    say(f"Predicted {n_rows} with {predictor.name}{models}." + (f" Wrote {display_path(out)}." if out else ""))
+
+
+def _finished_slices(out: Path | None, predictor: Predictor, compute: Compute) -> FinishedSlices | None:
+    """Return where predictions of finished slices are stored; None if the output is not a file."""
+    from acoustic_kit.files import followed
+    from acoustic_kit.prediction.slices import FinishedSlices
+
+    if out is None or out.is_dir() or followed(out)[0]:
+        return None
+    return FinishedSlices.beside(out, predictor, compute)
 
 
 def _write(found: ClipPredictions, predictor: Predictor, form: Template | None, out: Path | None) -> None:

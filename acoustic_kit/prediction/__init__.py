@@ -7,15 +7,20 @@ unless it equals an installed recipe, or the user trusts it.
 
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import clips_at, clips_of_template, read_columns
-from acoustic_kit.prediction.predict import ClipPredictions, predict_clips
+from acoustic_kit.prediction.predict import ClipPredictions, predict_clips, predict_rows
+from acoustic_kit.prediction.rows import RowPlan, choose_windows, plan_rows
 
 __all__ = [
     "ClipPredictions",
     "MemberModel",
     "Predictor",
+    "RowPlan",
+    "choose_windows",
     "clips_at",
     "clips_of_template",
     "open_predictor",
+    "plan_rows",
     "predict_clips",
+    "predict_rows",
     "read_columns",
 ]

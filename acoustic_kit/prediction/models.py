@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
+from acoustic_kit.data.windows import Windows
 from acoustic_kit.device import Compute
 from acoustic_kit.ensemble.result import BlendResult
 from acoustic_kit.errors import AkitError, RunError, UsageError
@@ -80,6 +81,11 @@ class Predictor:
     def n_models(self) -> int:
         """Number of fold models."""
         return sum(len(member.folds) for member in self.members)
+
+    @property
+    def windows(self) -> Windows | None:
+        """The windows of recordings that it was trained on; None if they were whole files."""
+        return self.members[0].run.record.windows
 
     @property
     def compares_clips(self) -> bool:

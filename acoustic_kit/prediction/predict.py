@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from acoustic_kit.data.clips import Clips
+from acoustic_kit.data.windows import Windows
 from acoustic_kit.device import AUTO, Compute
+from acoustic_kit.dsp.sound_file import NOT_READ
 from acoustic_kit.errors import DataError
 from acoustic_kit.features import Feature, build_features, with_sources
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
-from acoustic_kit.prediction.new_clips import clips_at, read_columns, rows_of
+from acoustic_kit.prediction.new_clips import NO_FILE, clips_at, manifest_rows, read_columns
+from acoustic_kit.prediction.rows import RowPlan
+from acoustic_kit.prediction.slices import FinishedSlices, SlicePredictions, slices
 from acoustic_kit.recipe.inference import infer
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ClipPredictions:
-    """Class probabilities of new clips: `probabilities` is float64 (clips, classes), row i belongs to `ids[i]`."""
+    """Class probabilities of rows, which are clips: `probabilities` is float64 (rows, classes), in order of `ids`."""
 
     ids: tuple[str, ...]
     classes: tuple[str, ...]
@@ -44,6 +48,7 @@ def predict_clips(
     run: str | Path | Predictor,
     clips: Sequence[str | Path] | Mapping[str, Path],
     *,
+    windows: Windows | None = None,
     table: Path | None = None,
     trust: bool = False,
     weights: Path | None = None,
@@ -61,32 +66,64 @@ def predict_clips(
     ----------
     run : an argument of `open_predictor`, or its result
     clips : audio files and folders of them, or files by id
-    table : a CSV with further inputs of the recipe: ids or file names, then columns such as `salience`
+    windows : divide the files into windows, which are averaged into consecutive rows; None: a row for each file
+    table, workers, compute, on_progress : see `predict_rows`
     trust, weights : see `open_predictor`
-    workers : processes that compute features; 0 is this one
-    compute : device and precision, for recipes that train with torch
-    on_progress : called with a feature's name and the clips done and in all; then with "predictions" and these numbers,
-        each clip counted once per fold model
 
     Raises UsageError for a missing run or path, AkitError for one that cannot be used, or if no clip can be read.
 
     """
     predictor = run if isinstance(run, Predictor) else open_predictor(run, trust=trust, weights=weights)
     files = clips if isinstance(clips, Mapping) else clips_at([Path(path) for path in clips])
-    columns = None if table is None else read_columns(table, list(files))
-    job = _Job(predictor, len(files), workers, compute, on_progress)
-    parts, ids = [], list(files)
-    for start in range(0, len(ids), SLICE):
-        chosen = ids[start : start + SLICE]
-        rows = rows_of({id: files[id] for id in chosen}, None if columns is None else columns[start : start + SLICE])
-        stack = job.members_of(rows)
-        parts.append(stack if predictor.compares_clips else predictor.combined(stack)[None])
-    if len(job.errors) == len(ids):
-        id, reason = next(iter(job.errors.items()))
-        raise DataError(f"None of {len(ids)} clips can be read; {id}: {reason}.")
-    found = np.concatenate(parts, axis=1)
-    probabilities = predictor.combined(found) if predictor.compares_clips else found[0]
-    return ClipPredictions(tuple(ids), predictor.task_spec.names, probabilities, job.errors)
+    plan = RowPlan.of_files(files) if windows is None else RowPlan.of_windows(files, windows)
+    return predict_rows(predictor, plan, table=table, workers=workers, compute=compute, on_progress=on_progress)
+
+
+def predict_rows(
+    predictor: Predictor,
+    plan: RowPlan,
+    *,
+    table: Path | None = None,
+    workers: int = 0,
+    compute: Compute = AUTO,
+    on_progress: OnProgress = lambda *_: None,
+    finished: FinishedSlices | None = None,
+) -> ClipPredictions:
+    """Predict the clips of a plan, and average them into its rows.
+
+    Parameters
+    ----------
+    table : a CSV with further inputs of the recipe: ids or file names, then columns such as `salience`
+    workers : processes that compute features; 0 is this one
+    compute : device and precision, for recipes that train with torch
+    on_progress : called with a feature's name and the clips done and in all; then with "predictions" and these numbers,
+        each clip counted once per fold model
+    finished : where predictions of finished slices are stored; those that exist are not computed again
+
+    Raises AkitError if the recipe fails, or if no clip can be read.
+
+    """
+    clips = plan.clips
+    columns = None if table is None else read_columns(table, [clip.file for clip in clips])
+    job = _Job(predictor, len(clips), workers, compute, on_progress)
+    parts = []
+    for part in slices([clip.file for clip in clips], SLICE):
+        rows = manifest_rows(clips[part], None if columns is None else columns[part])
+        found = finished.read(rows) if finished else None
+        if found is None:
+            found = job.predict(rows)
+            if finished and len(rows) < len(clips) and not any(e.startswith(NOT_READ) for e in found.errors.values()):
+                finished.write(rows, found)
+        job.begin_next(len(rows))
+        parts.append(found)
+    errors = {id: reason for found in parts for id, reason in found.errors.items()}
+    if clips and len(errors) == len(clips) and any(clip.path is not NO_FILE for clip in clips):
+        id, reason = next(iter(errors.items()))
+        raise DataError(f"None of {len(clips)} clips can be read; {id}: {reason}.")
+    stack = np.concatenate([found.probabilities for found in parts], axis=1)
+    probabilities = predictor.combined(stack) if predictor.compares_clips else stack[0]
+    probabilities, failed = plan.averaged(probabilities, errors)
+    return ClipPredictions(tuple(row.id for row in plan.rows), predictor.task_spec.names, probabilities, failed)
 
 
 @dataclass
@@ -96,25 +133,31 @@ class _Job:
     workers: int
     compute: Compute
     on_progress: OnProgress
-    errors: dict[str, str] = field(default_factory=dict)
     begun: int = 0  # number of clips of earlier slices
     predicted: int = 0  # clips times models
 
-    def members_of(self, rows: pl.DataFrame) -> np.ndarray:
-        """Return the predictions of each member for a slice of clips: float64 (members, clips, classes)."""
+    def predict(self, rows: pl.DataFrame) -> SlicePredictions:
+        """Predict a slice of clips: the blend, or all members if the blend compares clips of different slices."""
         from acoustic_store import FeatureStore
 
         with tempfile.TemporaryDirectory(prefix="akit-predict-") as folder:
             store = FeatureStore.open(folder, create=True)
             of_fold = [{fold: m.features_of(fold) for fold in m.folds} for m in self.predictor.members]
-            self._build(rows, store, [f for folds in of_fold for found in folds.values() for f in found.values()])
+            errors = self._build(rows, store, [f for of in of_fold for found in of.values() for f in found.values()])
             pairs = zip(self.predictor.members, of_fold, strict=True)
             stack = np.stack([self._mean(member, features, rows, store) for member, features in pairs])
-        self.begun += len(rows)
-        return stack
+        if not self.predictor.compares_clips:
+            stack = self.predictor.combined(stack)[None]
+        return SlicePredictions(stack, errors)
 
-    def _build(self, rows: pl.DataFrame, store: FeatureStore, features: Sequence[Feature]) -> None:
-        """Compute the features, and record which clips fail."""
+    def begin_next(self, n_clips: int) -> None:
+        """Count a slice as predicted, also one that was predicted before."""
+        self.begun += n_clips
+        self.predicted = self.begun * self.predictor.n_models
+        self.on_progress("predictions", self.predicted, self.n_clips * self.predictor.n_models)
+
+    def _build(self, rows: pl.DataFrame, store: FeatureStore, features: Sequence[Feature]) -> dict[str, str]:
+        """Compute the features, and return why clips cannot be read, by id."""
         done = {feature.key: 0 for feature in with_sources(features)}
 
         def on_build(feature: Feature, n: int, _: int) -> None:
@@ -123,10 +166,12 @@ class _Job:
             self.on_progress(feature.name, self.begun + sum(alike) // len(alike), self.n_clips)
 
         workers = self.workers if len(rows) > BLOCK else 0
+        errors: dict[str, str] = {}
         for report in build_features(
             rows, Path("/"), store, features, workers=workers, on_progress=on_build, device=self.compute.device
         ):
-            self.errors.update({id: reason for id, reason in report.failures.items() if id not in self.errors})
+            errors.update({id: reason for id, reason in report.failures.items() if id not in errors})
+        return errors
 
     def _mean(
         self,

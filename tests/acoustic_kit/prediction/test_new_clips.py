@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-import polars as pl
 import pytest
 
+from acoustic_kit.data.schema import clip_schema
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.prediction import clips_at, clips_of_template, read_columns
-from acoustic_kit.prediction.new_clips import NO_FILE, rows_of
+from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, manifest_rows
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -90,7 +90,7 @@ def test_a_table_is_joined_by_id_or_name(tmp_path: Path) -> None:
     path.write_text("file,salience,label\nb,2,x\n01.wav,1,y\n7,,z\n")
     found = read_columns(path, ["s/01.wav", "b.ogg", "7"])
     assert found["salience"].to_list() == [1, 2, None]
-    rows = rows_of({"s/01.wav": path, "b.ogg": NO_FILE, "7": path}, found)
+    rows = manifest_rows([NewClip(id, path, id) for id in ("s/01.wav", "b.ogg", "7")], found)
     assert rows["salience"].to_list() == [1, 2, None]
     assert rows["label"].to_list() == [[], [], []]  # the table does not replace what akit says of a clip
 
@@ -114,7 +114,8 @@ def test_a_bad_table_is_told(tmp_path: Path, text: str, says: str) -> None:
 def test_rows_have_what_a_build_and_a_recipe_look_at(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(b"1234")
-    rows = rows_of({"x": path})
+    rows = manifest_rows([NewClip("x", path, "x"), NewClip("y_5", path, "y", 0, 5)])
     assert rows.select("id", "path", "size", "split").row(0) == ("x", str(path), 4, "test")
     assert rows["mtime_ns"][0] == os.stat(path).st_mtime_ns  # noqa: PTH116
-    assert rows.schema["label"] == pl.List(pl.String)
+    assert rows.select("id", "start", "end").rows() == [("x", None, None), ("y_5", 0, 5)]
+    assert {name: rows.schema[name] for name in clip_schema()} == clip_schema()
