@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # `as` exports a name
     from acoustic_kit.api.start import download as download
     from acoustic_kit.api.start import init as init
     from acoustic_kit.api.start import open_workspace as open_workspace
+    from acoustic_kit.api.submissions import score as score
     from acoustic_kit.data import make_manifest as make_manifest
     from acoustic_kit.data import read_dataset as read_dataset
     from acoustic_kit.data.clips import Clips as Clips
@@ -67,6 +68,7 @@ else:
         "acoustic_kit.api.predict": "predict",
         "acoustic_kit.api.runs": "TrainedRun",
         "acoustic_kit.api.start": "download init open_workspace",
+        "acoustic_kit.api.submissions": "score",
         "acoustic_kit.data": "make_manifest read_dataset",
         "acoustic_kit.data.clips": "Clips FitResult Fold class_probabilities",
         "acoustic_kit.errors": "AkitError AkitWarning DataError RecipeError RunError SubmissionError UsageError",

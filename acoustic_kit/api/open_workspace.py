@@ -332,14 +332,19 @@ class OpenWorkspace(Session):
         """
         return competition.check(self.files, Path(path), metric)
 
-    def score(self, path: str | Path, metric: str | None = None) -> dict[str, float]:
-        """Return all metrics of a submission against the held-out labels of `test_folds`.
+    def score(
+        self, path: str | Path, metric: str | None = None, *, truth: str | Path | None = None
+    ) -> dict[str, float]:
+        """Return all metrics of predictions against the held-out labels of `test_folds`, or a table of labels.
 
-        Raises AkitError if the workspace has none.
+        - `truth`: a CSV of ids, and of labels or one column per class, see `akit.score`
+
+        Raises AkitError if there are no labels, or they do not fit.
         """
         workspace = self.files
-        warn_of_leaks(workspace)
-        return competition.score_against_truth(workspace, Path(path), metric)
+        if truth is None:
+            warn_of_leaks(workspace)
+        return competition.score_predictions(workspace, Path(path), metric, _path(truth))
 
     def predict(
         self,

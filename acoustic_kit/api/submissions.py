@@ -7,15 +7,39 @@ from typing import TYPE_CHECKING
 
 from acoustic_kit.api.akit_warnings import warn
 from acoustic_kit.ensemble.blend_submission import rebuild
-from acoustic_kit.ensemble.competition import submit
+from acoustic_kit.ensemble.competition import score_predictions, submit
 from acoustic_kit.errors import AkitError
 from acoustic_kit.submission.record import annotate, list_records
+from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     import polars as pl
 
     from acoustic_kit.api.session import Session
     from acoustic_kit.submission.kaggle import HandIn
+
+
+def score(
+    path: str | Path, truth: str | Path, metric: str | None = None, *, folder: str | Path = "."
+) -> dict[str, float]:
+    """Score predictions against a table of labels; needs no workspace.
+
+    >>> akit.score("predictions.csv", "labels.csv", "map")["map"]
+
+    Parameters
+    ----------
+    path : a CSV of ids, then one column of probabilities per class, or a column of labels
+    truth : a CSV of ids, then one column per class (1, 0, or empty if unknown), or a column of labels
+    metric : one more, such as a weighted sum
+    folder : if it is in a workspace, the classes and the task are the workspace's; else those of the files
+
+    Returns all metrics that the files allow, by name.
+
+    Raises UsageError for a missing file, or a metric that does not fit; AkitError for ids or classes that only one of
+    the files has, and for content that is invalid.
+
+    """
+    return score_predictions(Workspace.around(Path(folder)), Path(path), metric, Path(truth))
 
 
 class WorkspaceSubmissions:

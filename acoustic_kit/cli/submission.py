@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acoustic_kit.api.progress import say
-from acoustic_kit.cli.app import app, opened, workspace_of
+from acoustic_kit.cli.app import app, folder_of, opened, workspace_of
 from acoustic_kit.cli.console import Json, display_path, print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -137,15 +137,26 @@ def submit(
 @app.command(epilog="Example: akit score submissions/first.csv --json")
 def score(
     ctx: typer.Context,
-    file: File,
+    file: Annotated[Path, typer.Argument(help="A CSV of ids, and of labels or probabilities.")],
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="A CSV of ids, and of labels or one column per class (default: labels held out by init)."),
+    ] = None,
     metric: Annotated[str | None, typer.Option(help="Another metric to print (default: the workspace's).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score a submission against held-out labels.
+    """Score predictions against a table of labels.
 
-    Uses the labels of the folds that `akit init --test-folds` held out.
+    Without --truth, uses the labels of the folds that `akit init --test-folds` held out. With it, no workspace is
+    needed: the classes are those of the files. In a table with one column per class, an empty cell is unknown, and left
+    out of the score of its class.
     """
-    scores = opened(ctx).score(file, metric)
+    from acoustic_kit.api.submissions import score as score_by_table
+
+    if truth is None:
+        scores = opened(ctx).score(file, metric)
+    else:
+        scores = score_by_table(file, truth, metric, folder=folder_of(ctx))
     if as_json:
         print_json(scores)
     else:

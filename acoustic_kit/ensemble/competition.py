@@ -21,6 +21,7 @@ from acoustic_kit.submission.submission import (
     require_writable,
     score_submission,
 )
+from acoustic_kit.submission.truth import score_by_table
 from acoustic_kit.tables import read_parquet
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -96,23 +97,38 @@ def submit(workspace: Workspace, path: Path, message: str, competition: str | No
     return done
 
 
-def score_against_truth(workspace: Workspace, path: Path, metric: str | None = None) -> dict[str, float]:
-    """Return all metrics that a submission's contents allow, against the labels of held-out test clips.
+def score_predictions(
+    workspace: Workspace | None, path: Path, metric: str | None = None, truth: Path | None = None
+) -> dict[str, float]:
+    """Return all metrics that predictions allow, and `metric`, against a table of labels or held-out test clips.
 
-    Among them is `metric`, or the workspace's, if it is a weighted sum.
+    Parameters
+    ----------
+    workspace : its classes and task are used; None: those of the files, see `score_by_table`
+    metric : default: the workspace's
+    truth : a table of labels; None: the labels of test clips that `akit init --test-folds` held out
 
-    Raises UsageError for a missing file or an unknown metric, and AkitError if the workspace has no labels of test
-    clips.
+    Raises UsageError for a missing file or an unknown metric, AkitError if there are no labels, or they do not fit.
+
     """
-    task_spec = replace(workspace.task_spec, metric=metric or workspace.task_spec.metric)
-    validate_metric(task_spec.metric, task_spec.task)
+    task_spec = None if workspace is None else workspace.task_spec
+    if task_spec is not None and metric is not None:
+        task_spec = replace(task_spec, metric=metric)
+    if task_spec is not None:
+        validate_metric(task_spec.metric, task_spec.task)
+    if truth is not None:
+        return score_by_table(path, truth, task_spec, metric=metric or "")
+    assert workspace is not None
+    assert task_spec is not None
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     if not workspace.truth_path.exists():
-        raise DataError("This workspace has no labels of test clips; `akit init --test-folds` holds some out.")
+        raise DataError(
+            "This workspace has no labels of test clips; `akit init --test-folds` holds some out, and --truth names a "
+            "table of labels."
+        )
     try:
-        truth = read_parquet(workspace.truth_path, ["id", "label"])
+        labels = read_parquet(workspace.truth_path)
     except OSError as error:
         raise DataError(f"{workspace.truth_path} cannot be read; make the workspace again with `akit init`.") from error
-    labels = dict(zip(truth["id"], truth["label"].to_list(), strict=True))
     return score_submission(path, labels, task_spec)

@@ -7,14 +7,17 @@ position. Files are untrusted: invalid content gives a message, never a tracebac
 
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.data.targets import encode_labels
+from acoustic_kit.data.targets import scored_targets
 from acoustic_kit.errors import SubmissionError
 from acoustic_kit.files import replacing
 from acoustic_kit.metrics import (
@@ -48,6 +51,9 @@ __all__ = [
     "score_submission",
     "write_submission",
 ]
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SUM_TOLERANCE = 0.01  # allows for rows rounded to three decimals
 
@@ -152,14 +158,16 @@ def errors(found: Sequence[Problem]) -> list[Problem]:
 
 def score_submission(
     path: Path,
-    truth: dict[str, list[str]],
+    truth: pl.DataFrame,
     task_spec: TaskSpec,
 ) -> dict[str, float]:
-    """Score a submission with all metrics that its content allows, over the clips of ``truth`` (id → labels).
+    """Score a submission with all metrics that its content allows, over the clips of ``truth``.
 
     Labels: metrics that need no probabilities, such as ``accuracy`` and ``f1``. The task's own metric, such as a
     weighted sum, is added, and undefined metrics are left out. Rows are joined by id; rows whose id is not in ``truth``
     are ignored.
+
+    - ``truth``: columns ``id``, ``label`` and, if there are unknown targets, ``soft``, as in a manifest
 
     Raises DataError for a file that cannot be read; SubmissionError for a missing or repeated id, an unknown label, a
     probability that is not a number, and truth that does not fit the classes or the task.
@@ -167,11 +175,11 @@ def score_submission(
     table = read_table(path, SEPARATORS)
     template = template_of(path, table, task_spec.classes)
     row_of = {clip_id: row for row, clip_id in enumerate(template.ids)}
-    missing = [clip_id for clip_id in truth if clip_id not in row_of]
-    if missing or not truth:
+    missing = [clip_id for clip_id in truth["id"] if clip_id not in row_of]
+    if missing or not len(truth):
         raise SubmissionError(f"{path} lacks {len(missing)} of the {len(truth)} clips to score: {listed(missing)}")
     targets = _targets(truth, task_spec)
-    kept = [row_of[clip_id] for clip_id in truth]
+    kept = [row_of[clip_id] for clip_id in truth["id"]]
     table = Table(table.header, [table.rows[i] for i in kept], [table.lines[i] for i in kept])
     names = template.printed(task_spec.classes)
     if template.form == "probabilities":
@@ -212,15 +220,15 @@ def _ranked(cells: list[list[str]], names: list[str]) -> np.ndarray:
     return ranked
 
 
-def _targets(truth: dict[str, list[str]], task_spec: TaskSpec) -> np.ndarray:
-    """Return true labels as ``encode_labels`` does. Raises SubmissionError if they do not fit the task."""
+def _targets(truth: pl.DataFrame, task_spec: TaskSpec) -> np.ndarray:
+    """Return true labels as ``scored_targets`` does. Raises SubmissionError if they do not fit the task."""
     task = task_spec.task
-    for clip_id, labels in truth.items():
+    for clip_id, labels in truth.select("id", "label").iter_rows():
         if not task_spec.classes.keys() >= set(labels) or (task == "single" and len(labels) != 1):
             raise SubmissionError(
                 f"the truth of {quoted(clip_id)} is {labels}: not {task}-label, or not among the classes"
             )
-    return encode_labels(list(truth.values()), task_spec.names, task)
+    return scored_targets(truth, task_spec.names, task)
 
 
 def _header_problem(header: list[str], columns: Sequence[str]) -> Problem:

@@ -26,7 +26,7 @@ AUDIO_NAMES = (
     "filename", "file_name", "fname", "slice_file_name", "file", "filepath", "file_path", "path", "audio_path",
     "audio_file", "audio", "wav",
 )
-_LABEL_NAMES = (
+LABEL_NAMES = (
     "label", "labels", "tag", "tags", "class", "classes", "class_name", "category", "categories", "target",
     "primary_label", "class_id", "classid", "event_label", "event", "species", "species_id", "ebird_code", "birds",
 )
@@ -87,7 +87,7 @@ def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOp
     if id_name is None:
         raise DataError(unknown_column(train, "id", "--id-column"))
     classes = _named_classes(train, template, options)
-    label = None if classes else choose(train, options.label_column, [*label_hint, *_LABEL_NAMES], but=(id_name,))
+    label = None if classes else choose(train, options.label_column, [*label_hint, *LABEL_NAMES], but=(id_name,))
     used = (id_name, *classes, *([label] if label is not None else []))
     fold, split = choose(train, None, FOLD_NAMES, but=used), choose(train, None, SPLIT_NAMES, but=used)
     if split and _are_folds(train, split):

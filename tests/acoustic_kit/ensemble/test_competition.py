@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from acoustic_kit.ensemble.competition import check, score_against_truth, submit
+from acoustic_kit.ensemble.competition import check, score_predictions, submit
 from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.errors import AkitError
 from acoustic_kit.recipe.recipe import load_recipe
@@ -50,10 +50,10 @@ def test_score_opens_the_truth(workspace: Workspace, first: Path) -> None:
     truth = dict(pl.read_parquet(workspace.truth_path).iter_rows())
     table = dict(pl.read_csv(first).iter_rows())
     expected = np.mean([table[id] == labels[0] for id, labels in truth.items()])
-    assert score_against_truth(workspace, first)["accuracy"] == pytest.approx(expected)
+    assert score_predictions(workspace, first)["accuracy"] == pytest.approx(expected)
     workspace.truth_path.unlink()
     with pytest.raises(AkitError, match="--test-folds"):
-        score_against_truth(workspace, first)
+        score_predictions(workspace, first)
 
 
 def test_a_checked_file_goes_to_kaggle(workspace: Workspace, first: Path, kaggle: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,12 @@ laws = settings(deadline=None, max_examples=60)
 def write(path, text, encoding="utf-8"):
     path.write_bytes(text.encode(encoding))
     return path
+
+
+def labels(truth):
+    return pl.DataFrame(
+        {"id": list(truth), "label": list(truth.values())}, schema_overrides={"label": pl.List(pl.String)}
+    )
 
 
 def template_of(tmp_path, text, classes=CLASSES):
@@ -170,7 +177,7 @@ def test_class_names_with_spaces(tmp_path):
     write_submission(path, underscored, ["a"], p, TaskSpec(classes, "map3"))
     assert rows_of(path)[1] == ["a", "sea_waves dog_bark rain"]
     assert check_submission(path, underscored, TaskSpec(classes, "map3")) == []
-    assert score_submission(path, {"a": ["dog bark"]}, TaskSpec(classes, "accuracy"))["map3"] == 0.5
+    assert score_submission(path, labels({"a": ["dog bark"]}), TaskSpec(classes, "accuracy"))["map3"] == 0.5
     with pytest.raises(AkitError, match="two classes"):
         write_submission(path, underscored, ["a"], p[:, :2], TaskSpec({"dog bark": 0, "dog_bark": 1}, "accuracy"))
 
@@ -200,7 +207,7 @@ def test_the_template_shows_how_labels_with_blanks_are_written(tmp_path, shown, 
     assert path.read_text().splitlines()[1] == f"a,{written}"
     assert check_submission(path, template, TaskSpec(BLANKS, "map3")) == []
     truth = {"a": ["Tearing paper"], "b": ["it's"]}
-    assert score_submission(path, truth, TaskSpec(BLANKS, "accuracy"))["map3"] == 0.75
+    assert score_submission(path, labels(truth), TaskSpec(BLANKS, "accuracy"))["map3"] == 0.75
     assert check_submission(path, template, TaskSpec(BLANKS, "f1")) != []
 
 
@@ -284,7 +291,7 @@ def test_written_submissions_are_valid_and_keep_their_score(case, metric):
         integers = template.form == "indices" and any(name.lstrip("-").isdigit() for name in classes)
         if integers:  # a file of integers is then read as class names, as the template would have been
             return
-        found = score_submission(path, truth, TaskSpec(classes, "accuracy"))
+        found = score_submission(path, labels(truth), TaskSpec(classes, "accuracy"))
         again = read_template(path, classes)
     assert (again.columns, again.ids, again.form) == (template.columns, template.ids, template.form)
     targets = np.array([list(classes).index(truth[clip][0]) for clip in ids])
@@ -317,7 +324,7 @@ def test_multi_label_round_trips(seed, form):
         path = Path(folder) / "s.csv"
         write_submission(path, template, ids, p, TaskSpec(CLASSES, "f1", task="multi"))
         assert check_submission(path, template, TaskSpec(CLASSES, "f1", task="multi")) == []
-        found = score_submission(path, truth, TaskSpec(CLASSES, "f1", task="multi"))
+        found = score_submission(path, labels(truth), TaskSpec(CLASSES, "f1", task="multi"))
     if form == "probabilities":
         assert found == pytest.approx({m: score(m, targets, p) for m in fitting_metrics("multi")})
     else:
@@ -475,7 +482,7 @@ def test_any_file_gives_messages_and_no_traceback(content):
             assert check_submission(path, LABELS, TaskSpec(CLASSES, "map3"))
             assert check_submission(path, WIDE, TaskSpec(CLASSES, "f1"))
             with pytest.raises(AkitError):
-                score_submission(path, {"not there": ["dog"]}, TaskSpec(CLASSES, "accuracy"))
+                score_submission(path, labels({"not there": ["dog"]}), TaskSpec(CLASSES, "accuracy"))
 
 
 def test_missing_and_binary_files_are_problems(tmp_path):
@@ -493,7 +500,7 @@ def test_missing_and_binary_files_are_problems(tmp_path):
 
 def test_scores_are_joined_by_id_and_other_rows_left_out(tmp_path):
     path = write(tmp_path / "s.csv", "id,label\nx,siren\nb,dog rain\na,siren dog rain\n")
-    found = score_submission(path, {"a": ["rain"], "b": ["dog"]}, TaskSpec(CLASSES, "accuracy"))
+    found = score_submission(path, labels({"a": ["rain"], "b": ["dog"]}), TaskSpec(CLASSES, "accuracy"))
     by_label = {"accuracy": 0.5, "balanced_accuracy": 0.5, "f1": 1 / 3, "map3": (1 / 3 + 1) / 2}
     assert found == pytest.approx(by_label | {"kappa": found["kappa"]})
 
@@ -519,12 +526,12 @@ def test_scores_are_joined_by_id_and_other_rows_left_out(tmp_path):
 )
 def test_what_cannot_be_scored_says_why(tmp_path, text, truth, message):
     with pytest.raises(AkitError, match=message):
-        score_submission(write(tmp_path / "s.csv", text), truth, TaskSpec(CLASSES, "accuracy"))
+        score_submission(write(tmp_path / "s.csv", text), labels(truth), TaskSpec(CLASSES, "accuracy"))
 
 
 def test_damage_outside_the_scored_rows_does_not_matter(tmp_path):
     path = write(tmp_path / "s.csv", "id,label\na,dog\nb,cat\n")
-    assert score_submission(path, {"a": ["dog"]}, TaskSpec(CLASSES, "accuracy"))["accuracy"] == 1
+    assert score_submission(path, labels({"a": ["dog"]}), TaskSpec(CLASSES, "accuracy"))["accuracy"] == 1
 
 
 def test_saturated_and_nearly_equal_probabilities_are_kept(tmp_path: Path) -> None:
