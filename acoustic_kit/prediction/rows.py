@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from acoustic_kit.data.recordings import file_lengths
 from acoustic_kit.data.windows import WindowId, Windows
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, clips_of_template, match_files
@@ -21,7 +22,7 @@ TOLERANCE = 1e-6  # s; a shorter overlap is rounding
 OnNote = Callable[[str], None]
 
 
-class Row(NamedTuple):
+class PredictionRow(NamedTuple):
     """A row of predictions: of a file, or of the time from `start` to `end` of a recording."""
 
     id: str
@@ -34,14 +35,14 @@ class Row(NamedTuple):
 class RowPlan:
     """Rows, and the clips that are predicted for them."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[PredictionRow, ...]
     clips: tuple[NewClip, ...]  # those of one file are adjacent, ordered by start
     overlaps: tuple[dict[int, float], ...]  # of each row: position of a clip → s by which it overlaps the row
 
     @staticmethod
     def of_files(files: Mapping[str, Path]) -> RowPlan:
         """Return the plan in which each file is a clip and a row."""
-        rows = tuple(Row(id, id) for id in files)
+        rows = tuple(PredictionRow(id, id) for id in files)
         clips = tuple(NewClip(id, path, id) for id, path in files.items())
         return RowPlan(rows, clips, tuple({i: 1.0} for i in range(len(rows))))
 
@@ -100,7 +101,9 @@ class RowPlan:
         return found, failed
 
 
-def _overlaps(row: Row, spans: Sequence[tuple[float, float]], windows: Windows) -> dict[tuple[float, float], float]:
+def _overlaps(
+    row: PredictionRow, spans: Sequence[tuple[float, float]], windows: Windows
+) -> dict[tuple[float, float], float]:
     """Return the windows that overlap a row, and by how many seconds.
 
     If there is none, as behind the end of a recording or in one that cannot be read, return the row itself: it is then
@@ -127,26 +130,20 @@ def _require_different_ids(clips: Sequence[NewClip]) -> None:
 
 def file_seconds(files: Mapping[str, Path]) -> dict[str, float]:
     """Return the length of each file, by id, in seconds; 0 if it cannot be read."""
-    from acoustic_kit.dsp.sound_file import SoundError, open_sound
-
-    def seconds(path: Path) -> float:
-        try:
-            with open_sound(path) as file:
-                return sum(map(len, file.blocks())) / file.sample_rate
-        except SoundError:
-            return 0.0
-
-    return {file: seconds(path) for file, path in files.items()}
+    lengths = file_lengths(Path("/"), dict.fromkeys(str(path) for path in files.values()), {})
+    return {file: lengths.get(str(path), 0.0) for file, path in files.items()}
 
 
-def rows_of_recordings(seconds: Mapping[str, float], windows: Windows, step: float) -> list[Row]:
+def rows_of_recordings(seconds: Mapping[str, float], windows: Windows, step: float) -> list[PredictionRow]:
     """Return consecutive rows of `step` seconds for each recording, at least one.
 
     - `seconds`: file → its length
     """
     steps = Windows(length=step, hop=step, id_format=windows.id_format)
     return [
-        Row(steps.id_of(file, *span), file, *span) for file, length in seconds.items() for span in steps.spans(length)
+        PredictionRow(steps.id_of(file, *span), file, *span)
+        for file, length in seconds.items()
+        for span in steps.spans(length)
     ]
 
 
@@ -157,7 +154,7 @@ def rows_of_template(
     *,
     allow_missing: bool = False,
     on_note: OnNote = lambda _: None,
-) -> list[Row]:
+) -> list[PredictionRow]:
     """Return a template's rows of the recordings that are present, in its order.
 
     Rows of other recordings are left out, or kept with `allow_missing`. If no row is of a present recording, as in the
@@ -191,7 +188,9 @@ def rows_of_template(
     if others := len(set(seconds) - set(file_of.values())):
         on_note(f"{others} of {len(seconds)} recordings have no rows in the template and are left out.")
     kept = [id for id in ids if id in found or allow_missing or not seconds]
-    return [Row(id, file_of[known[id].recording] or known[id].recording, *_span(known[id], step)) for id in kept]
+    return [
+        PredictionRow(id, file_of[known[id].recording] or known[id].recording, *_span(known[id], step)) for id in kept
+    ]
 
 
 def row_length(rows: Sequence[WindowId], window: float) -> float:
@@ -253,8 +252,23 @@ def plan_rows(
     if template is None:
         return RowPlan.of_files(files)
     if not files:
+        if hint := _window_hint(template, files):
+            on_note(hint)
         return RowPlan.of_files(dict.fromkeys(template, NO_FILE))
-    return RowPlan.of_files(clips_of_template(template, files, allow_missing=allow_missing))
+    try:
+        return RowPlan.of_files(clips_of_template(template, files, allow_missing=allow_missing))
+    except DataError as error:
+        raise DataError(f"{error}\n{_window_hint(template, files)}".rstrip()) from error
+
+
+def _window_hint(template: Sequence[str], files: Mapping[str, Path]) -> str:
+    """Return advice to predict windows if a template's ids look like windows of recordings; else an empty text."""
+    ids = [id for id in map(Windows(length=1, hop=1).parse, template) if id is not None]
+    if len(ids) < len(template) or any(id.end in (None, 0) for id in ids):
+        return ""
+    step = row_length(ids, math.inf)
+    is_likely = any(match_files({id.recording for id in ids}, files).values()) if files else step > 1
+    return f"If the ids are windows of recordings, --window {step:g} predicts them." if is_likely else ""
 
 
 def choose_windows(

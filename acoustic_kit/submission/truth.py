@@ -11,7 +11,7 @@ from acoustic_kit.data.label_tables import LabelTable, column_list, read_label_t
 from acoustic_kit.data.layouts.csv_columns import ID_NAMES, LABEL_NAMES, choose, guess_separator, split_labels
 from acoustic_kit.data.schema import clip_schema
 from acoustic_kit.errors import DataError, SubmissionError, UsageError
-from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, get_metric
+from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, get_metric, validate_metric
 from acoustic_kit.submission.submission import SUM_TOLERANCE, score_submission
 from acoustic_kit.submission.template import BETWEEN, SEPARATORS
 from acoustic_kit.tables import Table, listed, quoted, read_table
@@ -47,6 +47,7 @@ def score_by_table(path: Path, truth: Path, task_spec: TaskSpec | None = None, *
     _require_same_ids(path, [row[0] for row in predicted.rows], truth, labeled["id"].to_list())
     if task_spec is None:
         task_spec = _task_of(predicted, labeled, columns, metric)
+        validate_metric(task_spec.metric, task_spec.task)
     return score_submission(path, labeled, task_spec)
 
 
