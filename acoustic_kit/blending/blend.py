@@ -55,12 +55,19 @@ class Blend:
         float64; rows sum to one (single label). Windows are post-processed if their ``recordings`` are given, with all
         windows of each. Raises ValueError for another number of runs or classes, a wrong shape or non-finite values.
         """
+        return self.finish(self.combine(probabilities), recordings)
+
+    def combine(self, probabilities: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Return the combined runs, the first step of ``predict``. Raises ValueError as ``predict`` does."""
         runs = checked(probabilities)
         if len(runs) != len(self.weights):
             raise ValueError(f"the blend was chosen among {len(self.weights)} runs; here are {len(runs)}")
         runs = [runs[run] for run in self.members]
-        blended = combine(self.method, runs, self.weights[list(self.members)], self.parameters, self.task)
-        blended = apply_postprocessing(self.postprocessing, blended, recordings)
+        return combine(self.method, runs, self.weights[list(self.members)], self.parameters, self.task)
+
+    def finish(self, combined: np.ndarray, recordings: Recordings | None = None) -> np.ndarray:
+        """Return combined runs (clips, classes) after post-processing and decision, the last steps of ``predict``."""
+        blended = apply_postprocessing(self.postprocessing, combined, recordings)
         return blended if self.decision is None else apply_factors(blended, self.decision, self.task)
 
     def of_members(self) -> "Blend":

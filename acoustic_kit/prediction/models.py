@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,16 +93,28 @@ class Predictor:
         """Whether a clip's prediction depends on the other clips, as ranks do."""
         return self.blend is not None and self.blend.method == "rank"
 
-    def combined(self, stack: np.ndarray, recordings: Recordings | None = None) -> np.ndarray:
-        """Combine the members' predictions (members, clips, classes): float64 (clips, classes).
-
-        Windows are post-processed if their `recordings` are given, with all windows of each.
-        """
+    def combine(self, stack: np.ndarray) -> np.ndarray:
+        """Combine the members' predictions (members, clips, classes): float64 (clips, classes)."""
         if self.blend is None:
             return np.asarray(stack[0])
+        with self._as_run_error():
+            return self.blend.combine(stack)
+
+    def finish(self, combined: np.ndarray, recordings: Recordings | None) -> np.ndarray:
+        """Return combined predictions (rows, classes) with the blend's post-processing and decision, if it has any.
+
+        - `recordings`: of rows that are windows
+        """
+        if self.blend is None:
+            return combined
+        with self._as_run_error():
+            return self.blend.finish(combined, recordings)
+
+    @contextmanager
+    def _as_run_error(self) -> Iterator[None]:
         try:
-            return self.blend.predict(stack, recordings)
-        except ValueError as error:  # its numbers come from a file
+            yield
+        except ValueError as error:  # the numbers of a blend come from a file
             raise RunError(f"{self.name}: the blend does not fit its runs: {error}.") from error
 
 

@@ -121,8 +121,9 @@ def predict_rows(
         id, reason = next(iter(errors.items()))
         raise DataError(f"None of {len(clips)} clips can be read; {id}: {reason}.")
     stack = np.concatenate([found.probabilities for found in parts], axis=1)
-    probabilities = predictor.combined(stack) if predictor.compares_clips else stack[0]
-    probabilities, failed = plan.averaged(probabilities, errors)
+    combined = predictor.combine(stack) if predictor.compares_clips else stack[0]
+    averaged, failed = plan.averaged(combined, errors)
+    probabilities = predictor.finish(averaged, plan.recordings)
     return ClipPredictions(tuple(row.id for row in plan.rows), predictor.task_spec.names, probabilities, failed)
 
 
@@ -147,7 +148,7 @@ class _Job:
             pairs = zip(self.predictor.members, of_fold, strict=True)
             stack = np.stack([self._mean(member, features, rows, store) for member, features in pairs])
         if not self.predictor.compares_clips:
-            stack = self.predictor.combined(stack)[None]
+            stack = self.predictor.combine(stack)[None]
         return SlicePredictions(stack, errors)
 
     def begin_next(self, n_clips: int) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from acoustic_kit.blending.recordings import Recordings
 from acoustic_kit.data.recordings import file_lengths
 from acoustic_kit.data.windows import WindowId, Windows
 from acoustic_kit.errors import DataError, UsageError
@@ -82,6 +83,11 @@ class RowPlan:
                 overlaps[i] = {place[span]: overlap for span, overlap in found.items()}
         _require_different_ids(clips)
         return RowPlan(tuple(rows), tuple(clips), tuple(overlaps))
+
+    @property
+    def recordings(self) -> Recordings | None:
+        """The recording and the start of each row; None if each row is a file."""
+        return Recordings.of([row.file for row in self.rows], [row.start for row in self.rows])
 
     def averaged(self, probabilities: np.ndarray, errors: Mapping[str, str]) -> tuple[np.ndarray, dict[str, str]]:
         """Return the mean over the clips of each row that could be read, weighted by overlap.
