@@ -13,7 +13,9 @@ from acoustic_kit.cli.app import app, workspace_of
 from acoustic_kit.cli.console import Json, display_path, print_json, print_table
 
 if TYPE_CHECKING:
-    from acoustic_kit.data import Summary
+    from collections.abc import Sequence
+
+    from acoustic_kit.data import Comparison, Summary
     from acoustic_kit.data.archives import OnProgress as OnBytes
 
 commands = typer.Typer(no_args_is_help=True, help="Inspect, update and download data sets.")
@@ -50,6 +52,7 @@ def print_summary(summary: Summary) -> None:
     rows.append(("channels", _counts(summary.channels, "{0}")))
     rows.append(("folds", _counts(summary.folds, "{0}: {1}")))
     rows += summary.targets.rows
+    rows += [("difference" if i == 0 else "", line) for i, line in enumerate(summary.differences)]
     rows += [("problem" if i == 0 else "", line) for i, line in enumerate(summary.problems)]
     print_table(["", "found"], rows)
 
@@ -61,9 +64,19 @@ def _counts(counts: dict[Any, int], form: str) -> str:
     return ", ".join(form.format(key, n) for key, n in counts.items())
 
 
+def _print_comparison(comparison: Sequence[Comparison]) -> None:
+    """Print the quantiles of training and test clips side by side."""
+    columns = ["", "train 5 %", "median", "95 %", "test 5 %", "test median", "test 95 %"]
+    rows = [
+        (f"{one.name}, {one.unit}" if one.unit else one.name, *one.formatted(one.train), *one.formatted(one.test))
+        for one in comparison
+    ]
+    print_table(columns, rows, right=columns[1:])
+
+
 @commands.command(epilog="Example: akit data inspect --json")
 def inspect(ctx: typer.Context, as_json: Json = False) -> None:
-    """Summarize the data set, class by class, and list odd clips."""
+    """Summarize the data set, class by class, compare training and test clips, and list odd clips."""
     from acoustic_kit.api.akit_warnings import warn_of_changes
     from acoustic_kit.data import odd_clips, summarize
 
@@ -81,11 +94,16 @@ def inspect(ctx: typer.Context, as_json: Json = False) -> None:
                 "folds": summary.folds,
                 "targets": vars(summary.targets),
                 "problems": summary.problems,
+                "comparison": [vars(one) for one in summary.comparison],
+                "differences": summary.differences,
                 "odd_clips": odd.to_dicts(),
             }
         )
         return
     print_summary(summary)
+    if summary.comparison:
+        typer.echo("")
+        _print_comparison(summary.comparison)
     typer.echo("")
     rows = [(c, index, n, duration(seconds)) for c, index, n, seconds in summary.classes.iter_rows()]
     print_table(["class", "index", "training clips", "length"], rows, right=["index", "training clips", "length"])

@@ -11,10 +11,12 @@ from acoustic_kit.data.layouts.detect import LAYOUTS, detect_layout, read_datase
 from acoustic_kit.data.manifest import check_manifest, make_manifest
 from acoustic_kit.data.scan import file_digest
 from acoustic_kit.data.soundscapes import Soundscapes, make_soundscapes
+from acoustic_kit.data.split_comparison import Comparison
 from acoustic_kit.data.synthetic import make_synthetic
 
 __all__ = [
     "LAYOUTS",
+    "Comparison",
     "CsvOptions",
     "Dataset",
     "Durations",

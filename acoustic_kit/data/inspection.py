@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from acoustic_kit.data.leaks import SILENT_PEAK, divided_groups
+from acoustic_kit.data.split_comparison import Comparison, compare_splits
 from acoustic_kit.data.target_summary import TargetSummary, summarize_targets
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ class Summary:
     folds: dict[int, int]  # fold → training clips
     targets: TargetSummary  # of the clips that are not test clips
     problems: list[str]  # one line each
+    comparison: list[Comparison]  # of training and test clips; empty without test clips
+
+    @property
+    def differences(self) -> list[str]:
+        """What differs between training and test clips, one line each."""
+        return [one.line for one in self.comparison if one.differs]
 
 
 def summarize(manifest: pl.DataFrame, classes: Mapping[str, int]) -> Summary:
@@ -61,6 +68,7 @@ def summarize(manifest: pl.DataFrame, classes: Mapping[str, int]) -> Summary:
         folds=_count(manifest["fold"]),
         targets=summarize_targets(manifest.filter(pl.col("split") != "test")),
         problems=_problems(manifest, table),
+        comparison=compare_splits(manifest),
     )
 
 

@@ -58,7 +58,9 @@ def test_from_audio_files_to_a_checked_submission(synthetic: Path, tmp_path: Pat
         "48 train, 12 test"
         in succeed("init", work, "--data", synthetic, "--test-folds", "5", "--metric", metric).output
     )
-    assert "sound_00" in succeed("-C", work, "data", "inspect").output
+    inspected = succeed("-C", work, "data", "inspect").output
+    assert "sound_00" in inspected
+    assert re.search(r"sample rate, Hz( +8000){6}\n", inspected)
     assert re.search(r"stats-\w{8}\s+60\s+0\s+0 ", succeed("-C", work, "features", "build").output)
     succeed("-C", work, "recipe", "run", "stats_pca_linear")
     succeed("-C", work, "recipe", "run", "stats_pca_linear", "--set", "n_components=10")
@@ -108,7 +110,10 @@ def test_read_commands_print_one_json_document_and_nothing_else(workspace: Works
     succeed("-C", root, "recipe", "run", "stats_pca_linear")
     path = root / "submissions" / "x.csv"
     succeed("-C", root, "blend", "--name", "x")
-    assert document("-C", root, "data", "inspect", "--json")["clips"] == {"train": 48, "test": 12}
+    inspected = document("-C", root, "data", "inspect", "--json")
+    assert inspected["clips"] == {"train": 48, "test": 12}
+    assert [one["name"] for one in inspected["comparison"]] == ["length", "peak", "rms", "sample rate", "channels"]
+    assert {"unit", "train", "test", "differs"} < set(inspected["comparison"][0])
     assert {stored["clips"] for stored in document("-C", root, "features", "list", "--json")["built"]} == {60}
     (stats,) = document("-C", root, "features", "info", "stats", "--json")
     assert stats["parameters"]["preset"] == "basic"
