@@ -96,24 +96,28 @@ def _length(path: Path) -> float | None:
 
 
 def _events_as_clips(clips: pl.DataFrame, naming: Windows) -> pl.DataFrame:
-    """Return one row for each part of a file, with the labels of all its rows, and an id if there is none.
+    """Return the clips, with ids where these are null; rows of one part of a file without ids become one clip.
 
     The id of a whole file is its stem.
     """
     import polars as pl
 
-    key = ["split", "path", "start", "end"]
-    of_part = (
-        clips.explode("label")
-        .group_by(key, maintain_order=True)
-        .agg(pl.col("label").drop_nulls().unique(maintain_order=True))
+    kept, ids, labels = list[int](), list[str](), list[list[str]]()
+    first: dict[tuple[str, str, float | None, float | None], int] = {}  # position in `kept`
+    columns = clips.select("id", "split", "path", "start", "end", "label")
+    for row, (id, split, path, start, end, of_row) in enumerate(columns.iter_rows()):
+        at = len(kept) if id is not None else first.setdefault((split, path, start, end), len(kept))
+        if at < len(kept):
+            labels[at] = list(dict.fromkeys([*labels[at], *of_row]))
+            continue
+        kept.append(row)
+        labels.append(of_row)
+        if id is None:
+            id = PurePosixPath(path).stem if start is None else naming.id_of(path, start, end)  # noqa: PLW2901
+        ids.append(id)
+    return clips[kept].with_columns(
+        id=pl.Series(ids, dtype=pl.String), label=pl.Series(labels, dtype=pl.List(pl.String))
     )
-    found = clips.unique(key, keep="first", maintain_order=True).with_columns(of_part["label"])
-    ids = [
-        id if id is not None else PurePosixPath(path).stem if start is None else naming.id_of(path, start, end)
-        for id, path, start, end in found.select("id", "path", "start", "end").iter_rows()
-    ]
-    return found.with_columns(id=pl.Series(ids, dtype=pl.String))
 
 
 def _cut(

@@ -124,7 +124,8 @@ def _separator_of_events(
     """
     if options.label_separator == "" or (template is not None and len(template.columns) == 2):
         return None
-    if options.windows is None and not clips.select("path", "start", "end").is_duplicated().any():
+    unnamed = clips.filter(clips["id"].is_null())
+    if options.windows is None and not unnamed.select("path", "start", "end").is_duplicated().any():
         return None
     return free_separator(labels.classes)
 

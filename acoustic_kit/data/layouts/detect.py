@@ -13,6 +13,7 @@ from acoustic_kit.data.audio_files import audio_files, is_audio, is_junk
 from acoustic_kit.data.dataset import CsvOptions, Dataset
 from acoustic_kit.data.layouts import (
     audioset,
+    birdclef,
     csv_layout,
     esc50,
     folder,
@@ -37,6 +38,7 @@ ADAPTERS: dict[str, ModuleType] = {
     "freesound2019": freesound2019,
     "speechcommands": speechcommands,
     "audioset": audioset,
+    "birdclef": birdclef,
     "itmo2025": itmo2025,
     "csv": csv_layout,
     "folder": folder,
@@ -45,9 +47,10 @@ LAYOUTS = tuple(ADAPTERS)
 # fmt: off
 _OF_COLUMNS = {
     "id_column", "label_column", "audio_column", "group_column", "label_separator", "train_csv", "start_column",
-    "end_column",
+    "end_column", "test_dir",
 }
 # fmt: on
+_ALSO_USED = {"folder": {"test_dir"}, "birdclef": {"group_column"}}  # by other layouts than csv
 
 
 def detect_layout(root: Path) -> str:
@@ -125,7 +128,7 @@ def _require_folder(root: Path) -> None:
 
 
 def _refuse_unused(root: Path, layout: str, options: CsvOptions) -> None:
-    unused = options.given() & (_OF_COLUMNS if layout == "folder" else _OF_COLUMNS | {"test_dir"})
+    unused = options.given() & _OF_COLUMNS - _ALSO_USED.get(layout, set())
     if unused and layout != "csv":
         flag = f"--{min(unused).replace('_', '-')}"
         hint = " For groups of clips in folders, use --group-pattern." if "group_column" in unused else ""

@@ -220,6 +220,25 @@ def freesound2019_tree(root, write_clip, write_table):
     write_table(root / "sample_submission.csv", [["fname", *names], *([name, 0, 0, 0] for name in FNAME_TEST)])
 
 
+def birdclef_tree(root, write_clip, write_table):
+    """As in 2025: a taxonomy, unlabeled soundscapes, and test soundscapes of which each has one row."""
+    kinds = ["wren", "1139490", "abethr1"]
+    rows = [["primary_label", "secondary_labels", "type", "filename", "author"]]
+    for clip in range(30):
+        kind, other = kinds[clip % 3], kinds[(clip + 1) % 3]
+        write_clip(root / "train_audio" / kind / f"XC{clip}.flac")
+        rows.append(
+            [kind, f"\"['{other}', 'egret']\"" if clip % 2 else "['']", "['song']", f"{kind}/XC{clip}.flac", clip]
+        )
+    write_table(root / "train_metadata.csv", rows)
+    write_table(root / "taxonomy.csv", [["primary_label", "class_name"], *([kind, "Aves"] for kind in kinds)])
+    for n in range(3):
+        write_clip(root / "train_soundscapes" / f"H{n}.flac")
+        write_clip(root / "test_soundscapes" / f"soundscape_{n}.flac")
+    ids = [f"soundscape_{n}_5" for n in (2, 0, 1)]
+    write_table(root / "sample_submission.csv", [["row_id", *sorted(kinds)], *([id, 0, 0, 0] for id in ids)])
+
+
 @dataclass(frozen=True)
 class Tree:
     """A generated data set, and what reading it must give."""
@@ -396,6 +415,22 @@ TREES = {
         notes=(
             "balanced_train_segments.csv: 2 of 17 clips are not on disk and left out (-0000000015, -0000000016)",
             "eval_segments.csv: 1 of 5 clips are not on disk and left out (_0000000004)",
+        ),
+    ),
+    "birdclef": Tree(
+        birdclef_tree,
+        "birdclef",
+        {"wren": 0, "1139490": 1, "abethr1": 2},
+        n_train=30,
+        test_ids=["soundscape_2_5", "soundscape_0_5", "soundscape_1_5"],
+        task="multi",
+        own_columns=("type", "author"),
+        metric="roc_auc",
+        notes=(
+            "the classes are those of taxonomy.csv",
+            "3 unlabeled recordings of train_soundscapes/ are left out",
+            "secondary labels of 15 clips, in 'secondary_labels', are labels; 1 of their names "
+            "are not classes and left out",
         ),
     ),
     "youtube": Tree(

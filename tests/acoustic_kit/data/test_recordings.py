@@ -189,6 +189,8 @@ def test_strong_labels_without_windows_are_clips(root):
     assert (dataset.task, of(dataset, "label")["a_1"]) == ("multi", ["x", "y"])
     write(root, "clip,filename,start,end,label", "p,a.wav,0,1,x", "q,a.wav,0.5,1,y")
     assert of(read_dataset(root), "start") == {"p": 0, "q": 0.5}
+    write(root, "clip,filename,start,end,label", "p,a.wav,0,1,x", "q,a.wav,0,1,y")
+    assert of(read_dataset(root), "label") == {"p": ["x"], "q": ["y"]}
     write(root, "filename,start_time,end_time,label", "a.wav,0.5,1.0,x", "a.wav,0,1.0,y")
     with pytest.raises(DataError, match="--id-format"):
         read_dataset(root)

@@ -1,0 +1,157 @@
+"""BirdCLEF, from 2021 on: `train_metadata.csv`, `train_audio/`, and a sample submission with rows for 5-second windows.
+
+S. Kahl et al., "Overview of BirdCLEF", LifeCLEF 2021 and later, https://www.kaggle.com/competitions/birdclef-2025. A
+recording of `train_audio/` has a primary label and secondary ones, which are labels too unless `--secondary` says
+otherwise. It is one clip, or with `--window` several. The classes are those of `taxonomy.csv`, else of the sample
+submission.
+
+A row of the sample submission, `soundscape_7_15`, is about the part of `test_soundscapes/soundscape_7.ogg` that ends at
+15 s. Before the competition's own run, that folder is empty: then there are no test clips. The unlabeled recordings of
+`train_soundscapes/` (2025) or `unlabeled_soundscapes/` (2024) are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acoustic_kit.data.audio_files import audio_files, is_audio, safe_path
+from acoustic_kit.data.audio_index import AudioIndex, locate
+from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, free_separator, join_splits, make_clips
+from acoustic_kit.data.label_tables import LabelTable, find_template, header_names, read_label_table
+from acoustic_kit.data.layouts.template_rows import windows_of_ids
+from acoustic_kit.data.secondary import COLUMN, with_secondary
+from acoustic_kit.data.windows import Windows
+from acoustic_kit.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LOOKS_FOR = "train_metadata.csv with primary_label and filename, and train_audio/"
+_METADATA = "train_metadata.csv"
+_AUDIO = ("train_audio", "train_short_audio")  # the latter in 2021
+_TEST = "test_soundscapes"
+_UNLABELED = ("train_soundscapes", "unlabeled_soundscapes")
+_WINDOWS = Windows(length=5, hop=5)  # of all these competitions
+
+
+def found(root: Path) -> bool:
+    """Return whether `root` has this layout."""
+    return _audio_folder(root) is not None and {"primary_label", "filename"} <= header_names(root / _METADATA)
+
+
+def _audio_folder(root: Path) -> str | None:
+    return next((name for name in _AUDIO if (root / name).is_dir()), None)
+
+
+def read(root: Path, options: CsvOptions) -> Dataset:
+    """Read the tables. The id of a training recording is its `filename`. Raises DataError."""
+    folder = _audio_folder(root)
+    if folder is None or not found(root):
+        raise DataError(f"{root} is not BirdCLEF: it lacks {LOOKS_FOR}.")
+    table = read_label_table(root / _METADATA)
+    template = read_label_table(path) if (path := find_template(root)) else None
+    classes, order_note = _classes(root, table, template)
+    files = AudioIndex(root)
+    train, train_notes = _training_clips(table, folder, files, classes, options)
+    test, test_note = _test_clips(root, template, options)
+    unlabeled = {
+        name: sum(path.startswith(f"{name}/") and is_audio(path) for path in files.paths) for name in _UNLABELED
+    }
+    notes = [
+        order_note,
+        *train_notes,
+        test_note,
+        *(f"{n} unlabeled recordings of {name}/ are left out" for name, n in unlabeled.items() if n),
+    ]
+    dataset = Dataset(
+        layout="birdclef",
+        root=root,
+        clips=train if test is None else join_splits(train, test),
+        classes=classes,
+        task="multi",
+        template=template.path if template else None,
+        label_separator=free_separator(classes),
+        metric=_metric(root),
+        notes=tuple(filter(None, notes)),
+    )
+    if options.secondary is not None or COLUMN not in dataset.clips.columns:
+        return dataset
+    dataset = with_secondary(dataset, replace(options, secondary="positive"))
+    return replace(dataset, clips=dataset.clips.drop(COLUMN))
+
+
+def _metric(root: Path) -> str:
+    """Return the metric of the competition: in 2023, which had no unlabeled recordings, padded average precision."""
+    later = any((root / name).exists() for name in ("taxonomy.csv", *_UNLABELED))
+    return "cmap5" if not later and any(root.glob("eBird_Taxonomy*.csv")) else "roc_auc"
+
+
+def _classes(root: Path, table: LabelTable, template: LabelTable | None) -> tuple[dict[str, int], str]:
+    """Return the classes and a note about where their order is from: the taxonomy, the template, or the labels."""
+    columns = template.columns[1:] if template else []
+    if (root / "taxonomy.csv").is_file():
+        taxonomy = read_label_table(root / "taxonomy.csv")
+        names = taxonomy.ids("primary_label")
+        if not columns or set(names) == set(columns):
+            return {name: index for index, name in enumerate(names)}, "the classes are those of taxonomy.csv"
+    if columns and template is not None:
+        return {
+            name: index for index, name in enumerate(columns)
+        }, f"the classes are the columns of {template.path.name}"
+    return class_order(table.required("primary_label")), ""
+
+
+def _training_clips(
+    table: LabelTable, folder: str, files: AudioIndex, classes: dict[str, int], options: CsvOptions
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the recordings of the metadata that are on disk, with their primary labels, and notes."""
+    primary, ids = table.required("primary_label"), table.ids("filename")
+    for row, name in enumerate(primary):
+        if name not in classes:
+            table.fail(row, f"the label {name!r} is no class.")
+    names = [
+        f"{folder}/{safe_path(id if '/' in id else f'{label}/{id}', table.at(row))}"
+        for row, (id, label) in enumerate(zip(ids, primary, strict=True))
+    ]
+    paths, notes = locate(table, names, files, "train", may_lack=options.skip_missing)
+    group = options.group_column
+    columns = {
+        "id": ids,
+        "path": paths,
+        "label": [[label] for label in primary],
+        "group": None if group is None else table.required_column(group),
+        "split": ["train"] * len(ids),
+    }
+    own = table.own(without={"primary_label", "filename", *([group] if group else [])})
+    clips = make_clips(columns, own)
+    return clips.filter(clips["path"].is_not_null()), notes
+
+
+def _test_clips(root: Path, template: LabelTable | None, options: CsvOptions) -> tuple[pl.DataFrame | None, str]:
+    """Return the windows that the template asks for, or the recordings if there is no template, and a note."""
+    folder = root / _TEST
+    paths = [f"{_TEST}/{path}" for path in audio_files(folder) if is_audio(path)] if folder.is_dir() else []
+    if not paths:
+        return None, f"{_TEST}/ contains no recording yet, so there are no test clips"
+    files = AudioIndex(root, paths)
+    if template is None:
+        ids = [path.removeprefix(f"{_TEST}/") for path in paths]
+        return make_clips({"id": ids, "path": paths, "label": [[]] * len(ids), "split": ["test"] * len(ids)}), ""
+    ids = template.ids(template.columns[0])
+    windows = options.windows or _WINDOWS
+    meant = windows_of_ids(template, ids, windows, files) or []
+    if not any(files.find(window.name, "test") for window in meant):
+        return None, f"{_TEST}/ has no recording of {template.path.name}, so there are no test clips"
+    names = [safe_path(window.name, template.at(row)) for row, window in enumerate(meant)]
+    found, notes = locate(template, names, files, "test", may_lack=options.skip_missing, kept=True)
+    columns = {
+        "id": ids,
+        "path": [path or name for path, name in zip(found, names, strict=True)],
+        "start": [window.start for window in meant],
+        "end": [window.end for window in meant],
+        "label": [[]] * len(ids),
+        "split": ["test"] * len(ids),
+    }
+    return make_clips(columns), "; ".join(notes)
