@@ -157,7 +157,7 @@ class Mistake:
     """Clip with a wrong and confident prediction."""
 
     id: str
-    path: str
+    path: str  # and which part of the file, if it is not all of it
     true: tuple[str, ...]
     predicted: tuple[tuple[str, float], ...]  # classes and their probabilities, highest first
     wrong: str  # the wrong class: predicted and not true, or, in multi-label tasks, missed

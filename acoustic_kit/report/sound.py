@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from pathlib import Path
 
 import numpy as np
 
-from acoustic_kit.dsp.decoding import resample
-from acoustic_kit.dsp.sound_file import check_wave, mix, open_sound
+from acoustic_kit.dsp.decoding import Decoding, resample
+from acoustic_kit.dsp.recording import Recording
+from acoustic_kit.dsp.sound_file import Span
 from acoustic_kit.features.logmel import LogMel
 from acoustic_kit.features.wave import Wave
 from acoustic_kit.report.content import AudioPreview
@@ -22,9 +24,12 @@ COLUMNS = 320  # of waveform and spectrogram
 N_MELS = 96
 
 
-def clip_sound(path: Path | str) -> AudioPreview:
-    """Return the beginning of a clip, which may be on S3. Raises AkitError with the reason if it is unreadable."""
-    wave, cut = _beginning(path)
+def clip_sound(path: Path | str, span: Span | None = None) -> AudioPreview:
+    """Return the beginning of a clip, a file or part of one, which may be on S3.
+
+    Raises AkitError with the reason if it is unreadable.
+    """
+    wave, cut = _beginning(path, span)
     flac = _flac(wave)
     if len(flac) > MOST_BYTES:
         wave, cut = wave[: len(wave) * MOST_BYTES // len(flac)], True
@@ -39,20 +44,13 @@ def clip_sound(path: Path | str) -> AudioPreview:
     )
 
 
-def _beginning(path: Path | str) -> tuple[np.ndarray, bool]:
+def _beginning(path: Path | str, span: Span | None) -> tuple[np.ndarray, bool]:
     """Return the first seconds as float32 (n,) at `SAMPLE_RATE`, mono, and whether the clip is longer."""
-    blocks, n = [], 0
-    with open_sound(path) as file:
-        most = int(SECONDS * file.sample_rate)
-        for block in file.blocks():
-            blocks.append(mix(block, "mean").copy())
-            n += len(block)
-            if n > most:
-                break
-        rate = file.sample_rate
-    wave = np.concatenate([np.empty(0, np.float32), *blocks])[:most]
-    check_wave(wave)
-    return resample(wave, rate, SAMPLE_RATE), n > most
+    start, end = span or (0.0, math.inf)
+    with Recording(path) as recording:
+        (sound,) = recording.read(Span(start, min(end, start + SECONDS + 1)), [Decoding()]).values()
+    most = int(SECONDS * sound.sample_rate)
+    return resample(sound.samples[:most], sound.sample_rate, SAMPLE_RATE), len(sound.samples) > most
 
 
 def _flac(wave: np.ndarray) -> bytes:

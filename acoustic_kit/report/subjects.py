@@ -12,6 +12,7 @@ from acoustic_kit.blending import Blend
 from acoustic_kit.blending.recordings import Recordings
 from acoustic_kit.data.targets import TrainingSet
 from acoustic_kit.dsp.clip_source import clip_place
+from acoustic_kit.dsp.sound_file import Span
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, score
 from acoustic_kit.report.content import AudioPreview, Evaluation, Mistake, Mistakes
@@ -137,15 +138,16 @@ def most_confident(
     targets = clips.targets[subject.known]
     worst, classes, certainty = most_confident_mistakes(targets, subject.probabilities, MISTAKES)
     positions = np.flatnonzero(subject.known)[worst]
-    columns = clips.rows[positions].select("id", "path", "label", "problem").rows(named=True)
+    columns = clips.rows[positions].select("id", "path", "start", "end", "label").rows(named=True)
     mistakes = []
     for row, position, at, wrong, probability in zip(columns, positions, worst, classes, certainty, strict=True):
         who = [one for one in scored.values() if one.known[position]]
-        sound, reason = _sound(workspace, row["path"])
+        span = None if row["start"] is None else Span(row["start"], row["end"])
+        sound, reason = _sound(workspace, row["path"], span)
         mistakes.append(
             Mistake(
                 id=row["id"],
-                path=row["path"],
+                path=row["path"] if span is None else f"{row['path']}, {span.start:g} to {span.end:g} s",
                 true=tuple(row["label"]),
                 predicted=_predicted(subject.probabilities[at], clips.task_spec.names, several=targets.ndim == 2),
                 wrong=clips.task_spec.names[wrong],
@@ -166,8 +168,8 @@ def _predicted(probabilities: np.ndarray, classes: Sequence[str], *, several: bo
     return tuple((classes[c], float(probabilities[c])) for c in order[:n])
 
 
-def _sound(workspace: Workspace, path: str) -> tuple[AudioPreview | None, str]:
+def _sound(workspace: Workspace, path: str, span: Span | None) -> tuple[AudioPreview | None, str]:
     try:
-        return clip_sound(clip_place(workspace.data_root, path)), ""
+        return clip_sound(clip_place(workspace.data_root, path), span), ""
     except AkitError as error:
         return None, str(error)

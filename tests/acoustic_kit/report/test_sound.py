@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from acoustic_kit.dsp.sound_file import Span
 from acoustic_kit.errors import AkitError
 from acoustic_kit.report.sound import COLUMNS, MOST_BYTES, N_MELS, SAMPLE_RATE, SECONDS, clip_sound
 
@@ -39,6 +40,16 @@ def test_long_clips_are_cut(tmp_path: Path) -> None:
     sound = clip_sound(tmp_path / "a.wav")
     assert sound.cut
     assert sound.seconds == pytest.approx(SECONDS)
+
+
+def test_the_player_of_a_window_holds_the_window(tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).uniform(-0.1, 0.1, 3 * SAMPLE_RATE)
+    soundfile.write(tmp_path / "a.flac", wave, SAMPLE_RATE)
+    for start, end in ((0.5, 1.0), (2.5, 4.0)):
+        sound = clip_sound(tmp_path / "a.flac", Span(start, end))
+        heard, _ = soundfile.read(io.BytesIO(decoded(sound.audio)))
+        assert heard == pytest.approx(wave[round(start * SAMPLE_RATE) :][: len(heard)], abs=2e-4)
+        assert (sound.seconds, sound.cut) == (0.5, False)
 
 
 def test_noise_is_cut_to_what_a_page_may_weigh(tmp_path: Path) -> None:
