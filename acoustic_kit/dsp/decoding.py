@@ -49,7 +49,7 @@ def decode_as(path: str | Path | io.BytesIO, decodings: Collection[Decoding]) ->
     Raises the errors of ``decode``.
     """
     with open_sound(path) as file:
-        samples = {d: SoundBuilder(file.sample_rate, d.sample_rate or file.sample_rate) for d in decodings}
+        samples = {d: _Samples(file.sample_rate, d.sample_rate or file.sample_rate) for d in decodings}
         for block in file.blocks():
             for decoding, of_one in samples.items():
                 mono = mix(block, decoding.mono)
@@ -58,7 +58,7 @@ def decode_as(path: str | Path | io.BytesIO, decodings: Collection[Decoding]) ->
         return {decoding: of_one.sound() for decoding, of_one in samples.items()}
 
 
-class SoundBuilder:
+class _Samples:
     """Samples that are added in blocks and resampled, in an array that grows in place."""
 
     def __init__(self, rate: int, target_rate: int) -> None:
@@ -92,7 +92,7 @@ def resample(wave: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
     """Resample float32 (n,) to ``resampled_length`` samples with soxr's HQ setting, as ``librosa.resample``."""
     if rate == target_rate:
         return wave
-    samples = SoundBuilder(rate, target_rate)
+    samples = _Samples(rate, target_rate)
     for start in range(0, len(wave), RESAMPLED):
         samples.add(wave[start : start + RESAMPLED])
     return samples.sound().samples

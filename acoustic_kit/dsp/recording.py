@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from acoustic_kit.dsp.decoding import Decoding, Sound, SoundBuilder
+import numpy as np
+
+from acoustic_kit.dsp.decoding import Decoding, Sound, resample
 from acoustic_kit.dsp.sound_file import (
-    EMPTY,
+    Mono,
     SoundError,
     SoundFile,
     Span,
@@ -21,9 +22,6 @@ from acoustic_kit.dsp.sound_file import (
     open_sound,
     sound_errors,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class Recording:
@@ -48,8 +46,7 @@ class Recording:
         self._opened = ExitStack()
         self._file: SoundFile | None = None
         self._blocks: Iterator[np.ndarray] = iter(())
-        self._held: deque[np.ndarray] = deque()  # consecutive blocks: float32 (n, channels)
-        self._begin, self._end = 0, 0  # samples: the first of the held blocks, and the end of the last
+        self._waves: dict[Mono, _LastSamples] = {}  # of the mixed channels; all have the same samples
         self._error: SoundError | None = None  # which ended the decoding
 
     def __enter__(self) -> Self:
@@ -65,7 +62,7 @@ class Recording:
 
     def close(self) -> None:
         """Close the file."""
-        self._held.clear()
+        self._file = None
         self._opened.close()
 
     def read(self, span: Span, decodings: Collection[Decoding]) -> dict[Decoding, Sound]:
@@ -83,28 +80,24 @@ class Recording:
 
         """
         with sound_errors():
-            rate = self._opened_file(span).sample_rate
+            rate = self._opened_file(span, {decoding.mono for decoding in decodings}).sample_rate
             start, end = span.samples(rate)
-            self._drop_before(start)
             while self._end < end and self._decode_block(start):
                 pass
             if self._end <= start < end:
                 raise SoundError(f"it begins at {span.start} s, but the file ends at {self._end / rate:.6g} s")
-            found = {d: SoundBuilder(rate, d.sample_rate or rate) for d in decodings}
-            is_empty = True
-            for block in self._slices(start, end):
-                is_empty = False
-                for decoding, builder in found.items():
-                    mono = mix(block, decoding.mono)
-                    check_wave(mono)
-                    builder.add(mono)
-            if is_empty:
-                raise SoundError(EMPTY)
-            return {decoding: builder.sound() for decoding, builder in found.items()}
+            found = {}
+            for decoding in decodings:
+                wave = self._waves[decoding.mono].between(start, end)
+                check_wave(wave)
+                resampled = resample(wave, rate, decoding.sample_rate or rate)
+                found[decoding] = Sound(wave.copy() if resampled is wave else resampled, decoding.sample_rate or rate)
+            return found
 
-    def _opened_file(self, span: Span) -> SoundFile:
-        """Return the open file: at its beginning if it was not open, or if the span begins before the held samples."""
-        if self._file is not None and span.samples(self._file.sample_rate)[0] >= self._begin:
+    def _opened_file(self, span: Span, monos: Collection[Mono]) -> SoundFile:
+        """Return the open file; at its beginning if it was not open, or if samples are asked for that are not held."""
+        is_held = self._waves.keys() >= set(monos)
+        if self._file is not None and is_held and span.samples(self._file.sample_rate)[0] >= self._begin:
             return self._file
         if self._file is None and self._error is not None:
             raise self._error
@@ -117,11 +110,19 @@ class Recording:
             self._error = error
             raise
         self._blocks, self._error = self._file.blocks(), None
-        self._begin = self._end = 0
+        self._waves = {mono: _LastSamples() for mono in {*self._waves, *monos}}
         return self._file
 
+    @property
+    def _begin(self) -> int:
+        return next(iter(self._waves.values())).begin
+
+    @property
+    def _end(self) -> int:
+        return next(iter(self._waves.values())).end
+
     def _decode_block(self, start: int) -> bool:
-        """Decode one block, and hold it unless it ends at or before the sample `start`; False at the file's end."""
+        """Decode one block, and hold the samples from `start` on; False at the file's end."""
         if self._error is not None:
             raise self._error
         try:
@@ -132,22 +133,30 @@ class Recording:
             raise
         if block is None:
             return False
-        self._end += len(block)
-        if self._end > start:
-            self._held.append(block.copy())
-        else:
-            self._begin = self._end
+        for mono, wave in self._waves.items():
+            wave.append(mix(block, mono), start)
         return True
 
-    def _drop_before(self, start: int) -> None:
-        """Drop the held blocks that end at or before the sample `start`."""
-        while self._held and self._begin + len(self._held[0]) <= start:
-            self._begin += len(self._held.popleft())
 
-    def _slices(self, start: int, end: int) -> Iterator[np.ndarray]:
-        """Yield the held samples from `start` to `end`."""
-        at = self._begin
-        for block in self._held:
-            if at < end and at + len(block) > start:
-                yield block[max(0, start - at) : min(len(block), end - at)]
-            at += len(block)
+class _LastSamples:
+    """The last samples of a wave that is appended to, in an array that is reused."""
+
+    def __init__(self) -> None:
+        self._array = np.empty(0, np.float32)
+        self.begin, self.end = 0, 0  # samples of the wave: the first and the end of those that are held
+
+    def append(self, block: np.ndarray, start: int) -> None:
+        """Append float32 (n,), and hold at least the samples of the wave from `start` on."""
+        if self.end - self.begin + len(block) > len(self._array):
+            kept = self.between(start, self.end)
+            if len(kept) + len(block) > len(self._array):
+                self._array = np.empty(2 * (len(kept) + len(block)), np.float32)
+            self._array[: len(kept)] = kept
+            self.begin = self.end - len(kept)
+        at = self.end - self.begin
+        self._array[at : at + len(block)] = block
+        self.end += len(block)
+
+    def between(self, start: int, end: int) -> np.ndarray:
+        """Return the samples from `start` to `end`, as far as they are held; valid until the next block."""
+        return self._array[max(0, start - self.begin) : max(0, min(end, self.end) - self.begin)]
