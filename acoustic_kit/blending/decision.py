@@ -12,7 +12,8 @@ import numpy as np
 
 from acoustic_kit.blending.combine import apply_factors
 from acoustic_kit.metrics.bootstrap import paired_scores
-from acoustic_kit.metrics.scores import get_metric, score
+from acoustic_kit.metrics.names import get_metric
+from acoustic_kit.metrics.scores import score
 
 STEPS = np.linspace(-1.5, 1.5, 13)  # of a factor's logarithm
 RESAMPLES = 200

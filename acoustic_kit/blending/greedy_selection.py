@@ -153,6 +153,11 @@ class _OneMore:
     def __init__(self, blend: _RunningSum, run: np.ndarray) -> None:
         self.blend, self.run = blend, run
         self.multi_label, self.n_clips, self.true = not blend.single, len(blend.rows), blend.true
+        self.targets, self.weights = blend.targets, None
+
+    @property
+    def probabilities(self) -> np.ndarray | None:
+        return self._plain.probabilities
 
     @property
     def predicted(self) -> np.ndarray:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from acoustic_kit.blending.arrays import task_of
-from acoustic_kit.metrics.scores import get_metric, score
+from acoustic_kit.metrics.names import get_metric
+from acoustic_kit.metrics.scores import score
 
 WEIGHTS = (0.1, 0.2, 0.4, 0.2, 0.1)
 POWER = 0.5

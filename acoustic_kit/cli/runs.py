@@ -33,7 +33,7 @@ def list_(
     from acoustic_kit.runs.leaderboard import by_setting, ranks
 
     workspace = opened(ctx)
-    metric = metric or workspace.files.config.metric
+    metric = workspace.files.metric(metric)
     together = BestSubset(workspace.files.training_set, metric)
     standings = workspace.standings(metric, on_scored=together.add)
     if as_json:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.metrics.scores import get_metric, score
+from acoustic_kit.metrics.names import get_metric
+from acoustic_kit.metrics.scores import score
 
 if TYPE_CHECKING:
     from acoustic_kit.data.targets import TrainingSet

@@ -178,7 +178,7 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
         if not overwrite:
             refuse_other(target, record.sha256)
 
-    _write(workspace, target, Blend.from_dict(record.blend), tests, record.metric, accept)
+    _write(workspace, target, Blend.from_dict(record.blend), tests, workspace.metric(record.metric), accept)
     noted = history_of(target, record.sha256)
     record.model_copy(update={"submission": target.name, **noted}).write(target.with_suffix(".json"))
     return target

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acoustic_kit.errors import AkitError, DataError, SubmissionError, UsageError
-from acoustic_kit.metrics.scores import validate_metric
+from acoustic_kit.metrics.names import validate_metric
 from acoustic_kit.submission.kaggle import HandIn, hand_in
 from acoustic_kit.submission.record import read_record
 from acoustic_kit.submission.submission import (
@@ -52,7 +52,7 @@ def check(workspace: Workspace, path: Path, metric: str | None = None) -> list[P
     """
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
-    metric = metric or _metric_of(path) or workspace.config.metric
+    metric = workspace.metric(metric or _metric_of(path))
     return check_submission(path, submission_template(workspace, metric), replace(workspace.task_spec, metric=metric))
 
 
@@ -111,9 +111,7 @@ def score_predictions(
     Raises UsageError for a missing file or an unknown metric, AkitError if there are no labels, or they do not fit.
 
     """
-    task_spec = None if workspace is None else workspace.task_spec
-    if task_spec is not None and metric is not None:
-        task_spec = replace(task_spec, metric=metric)
+    task_spec = None if workspace is None else replace(workspace.task_spec, metric=workspace.metric(metric))
     if task_spec is not None:
         validate_metric(task_spec.metric, task_spec.task)
     if truth is not None:

@@ -17,7 +17,8 @@ from acoustic_kit.ensemble.candidates import Candidate, candidates_by_name, cand
 from acoustic_kit.ensemble.competition import require_submittable
 from acoustic_kit.ensemble.result import BlendResult, By
 from acoustic_kit.errors import RunError, UsageError
-from acoustic_kit.metrics.scores import get_metric, score, validate_metric
+from acoustic_kit.metrics.names import get_metric, validate_metric
+from acoustic_kit.metrics.scores import score
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.submission.record import checked_name
 from acoustic_kit.workspace.workspace import Workspace
@@ -67,7 +68,7 @@ def blend_runs(
     if no run can be blended.
 
     """
-    metric = metric or workspace.config.metric
+    metric = workspace.metric(metric)
     validate_metric(metric, workspace.config.task)
     if method not in METHODS:
         raise UsageError(f"There is no blend method {method!r}; there are {', '.join(METHODS)}.")

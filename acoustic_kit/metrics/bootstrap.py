@@ -22,7 +22,7 @@ import numpy as np
 
 from acoustic_kit.metrics.counts import PredictionCounts
 from acoustic_kit.metrics.metric import Metric
-from acoustic_kit.metrics.scores import get_metric
+from acoustic_kit.metrics.names import get_metric
 
 RESAMPLES = 1000
 MAX_WEIGHTS = 20_000_000  # resamples × groups: 80 MB
@@ -39,12 +39,16 @@ def draw_weights(
 ) -> np.ndarray:
     """Return how often each clip is drawn: float32 (clips, resamples).
 
-    `groups` is int (clips,), any values. As many resamples as there is time and memory for, at most `resamples`.
+    `groups` is int (clips,), any values. As many resamples as there is time and memory for, at most `resamples`, and
+    100 for a metric of a workspace's own.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     n_groups = int(codes.max()) + 1
     n = min(resamples, max(MIN_RESAMPLES, MAX_WEIGHTS // max(n_groups, len(groups))))
-    if get_metric(metric).ranks_clips:
+    measured = get_metric(metric)
+    if measured.max_draws is not None:
+        n = min(n, measured.max_draws)
+    if measured.ranks_clips:
         n = min(n, max(MIN_RESAMPLES, MAX_SORTED // (len(groups) * n_classes)))
     rng = np.random.default_rng(seed)
     weights = np.empty((n_groups, n), np.float32)

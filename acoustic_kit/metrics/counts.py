@@ -25,6 +25,18 @@ class Counts(Protocol):
     """
 
     @property
+    def targets(self) -> np.ndarray:
+        """Targets of the clips, as in `metrics.score`."""
+
+    @property
+    def probabilities(self) -> np.ndarray | None:
+        """Probabilities, float (clips, classes); None if the predictions are labels."""
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """How often each clip is in each draw, (clips, draws); None for all clips once."""
+
+    @property
     def multi_label(self) -> bool:
         """Whether a clip may have several labels."""
 

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acoustic_kit.errors import UsageError
+from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.metrics.counts import Counts
 
 _MAP_AT = re.compile(r"map([1-9]\d*)", re.ASCII)
+
+
+class UndefinedError(AkitError, ValueError):
+    """A metric is undefined for some targets, such as ROC-AUC if no class has both positive and negative clips."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Metric:
     greater_is_better: bool = True
     lowest: float = 0.0  # possible value
     highest: float = 1.0  # possible value; of a weighted sum, the sum of the weights
+    max_draws: int | None = None  # of the bootstrap; None for as many as usual
     parts: tuple[tuple[float, Metric], ...] = ()  # of a weighted sum
 
     @property
@@ -47,11 +52,11 @@ class Metric:
         return 1 if self.greater_is_better else -1
 
     def of(self, counts: Counts) -> float:
-        """Return the metric of the counts of clips. Raises ValueError if it is undefined, as without any label."""
+        """Return the metric of the counts of clips. Raises UndefinedError if it is undefined, as without any label."""
         found = float(self.value(counts))
         if np.isnan(found):
-            why = "the targets of all clips are equal" if counts.true.any() else "no clip has a label"
-            raise ValueError(f"{why}: {self.name!r} is undefined")
+            why = "these clips do not determine it" if counts.true.any() else "no clip has a label"
+            raise UndefinedError(f"{why}: {self.name!r} is undefined")
         return found
 
     def require_task(self, task: str) -> None:

@@ -15,74 +15,14 @@ Most scores are in [0, 1], those of weighted sums between 0 and the sum of the w
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
-from functools import lru_cache
 
 import numpy as np
 
 from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics.counts import PredictionCounts
-from acoustic_kit.metrics.metric import METRICS, Metric, find_metric, fitting_metrics
-
-_TERM = re.compile(r"\s*(?:(\d+\.?\d*|\.\d+)\s*\*\s*)?([A-Za-z_@][\w@]*)\s*", re.ASCII)
-
-
-@lru_cache
-def get_metric(text: str) -> Metric:
-    """Return the metric of a name, or of a sum such as ``0.8*accuracy+0.2*f1``.
-
-    Raises UsageError for an unknown name, for a text that is not a sum, for a weight of zero, and for a sum of metrics
-    of which only some are better if greater.
-    """
-    parts = tuple(_read_term(term, text) for term in text.split("+"))
-    if len(parts) == 1 and parts[0][0] == 1:
-        return parts[0][1]
-    metrics = [metric for _, metric in parts]
-    lower = [metric.name for metric in metrics if not metric.greater_is_better]
-    if lower and len(lower) < len(metrics):
-        greater = next(metric.name for metric in metrics if metric.greater_is_better)
-        raise UsageError(
-            f"cannot add {greater} and {lower[0]} in {text!r}: greater {greater} and lower {lower[0]} is better"
-        )
-    return Metric(
-        text,
-        "weighted sum",
-        lambda counts: np.asarray(sum(weight * metric.value(counts) for weight, metric in parts)),
-        tuple(task for task in ("single", "multi") if all(task in metric.tasks for metric in metrics)),
-        n_labels=max(metric.n_labels for metric in metrics),
-        needs_probabilities=any(metric.needs_probabilities for metric in metrics),
-        ranks_clips=any(metric.ranks_clips for metric in metrics),
-        macro=any(metric.macro for metric in metrics),
-        scores_absent_classes=any(metric.scores_absent_classes for metric in metrics),
-        greater_is_better=not lower,
-        lowest=sum(weight * metric.lowest for weight, metric in parts),
-        highest=sum(weight * metric.highest for weight, metric in parts),
-        parts=parts,
-    )
-
-
-def _read_term(term: str, text: str) -> tuple[float, Metric]:
-    match = _TERM.fullmatch(term)
-    if match is None or float(match[1] or 1) == 0:
-        raise UsageError(f"cannot read the metric {text!r}; write a name, or a sum such as 0.8*accuracy+0.2*f1")
-    metric = find_metric(match[2])
-    if metric is None:
-        plain = match[2].replace("@", "")
-        near = [plain] if find_metric(plain) else difflib.get_close_matches(match[2], METRICS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        single, multi = (", ".join(fitting_metrics(task)) for task in ("single", "multi"))
-        raise UsageError(
-            f"unknown metric {match[2]!r}; {hint}There are: {single} and other mapK with one label a clip; "
-            f"{multi} with several"
-        )
-    return float(match[1] or 1), metric
-
-
-def validate_metric(metric: str, task: str) -> None:
-    """Raise UsageError if the metric does not exist or does not fit the task (``single`` or ``multi``)."""
-    get_metric(metric).require_task(task)
+from acoustic_kit.metrics.metric import fitting_metrics
+from acoustic_kit.metrics.names import get_metric
 
 
 def score(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> float:

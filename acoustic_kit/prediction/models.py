@@ -21,6 +21,7 @@ from acoustic_kit.features import Feature, feature_from_parameters
 from acoustic_kit.features.ast import LOCAL
 from acoustic_kit.features.learnt import with_learnt
 from acoustic_kit.features.weights import TENSORS, find_weights
+from acoustic_kit.metrics.names import recorded_metric
 from acoustic_kit.prediction.saved_models import check_model, load_model
 from acoustic_kit.recipe.catalog import recipe_folders
 from acoustic_kit.recipe.recipe import Recipe, load_recipe
@@ -208,6 +209,8 @@ def _predictor(name: str, members: list[MemberModel], metric: str, blend: Blend 
             raise RunError(f"{other.name} was trained for other classes than {record.name}, or in another order.")
     classes = dict(zip(record.classes, record.class_indices, strict=True))
     task: Task = "multi" if record.task == "multi" else "single"
+    if recorded_metric(metric) is None:  # a workspace's own, which needs probabilities, as log_loss does
+        metric = "log_loss"
     return Predictor(name, tuple(members), TaskSpec(classes, metric, task, record.label_separator), blend)
 
 

@@ -51,7 +51,9 @@ class CombinedFolds:
                 np.concatenate([part.probabilities for part in self._oof]),
             )
             files["oof.parquet"] = oof.write(run.path / "oof.parquet", job.classes)
-            metrics = all_scores(clip_targets(job.manifest, oof.ids, job.workspace.task_spec), oof.probabilities)
+            task_spec = job.workspace.task_spec
+            targets = clip_targets(job.manifest, oof.ids, task_spec)
+            metrics = all_scores(targets, oof.probabilities, metric=task_spec.metric)
         # The record is written last, after all files that it lists.
         return run.with_record(combined=list(folds), combined_from=folds, files=files, metrics=metrics)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from acoustic_kit.metrics.scores import get_metric, score, score_or_nan
+from acoustic_kit.metrics.names import get_metric
+from acoustic_kit.metrics.scores import score, score_or_nan
 
 SHUFFLES, DEVIATIONS, MARGIN = 20, 3, 0.05
 SAME = 1e-6  # of two probabilities

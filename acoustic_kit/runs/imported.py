@@ -236,4 +236,5 @@ def _place(
 def _metrics(workspace: Workspace, oof: Predictions | None) -> dict[str, float]:
     if oof is None:
         return {}
-    return all_scores(clip_targets(workspace.manifest, oof.ids, workspace.task_spec), oof.probabilities)
+    targets = clip_targets(workspace.manifest, oof.ids, workspace.task_spec)
+    return all_scores(targets, oof.probabilities, metric=workspace.config.metric)

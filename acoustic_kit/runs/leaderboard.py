@@ -12,7 +12,8 @@ import numpy as np
 from acoustic_kit.data.targets import TrainingSet, label_digest
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics.bootstrap import draw_weights, interval, resampled_scores
-from acoustic_kit.metrics.scores import get_metric, score, score_or_nan, validate_metric
+from acoustic_kit.metrics.names import get_metric, validate_metric
+from acoustic_kit.metrics.scores import score, score_or_nan
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.runs.run import Run, list_runs, trained_on_other_labels
 from acoustic_kit.task import TaskSpec
@@ -159,7 +160,7 @@ def rank_runs(
 
     Raises UsageError for a metric that does not fit the task.
     """
-    spec = replace(workspace.task_spec, metric=metric or workspace.config.metric)
+    spec = replace(workspace.task_spec, metric=workspace.metric(metric))
     validate_metric(spec.metric, spec.task)
     runs, manifest = list_runs(workspace.runs_path, on_unreadable), workspace.manifest
     return leaderboard(runs, manifest, spec, resample=resample, on_scored=on_scored, on_unreadable=on_unreadable)

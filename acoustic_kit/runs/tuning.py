@@ -22,7 +22,8 @@ from acoustic_kit.data.folds import fold_names
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import AkitError, RecipeError, UsageError
 from acoustic_kit.files import locked, write_atomically
-from acoustic_kit.metrics.scores import get_metric, score
+from acoustic_kit.metrics.names import get_metric
+from acoustic_kit.metrics.scores import score
 from acoustic_kit.recipe.job import (
     Job,
     RunEvents,

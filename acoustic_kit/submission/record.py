@@ -172,18 +172,19 @@ def annotate(folder: Path, name: str, text: str | None = None, public: float | N
 
     Raises UsageError for an unknown name, neither of them, or a score that the metric cannot have.
     """
-    from acoustic_kit.metrics import get_metric
+    from acoustic_kit.metrics.names import recorded_metric
 
     if text is None and public is None:
         raise UsageError("Nothing to record: give --public 0.913, a text, or both.")
     if public is not None and not math.isfinite(public):
         raise UsageError(f"--public {public}: write a finite number.")
     path = find_record(folder, name)
-    metric = read_record(path).metric
-    highest = get_metric(metric).highest
-    if public is not None and not 0 <= public <= highest:
-        percent = f"; for a percentage, write --public {public / 100:.6g}" if highest == 1 and 1 < public <= 100 else ""
-        raise UsageError(f"--public {public:g}: {metric} is between 0 and {highest:g}{percent}.")
+    metric = recorded_metric(read_record(path).metric)
+    if public is not None and metric is not None and not metric.lowest <= public <= metric.highest:
+        percent = f"; for a percentage, write --public {public / 100:.6g}" if 1 < public <= 100 else ""
+        limits = f"between {metric.lowest:g} and {metric.highest:g}{percent if metric.highest == 1 else ''}"
+        limits = f"at least {metric.lowest:g}" if math.isinf(metric.highest) else limits
+        raise UsageError(f"--public {public:g}: {metric.name} is {limits}.")
     changes = {key: value for key, value in (("note", text), ("public", public)) if value is not None}
     read_record(path).model_copy(update=changes).write(path)
     return path

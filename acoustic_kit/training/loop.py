@@ -16,7 +16,8 @@ from torch import nn
 from acoustic_kit.data.clips import ALL_TARGETS, FitResult, Fold
 from acoustic_kit.errors import AkitError
 from acoustic_kit.files import write_atomically
-from acoustic_kit.metrics.scores import get_metric, score_or_nan, validate_metric
+from acoustic_kit.metrics.names import beside, get_metric, validate_metric
+from acoustic_kit.metrics.scores import score_or_nan
 from acoustic_kit.training.allocator import keep_freed_memory
 from acoustic_kit.training.average import WeightAverage, recompute_statistics
 from acoustic_kit.training.batches import Batch, Batches, Loader, Loss
@@ -170,7 +171,8 @@ class _Training:
         self.average = None if self.ema is None else WeightAverage(self.bare, self.ema)
         self.folder: Path = self.fold.folder / self.stage
         self.hard = not isinstance(self.loss, TargetLoss) or self.batches.batch_augment is not None
-        self.kept_metric = self.fold.metric if self.keep in {"last", "valid_loss", "valid_metric"} else self.keep
+        named = None if self.keep in {"last", "valid_loss", "valid_metric"} else self.keep
+        self.kept_metric = beside(named or self.fold.metric, self.fold.metric)
         validate_metric(self.kept_metric, self.fold.train.task)
 
     def run(self) -> nn.Module:

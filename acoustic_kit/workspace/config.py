@@ -18,6 +18,7 @@ from acoustic_kit.files import read_regular
 from acoustic_kit.task import Task, TaskSpec
 
 CONFIG_NAME = "akit.toml"
+OWN_METRICS = "metrics"  # folder of the workspace's own metrics
 
 
 class Config(BaseModel):
@@ -62,11 +63,12 @@ class Config(BaseModel):
 
 def read_config(path: Path) -> Config:
     """Read and check an `akit.toml`. Raises AkitError that names the file and the first mistake."""
-    from acoustic_kit.metrics.scores import validate_metric
+    from acoustic_kit.metrics.names import validate_name
 
     try:
         config = Config.model_validate(tomllib.loads(read_regular(path).decode("utf-8-sig")))
-        validate_metric(config.metric, config.task)
+        config = with_own_metrics(config, path.parent)
+        validate_name(config.metric, config.task)
         return config
     except UsageError as error:
         raise AkitError(f"{path}: metric: {error}.") from error
@@ -85,6 +87,13 @@ def read_config(path: Path) -> Config:
         near = difflib.get_close_matches(str(first["loc"][0]), Config.model_fields, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(Config.model_fields)}."
         raise AkitError(f"{where} is unknown. {hint}") from error
+
+
+def with_own_metrics(config: Config, root: Path) -> Config:
+    """Return the settings with a metric that is also looked up in the workspace's `metrics/`."""
+    from acoustic_kit.metrics.names import MetricName
+
+    return config.model_copy(update={"metric": MetricName(config.metric, root / OWN_METRICS)})
 
 
 def config_text(config: Config) -> str:

@@ -11,7 +11,7 @@ from acoustic_kit.dsp.sound_file import Mono
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.files import write_atomically
 from acoustic_kit.tables import write_parquet
-from acoustic_kit.workspace.config import CONFIG_NAME, Config, config_text
+from acoustic_kit.workspace.config import CONFIG_NAME, OWN_METRICS, Config, config_text, with_own_metrics
 from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def init_workspace(
 
     """
     from acoustic_kit.data import CsvOptions, make_manifest, read_dataset
+    from acoustic_kit.metrics.names import MetricName
     from acoustic_kit.workspace.init_options import InitOptions, given_options
 
     _check_folders(root, data)
@@ -64,7 +65,7 @@ def init_workspace(
     dataset = read_dataset(data, layout, options)
     for note in dataset.notes:
         on_note(note)
-    metric = dataset.metric if metric is None else metric
+    metric = MetricName(dataset.metric if metric is None else metric, root.resolve() / OWN_METRICS)
     _check_dataset(dataset, metric)
     manifest, truth = make_manifest(
         dataset,
@@ -84,7 +85,7 @@ def init_workspace(
         options=given_options(options, data),
     )
     root.mkdir(parents=True, exist_ok=True)
-    workspace = Workspace(root.resolve(), _config(root, dataset, metric, mono))
+    workspace = Workspace(root.resolve(), with_own_metrics(_config(root, dataset, metric, mono), root.resolve()))
     _write(workspace, manifest, truth, init_options)
     return workspace
 
@@ -102,7 +103,7 @@ def _check_folders(root: Path, data: Path) -> None:
 
 def _check_dataset(dataset: Dataset, metric: str) -> None:
     """Raise AkitError for a metric, a class name or a template that does not fit, before the clips are scanned."""
-    from acoustic_kit.metrics.scores import validate_metric
+    from acoustic_kit.metrics.names import validate_metric
     from acoustic_kit.submission.submission import read_template
 
     validate_metric(metric, dataset.task)

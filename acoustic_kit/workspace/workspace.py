@@ -103,6 +103,12 @@ class Workspace:
         """Folder of the workspace's own recipes."""
         return self.root / "recipes"
 
+    def metric(self, name: str | None = None) -> str:
+        """Return the name of a metric, by default the workspace's, which is also looked up in its `metrics/`."""
+        from acoustic_kit.metrics.names import beside
+
+        return beside(name or self.config.metric, self.config.metric)
+
     @property
     def template_path(self) -> Path | None:
         """The competition's sample submission, if known."""

@@ -176,3 +176,44 @@ def test_submitting_needs_the_kaggle_command(
 
 def test_the_help_names_every_method() -> None:
     assert tuple(METHODS) == BLEND_METHODS  # written out there, as help must not wait for what the methods need
+
+
+MISSES = """
+greater_is_better = False
+
+def score(targets, probabilities):
+    return (probabilities.argmax(axis=1) != targets).mean()
+"""
+
+
+def test_a_metric_of_ones_own_is_used_by_name_in_every_command(workspace: Workspace, runs: list[str]) -> None:
+    own = workspace.root / "metrics" / "misses.py"
+    own.parent.mkdir()
+    own.write_text(MISSES)
+    by_accuracy = json.loads(akit(workspace, "runs", "list", "--json", "--metric", "accuracy").stdout)
+    board = json.loads(akit(workspace, "runs", "list", "--json", "--metric", "misses").stdout)
+    assert [row["run"] for row in board] == runs
+    assert [row["score"] for row in board] == pytest.approx([1 - row["score"] for row in by_accuracy])
+    assert all(row["interval"][0] <= row["score"] <= row["interval"][1] for row in board)
+
+    said = akit(workspace, "blend", "--metric", "0.5*misses+0.5*log_loss", "--name", "sum").stdout
+    assert "0.5*misses+0.5*log_loss" in said
+    config = workspace.root / "akit.toml"
+    config.write_text(config.read_text().replace('metric = "f1"', 'metric = "misses"'))
+    akit(workspace, "blend", "--top", 1, "--name", "own")
+    record = json.loads((workspace.submissions_path / "own.json").read_text())
+    assert (record["metric"], [run["name"] for run in record["runs"]]) == ("misses", runs[:1])
+    submission = workspace.submissions_path / "own.csv"
+    akit(workspace, "submission", "check", submission)
+    akit(workspace, "submission", "note", "own", "--public", -3)
+    scores = json.loads(akit(workspace, "score", submission, "--json").stdout)
+    assert scores["misses"] == pytest.approx(1 - scores["accuracy"])
+    akit(workspace, "report", "--out", workspace.root / "report.html")
+    assert "Ranked by misses" in (workspace.root / "report.html").read_text()
+    akit(workspace, "blend", "--from", workspace.submissions_path / "own.json")
+
+    own.write_text(MISSES.replace("targets).mean()", "targets).men()"))
+    said = akit(workspace, "runs", "list", code=1).stderr
+    assert f"{own}, line 5: AttributeError" in said
+    own.unlink()
+    assert "unknown metric 'misses'" in akit(workspace, "runs", "list", code=1).stderr

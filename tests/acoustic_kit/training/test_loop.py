@@ -15,6 +15,7 @@ import torch
 from acoustic_kit.data.clips import Clips, FitResult, Fold
 from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.metrics import MetricName
 from acoustic_kit.training import (
     Batch,
     Batches,
@@ -136,6 +137,20 @@ def test_the_best_epoch_has_the_lowest_log_loss(fold: Fold, net: Make) -> None:
     with torch.no_grad():
         logits = torch.cat([kept(x) for (x,) in loader.in_order()])
     assert default_loss("single")(logits, loader.targets).item() == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_the_best_epoch_can_be_that_of_a_metric_of_ones_own(fold: Fold, net: Make, tmp_path: Path) -> None:
+    (tmp_path / "misses.py").write_text(
+        "greater_is_better = False\ndef score(t, p): return float((p.argmax(axis=1) != t).mean())\n"
+    )
+    own = replace(fold, metric=MetricName("f1", tmp_path))
+    kept = weights(train(own, net(), epochs=4, keep="misses"))
+    assert [entry["valid_misses"] for entry in log(own)] == pytest.approx(
+        [1 - entry["valid_accuracy"] for entry in log(own)]
+    )
+    torch.testing.assert_close(
+        kept, weights(train(replace(fold, folder=fold.folder / "b"), net(), epochs=4, keep="accuracy"))
+    )
 
 
 def test_an_undefined_metric_keeps_the_last_epoch(fold: Fold, net: Make, monkeypatch: pytest.MonkeyPatch) -> None:
