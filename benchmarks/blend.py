@@ -26,8 +26,8 @@ import numpy as np
 
 from acoustic_kit.blending import Blend, choose, greedy
 from acoustic_kit.blending.combine import averaged_predictions
-from acoustic_kit.data.synthetic_predictions import CLIPS_PER_CLASS, make_predictions
 from acoustic_kit.metrics.scores import score
+from benchmarks.synthetic_predictions import CLIPS_PER_CLASS, make_predictions
 
 RUNS, CLIPS, CLASSES, PICKS, ROUNDS = 100, 10_000, 41, 50, 3
 DATA_SETS = 6

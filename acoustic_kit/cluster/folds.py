@@ -17,7 +17,7 @@ from acoustic_kit.device import AUTO, Compute, require_one_process
 from acoustic_kit.errors import AkitError, RunError
 from acoustic_kit.files import replacing
 from acoustic_kit.recipe.job import SILENT, Job, RunEvents, fit_fold, stored_features, wanted_folds
-from acoustic_kit.recipe.recipe import Recipe, load_recipe
+from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.recipe.recipe_file import RecipeFile
 from acoustic_kit.runs import remote_runs
 from acoustic_kit.runs.locked_run import LockedRun, lock_run
@@ -106,7 +106,7 @@ def _tasks(one: LockedRun, cluster: Cluster, compute: Compute, events: RunEvents
             created=one.run.record.created,
             fold=fold,
             recipe=job.recipe.name,
-            file=_recipe_file(job.recipe),
+            file=job.recipe.file,
             settings=job.settings.model_dump(mode="json"),
             has_network=job.recipe.has_network,
             config=config,
@@ -120,10 +120,6 @@ def _tasks(one: LockedRun, cluster: Cluster, compute: Compute, events: RunEvents
         )
         for fold in one.todo
     ]
-
-
-def _recipe_file(recipe: Recipe) -> RecipeFile:
-    return recipe.file or RecipeFile(recipe.path, recipe.path.stem, recipe.source)
 
 
 def _store_result(one: LockedRun, fold: str, files: Mapping[str, bytes] | None) -> None:

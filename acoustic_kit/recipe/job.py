@@ -112,14 +112,14 @@ class Job:
         import polars as pl
 
         content = list(self.digests.values())
-        left_out = {fold: self.rows(fold).left_out["id"].to_list() for fold in self.folds}
+        left_out = {fold: rows.left_out["id"].to_list() for fold, rows in self.rows.items()}
         rows = as_before_later_columns(self.manifest.drop(_FILE_COLUMNS, strict=False))
         rows = rows.with_columns(content=pl.Series(content, dtype=pl.String))
         rows = rows.select(sorted(rows.columns))
         return {
             "settings": self.settings.model_dump(mode="json"),
-            "recipe": self.recipe.source,
-            "helpers": self.recipe.helpers,
+            "recipe": self.recipe.file.source,
+            "helpers": self.recipe.file.helper_digests,
             "manifest": hashlib.sha256(rows.sort("id").write_json().encode()).hexdigest(),
             "classes": self.classes,
             "metric": self.workspace.config.metric,
@@ -129,15 +129,10 @@ class Job:
             **({"left_out": left_out} if any(left_out.values()) else {}),  # earlier versions trained on them
         }
 
-    def rows(self, fold: str) -> FoldRows:
-        """Return the rows of the manifest that a fold uses."""
-        if fold not in self._rows:
-            self._rows[fold] = training_rows(self.manifest, fold)
-        return self._rows[fold]
-
     @cached_property
-    def _rows(self) -> dict[str, FoldRows]:
-        return {}
+    def rows(self) -> dict[str, FoldRows]:
+        """The rows of the manifest that each fold uses."""
+        return {fold: training_rows(self.manifest, fold) for fold in self.folds}
 
     def clips(self, rows: pl.DataFrame, stored: Stored, compute: Compute = AUTO) -> Clips:
         """Return rows of the manifest with the recipe's features."""
@@ -184,7 +179,7 @@ def fit_fold(
     Returns the fold that the recipe trained on, and its model with all warnings and notes. Raises DataError if too few
     clips can be read.
     """
-    train, valid, left_out = job.rows(name)
+    train, valid, left_out = job.rows[name]
     usable = _readable(job.clips(train, stored, compute))
     if usable.rows["label"].explode().drop_nulls().n_unique() < 2:
         raise DataError(

@@ -22,8 +22,7 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -50,17 +49,15 @@ class Recipe:
     """A loaded recipe file."""
 
     name: str
-    path: Path
-    source: str  # the text of the file
+    file: RecipeFile
     module: ModuleType
     named: bool  # found by name, not by path
-    variant: Mapping[str, Any] = field(default_factory=dict)  # its own defaults, if the file contains several recipes
-    file: RecipeFile | None = None  # source of the module
+    variant: Mapping[str, Any]  # its own defaults, if the file contains several recipes
 
     @property
-    def helpers(self) -> dict[str, str]:
-        """Modules that the file imports from its folder → the SHA-256 of their source."""
-        return {} if self.file is None else self.file.helper_digests
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
 
     @property
     def is_seeded(self) -> bool:
@@ -71,9 +68,6 @@ class Recipe:
     def own_features(self) -> dict[str, type[Feature]]:
         """Feature families that the file defines, by name."""
         return own_features(self.module)
-
-    def _calling(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.file is None else names_line(self.file)
 
     @property
     def title(self) -> str:
@@ -153,7 +147,7 @@ class Recipe:
                 f"{self.name} has no search space. Define it in {self.path}:\n"
                 'def search(trial): return {"lr": trial.suggest_float("lr", 1e-4, 1e-2, log=True)}'
             )
-        with self._calling():
+        with names_line(self.file):
             found = self.module.search(trial)
         if not isinstance(found, Mapping):
             raise RecipeError(f"{self.name}: search must return a dictionary of settings, not {type(found).__name__}.")
@@ -165,7 +159,7 @@ class Recipe:
         Raises RecipeError for an object that is not a feature, and for a family without a name and a version, or with
         a name of akit's own.
         """
-        with self._calling():
+        with names_line(self.file):
             found = dict(self.module.features(settings))
         _ = self.own_features
         for alias, feature in found.items():
@@ -178,7 +172,7 @@ class Recipe:
 
     def needs(self, settings: Settings) -> Needs:
         """Return the requirements of the recipe other than features."""
-        with self._calling():
+        with names_line(self.file):
             found: Needs = self.module.needs(settings) if hasattr(self.module, "needs") else Needs()
         return found
 
@@ -189,7 +183,7 @@ class Recipe:
 
     def build_model(self, n_classes: int, **settings: Any) -> Any:
         """Return the bare network of a torch recipe, untrained."""
-        with self._calling():
+        with names_line(self.file):
             return self.module.build_model(self._settings(settings), n_classes)
 
     def backbone(self, settings: Settings) -> dict[str, Any] | None:
@@ -197,13 +191,13 @@ class Recipe:
 
         A run stores it, so that its network can be built without the pretrained weights.
         """
-        with self._calling():
+        with names_line(self.file):
             return self.module.backbone(settings) if hasattr(self.module, "backbone") else None
 
     def rebuild_model(self, settings: Settings, n_classes: int, backbone: dict[str, Any] | None) -> Any:
         """Return the bare network that a run trained, from its record: without pretrained weights or network access."""
         given = (settings, n_classes) if backbone is None else (settings, n_classes, backbone)
-        with self._calling():
+        with names_line(self.file):
             return self.module.build_model(*given)
 
     def train(self, fold: Fold, settings: Settings) -> FitResult:
@@ -216,7 +210,7 @@ class Recipe:
             import torch
 
             torch.manual_seed(fold.seed)
-        with self._calling():
+        with names_line(self.file):
             return FitResult.of(self.module.train(fold, settings))
 
     def predict(self, model: Any, clips: Clips, settings: Settings) -> np.ndarray:
@@ -224,7 +218,7 @@ class Recipe:
 
         A recipe without `predict` predicts by `acoustic_kit.training.forward` over its `batches(s)`.
         """
-        with self._calling():
+        with names_line(self.file):
             if hasattr(self.module, "predict"):
                 return np.asarray(self.module.predict(model, clips, settings))
             batches = self.module.batches(settings)
@@ -270,7 +264,7 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
         raise RecipeError(f"{path}: every setting needs a default: {', '.join(required)}.")
     variants = getattr(module, "VARIANTS", {}) if named else {}
     name = str(name_or_path) if variants else called
-    return Recipe(name, file.path, file.source, module, named, variants.get(name, {}), file)
+    return Recipe(name, file, module, named, variants.get(name, {}))
 
 
 def _missing_parts(module: ModuleType) -> list[str]:

@@ -105,40 +105,20 @@ def _submissions(workspace: Workspace, unreadable: list[str]) -> dict[str, Submi
 
 
 def _row(rank: int | None, placing: Placing) -> Row:
-    runs = [standing.run for standing in placing.standings]
-    first, record = placing.standings[0], runs[0].record
-    seeds = sorted(run.record.seed for run in runs)
-    marks = {
-        "fast": record.fast,
-        "full": record.full,
-        "imported": bool(record.imported),
-        "at chance": any(run.warnings for run in runs),
-        "optimistic": any(run.bias_warnings for run in runs),
-        "other labels": any(standing.other_labels for standing in placing.standings),
-        "part": first.score is not None and not first.complete,
-    }
-    notes = [run.record.note for run in runs if run.record.note]
-    notes += [why for run in runs for why in (*run.warnings, *run.bias_warnings, *run.notes)]
-    if first.score is None:
+    notes = [run.record.note for run in placing.runs if run.record.note]
+    notes += [why for run in placing.runs for why in (*run.warnings, *run.bias_warnings, *run.notes)]
+    if placing.score is None:
         notes.append("no out-of-fold predictions, so there is no score")
-    part = record.imported and first.score is not None and not first.complete
     return Row(
         rank=rank,
-        names=tuple(run.name for run in runs),
+        names=tuple(run.name for run in placing.runs),
         score=placing.score,
         interval=placing.interval,
         spread=placing.spread,
-        folds=first.coverage
-        if part
-        else f"{len(runs[0].done)}/{len(record.folds)}"
-        if record.folds and not record.full
-        else "–",
-        seconds=sum(run.seconds for run in runs) / len(runs),
-        marks=tuple(mark for mark, holds in marks.items() if holds),
-        settings=(
-            *(f"{key}={value}" for key, value in record.changed.items()),
-            *([f"seeds {', '.join(map(str, seeds))}"] if len(seeds) > 1 else [f"seed {seeds[0]}"] * (seeds[0] != 0)),
-        ),
+        folds=placing.folds,
+        seconds=placing.seconds,
+        marks=tuple(placing.marks),
+        settings=tuple(placing.settings),
         notes=tuple(dict.fromkeys(notes)),
     )
 

@@ -90,23 +90,32 @@ class Placing:
         return "full" if first.run.record.full else f"{len(first.run.done)}/{len(first.run.record.folds)}"
 
     @property
-    def notes(self) -> list[str]:
-        """Differences from the recipe's defaults, marks such as `fast`, and the user's remarks."""
-        runs, record = self.runs, self.runs[0].record
-        seeds = sorted(run.record.seed for run in runs)
+    def settings(self) -> list[str]:
+        """Differences from the recipe's defaults, and the seeds unless there is only seed 0."""
+        seeds = sorted(run.record.seed for run in self.runs)
+        named = f"seed{'s' * (len(seeds) > 1)}={','.join(map(str, seeds))}"
+        return [*(f"{k}={v}" for k, v in self.runs[0].record.changed.items()), *([named] if seeds != [0] else [])]
+
+    @property
+    def marks(self) -> list[str]:
+        """Marks such as `fast`; `part` if some training clips have no prediction."""
+        first, record = self.standings[0], self.runs[0].record
         marks = {
             "fast": record.fast,
+            "full": record.full,
             "imported": bool(record.imported),
-            "at chance": any(run.warnings for run in runs),
-            "optimistic": any(run.bias_warnings for run in runs),
+            "at chance": any(run.warnings for run in self.runs),
+            "optimistic": any(run.bias_warnings for run in self.runs),
+            "other labels": any(standing.other_labels for standing in self.standings),
+            "part": first.score is not None and not first.complete,
         }
-        return [
-            *(["other labels"] if any(standing.other_labels for standing in self.standings) else []),
-            *(f"{key}={value}" for key, value in record.changed.items()),
-            *([f"seeds={','.join(map(str, seeds))}"] if len(seeds) > 1 else [f"seed={seeds[0]}"] * (seeds[0] != 0)),
-            *(mark for mark, holds in marks.items() if holds),
-            *dict.fromkeys(run.record.note for run in runs if run.record.note),
-        ]
+        return [mark for mark, holds in marks.items() if holds]
+
+    @property
+    def notes(self) -> list[str]:
+        """The settings, the marks that `folds` does not tell, and the user's remarks."""
+        marks = [mark for mark in self.marks if mark not in {"full", "part"}]
+        return [*self.settings, *marks, *dict.fromkeys(run.record.note for run in self.runs if run.record.note)]
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -88,8 +88,8 @@ def _open_or_create(job: Job, wanted: Collection[str], note: str, fresh: bool) -
         asked = set(run.record.asked or run.record.folds) | set(wanted)
         changes = {"note": note or run.record.note, "asked": [fold for fold in run.record.folds if fold in asked]}
         return run if changes == {name: getattr(run.record, name) for name in changes} else run.with_record(**changes)
-    write_atomically(path / "recipe.py", job.recipe.source)
-    for relative, text in job.recipe.file.helpers if job.recipe.file else ():
+    file = job.recipe.file
+    for relative, text in (("recipe.py", file.source), *file.helpers):
         write_atomically(path / relative, text)
     settings, config = flat_settings(job.settings), job.workspace.config
     options = read_init_options(job.workspace.root)
@@ -110,8 +110,8 @@ def _open_or_create(job: Job, wanted: Collection[str], note: str, fresh: bool) -
         features={alias: feature.key for alias, feature in job.features.items()},
         parameters={alias: feature.parameters() for alias, feature in job.features.items()},
         backbone=job.recipe.backbone(job.settings),
-        recipe_sha256=source_digest(job.recipe.source),
-        helpers=job.recipe.helpers,
+        recipe_sha256=source_digest(file.source),
+        helpers=file.helper_digests,
         class_indices=list(config.classes.values()),
         metric=config.metric,
         label_separator=config.label_separator,

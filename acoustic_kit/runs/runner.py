@@ -207,7 +207,7 @@ def _fold_predictions(job: Job, fold: Fold, model: Any, stored: Stored) -> dict[
     """Return a fold model's predictions of `oof` and of `test` clips, if any, and the ids that lack features."""
     import polars as pl
 
-    rows = {"oof": job.rows(fold.name).valid, "test": job.manifest.filter(pl.col("split") == "test")}
+    rows = {"oof": job.rows[fold.name].valid, "test": job.manifest.filter(pl.col("split") == "test")}
     return {part: predict_rows(job, fold, model, of_part, stored) for part, of_part in rows.items() if len(of_part)}
 
 

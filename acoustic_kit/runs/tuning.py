@@ -303,7 +303,7 @@ class _Tuning:
             self.events.on_fold(number, len(folds))
             folder = self.folder / "checkpoints" / job.name / name
             fold, result = fit_fold(job, name, stored[name], folder, self.compute, self.events)
-            valid = job.rows(name).valid
+            valid = job.rows[name].valid
             predictions, _ = predict_rows(job, fold, result.model, valid, stored[name])
             targets = job.clips(valid, {}).scored
             yield score(self.workspace.config.metric, targets, predictions.probabilities), result.bias_warnings

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from acoustic_kit.blending import choose, mean, stack
-from acoustic_kit.data.synthetic_predictions import make_predictions
 from acoustic_kit.metrics.scores import score
+from benchmarks.synthetic_predictions import make_predictions
 
 
 def halves(recordings, seed):

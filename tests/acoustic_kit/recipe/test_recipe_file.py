@@ -45,11 +45,11 @@ def test_what_a_recipe_imports_from_beside_it_belongs_to_it(tmp_path: Path) -> N
         tmp_path, "import _akit_one\n" + BODY, _akit_one="from _akit_two import X", _akit_two="X = 1", unused="Y = 2"
     )
     before = load_recipe(path)
-    assert set(before.helpers) == {"_akit_one.py", "_akit_two.py"}
+    assert set(before.file.helper_digests) == {"_akit_one.py", "_akit_two.py"}
     (tmp_path / "_akit_two.py").write_text("X = 2")
     after = load_recipe(path)
-    assert after.helpers["_akit_one.py"] == before.helpers["_akit_one.py"]
-    assert after.helpers["_akit_two.py"] != before.helpers["_akit_two.py"]
+    assert after.file.helper_digests["_akit_one.py"] == before.file.helper_digests["_akit_one.py"]
+    assert after.file.helper_digests["_akit_two.py"] != before.file.helper_digests["_akit_two.py"]
     assert (before.module._akit_one.X, after.module._akit_one.X) == (1, 2)
 
 

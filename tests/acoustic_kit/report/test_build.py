@@ -41,7 +41,7 @@ def test_the_leaderboard_has_seeds_in_one_row_with_marks(competition: Any) -> No
     rows = {row.names[0]: row for row in report.rows}
     first = report.rows[0]
     assert set(first.names) == {"good-1", "good-2"}
-    assert first.settings == ("lr=0.1", "seeds 0, 1")
+    assert first.settings == ("lr=0.1", "seeds=0,1")
     assert first.notes == ("tried again",)
     assert first.interval is not None
     assert first.score is not None

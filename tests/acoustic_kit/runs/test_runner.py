@@ -217,7 +217,7 @@ def test_an_unknown_fold_is_a_usage_error(workspace: Workspace, recipe: Recipe) 
 
 def test_a_run_keeps_its_models_its_recipe_and_its_record(workspace: Workspace, recipe: Recipe) -> None:
     run, _ = run_recipe(workspace, recipe)
-    assert (run.path / "recipe.py").read_text() == recipe.source
+    assert (run.path / "recipe.py").read_text() == recipe.file.source
     path = run.path / "folds" / "1" / "model.skops"
     assert skops.io.get_untrusted_types(file=path) == []
     assert skops.io.load(path).classes_.tolist() == [0, 1, 2]
