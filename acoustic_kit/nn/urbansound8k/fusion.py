@@ -1,10 +1,55 @@
-"""A network that takes the sound and a known category of the clip."""
+"""Layers and a network that take a known category of the clip beside the sound.
+
+FiLM: E. Perez et al., FiLM: Visual Reasoning with a General Conditioning Layer, AAAI 2018.
+"""
 
 import torch
 from torch import Tensor, nn
 
 from acoustic_kit.nn.urbansound8k.attentive_pooling import AttentiveHead
-from acoustic_kit.nn.urbansound8k.mixed_embedding import MixedEmbedding
+
+
+class Film(nn.Module):
+    """Scale and shift each channel by numbers that a linear layer computes from a vector; initially by 1 and 0.
+
+    Parameters
+    ----------
+    condition_width : of the vector
+    width : channels of the map
+
+    """
+
+    def __init__(self, condition_width: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(condition_width, 2 * width)
+        nn.init.zeros_(self.linear.weight)
+        with torch.no_grad():
+            self.linear.bias.copy_(torch.cat([torch.ones(width), torch.zeros(width)]))
+
+    def forward(self, maps: Tensor, condition: Tensor) -> Tensor:
+        """Float (clips, width, bands, frames) and (clips, condition_width) → the map's shape."""
+        scale, shift = self.linear(condition)[:, :, None, None].chunk(2, dim=1)
+        scaled: Tensor = maps * scale + shift
+        return scaled
+
+
+class MixedEmbedding(nn.Module):
+    """A table with one vector a category, weighted by shares: mixing the shares mixes the vectors, and trains both.
+
+    Parameters
+    ----------
+    n : categories
+    width : of the vectors, which start from a standard normal distribution
+
+    """
+
+    def __init__(self, n: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(n, width))
+
+    def forward(self, shares: Tensor) -> Tensor:
+        """Float (clips, n), one-hot or mixed → (clips, width)."""
+        return shares @ self.table
 
 
 class EmbeddingFusion(nn.Module):
