@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from acoustic_kit.api.akit_warnings import warn
 from acoustic_kit.ensemble.blend_submission import rebuild
 from acoustic_kit.ensemble.competition import score_predictions, submit
-from acoustic_kit.errors import AkitError
 from acoustic_kit.submission.record import annotate, list_records
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -69,13 +68,9 @@ class WorkspaceSubmissions:
         import polars as pl
 
         rows = []
-        for name, record in list_records(self._session.files.submissions_path):
-            if isinstance(record, AkitError):
-                warn(str(record))
-                continue
+        for name, record in list_records(self._session.files.submissions_path, warn).items():
             scores = (record.scores.out_of_fold, record.scores.nested) if record.scores else (None, None)
-            submitted = record.submitted[-1].partition("T")[0] if record.submitted else None
-            rows.append((name, record.metric, *scores, record.public, submitted, record.note))
+            rows.append((name, record.metric, *scores, record.public, record.last_submitted, record.note))
         numbers = dict.fromkeys(("out_of_fold", "nested", "public"), pl.Float64())
         schema = {"submission": pl.String(), "metric": pl.String(), **numbers, "submitted": pl.String()}
         return pl.DataFrame(rows, {**schema, "note": pl.String()}, orient="row")

@@ -25,22 +25,18 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
 
     Prints the out-of-fold score, the nested estimate and the public score side by side.
     """
-    from acoustic_kit.errors import AkitError
     from acoustic_kit.submission.record import list_records
 
-    found = []
-    for name, record in list_records(workspace_of(ctx).submissions_path):
-        if isinstance(record, AkitError):
-            say(f"Left out: {record}")
-        else:
-            found.append((name, record))
+    found = list_records(workspace_of(ctx).submissions_path, lambda why: say(f"Left out: {why}"))
     if as_json:
-        print_json([{"name": name, **record.model_dump(mode="json", exclude={"blend"})} for name, record in found])
+        print_json(
+            [{"name": name, **record.model_dump(mode="json", exclude={"blend"})} for name, record in found.items()]
+        )
     elif not found:
         say("No submissions yet. `akit blend` writes the first.")
     else:
         columns = ["submission", "metric", "out-of-fold", "nested", "public", "public - nested"]
-        rows = [(name, s.metric, *_side_by_side(s), _submitted(s), _remark(s)) for name, s in found]
+        rows = [(name, s.metric, *_side_by_side(s), s.last_submitted, s.remark) for name, s in found.items()]
         print_table([*columns, "submitted", "note"], rows, right=columns[2:])
 
 
@@ -51,16 +47,6 @@ def _side_by_side(record: SubmissionRecord) -> list[str]:
     apart = None if nested is None or record.public is None else record.public - nested
     figures = ["" if value is None else f"{value:.4f}" for value in (own, nested, record.public)]
     return [*figures, "" if apart is None else f"{apart:+.4f}"]
-
-
-def _remark(record: SubmissionRecord) -> str:
-    """Return the user's note, and which training clips the scores are of if not of all."""
-    part = record.scores.scored_on if record.scores else ""
-    return "; ".join(filter(None, [record.note, part and f"scores are of {part}"]))
-
-
-def _submitted(record: SubmissionRecord) -> str:
-    return record.submitted[-1].partition("T")[0] if record.submitted else ""
 
 
 @commands.command(epilog='Example: akit submission note first --public 0.913 "rank 14 of 231"')

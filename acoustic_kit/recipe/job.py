@@ -27,7 +27,6 @@ from acoustic_kit.recipe.inference import class_frequencies, has_features, infer
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.recipe.recipe import Recipe
 from acoustic_kit.recipe.settings import Fast, Settings
-from acoustic_kit.task import Task
 from acoustic_kit.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -87,16 +86,6 @@ class Job:
         """Names of the folds that can be trained."""
         return [FULL] if self.full else fold_names(self.manifest)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, in the workspace's order."""
-        return tuple(self.workspace.config.classes)
-
-    @property
-    def task(self) -> Task:
-        """`single`: one label per clip; `multi`: any number."""
-        return self.workspace.config.task
-
     @cached_property
     def name(self) -> str:
         """`<recipe>-<8 hex>`: a hash of everything that determines the result, not of folds, device or paths."""
@@ -121,7 +110,7 @@ class Job:
             "recipe": self.recipe.file.source,
             "helpers": self.recipe.file.helper_digests,
             "manifest": hashlib.sha256(rows.sort("id").write_json().encode()).hexdigest(),
-            "classes": self.classes,
+            "classes": self.workspace.task_spec.names,
             "metric": self.workspace.config.metric,
             "features": {alias: feature.key for alias, feature in self.features.items()},
             "fast": self.fast,
@@ -136,7 +125,8 @@ class Job:
 
     def clips(self, rows: pl.DataFrame, stored: Stored, compute: Compute = AUTO) -> Clips:
         """Return rows of the manifest with the recipe's features."""
-        return Clips(rows, self.classes, self.task, stored, compute)
+        spec = self.workspace.task_spec
+        return Clips(rows, spec.names, spec.task, stored, compute)
 
 
 def make_job(

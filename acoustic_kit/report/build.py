@@ -16,8 +16,8 @@ from acoustic_kit.report.evaluation import correlation
 from acoustic_kit.report.scoring import Scored, Scoring
 from acoustic_kit.report.subjects import combination, evaluate, find_subjects, most_confident
 from acoustic_kit.report.training_logs import training_curves
-from acoustic_kit.runs.leaderboard import Placing, Standing, by_setting, leaderboard, ranks
-from acoustic_kit.runs.run import Run, list_runs
+from acoustic_kit.runs.leaderboard import Placing, Standing, by_setting, rank_runs, ranks
+from acoustic_kit.runs.run import Run
 from acoustic_kit.submission.record import SubmissionRecord, list_records
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -36,7 +36,7 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
     task, manifest = workspace.task_spec, workspace.manifest
     unreadable: list[str] = []
     standings, scored = _score_runs(workspace, unreadable)
-    records = _submissions(workspace, unreadable)
+    records = dict(reversed(list_records(workspace.submissions_path, unreadable.append).items()))
     clips = workspace.training_set
     best = [one.standing.run for one in scored.values()][:1]
     subjects, named_runs = find_subjects(workspace, names, best, records, clips)
@@ -73,35 +73,14 @@ def _score_runs(workspace: Workspace, unreadable: list[str]) -> tuple[list[Stand
 
     Appends the reasons of runs that cannot be read to `unreadable`. Raises AkitError if there are no runs.
     """
-
-    def leave_out(_: str, error: AkitError) -> None:
-        unreadable.append(str(error))
-
-    runs = list_runs(workspace.runs_path, leave_out)
-    if not runs:
-        raise AkitError("There are no runs to report on yet. `akit recipe run NAME` makes one.")
     scoring = Scoring(workspace.training_set)
-    standings = leaderboard(
-        runs,
-        workspace.manifest,
-        workspace.task_spec,
-        resample=True,
-        on_scored=scoring.add,
-        on_unreadable=leave_out,
+    standings = rank_runs(
+        workspace, on_scored=scoring.add, on_unreadable=lambda _, error: unreadable.append(str(error))
     )
+    if not standings:
+        raise AkitError("There are no runs to report on yet. `akit recipe run NAME` makes one.")
     names = [standing.run.name for standing in standings if standing.score is not None]
     return standings, {name: scoring.runs[name] for name in names}
-
-
-def _submissions(workspace: Workspace, unreadable: list[str]) -> dict[str, SubmissionRecord]:
-    """Return the records of submissions by name, newest first; append the errors of others to `unreadable`."""
-    found = {}
-    for name, record in reversed(list_records(workspace.submissions_path)):
-        if isinstance(record, AkitError):
-            unreadable.append(str(record))
-        else:
-            found[name] = record
-    return found
 
 
 def _row(rank: int | None, placing: Placing) -> Row:
@@ -125,7 +104,6 @@ def _row(rank: int | None, placing: Placing) -> Row:
 
 def _blended(name: str, record: SubmissionRecord, scored: dict[str, Scored]) -> Blended:
     scores = record.scores
-    part = scores.scored_on if scores else ""
     low, high = (*scores.interval, None, None)[:2] if scores else (None, None)
     weights = [
         Weight(member.label, member.weight, scored[member.name].standing.score if member.name in scored else None)
@@ -145,7 +123,7 @@ def _blended(name: str, record: SubmissionRecord, scored: dict[str, Scored]) -> 
         mean_of_all=scores.mean_of_all if scores else None,
         gain=(blend.gain, *blend.gain_interval) if blend is not None and blend.beats_best_run is not None else None,
         public=record.public,
-        note="; ".join(filter(None, [record.note, part and f"scores are of {part}"])),
+        note=record.remark,
         weights=tuple(sorted(weights, key=lambda weight: -weight.share)),
     )
 
@@ -163,10 +141,10 @@ def _trainings(standings: Sequence[Standing], named: Sequence[Run]) -> tuple[Tra
 
 def _correlation(scored: Sequence[Scored]) -> Correlation | None:
     """Return the correlation of errors between runs that predicted the same clips as the best one."""
-    alike = [one for one in scored if (one.known == scored[0].known).all()][:CORRELATED]
+    alike = [one for one in scored if (one.standing.known == scored[0].standing.known).all()][:CORRELATED]
     if len(alike) < 2:
         return None
-    known = alike[0].known
+    known = alike[0].standing.known
     return Correlation(
         tuple(one.standing.run.name for one in alike),
         correlation(np.stack([one.errors[known] for one in alike])),

@@ -16,7 +16,6 @@ class Scored:
     """Errors of a run with out-of-fold predictions: per clip only what the report needs of every run."""
 
     standing: Standing
-    known: np.ndarray  # bool (clips,): predicted
     errors: np.ndarray  # float32 (clips,), see `evaluation.errors`; NaN if not predicted
     wrong: np.ndarray  # bool (clips,): the decision is wrong
 
@@ -33,4 +32,4 @@ class Scoring:
         targets = self._clips.targets[known]
         of_all, wrong = np.full(len(known), np.nan, np.float32), np.zeros(len(known), bool)
         of_all[known], wrong[known] = errors(targets, probabilities), is_wrong(targets, probabilities)
-        self.runs[standing.run.name] = Scored(standing, known, of_all, wrong)
+        self.runs[standing.run.name] = Scored(standing, of_all, wrong)

@@ -141,7 +141,7 @@ def most_confident(
     columns = clips.rows[positions].select("id", "path", "start", "end", "label").rows(named=True)
     mistakes = []
     for row, position, at, wrong, probability in zip(columns, positions, worst, classes, certainty, strict=True):
-        who = [one for one in scored.values() if one.known[position]]
+        who = [one for one in scored.values() if one.standing.known[position]]
         span = None if row["start"] is None else Span(row["start"], row["end"])
         sound, reason = _sound(workspace, row["path"], span)
         mistakes.append(

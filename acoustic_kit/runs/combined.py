@@ -44,13 +44,13 @@ class CombinedFolds:
         job = self.job
         if self._test_sum is not None:
             test = Predictions(self._test_ids, self._test_sum / len(folds))
-            files["test.parquet"] = test.write(run.path / "test.parquet", job.classes)
+            files["test.parquet"] = test.write(run.path / "test.parquet", run.record.classes)
         if self._oof:
             oof = Predictions(
                 tuple(id for part in self._oof for id in part.ids),
                 np.concatenate([part.probabilities for part in self._oof]),
             )
-            files["oof.parquet"] = oof.write(run.path / "oof.parquet", job.classes)
+            files["oof.parquet"] = oof.write(run.path / "oof.parquet", run.record.classes)
             task_spec = job.workspace.task_spec
             targets = clip_targets(job.manifest, oof.ids, task_spec)
             metrics = all_scores(targets, oof.probabilities, metric=task_spec.metric)

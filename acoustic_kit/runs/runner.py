@@ -181,7 +181,7 @@ def store_fold(folder: Path, job: Job, fold: Fold, result: FitResult, stored: St
     warnings: list[str] = []
     files: dict[str, str] = {}
     for part, (predictions, lacking) in _fold_predictions(job, fold, model, stored).items():
-        files[f"{part}.parquet"] = predictions.write(folder / f"{part}.parquet", job.classes)
+        files[f"{part}.parquet"] = predictions.write(folder / f"{part}.parquet", job.workspace.task_spec.names)
         without += lacking
         targets = None if part == "test" else clip_targets(job.manifest, predictions.ids, job.workspace.task_spec)
         if found := find_guessing(fold.metric, targets, predictions.probabilities):

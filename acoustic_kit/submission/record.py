@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +76,17 @@ class SubmissionRecord(_Frozen):
     submitted: list[str] = []  # times of hand-in, ISO 8601
     public: FiniteFloat | None = None  # score on the public leaderboard
     note: str = ""
+
+    @property
+    def remark(self) -> str:
+        """The user's note, and which training clips the scores are of if not of all."""
+        part = self.scores.scored_on if self.scores else ""
+        return "; ".join(filter(None, [self.note, part and f"scores are of {part}"]))
+
+    @property
+    def last_submitted(self) -> str | None:
+        """The date of the last hand-in, ISO 8601."""
+        return self.submitted[-1].partition("T")[0] if self.submitted else None
 
     def write(self, path: Path) -> None:
         """Write the record to `path` atomically."""
@@ -146,15 +158,18 @@ def _record_of(csv: Path) -> SubmissionRecord | SubmissionError | None:
         return error
 
 
-def list_records(folder: Path) -> list[tuple[str, SubmissionRecord | SubmissionError]]:
-    """Return names and records of all submissions of a workspace, oldest first; the error for unreadable records."""
-    found: list[tuple[str, SubmissionRecord | SubmissionError]] = []
-    for path in folder.glob("*.json"):
+def list_records(folder: Path, on_unreadable: Callable[[str], None]) -> dict[str, SubmissionRecord]:
+    """Return the records of all submissions of a workspace by name, oldest first.
+
+    - `on_unreadable`: called with the reason why a record is left out
+    """
+    found = {}
+    for path in sorted(folder.glob("*.json")):
         try:
-            found.append((path.stem, read_record(path)))
+            found[path.stem] = read_record(path)
         except SubmissionError as error:
-            found.append((path.stem, error))
-    return sorted(found, key=lambda pair: (pair[1].created if isinstance(pair[1], SubmissionRecord) else "", pair[0]))
+            on_unreadable(str(error))
+    return dict(sorted(found.items(), key=lambda pair: pair[1].created))
 
 
 def find_record(folder: Path, name: str) -> Path:
@@ -179,12 +194,13 @@ def annotate(folder: Path, name: str, text: str | None = None, public: float | N
     if public is not None and not math.isfinite(public):
         raise UsageError(f"--public {public}: write a finite number.")
     path = find_record(folder, name)
-    metric = recorded_metric(read_record(path).metric)
+    record = read_record(path)
+    metric = recorded_metric(record.metric)
     if public is not None and metric is not None and not metric.lowest <= public <= metric.highest:
         percent = f"; for a percentage, write --public {public / 100:.6g}" if 1 < public <= 100 else ""
         limits = f"between {metric.lowest:g} and {metric.highest:g}{percent if metric.highest == 1 else ''}"
         limits = f"at least {metric.lowest:g}" if math.isinf(metric.highest) else limits
         raise UsageError(f"--public {public:g}: {metric.name} is {limits}.")
     changes = {key: value for key, value in (("note", text), ("public", public)) if value is not None}
-    read_record(path).model_copy(update=changes).write(path)
+    record.model_copy(update=changes).write(path)
     return path
