@@ -62,7 +62,7 @@ from acoustic_kit.recipe.end_to_end_audio.wave_chain import (
     label_preserving,
     resampled_and_mixed,
 )
-from acoustic_kit.training import Batches, Phase, load_tensors, one_cycle
+from acoustic_kit.training import Batches, Phase, Window, load_tensors, one_cycle
 from acoustic_kit.training.losses import binary_cross_entropy, cross_entropy, smoothed_cross_entropy, summed
 from acoustic_kit.training.transfer import load_but, weights_of_run
 
@@ -98,6 +98,8 @@ class Settings(akit.Settings):
     checkpoint: Literal["last", "best"] = Field("last", description="epoch that is kept: last, or best on validation")
     ema: float | None = Field(None, gt=0, lt=1, description="decay per epoch of averaged weights, which then predict")
     pretrained: str | None = Field(None, description="weights to start from: an AudioSet run's folder, or a file")
+    window: Window = Field("random", description="part of longer clips that is trained on: random, first or loudest")
+    crops: int = Field(12, ge=1, description="parts of clips over 1.5 times `seq_len` that are averaged, at most")
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients are accumulated")
 
     @model_validator(mode="after")
@@ -185,7 +187,7 @@ def needs(s: Settings) -> akit.Needs:
 
 
 def batches(s: Settings) -> Batches:
-    return Batches("wave", s.batch_size, s.seq_len, short="start", channel_axis=True)
+    return Batches("wave", s.batch_size, s.seq_len, short="start", channel_axis=True, window=s.window, crops=s.crops)
 
 
 def training_batches(s: Settings, n: int) -> Batches:

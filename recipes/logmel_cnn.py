@@ -20,7 +20,9 @@ from acoustic_kit.training import (
     LossName,
     MixupLabels,
     Phase,
+    Window,
     decibel_power,
+    input_length,
     make_loss,
     one_cycle,
     spec_augment,
@@ -35,10 +37,10 @@ class Settings(akit.Settings):
     sample_rate: int = Field(22050, ge=4000, description="Hz; clips are resampled to it")
     n_mels: int = Field(64, ge=1, description="mel bands")
     frames: int = Field(216, ge=1, description="length that clips are repeated or cut to, in hops of 512 samples")
-    window: Literal["random", "first", "loudest"] = Field(
-        "random",
-        description="part of clips longer than `frames` that is trained on; random: another one in every epoch",
+    short: Literal["fit", "repeat"] = Field(
+        "fit", description="if all training clips are shorter: fit the input to the longest, or repeat them to `frames`"
     )
+    window: Window = Field("random", description="part of longer clips that is trained on: random, first or loudest")
     crops: int = Field(12, ge=1, description="parts of clips over 1.5 times `frames` that are averaged, at most")
     width: int = Field(24, ge=1, description="channels of the first stage")
     mixup: float = Field(0.3, ge=0, description="α of mixup's Beta distribution")
@@ -70,13 +72,13 @@ def features(s: Settings) -> dict[str, akit.Feature]:
     return {"mel": akit.LogMel(akit.Wave(sample_rate=s.sample_rate), 2048, 512, n_mels=s.n_mels)}
 
 
-def batches(s: Settings) -> Batches:
-    """Return batches with short clips repeated; each clip is rolled along time, masked and mixed with another."""
-    augment = [time_shift(), spec_augment(s.n_mels // 6, s.frames // 6, n_band_masks=2, n_frame_masks=2)]
+def batches(s: Settings, frames: int) -> Batches:
+    """Return batches with shorter clips repeated; each clip is rolled along time, masked and mixed with another."""
+    augment = [time_shift(), spec_augment(s.n_mels // 6, frames // 6, n_band_masks=2, n_frame_masks=2)]
     return Batches(
         "mel",
         s.batch_size,
-        s.frames,
+        frames,
         "wrap",
         channel_axis=True,
         augment=augment,
@@ -108,9 +110,12 @@ class ResidualBlock(nn.Module):
 class LogMelCnn(nn.Module):
     """(clips, 1, mels, frames) in decibels → logits (clips, classes)."""
 
+    frames: torch.Tensor  # int64 scalar, length of the inputs that it was trained on
+
     def __init__(self, s: Settings, n_classes: int) -> None:
         super().__init__()
         w = s.width
+        self.register_buffer("frames", torch.tensor(s.frames))
         self.scale = nn.BatchNorm1d(s.n_mels)
         self.stem = nn.Sequential(nn.Conv2d(1, w, 5, 2, 2, bias=False), nn.BatchNorm2d(w), nn.ReLU(inplace=True))
         self.stages = nn.Sequential(
@@ -130,17 +135,20 @@ class LogMelCnn(nn.Module):
         )  # bands stay apart: position on the mel scale matters
 
 
-def build_model(s: Settings, n_classes: int) -> nn.Module:
+def build_model(s: Settings, n_classes: int) -> LogMelCnn:
     return LogMelCnn(s, n_classes).to(memory_format=torch.channels_last)  # a third faster on CPUs
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
+    net = build_model(s, fold.n_classes)
+    if s.short == "fit":
+        net.frames.fill_(input_length(fold.train, "mel", s.frames))
     return akit.fit(
         fold,
         "cnn",
-        build_model(s, fold.n_classes),
-        batches=batches(s),
+        net,
+        batches=batches(s, int(net.frames)),
         phases=[Phase(s.epochs, one_cycle(s.lr))],
         optimizer=partial(torch.optim.AdamW, lr=s.lr, weight_decay=s.weight_decay),
         loss=make_loss(s.loss, fold.train.task, s.label_smoothing),
@@ -149,5 +157,5 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     )
 
 
-def predict(model: nn.Module, clips: akit.Clips, s: Settings) -> np.ndarray:
-    return akit.forward(model, clips, batches(s))
+def predict(model: LogMelCnn, clips: akit.Clips, s: Settings) -> np.ndarray:
+    return akit.forward(model, clips, batches(s, int(model.frames)))

@@ -4,7 +4,7 @@ from acoustic_kit.training.augment import Augment, spec_augment, time_shift
 from acoustic_kit.training.batches import Batch, BatchAugment, Batches, BatchRng, Loader, Loss, MixupLabels
 from acoustic_kit.training.checkpoint import load_tensors, save_tensors
 from acoustic_kit.training.clip_rng import ClipRng
-from acoustic_kit.training.crops import decibel_power
+from acoustic_kit.training.crops import Window, decibel_power, input_length
 from acoustic_kit.training.evaluation import forward
 from acoustic_kit.training.fabric import make_fabric
 from acoustic_kit.training.loop import Phase, fit
@@ -40,6 +40,7 @@ __all__ = [
     "Sam",
     "Schedule",
     "TargetLoss",
+    "Window",
     "by_epoch",
     "constant",
     "cosine",
@@ -48,6 +49,7 @@ __all__ = [
     "default_loss",
     "fit",
     "forward",
+    "input_length",
     "load_tensors",
     "make_fabric",
     "make_loss",

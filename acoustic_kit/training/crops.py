@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from acoustic_kit.data.clips import Clips
+
 Window = Literal["random", "first", "loudest"]
 FramePower = Callable[[np.ndarray], np.ndarray]  # float32 (…, frames) → float (frames,)
 
@@ -28,6 +30,15 @@ class Crops:
         counts = np.diff(starts, append=len(self.clips))
         found: np.ndarray = np.add.reduceat(values, starts) / counts.reshape(-1, *[1] * (values.ndim - 1))
         return found
+
+
+def input_length(clips: Clips, feature: str, most: int) -> int:
+    """Return the number of frames of the longest clip, or `most` if that is less.
+
+    A network that takes any length needs no longer input: 0.5 s that are repeated to 5 s cost ten times the work.
+    """
+    stored = clips.features[feature]
+    return min(most, max(stored.shape(id)[-1] for id in clips.ids))
 
 
 def mean_square(x: np.ndarray) -> np.ndarray:

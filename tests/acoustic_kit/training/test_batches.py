@@ -14,7 +14,7 @@ from acoustic_kit.training import batches as module_batches
 from acoustic_kit.training import clip_reader as module
 from acoustic_kit.training.augment import time_shift
 from acoustic_kit.training.batches import Batch, Batches, BatchRng
-from acoustic_kit.training.crops import decibel_power, spread_crops
+from acoustic_kit.training.crops import decibel_power, input_length, spread_crops
 from acoustic_kit.training.evaluation import forward
 from acoustic_store import FeatureStore
 
@@ -384,6 +384,12 @@ def test_long_clips_are_predicted_in_windows_that_cover_them(clips: Clips) -> No
     np.testing.assert_array_equal(once.first, loader.crops().first)
     slightly = Batches("mel", 7, frames=-(-max(lengths) * 2 // 3)).open(clips, CPU)  # no clip is over 1.5 times as long
     np.testing.assert_array_equal(slightly.crops(most=4).first, slightly.crops().first)
+
+
+def test_the_input_is_as_long_as_the_longest_clip_up_to_a_limit(clips: Clips) -> None:
+    lengths = [clips.features["mel"].shape(id)[1] for id in clips.ids]
+    assert input_length(clips, "mel", 400) == max(lengths)
+    assert input_length(clips, "mel", max(lengths) - 1) == max(lengths) - 1
 
 
 def test_probabilities_are_averaged_over_the_crops_of_a_clip(clips: Clips) -> None:
