@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acoustic_kit.data.recordings import Event, labels_of_windows
+from acoustic_kit.data.windows import Windows
 from acoustic_kit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 CROSSFADE = 0.25  # seconds between two clips of the background, and at both ends of an event at most
 BACKGROUND_LEVEL = 0.02  # root mean square
 TOP_DB = 40.0  # silence around an event is cut
+MIN_OVERLAP = 0.5  # of event and window, as a share of the shorter of both, for the window to have the label
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Soundscapes:
     events: tuple[int, int] = (3, 9)
     snr: tuple[float, float] = (-5.0, 15.0)
     seconds: float = 60.0
+    window: float = 5.0  # length that rows of a submission are about, seconds
     sample_rate: int = 32000  # Hz
     extension: str = ".flac"
 
@@ -54,8 +58,12 @@ def make_soundscapes(
     A recording contains clips of one fold of the data set only, in background and events; `pool` in the tables is that
     fold. The recordings of `test_fold` are the test set. Recordings are dealt to the folds in turn.
 
-    - `train/` and `test/`: the recordings, 16-bit mono
-    - `train_events.csv`, `test_events.csv`: `filename, start, end, label, pool`, a row for each event, seconds
+    - `data/`: the competition: `train/` and `test/` with 16-bit mono recordings, `train_events.csv` with a row for each
+      event (`filename, start, end, label, pool`; seconds), and `sample_submission.csv` with a row for each window of
+      the test recordings
+    - `solution.csv`: a row for each row of the submission, with 1 for the classes of events that overlap the window by
+      `MIN_OVERLAP`
+    - `test_events.csv`: the events of the test recordings
 
     The same arguments give the same recordings.
 
@@ -80,25 +88,51 @@ def make_soundscapes(
         raise UsageError(f"{n} recordings are too few for {len(folds)} folds.")
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty; name a new folder for the soundscapes.")
-    events: dict[str, list[tuple[object, ...]]] = {"train": [], "test": []}
+    events: dict[str, list[_Row]] = {"train": [], "test": []}
     for part in events:
-        (folder / part).mkdir(parents=True)
+        (folder / "data" / part).mkdir(parents=True)
     done = 0
     for fold in folds:
         pool = _Pool.of(dataset, fold, contents)
         part = "test" if fold == test_fold else "train"
         for number in range(folds.index(fold), n, len(folds)):
             name = f"soundscape_{number:04d}{contents.extension}"
-            found = pool.write(folder / part / name, [seed, number])
+            found = pool.write(folder / "data" / part / name, [seed, number])
             events[part] += [(name, start, end, label, fold) for start, end, label in found]
             done += 1
             if on_progress:
                 on_progress(done, n)
-    for part, rows in events.items():
-        with (folder / f"{part}_events.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["filename", "start", "end", "label", "pool"])
-            writer.writerows(sorted(rows, key=str))
+    names = ("filename", "start", "end", "label", "pool")
+    _write_table(folder / "data" / "train_events.csv", names, sorted(events["train"], key=str))
+    _write_table(folder / "test_events.csv", names, sorted(events["test"], key=str))
+    _write_windows(folder, events["test"], contents)
+
+
+_Row = tuple[str, float, float, str, int]  # file name, start, end, label, pool
+
+
+def _write_windows(folder: Path, events: Sequence[_Row], contents: Soundscapes) -> None:
+    """Write `sample_submission.csv` and `solution.csv`."""
+    classes = sorted({row[3] for row in events})
+    windows = Windows(length=contents.window, hop=contents.window)
+    spans = windows.spans(contents.seconds)
+    sample, solution = list[Sequence[object]](), list[Sequence[object]]()
+    for name in sorted(path.name for path in (folder / "data" / "test").iterdir()):
+        found = [Event(start, end, [label]) for file, start, end, label, _ in events if file == name]
+        labels = labels_of_windows(found, spans, contents.seconds, MIN_OVERLAP)
+        for (start, end), here in zip(spans, labels, strict=True):
+            id = windows.id_of(name, start, end)
+            sample.append((id, *(round(1 / len(classes), 4) for _ in classes)))
+            solution.append((id, *(int(label in here) for label in classes)))
+    _write_table(folder / "data" / "sample_submission.csv", ("row_id", *classes), sample)
+    _write_table(folder / "solution.csv", ("row_id", *classes), solution)
+
+
+def _write_table(path: Path, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
 
 
 @dataclass(frozen=True)

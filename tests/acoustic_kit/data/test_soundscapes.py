@@ -22,15 +22,15 @@ def events_of(table: Path) -> list[dict[str, str]]:
 def test_recordings_and_their_truth(synthetic: Path, tmp_path: Path) -> None:
     dataset = read_dataset(synthetic)
     make_soundscapes(dataset, tmp_path / "a", n=10, test_fold=5, contents=SHORT)
-    assert len(list((tmp_path / "a" / "train").iterdir())) == 8
-    assert len(list((tmp_path / "a" / "test").iterdir())) == 2
-    rows = events_of(tmp_path / "a" / "train_events.csv")
+    assert len(list((tmp_path / "a" / "data" / "train").iterdir())) == 8
+    assert len(list((tmp_path / "a" / "data" / "test").iterdir())) == 2
+    rows = events_of(tmp_path / "a" / "data" / "train_events.csv")
     assert {row["label"] for row in rows} <= {"sound_01", "sound_02"}
     assert {row["pool"] for row in rows} == {"1", "2", "3", "4"}
     pools = {row["filename"]: row["pool"] for row in rows}
     assert all(pools[row["filename"]] == row["pool"] for row in rows)
     for row in rows:
-        wave, rate = soundfile.read(tmp_path / "a" / "train" / row["filename"])
+        wave, rate = soundfile.read(tmp_path / "a" / "data" / "train" / row["filename"])
         assert (len(wave), rate) == (16000, 8000)
         assert 0 <= float(row["start"]) < float(row["end"]) <= 2
 
@@ -38,12 +38,30 @@ def test_recordings_and_their_truth(synthetic: Path, tmp_path: Path) -> None:
 def test_an_event_is_where_the_table_says(synthetic: Path, tmp_path: Path) -> None:
     loud = Soundscapes(background=("sound_00",), events=(1, 1), snr=(25, 25), seconds=4, sample_rate=8000)
     make_soundscapes(read_dataset(synthetic), tmp_path / "a", n=5, test_fold=5, contents=loud)
-    for row in events_of(tmp_path / "a" / "train_events.csv"):
-        wave, rate = soundfile.read(tmp_path / "a" / "train" / row["filename"])
+    for row in events_of(tmp_path / "a" / "data" / "train_events.csv"):
+        wave, rate = soundfile.read(tmp_path / "a" / "data" / "train" / row["filename"])
         event = slice(round(float(row["start"]) * rate), round(float(row["end"]) * rate))
         inside = np.zeros(len(wave), bool)
         inside[event] = True
         assert np.mean(wave[inside] ** 2) > 50 * np.mean(wave[~inside] ** 2)
+
+
+def test_the_solution_has_the_rows_of_the_template(synthetic: Path, tmp_path: Path) -> None:
+    contents = Soundscapes(background=("sound_00",), events=(2, 3), seconds=2, window=0.5, sample_rate=8000)
+    make_soundscapes(read_dataset(synthetic), tmp_path / "a", n=10, test_fold=5, contents=contents)
+    rows, template = (events_of(tmp_path / "a" / n) for n in ("solution.csv", "data/sample_submission.csv"))
+    assert [row["row_id"] for row in rows] == [row["row_id"] for row in template]
+    assert len(rows) == 2 * 4
+    for row in rows:
+        stem, _, end = row["row_id"].rpartition("_")
+        present = {
+            event["label"]
+            for event in events_of(tmp_path / "a" / "test_events.csv")
+            if event["filename"].startswith(stem)
+            and min(float(event["end"]), float(end)) - max(float(event["start"]), float(end) - 0.5)
+            >= 0.5 * min(float(event["end"]) - float(event["start"]), 0.5) - 1e-9
+        }
+        assert {label for label in row if label != "row_id" and row[label] == "1"} == present
 
 
 def test_the_same_arguments_give_the_same_recordings(synthetic: Path, tmp_path: Path) -> None:
