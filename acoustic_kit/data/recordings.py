@@ -128,7 +128,7 @@ def _cut(
 
     recordings = _recordings(rows)
     seconds = file_lengths(dataset.root, recordings, lengths)
-    _require_few(windows, {path: seconds.get(path, 0.0) for path in recordings})
+    require_few(windows, {path: seconds.get(path, 0.0) for path in recordings})
     taken, ids, starts, labels = list[int](), list[str](), list[float](), list[list[str]]()
     for path, recording in recordings.items():
         length = seconds.get(path, windows.length)
@@ -161,7 +161,7 @@ def _spans(windows: Windows, seconds: float, *, is_test: bool) -> list[tuple[flo
     return spans if is_test else whole or spans[:1]
 
 
-def _require_few(windows: Windows, seconds: Mapping[str, float]) -> None:
+def require_few(windows: Windows, seconds: Mapping[str, float]) -> None:
     """Raise DataError if recordings of these lengths have too many windows, before they are made."""
     total = sum(length / windows.hop for length in seconds.values())
     if total > MOST_CLIPS:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from acoustic_kit.blending.recordings import Recordings
-from acoustic_kit.data.recordings import file_lengths
+from acoustic_kit.data.recordings import file_lengths, require_few
 from acoustic_kit.data.windows import WindowId, Windows
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, clips_of_template, match_files
@@ -61,13 +61,14 @@ class RowPlan:
         - `template`: ids of rows, see `rows_of_template`; None: consecutive rows, each as long as a window
         - `allow_missing`, `on_note`: see `rows_of_template`
 
-        Raises DataError as `rows_of_template` does, and if windows of two recordings have the same id.
+        Raises DataError as `rows_of_template` does, for too many windows, and if two recordings have windows of one id.
         """
         seconds = file_seconds(files)
         if template is None:
             rows = rows_of_recordings(seconds, windows, windows.length)
         else:
             rows = rows_of_template(template, seconds, windows, allow_missing=allow_missing, on_note=on_note)
+        require_few(windows, {row.file: seconds.get(row.file, 0.0) for row in rows})
         of_file: dict[str, list[int]] = {}
         for i, row in enumerate(rows):
             of_file.setdefault(row.file, []).append(i)
@@ -146,6 +147,7 @@ def rows_of_recordings(seconds: Mapping[str, float], windows: Windows, step: flo
     - `seconds`: file → its length
     """
     steps = Windows(length=step, hop=step, id_format=windows.id_format)
+    require_few(steps, seconds)
     return [
         PredictionRow(steps.id_of(file, *span), file, *span)
         for file, length in seconds.items()

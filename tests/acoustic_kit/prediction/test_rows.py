@@ -140,6 +140,12 @@ def test_windows_of_one_id_are_an_error(recordings: Recordings) -> None:
     assert list(spans(RowPlan.of_windows(files, by_path))) == ["x/a_5", "y/a_5"]
 
 
+def test_too_many_windows_are_refused(recordings: Recordings) -> None:
+    for windows in (Windows(length=5, hop=1e-6), Windows(length=1e-6, hop=1e-6)):
+        with pytest.raises(AkitError, match="--hop"):
+            RowPlan.of_windows(recordings(a=10), windows)
+
+
 @pytest.mark.parametrize(
     ("ends", "window", "length"),
     [
