@@ -1,13 +1,20 @@
 """Rows of the leaderboard: what shares one, and which have a rank."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 
-from acoustic_kit.runs.leaderboard import Standing, by_setting, ranks
+from acoustic_kit.recipe.recipe import Recipe, load_recipe
+from acoustic_kit.runs.leaderboard import Standing, by_setting, leaderboard, ranks
+from acoustic_kit.runs.run import list_runs
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.task import TaskSpec
+from acoustic_kit.workspace.workspace import Workspace
 
 
 def standing(name: str, score: float | None, known: list[int], setting: str = "", seed: int = 0) -> Standing:
@@ -46,3 +53,40 @@ def test_only_scores_of_the_same_clips_are_ranked() -> None:
     alone = by_setting([standing("part-1", 0.9, [1, 0, 0]), standing("part-2", 0.8, [1, 0, 0])])
     assert ranks(alone) == [1, 2]
     assert ranks(by_setting([standing("none-1", None, [0, 0])])) == [None]
+
+
+def test_the_leaderboard_ranks_by_the_metric(workspace: Workspace, write_recipe: Callable[..., Recipe]) -> None:
+    bad = write_recipe(predict="return np.tile([0.0, 0.0, 1.0], (len(clips), 1))")
+    run_recipe(workspace, bad)
+    good = load_recipe("stats_pca_linear")
+    run_recipe(workspace, good)
+    board = leaderboard(list_runs(workspace.runs_path), workspace.manifest, workspace.task_spec)
+    assert [standing.run.record.recipe for standing in board] == ["stats_pca_linear", "diary"]
+    assert board[0].score is not None
+    assert board[0].score > 0.6
+    assert board[1].score == pytest.approx(0.5 / 3)
+    assert len(board[0].fold_scores) == 4
+
+
+def test_scores_stand_beside_their_folds(workspace: Workspace, recipe: Recipe) -> None:
+    run_recipe(workspace, recipe, folds=["3"])
+    run, _ = run_recipe(workspace, recipe, folds=["1"])
+    (standing,) = leaderboard([run], workspace.manifest, replace(workspace.task_spec, metric="accuracy"))
+    assert list(run.done) == ["1", "3"]
+    assert set(standing.fold_scores) == {"1", "3"}
+
+
+def test_another_order_of_the_classes_changes_no_prediction(workspace: Workspace, recipe: Recipe) -> None:
+    run, _ = run_recipe(workspace, recipe)
+    turned = list(reversed(run.record.classes))
+    predictions = run.predictions("oof", turned)
+    assert predictions is not None
+    assert run.oof is not None
+    np.testing.assert_array_equal(predictions.probabilities[:, ::-1], run.oof.probabilities)
+    scores = [
+        leaderboard([run], workspace.manifest, TaskSpec({name: i for i, name in enumerate(classes)}, "f1"))[0].score
+        for classes in (run.record.classes, turned)
+    ]
+    assert scores[0] == pytest.approx(scores[1])
+    other = leaderboard([run], workspace.manifest, TaskSpec({**workspace.config.classes, "another": 3}, "f1"))[0]
+    assert (other.score, other.complete) == (None, False)

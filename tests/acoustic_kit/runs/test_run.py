@@ -10,7 +10,10 @@ import pytest
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.files import locked
 from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.recipe.recipe import Recipe
 from acoustic_kit.runs.run import FoldRecord, Run, RunRecord, find_run, list_runs, open_run, remove_run
+from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.workspace.workspace import Workspace
 
 ROWS = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
 
@@ -132,3 +135,27 @@ def test_bias_warnings_keep_their_stored_name() -> None:
     record = FoldRecord.model_validate_json(stored)
     assert record.bias_warnings == ["chosen on it"]
     assert json.loads(record.to_json())["optimistic"] == ["chosen on it"]
+
+
+def test_runs_are_found_by_the_ends_of_their_names(workspace: Workspace, recipe: Recipe) -> None:
+    run, _ = run_recipe(workspace, recipe, folds=["1"])
+    other, _ = run_recipe(workspace, recipe, folds=["1"], seed=1)
+    assert find_run(workspace.runs_path, run.name[-8:]) == run.path
+    with pytest.raises(UsageError, match="Several runs match"):
+        find_run(workspace.runs_path, "diary")
+    remove_run(other.path)
+    assert find_run(workspace.runs_path, "diary") == run.path
+    with pytest.raises(UsageError, match="no run"):
+        find_run(workspace.runs_path, "../escape")
+
+
+def test_a_damaged_record_is_named(workspace: Workspace, recipe: Recipe) -> None:
+    run, _ = run_recipe(workspace, recipe, folds=["1"])
+    (run.path / "run.json").write_text("{")
+    heard: dict[str, AkitError] = {}
+    assert list_runs(workspace.runs_path, heard.__setitem__) == []
+    assert "run.json is damaged" in str(heard[run.name])
+    with pytest.raises(AkitError, match="akit runs rm"):
+        open_run(run.path)
+    remove_run(find_run(workspace.runs_path, run.name))
+    assert not run.path.exists()
