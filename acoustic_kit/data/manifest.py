@@ -88,7 +88,9 @@ def without_test_labels(
     import polars as pl
 
     is_test = pl.col("split") == "test"
-    truth = clips.filter(is_test & (pl.col("label").list.len() > 0)).select("id", "label", "soft")
+    held_out = dataset.clips.filter(pl.col("split") == "train")["id"].to_list()  # labeled, if with no class
+    is_labeled = (pl.col("label").list.len() > 0) | pl.col("id").is_in(held_out)
+    truth = clips.filter(is_test & is_labeled).select("id", "label", "soft")
     if truth["soft"].null_count() == len(truth):
         truth = truth.drop("soft")
     clips = clips.with_columns(

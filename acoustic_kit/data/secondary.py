@@ -119,7 +119,7 @@ def with_secondary(dataset: Dataset, options: CsvOptions) -> Dataset:
     clips = clips.with_columns(
         label=pl.Series([labels for labels, _ in found], dtype=clips.schema["label"]),
         soft=pl.Series(soft, dtype=clips.schema["soft"]),
-    )
+    ).drop(column)  # which would be left to held-out clips
     return replace(
         dataset,
         clips=clips,

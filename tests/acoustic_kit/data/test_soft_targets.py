@@ -1,6 +1,7 @@
 """Weights, secondary labels and tables of soft targets of a data set, in the manifest and its checks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,13 +169,21 @@ def test_columns_of_targets_and_back(task: str) -> None:
 def test_held_out_targets_are_in_the_truth_only(root: Path) -> None:
     dataset = read_dataset(root, options=CsvOptions(secondary="mask"))
     clips = dataset.clips.with_columns(fold=pl.Series([1, 2, 3] * 2 + [1, 2], dtype=pl.Int64))
-    manifest, truth = make_manifest(
-        Dataset(dataset.layout, root, clips, dataset.classes, "multi", True, label_separator=","), test_folds=[1]
-    )
+    manifest, truth = make_manifest(replace(dataset, clips=clips, official_folds=True), test_folds=[1])
     test = manifest.filter(pl.col("split") == "test")
     assert test["soft"].null_count() == test["weight"].null_count() == len(test)
     assert summarize_targets(manifest.filter(pl.col("split") != "test")).unknown == 1
+    assert "secondary_labels" not in manifest.columns
     np.testing.assert_array_equal(scored_targets(truth, CLASSES, "multi")[0], [1, 0, np.nan])
+
+
+def test_held_out_clips_without_a_class_are_in_the_truth(root: Path) -> None:
+    dataset = read_dataset(root, options=CsvOptions(secondary="positive"))
+    label = pl.Series([[], *dataset.clips["label"].to_list()[1:]], dtype=dataset.clips.schema["label"])
+    clips = dataset.clips.with_columns(label=label, fold=pl.Series([1, 2, 3] * 2 + [1, 2], dtype=pl.Int64))
+    _, truth = make_manifest(replace(dataset, clips=clips, official_folds=True), test_folds=[1])
+    assert truth["id"].to_list() == ["a", "d", "g"]
+    assert truth["label"][0].to_list() == []
 
 
 @pytest.mark.parametrize(
