@@ -1,11 +1,11 @@
 """Log-mel features of the 5 s windows of long recordings, against a loop that reads each window by itself.
 
-Usage: python benchmarks/recordings.py [minutes of recordings, 10 by default] [rounds, 3 by default]
+Usage: python benchmarks/recordings.py [minutes of recordings, 10 by default] [rounds, 3 by default] [formats]
 
 The recordings are generated: noise of varying loudness, 10 minutes each, 32 kHz, mono. The loop opens the file, seeks
 and reads with soundfile; both then resample, compute and store the same features, one process and one thread each.
-Both run alternately, each time in a new process, of which the peak memory is taken. Printed are medians, per second of
-processor time, which is independent of what else runs.
+Both run alternately, each time in a new process. Printed are medians: clips per second of processor time, which depends
+little on what else runs, and the highest memory while building, without files that are mapped.
 """
 # ruff: noqa: E402 (the number of threads is set before numpy is imported)
 
@@ -15,14 +15,15 @@ for library in ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -87,11 +88,33 @@ def build_each(manifest: pl.DataFrame, folder: Path, store: FeatureStore) -> Non
                     mel_writer.add(MEL.compute(wave))
 
 
+class Memory(threading.Thread):
+    """Sample the memory of this process that is its own, in MB; Linux only."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak, self._ended = 0.0, threading.Event()
+
+    def run(self) -> None:
+        """Sample until the block ends."""
+        while not self._ended.wait(0.02):
+            status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            self.peak = max(self.peak, int(status["RssAnon"].split()[0]) / 1000)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+
 def measure(side: str, folder: Path) -> None:
-    """Print the processor seconds of building and of decoding alone, and the peak memory in MB."""
+    """Print the processor seconds of building, of decoding alone and with overlap, and the peak memory in MB."""
     manifest = pl.read_parquet(folder / "manifest.parquet")
     MEL.compute(np.ones(22050, np.float32))
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, Memory() as memory:
         store = FeatureStore.open(scratch, create=True)
         began = time.process_time()
         if side == "akit":
@@ -99,17 +122,21 @@ def measure(side: str, folder: Path) -> None:
         else:
             build_each(manifest, folder, store)
         built = time.process_time() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    began = time.process_time()
-    for _ in (decode_windows if side == "akit" else read_windows)(manifest, folder):
-        pass
-    print(json.dumps([built, time.process_time() - began, peak]))
+    decode = decode_windows if side == "akit" else read_windows
+    between = manifest.with_columns(pl.col("start", "end") + WINDOW / 2)
+    decoded = []
+    for windows in (manifest, pl.concat([manifest, between]).sort("path", "start")):
+        began = time.process_time()
+        for _ in decode(windows, folder):
+            pass
+        decoded.append(time.process_time() - began)
+    print(json.dumps([built, *decoded, memory.peak]))
 
 
 def main() -> None:
-    minutes, rounds = (int(text) for text in (*sys.argv[1:], *("10", "3")[len(sys.argv) - 1 :]))
+    minutes, rounds = (int(text) for text in (*sys.argv[1:3], *("10", "3")[len(sys.argv) - 1 :]))
     print(f"{'clips per CPU second':<26} {'akit':>8} {'each':>8} {'ratio':>8}   peak MB: akit, each")
-    for form in ("wav", "flac", "ogg", "mp3"):
+    for form in sys.argv[3:] or ("wav", "flac", "ogg", "mp3"):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             manifest = write_recordings(folder, form, minutes)
@@ -120,10 +147,10 @@ def main() -> None:
                     command = [sys.executable, __file__, "--measure", side, scratch]
                     results.append(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
             akit, each = (np.median(found[side], axis=0) for side in ("akit", "each"))
-            for at, name in enumerate((f"{form}: log-mel", f"{form}: decoding alone")):
-                rates = f"{len(manifest) / akit[at]:>8.0f} {len(manifest) / each[at]:>8.0f}"
-                memory = "" if at else f"   {akit[2]:.0f}, {each[2]:.0f}"
-                print(f"{name:<26} {rates} {each[at] / akit[at]:>7.2f}x{memory}", flush=True)
+            for at, (name, n) in enumerate({"log-mel": 1, "decoding alone": 1, "the same, hop 2.5 s": 2}.items()):
+                rates = f"{n * len(manifest) / akit[at]:>8.0f} {n * len(manifest) / each[at]:>8.0f}"
+                memory = "" if at else f"   {akit[-1]:.0f}, {each[-1]:.0f}"
+                print(f"{form + ': ' + name:<26} {rates} {each[at] / akit[at]:>7.2f}x{memory}", flush=True)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Workers:
         if not self.n or in_this_process:
             yield from ((job, job.run()) for job in jobs)
             return
-        waiting = deque(chains(jobs))
+        waiting = deque(sorted(chains(jobs), key=len, reverse=True))  # long recordings first
         try:
             while waiting or self._busy:
                 while waiting and len(self._busy) < self.n:

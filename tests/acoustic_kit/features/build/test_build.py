@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -288,10 +289,14 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_build_ends_as_an_uninterrupted_one(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "divided"), [(0, False), (2, False), (2, True)])
+def test_a_killed_build_ends_as_an_uninterrupted_one(
+    tmp_path: Path, workers: int, divided: bool, make_recordings: Callable[..., pl.DataFrame]
+) -> None:
     data, script = tmp_path / "data", tmp_path / "build.py"
-    make_clips(data, n=400, seconds=0.2).write_parquet(data / "manifest.parquet")
+    seconds = {"a.wav": 12, "b.flac": 9, "c.wav": 3, "d.ogg": 2, "e.wav": 1, "f.wav": 6, "g.wav": 8}
+    manifest = make_recordings(data, seconds) if divided else make_clips(data, n=400, seconds=0.2)
+    manifest.write_parquet(data / "manifest.parquet")
     script.write_text(BUILD)
 
     def build(store: Path) -> subprocess.Popen:
