@@ -129,7 +129,8 @@ def _cut(
     recordings = _recordings(rows)
     seconds = file_lengths(dataset.root, recordings, lengths)
     require_few(windows, {path: seconds.get(path, 0.0) for path in recordings})
-    taken, ids, starts, labels = list[int](), list[str](), list[float](), list[list[str]]()
+    taken, ids, starts, labels = list[int](), list[str](), list[float](), list[int]()
+    distinct: dict[tuple[str, ...], int] = {}  # labels → number
     for path, recording in recordings.items():
         length = seconds.get(path, windows.length)
         _require_inside(path, recording.events, length)
@@ -140,15 +141,17 @@ def _cut(
             taken.append(recording.row)
             ids.append(windows.id_of(path, start, end))
             starts.append(start)
-            labels.append(list(dict.fromkeys([*recording.labels, *names])))
+            labels.append(distinct.setdefault(tuple(dict.fromkeys([*recording.labels, *names])), len(distinct)))
     cut = _common_columns(rows)[taken].with_columns(
         id=pl.Series(ids, dtype=pl.String),
         start=pl.Series(starts, dtype=pl.Float64),
         end=pl.Series([start + windows.length for start in starts], dtype=pl.Float64).round(9),
-        label=pl.Series(labels, dtype=pl.List(pl.String)),
+        label=pl.Series(list(map(list, distinct)), dtype=pl.List(pl.String)).gather(labels),
     )
-    note = f"{len(recordings)} recordings are cut into {len(cut)} windows of {windows.length:g} s"
-    return cut, [note + (f" every {windows.hop:g} s" if windows.hop != windows.length else "")]
+    every = f" every {windows.hop:g} s" if windows.hop != windows.length else ""
+    n_empty = labels.count(distinct.get((), -1)) if any(recording.events for recording in recordings.values()) else 0
+    note = f"{len(recordings)} recordings are cut into {len(cut)} windows of {windows.length:g} s{every}"
+    return cut, [note + (f"; {n_empty} of them have no label" if n_empty and dataset.task == "multi" else "")]
 
 
 def _spans(windows: Windows, seconds: float, *, is_test: bool) -> list[tuple[float, float]]:

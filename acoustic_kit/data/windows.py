@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple, Self
 
@@ -90,8 +91,7 @@ class Windows(BaseModel):
 
     def id_of(self, path: str, start: float, end: float) -> str:
         """Return the id of a window of the recording at `path`, with /."""
-        plain = PurePosixPath(path).with_suffix("")
-        values = {"stem": plain.name, "path": plain.as_posix(), "start": _seconds(start), "end": _seconds(end)}
+        values = {**_names(path), "start": _seconds(start), "end": _seconds(end)}
         return _PLACE.sub(lambda place: values[place[1]], self.id_format)
 
     def parse(self, id: str) -> WindowId | None:
@@ -103,6 +103,12 @@ class Windows(BaseModel):
         found = match.groupdict()
         start, end = (float(found[name]) if name in found else None for name in ("start", "end"))
         return WindowId(found.get("stem") or found["path"], start, end)
+
+
+@lru_cache(maxsize=1)
+def _names(path: str) -> dict[str, str]:
+    plain = PurePosixPath(path).with_suffix("")
+    return {"stem": plain.name, "path": plain.as_posix()}
 
 
 def _seconds(value: float) -> str:

@@ -97,7 +97,7 @@ def test_a_template_of_whole_recordings(root, write_clip):
     assert test.select("id", "path", "start").rows() == [("t_1", "test/t_1.wav", None)]
 
 
-def test_test_recordings_without_a_template_are_divided_up_to_their_end(root, write_clip):
+def test_recordings_for_testing_are_divided_up_to_their_end(root, write_clip):
     write_clip(root / "test" / "t.wav", 4.5)
     write_clip(root / "test" / "a.wav", 2.0)
     ids = read_dataset(root, options=TWO).clips["id"].to_list()
@@ -160,6 +160,7 @@ def test_strong_labels_with_windows(root):
         "e_2": ["x"],
         "e_4": [],
     }
+    assert any("1 of them have no label" in note for note in dataset.notes)
     manifest, _ = make_manifest(dataset, n_folds=2)
     assert manifest.filter(pl.col("id") == "e_4")["fold"].null_count() == 0
     most = read_dataset(root, options=CsvOptions(windows=TWO.windows, min_overlap=0.6))
@@ -198,7 +199,7 @@ def test_strong_labels_without_windows_are_clips(root):
     assert list(of(dataset, "start")) == ["a-0.5-1", "a-0-1"]
 
 
-def test_times_of_clips_that_were_cut_from_elsewhere_are_no_parts(root):
+def test_times_in_another_recording_are_no_parts(root):
     write(root, "filename,start,end,label", "a.wav,30,35,x", "b.wav,70,75,y")
     clips = read_dataset(root).clips
     assert clips["start"].null_count() == 2
@@ -257,7 +258,7 @@ def test_options_that_are_wrong(root, options, named):
         CsvOptions.asked_windows(None, 2.0, None)
 
 
-def test_the_scan_of_a_part_is_that_of_a_file_with_the_part_alone(tmp_path, root):
+def test_a_part_is_scanned_as_a_file_of_its_own(tmp_path, root):
     wave, rate = soundfile.read(root / "audio" / "b.wav", dtype="float32")
     parts = [Span(2.0001, 4.0), Span(0, 2), Span(4, 6), Span(1, 3)]
     for n, part in enumerate(parts):

@@ -101,7 +101,7 @@ def test_groups_are_a_column_if_asked_for(root):
         read_dataset(root, options=CsvOptions(label_column="type"))
 
 
-def test_the_classes_without_a_taxonomy_are_those_of_the_template(root):
+def test_without_a_taxonomy_the_template_names_the_classes(root):
     (root / "taxonomy.csv").unlink()
     assert list(read_dataset(root).classes) == ["1139490", "abethr1", "wren"]
     write(root, "row_id,wren,1139490", "soundscape_0_5,0,0")
