@@ -4,13 +4,16 @@
 bag as its peer, which sums, takes argmax and scores anew for every candidate; interleaved rounds, medians. Then
 `greedy` as it comes (five bags), with the memory that it adds, and `choose` with its nested estimate.
 
+`ranking`: the same of tasks with several labels and metrics that compare clips within a class, for families of unequal
+skill and confidence, and the method that `auto` was before it averaged ranks and powers (`earlier`).
+
 `story`: synthetic fold models; half of the recordings fit, the other half scores. Beside it the same of 96 real ones on
 UrbanSound8K. For each number of runs and clips: the score of each method, how often `auto` is no worse than the mean of
 all, the most that it loses, and how far its nested estimate is from the truth on average.
 
 Goals: greedy in under 5 s on two cores, memory below three times the input; `auto` no worse than the mean of all in
 85 % of the halves and never by more than 0.01, its nested estimate within 0.01 of the truth on average.
-Usage: blend.py [speed|story [data sets [part of a case's name]]], by default both, with six data sets each.
+Usage: blend.py [speed|story|ranking [data sets [part of a case's name]]], by default all, with six data sets each.
 """
 
 import os
@@ -24,7 +27,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 
-from acoustic_kit.blending import Blend, choose, greedy
+from acoustic_kit.blending import Blend, choose, geometric, greedy, mean, stack, weights
+from acoustic_kit.blending.arrays import from_log_odds, log_odds
 from acoustic_kit.blending.combine import averaged_predictions
 from acoustic_kit.metrics.scores import score
 from benchmarks.synthetic_predictions import CLIPS_PER_CLASS, make_predictions
@@ -49,6 +53,13 @@ CASES = {  # name: families, fold models of each, clips of each class, recording
     "20 runs, 20,000 clips": (5, 4, scaled(12.1), 3025, "single"),
 }
 METHODS = ("mean", "stack", "weights", "greedy")
+RANKING_CASES = {  # name: families, fold models of each, clips of each class, recordings, difficulty, inequality
+    "20 runs, alike, easy": (5, 4, CLIPS_PER_CLASS, 250, 0.0, 0.0),
+    "20 runs": (5, 4, CLIPS_PER_CLASS, 250, 2.0, 1.0),
+    "5 runs": (5, 1, CLIPS_PER_CLASS, 250, 2.0, 3.0),
+    "10 runs, 600 clips": (5, 2, scaled(0.36), 90, 2.0, 2.0),
+    "10 runs, 40 classes": (5, 2, (40,) * 40, 320, 1.0, 2.0),
+}
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -108,18 +119,70 @@ def halves(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def predictions(case: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probabilities (runs, clips, classes), targets and recordings."""
     families, folds, clips, n_recordings, task = CASES[case]
+    if task == "multi":
+        return mixed(seed, families, folds, clips, n_recordings)
+    return make_predictions(seed, families=families, folds=folds, clips_per_class=clips, recordings=n_recordings)
+
+
+def mixed(
+    seed: int, families: int, folds: int, clips: tuple[int, ...], n_recordings: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mix recordings in pairs, which are then whole: labels of both, each as likely as in either."""
     p, targets, recordings = make_predictions(
         seed, families=families, folds=folds, clips_per_class=clips, recordings=n_recordings
     )
-    if task == "single":
-        return p, targets, recordings
-    # Recordings are mixed in pairs, which are then whole: labels of both, each as likely as in either.
     rng, n = np.random.default_rng(seed), recordings.max() + 1
     order, other = rng.permutation(n), np.empty(n, np.int64)
     other[order] = order.reshape(-1, 2)[:, ::-1].ravel()
     partner = np.array([rng.choice(np.flatnonzero(recordings == other[recording])) for recording in recordings])
     labels = np.eye(p.shape[2], dtype=bool)[targets]
     return 1 - (1 - 0.9 * p) * (1 - 0.9 * p[:, partner]), labels | labels[partner], np.argsort(order)[recordings] // 2
+
+
+def unequal(p: np.ndarray, folds: int, difficulty: float, inequality: float, seed: int) -> np.ndarray:
+    """Add noise to the log-odds of all runs, and more to later families; change each family's confidence."""
+    rng = np.random.default_rng([seed, 1])  # not that of the predictions
+    noise = difficulty * rng.standard_normal(p.shape[1:])
+    found = np.empty(p.shape)
+    families = len(p) // folds
+    for family in range(families if inequality else 0):
+        own = noise + inequality * family / (families - 1) * rng.standard_normal(p.shape[1:])
+        factor, bias = np.exp(0.5 * rng.standard_normal()), rng.standard_normal()
+        for run in range(family * folds, (family + 1) * folds):
+            found[run] = from_log_odds(factor * (log_odds(p[run], "multi") + own) + bias, "multi")
+    return found if inequality else p
+
+
+def earlier_auto(p: np.ndarray, targets: np.ndarray, groups: np.ndarray, metric: str, new: np.ndarray) -> np.ndarray:
+    """Return the geometric mean of the predictions of `mean`, `stack`, `weights` and `greedy`."""
+    fits = [fit(p, targets, groups, metric).predict(new) for fit in (stack, weights, greedy)]
+    return geometric([mean(new), *fits], "multi")
+
+
+def ranking(data_sets: int, part: str) -> None:
+    names = ("mean", "rank", "power", "earlier", "auto", "nested")
+    print(f"\n{2 * data_sets} held-out halves of tasks with several labels; auto against the mean of all\n")
+    print(f"{'':30}", *(f"{name:>8}" for name in names), "  no worse  worst  seconds")
+    for case, (families, folds, clips, recordings, *noise) in RANKING_CASES.items():
+        for metric in ("map", "roc_auc"):
+            if part not in case:
+                continue
+            rows, took = [], []
+            for seed in range(data_sets):
+                p, targets, groups = mixed(seed, families, folds, clips, recordings)
+                p = unequal(p, folds, *noise, seed)
+                one, other = halves(groups, seed)
+                for fit, held in ((one, other), (other, one)):
+                    began = time.process_time()
+                    blend = choose(p[:, fit], targets[fit], groups[fit], metric)
+                    took.append(time.process_time() - began)
+                    new = p[:, held]
+                    parts = averaged_predictions(list(new[list(blend.members)]), blend.parameters, "multi")
+                    parts["earlier"] = earlier_auto(p[:, fit], targets[fit], groups[fit], metric, new)
+                    parts["auto"] = blend.predict(new)
+                    row = {name: score(metric, targets[held], found) for name, found in parts.items()}
+                    rows.append(row | {"nested": blend.nested_score})
+            report(f"{case}, {metric}", [{name: row[name] for name in names} for row in rows], took, 30)
 
 
 def held_out(blend: Blend, new: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -142,17 +205,25 @@ def story(data_sets: int, part: str) -> None:
                 blend = choose(p[:, fit], targets[fit], recordings[fit])
                 took.append(time.process_time() - began)
                 rows.append(held_out(blend, p[:, held], targets[held]))
-        gains = np.array([row["auto"] - row["mean"] for row in rows])
-        figures = " ".join(f"{np.mean([row[name] for row in rows]):8.4f}" for name in rows[0])
-        print(f"{case:26} {figures} {(gains >= 0).mean():10.0%} {gains.min():+.4f} {np.mean(took):6.1f}", flush=True)
+        report(case, rows, took, 26)
+
+
+def report(case: str, rows: list[dict[str, float]], took: list[float], width: int) -> None:
+    gains = np.array([row["auto"] - row["mean"] for row in rows])
+    figures = " ".join(f"{np.mean([row[name] for row in rows]):8.4f}" for name in rows[0])
+    print(f"{case:{width}} {figures} {(gains >= 0).mean():10.0%} {gains.min():+.4f} {np.mean(took):6.1f}", flush=True)
 
 
 def main() -> None:
     arguments = sys.argv[1:]
-    if "story" not in arguments:
+    part, *rest = arguments or [""]
+    data_sets, case = int(rest[0]) if rest else DATA_SETS, rest[1] if len(rest) > 1 else ""
+    if part in ("", "speed"):
         speed()
-    if "speed" not in arguments:
-        story(int(arguments[1]) if len(arguments) > 1 else DATA_SETS, arguments[2] if len(arguments) > 2 else "")
+    if part in ("", "story"):
+        story(data_sets, case)
+    if part in ("", "ranking"):
+        ranking(data_sets, case)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,11 @@ class Blend:
     parameters: dict[str, np.ndarray] = field(default_factory=dict)  # fitted by the method, runs in order of `members`
 
     @property
+    def compares_clips(self) -> bool:
+        """Whether the prediction for a clip depends on the other clips, as ranks without a fit do."""
+        return self.method == "rank" and "quantiles" not in self.parameters
+
+    @property
     def beats_best_run(self) -> bool | None:
         """Whether the interval of the gain over the best single run is above zero; None without a nested estimate."""
         return None if math.isnan(self.gain_interval[0]) else self.gain_interval[0] > 0
@@ -100,7 +105,7 @@ class Blend:
 
 
 def plain_blend(n_runs: int, method: str, task: str, members: Iterable[int] | None = None) -> Blend:
-    """Return a blend by ``mean``, ``geometric`` or ``rank`` without scores, for runs without common labels.
+    """Return a blend by a method that needs no labels, without scores, for runs without common labels.
 
     Raises UsageError for a method that has to be fitted.
     """
@@ -177,13 +182,18 @@ def _read(document: object) -> Blend:
 
 def _parameters(document: dict[str, Any], n_members: int) -> dict[str, np.ndarray]:
     method, found, held = document["method"], dict[str, np.ndarray](), document["parameters"]
-    if method in ("auto", "stack", "stack_mean"):
+    if method in ("stack", "stack_mean") or (method == "auto" and "quantiles" not in held):
         bias = found["bias"] = _numbers(held, "bias", 1)
         coefficients = found["coefficients"] = _numbers(held, "coefficients", 2, 3)
         n = len(bias)
         if coefficients.shape not in ((n_members, n, n), (n_members, n)):
             raise ValueError(f"coefficients are {coefficients.shape}")
-    for name in WEIGHTED if method == "auto" else ():
+    if "quantiles" in held:
+        quantiles = found["quantiles"] = _numbers(held, "quantiles", 3)
+        scale = found["scale"] = _numbers(held, "scale", 3)
+        if (len(quantiles), len(scale)) != (n_members, 2) or quantiles.shape[2] != scale.shape[2]:
+            raise ValueError(f"quantiles are {quantiles.shape}, scale {scale.shape}")
+    for name in _weights_in(method, held):
         weights = found[name] = _numbers(held, name, 1)
         if len(weights) != n_members or (weights < 0).any() or not math.isclose(weights.sum(), 1, abs_tol=1e-6):
             raise ValueError(f"{name} are negative or do not sum to one")
@@ -192,6 +202,13 @@ def _parameters(document: dict[str, Any], n_members: int) -> dict[str, np.ndarra
         if margin < 0:
             raise ValueError(f"margin is {margin}, below 0")
     return found
+
+
+def _weights_in(method: str, held: dict[str, Any]) -> tuple[str, ...]:
+    """Return the parameters that are weights of a mean."""
+    if method != "auto":
+        return ()
+    return ("rank", "power") if "quantiles" in held else WEIGHTED
 
 
 def _numbers(document: dict[str, Any], name: str, *dimensions: int) -> np.ndarray:

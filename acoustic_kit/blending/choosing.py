@@ -42,7 +42,8 @@ def choose(
     - ``metric``: see ``metrics.METRICS``; also a weighted sum
     - ``method``: a name in ``METHODS``; ``auto`` is the geometric mean of the predictions of ``mean``, ``stack``,
       ``weights`` and ``greedy``, as far as it departs from the mean by more than a margin, which is wide if there are
-      few clips or groups to fit to (`margin_of`)
+      few clips or groups to fit to (`margin_of`); of several labels and a metric that only compares clips, the power
+      mean of ``mean``, ``rank`` and ``power``
     - ``top``: number of runs to choose, of equal ones the earlier; None, or more than there are, for all
     - ``seed``: of the nested folds, the bags of ``greedy`` and the bootstrap
     - ``diverse``: choose the ``top`` runs whose mean has the smallest Brier score, not the best ones

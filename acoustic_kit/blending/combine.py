@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from acoustic_kit.blending.arrays import checked, from_log_odds, log_odds
-from acoustic_kit.blending.methods import geometric_of, mean_of, rank_of
+from acoustic_kit.blending.methods import geometric_of, mean_of, power_of, rank_of
+from acoustic_kit.blending.ranks import as_probabilities, mean_rank
 
-FIXED = {"mean": mean_of, "geometric": geometric_of, "rank": rank_of}
+FIXED = {"mean": mean_of, "geometric": geometric_of, "rank": rank_of, "power": power_of}
 WEIGHTED = ("weights", "greedy")  # weighted means of probabilities
 AVERAGED = ("mean", "stack", *WEIGHTED)  # `auto` is their geometric mean, beyond a margin
+RANKING = ("mean", "rank", "power")  # `auto` is their power mean if only the order of clips within classes counts
 METHOD_NAMES = ("auto", *FIXED, *WEIGHTED, "stack")
+NOT_OF_RUNS = ("bias", "margin", "scale")  # parameters; others have a row per run
 Parameters = Mapping[str, np.ndarray]
 
 
@@ -24,17 +27,28 @@ def combine(
     - ``weights``: (runs,), of a weighted mean
     - ``parameters``: of a stack ``bias`` (classes,) and ``coefficients``, (runs, classes, classes) or, if each class
       has only one coefficient of its own, (runs, classes); of ``auto`` these, the weights of two weighted means,
-      ``weights`` and ``greedy`` (runs,), and ``margin`` (), which records of earlier versions lack
+      ``weights`` and ``greedy`` (runs,), and ``margin`` (), which records of earlier versions lack; of a fitted
+      ``rank`` ``quantiles`` and ``scale`` (see `blending.ranks`); of an ``auto`` of `RANKING` these, and the weights
+      ``rank`` and ``power`` (runs,)
     """
+    if method == "rank" and "quantiles" in parameters:
+        return _ranked(runs, weights, parameters)
     if method in FIXED:
-        return FIXED[method](runs, task)
+        return power_of(runs, task, weights) if method == "power" else FIXED[method](runs, task)
     if method in WEIGHTED:
         return _weighted_mean(runs, weights)
     if method == "stack":
         return _stacked(runs, parameters, task)
     if method == "stack_mean":
         return geometric_of([_stacked(runs, parameters, task), mean_of(runs)], task)
-    return averaged(averaged_predictions(runs, parameters, task), float(parameters.get("margin", 0)), task)
+    return joined(averaged_predictions(runs, parameters, task), parameters, task)
+
+
+def joined(predictions: Mapping[str, np.ndarray], parameters: Parameters, task: str) -> np.ndarray:
+    """Return the prediction of ``auto`` from those of the methods that it combines (`averaged_predictions`)."""
+    if "power" in predictions:
+        return power_of(list(predictions.values()), task)
+    return averaged(predictions, float(parameters.get("margin", 0)), task)
 
 
 def averaged(predictions: Mapping[str, np.ndarray], margin: float, task: str) -> np.ndarray:
@@ -59,6 +73,12 @@ def averaged(predictions: Mapping[str, np.ndarray], margin: float, task: str) ->
 
 def averaged_predictions(runs: Sequence[np.ndarray], parameters: Parameters, task: str) -> dict[str, np.ndarray]:
     """Return the predictions of the methods that ``auto`` combines, each float64 (clips, classes)."""
+    if "power" in parameters:
+        return {
+            "mean": mean_of(runs),
+            "rank": _ranked(runs, parameters["rank"], parameters),
+            "power": power_of(runs, task, parameters["power"]),
+        }
     return {
         "mean": mean_of(runs),
         "stack": _stacked(runs, parameters, task),
@@ -73,6 +93,10 @@ def _weighted_mean(runs: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarra
         if weight:
             total += weight * run
     return total
+
+
+def _ranked(runs: Sequence[np.ndarray], weights: np.ndarray, parameters: Parameters) -> np.ndarray:
+    return as_probabilities(mean_rank(runs, weights, parameters["quantiles"]), parameters["scale"])
 
 
 def _stacked(runs: Sequence[np.ndarray], parameters: Parameters, task: str) -> np.ndarray:
@@ -119,6 +143,6 @@ class Fit:
     def ordered(self, places: np.ndarray) -> "Fit":
         """Return the same fit with its runs in another order, or with some of them."""
         parameters = {
-            name: values if name in ("bias", "margin") else values[places] for name, values in self.parameters.items()
+            name: values if name in NOT_OF_RUNS else values[places] for name, values in self.parameters.items()
         }
         return Fit(self.method, self.task, self.weights[places], parameters)

@@ -7,11 +7,14 @@ from functools import cached_property
 import numpy as np
 
 from acoustic_kit.blending.arrays import task_of
-from acoustic_kit.blending.combine import AVERAGED, FIXED, Fit, averaged, averaged_predictions, combine
+from acoustic_kit.blending.combine import AVERAGED, FIXED, RANKING, Fit, averaged_predictions, combine, joined
 from acoustic_kit.blending.greedy_selection import greedy_weights
+from acoustic_kit.blending.methods import mean_of, powers
+from acoustic_kit.blending.ranks import mean_rank, quantiles_of, ranks_of
 from acoustic_kit.blending.run_choice import RunChoice
 from acoustic_kit.blending.simplex_weights import simplex_weights
 from acoustic_kit.blending.stacking import stack_fit
+from acoustic_kit.metrics import get_metric
 
 MAX_FITTED = 100  # runs; of more, a fitted method takes the best
 
@@ -31,7 +34,7 @@ class Chosen:
         if fit.method != "auto":
             return {fit.method: combine(fit.method, found, fit.weights, fit.parameters, fit.task)}
         parts = averaged_predictions(found, fit.parameters, fit.task)
-        return {"auto": averaged(parts, float(fit.parameters["margin"]), fit.task), **parts}
+        return {"auto": joined(parts, fit.parameters, fit.task), **parts}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +54,19 @@ class Fitter:
     @property
     def slow_fits(self) -> int:
         """Number of calls of ``on_fit`` in one call of ``choose_on``."""
-        names = AVERAGED if self.method == "auto" else (self.method,)
-        return 0 if len(self.runs) == 1 or self.top == 1 else len(set(names) - set(FIXED))
+        names = self.combined if self.method == "auto" else (self.method,)
+        return 0 if len(self.runs) == 1 or self.top == 1 else len(set(names) & self.fitted)
+
+    @cached_property
+    def fitted(self) -> set[str]:
+        """Methods with weights or coefficients to fit: ranks and powers if only the order of clips counts."""
+        ranking = compares_clips_only(self.metric) and task_of(self.targets) == "multi"
+        return {"greedy", "weights", "stack", *(("rank", "power") if ranking else ())}
+
+    @property
+    def combined(self) -> tuple[str, ...]:
+        """Methods that ``auto`` combines."""
+        return RANKING if "rank" in self.fitted else AVERAGED
 
     @cached_property
     def run_choice(self) -> RunChoice:
@@ -66,28 +80,34 @@ class Fitter:
 
     def members_on(self, clips: np.ndarray) -> np.ndarray:
         """Return the ascending positions of the runs chosen on some clips."""
-        most = len(self.runs) if self.method in FIXED else MAX_FITTED
+        most = MAX_FITTED if self.method in {"auto", *self.fitted} else len(self.runs)
         return self.run_choice.take(clips, most if self.top is None else min(self.top, most), self.diverse)
 
     def fit(self, members: np.ndarray, clips: np.ndarray) -> Fit:
         """Fit the method to some runs; the predictions of a single run stay unchanged."""
         runs, task = [self.runs[run] for run in members], task_of(self.targets)
         equal = np.full(len(runs), 1 / len(runs))
-        if self.method in FIXED:
+        if self.method in FIXED and self.method not in self.fitted:
             return Fit(self.method, task, equal)
         if len(runs) == 1:
             return Fit("mean", task, equal)
         if self.method != "auto":
             return self._fit_one(self.method, runs, clips)
-        fits = {name: self._fit_one(name, runs, clips) for name in AVERAGED if name not in FIXED}
-        weights = {name: fits[name].weights for name in ("weights", "greedy")}
+        fits = {name: self._fit_one(name, runs, clips) for name in self.combined if name in self.fitted}
+        weights = {name: fits[name].weights for name in fits if name != "stack"}
         average = np.mean([equal, *(fit.weights for fit in fits.values())], axis=0)
+        if "rank" in fits:
+            return Fit("auto", task, average, {**fits["rank"].parameters, **weights})
         margin = margin_of(fits["stack"].parameters["coefficients"], self.groups[clips], task)
         return Fit("auto", task, average, {**fits["stack"].parameters, **weights, "margin": np.array(margin)})
 
     def _fit_one(self, method: str, runs: Sequence[np.ndarray], clips: np.ndarray) -> Fit:
         if method == "stack":
             fit = stack_fit(runs, self.targets, clips, self.groups)
+        elif method == "rank":
+            fit = self._fit_ranks([run[clips] for run in runs], self.targets[clips])
+        elif method == "power":
+            fit = Fit(method, "multi", self._greedy([powers(run[clips]) for run in runs], self.targets[clips]))
         else:
             if method == "greedy":
                 found = greedy_weights(runs, self.targets, clips, self.metric, seed=self.seed)
@@ -96,6 +116,23 @@ class Fitter:
             fit = Fit(method, task_of(self.targets), found)
         self.on_fit()
         return fit
+
+    def _fit_ranks(self, runs: Sequence[np.ndarray], targets: np.ndarray) -> Fit:
+        """Fit a weighted mean of ranks, with the values of the runs' mean, to runs (clips, classes)."""
+        quantiles = np.stack([quantiles_of(run) for run in runs])
+        weights = self._greedy([ranks_of(run, own) for run, own in zip(runs, quantiles, strict=True)], targets)
+        scale = np.stack([quantiles_of(mean_rank(runs, weights, quantiles)), quantiles_of(mean_of(runs))])
+        return Fit("rank", "multi", weights, {"quantiles": quantiles, "scale": scale})
+
+    def _greedy(self, values: Sequence[np.ndarray], targets: np.ndarray) -> np.ndarray:
+        """Return the weights of greedy selection among ranks or powers (clips, classes): float64 (runs,)."""
+        narrow = [one.astype(np.float32) for one in values]
+        return greedy_weights(narrow, targets, np.arange(len(targets)), self.metric, seed=self.seed)
+
+
+def compares_clips_only(metric: str) -> bool:
+    """Return whether a metric depends only on the order of clips, not on thresholds, labels or values."""
+    return all(part.ranks_clips and not part.n_labels for _, part in get_metric(metric).terms)
 
 
 def margin_of(coefficients: np.ndarray, groups: np.ndarray, task: str) -> float:

@@ -1,4 +1,4 @@
-"""Methods without parameters: means of probabilities, of their logarithms, of their ranks."""
+"""Methods that need no labels: means of probabilities, of their logarithms, of their powers, of their ranks."""
 
 from collections.abc import Sequence
 
@@ -33,6 +33,23 @@ def geometric(probabilities: np.ndarray | Sequence[np.ndarray], task: str = "sin
     return geometric_of(checked(probabilities), task)
 
 
+def power(
+    probabilities: np.ndarray | Sequence[np.ndarray], task: str = "single", weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the power mean over runs with exponent 1/4, float64 (clips, classes).
+
+    (Σ w p^(1/4))^4 lies between the arithmetic and the geometric mean: one run that is certain counts less than in the
+    former, one that is not counts less than in the latter. ``weights``: (runs,), not negative, sum to one; None is
+    equal ones. ``single``: each row is divided by its sum.
+
+    Raises ValueError for a wrong shape or non-finite values.
+
+    >>> power(np.array([[[0.81, 0.0256]], [[0.01, 0.0256]]]), "multi").round(3).tolist()
+    [[0.158, 0.026]]
+    """
+    return power_of(checked(probabilities), task, weights)
+
+
 def rank(probabilities: np.ndarray | Sequence[np.ndarray], task: str = "single") -> np.ndarray:
     """Return the mean over runs of each class's ranks over the clips, float64 (clips, classes).
 
@@ -62,6 +79,20 @@ def geometric_of(runs: Sequence[np.ndarray], task: str = "single") -> np.ndarray
     for run in runs:
         total += log_odds(run, task)
     return from_log_odds(total / len(runs), task)
+
+
+def power_of(runs: Sequence[np.ndarray], task: str = "single", weights: np.ndarray | None = None) -> np.ndarray:
+    """Return ``power`` of a sequence of checked runs."""
+    total = np.zeros(runs[0].shape)
+    for run, weight in zip(runs, np.full(len(runs), 1 / len(runs)) if weights is None else weights, strict=True):
+        total += weight * powers(run)
+    blend = total**4
+    return blend if task == "multi" else np.asarray(blend / np.maximum(blend.sum(axis=1, keepdims=True), 1e-300))
+
+
+def powers(run: np.ndarray) -> np.ndarray:
+    """Return p^(1/4) of one run, float64 (clips, classes); 0 for values below 0."""
+    return np.asarray(np.sqrt(np.sqrt(np.maximum(run, 0, dtype=np.float64))))
 
 
 def rank_of(runs: Sequence[np.ndarray], task: str = "single") -> np.ndarray:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from acoustic_kit.ensemble.result import BlendResult
     from acoustic_kit.workspace.workspace import Workspace
 
-BLEND_METHODS = ("auto", "mean", "geometric", "rank", "greedy", "weights", "stack")
+BLEND_METHODS = ("auto", "mean", "geometric", "rank", "power", "greedy", "weights", "stack")
 STEPS = {"smooth": "Smoothing over neighbouring windows", "rescale": "Rescaling by the maximum of the recording"}
 
 

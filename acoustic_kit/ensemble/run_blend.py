@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-WITHOUT_FIT = ("mean", "geometric", "rank")  # methods that need no labels
+WITHOUT_FIT = ("mean", "geometric", "rank", "power")  # methods that need no labels
 
 
 def blend_runs(

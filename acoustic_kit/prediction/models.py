@@ -91,8 +91,8 @@ class Predictor:
 
     @property
     def compares_clips(self) -> bool:
-        """Whether a clip's prediction depends on the other clips, as ranks do."""
-        return self.blend is not None and self.blend.method == "rank"
+        """Whether a clip's prediction depends on the other clips, as ranks without a fit do."""
+        return self.blend is not None and self.blend.compares_clips
 
     def combine(self, stack: np.ndarray) -> np.ndarray:
         """Combine the members' predictions (members, clips, classes): float64 (clips, classes)."""

@@ -20,7 +20,7 @@ def data():
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
-@pytest.mark.parametrize("method", ["mean", "geometric", "rank", "greedy", "weights", "stack", "auto"])
+@pytest.mark.parametrize("method", ["mean", "geometric", "rank", "power", "greedy", "weights", "stack", "auto"])
 def test_a_blend_that_was_read_predicts_the_same_bits(data, method, task):
     p, targets = data
     targets = targets if task == "single" else np.eye(4, dtype=bool)[targets]

@@ -14,7 +14,7 @@ from acoustic_kit.blending.fitting import margin_of
 from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics.scores import score
 
-FIXED = ("mean", "geometric", "rank")
+FIXED = ("mean", "geometric", "rank", "power")
 FITTED = ("greedy", "weights", "stack")
 
 

@@ -10,7 +10,7 @@ from scipy.stats import gmean
 from acoustic_kit import blending
 
 laws = settings(deadline=None, max_examples=50)
-FIXED = {"mean": blending.mean, "geometric": blending.geometric, "rank": blending.rank}
+FIXED = {"mean": blending.mean, "geometric": blending.geometric, "rank": blending.rank, "power": blending.power}
 
 
 def softmax_runs(seed, runs=4, clips=30, classes=5, dtype=np.float64):
@@ -28,6 +28,9 @@ def test_methods_equal_their_definitions(seed, runs, dtype):
     assert np.allclose(blending.geometric(p), product / product.sum(axis=1, keepdims=True))
     clipped = np.clip(wide, 1e-7, 1 - 1e-7)
     assert np.allclose(blending.geometric(p, "multi"), expit(logit(clipped).mean(axis=0)))
+    root = (wide**0.25).mean(axis=0) ** 4
+    assert np.allclose(blending.power(p, "multi"), root)
+    assert np.allclose(blending.power(p), root / root.sum(axis=1, keepdims=True))
     # the average rank is the number of smaller values plus half of the equal ones (the clip itself is one of these)
     smaller = (wide[:, :, None] > wide[:, None]).sum(axis=2)
     equal = (wide[:, :, None] == wide[:, None]).sum(axis=2)
