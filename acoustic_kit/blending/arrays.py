@@ -61,8 +61,17 @@ def group_codes(groups: Sequence | np.ndarray | None, n_clips: int) -> np.ndarra
 
 
 def task_of(targets: np.ndarray) -> str:
-    """Return ``single`` for int (clips,), ``multi`` for bool (clips, classes)."""
+    """Return ``single`` for int (clips,), ``multi`` for bool or float (clips, classes)."""
     return "multi" if targets.ndim == 2 else "single"
+
+
+def known_targets(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return targets of several labels as bool (clips, classes), and which of them are known; None if all are.
+
+    ``targets``: bool (clips, classes), or float of 0, 1 and NaN for unknown ones, which are False.
+    """
+    known = ~np.isnan(targets) if targets.dtype.kind == "f" else np.ones(0, bool)
+    return targets == 1, None if known.all() else known
 
 
 def log_odds(run: np.ndarray, task: str) -> np.ndarray:

@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 
+from acoustic_kit.blending.arrays import known_targets
+
 NESTED_FOLDS = 5
 MANY_GROUPS = 1000
 MAX_NESTED = 30_000  # clips; of more, a part is fitted to and the others are scored
@@ -18,7 +20,7 @@ def nested_folds(targets: np.ndarray, groups: np.ndarray, seed: int, n_folds: in
     first, to the fold that keeps labels most even. A class with fewer groups than folds is missing in some folds. All
     zeros, a single fold, mean that nesting is impossible.
     """
-    strata = targets if targets.ndim == 1 else rarest_label(targets)
+    strata = targets if targets.ndim == 1 else rarest_label(known_targets(targets)[0])
     n_groups = int(groups.max()) + 1
     n_folds = min(n_folds, n_groups)
     if n_folds < 2:

@@ -60,6 +60,6 @@ class RunChoice:
         for start in range(0, len(clips), size):
             part = clips[start : start + size]
             truth = self.targets[part] if self.targets.ndim == 2 else self.targets[part, None] == np.arange(classes)
-            errors = np.stack([(run[part] - truth).ravel() for run in self.runs])
+            errors = np.nan_to_num(np.stack([(run[part] - truth).ravel() for run in self.runs]))  # 0 if unknown
             total += errors @ errors.T
         return total / len(clips)

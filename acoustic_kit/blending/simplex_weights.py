@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from acoustic_kit.blending.arrays import FLOOR, checked, task_of
+from acoustic_kit.blending.arrays import FLOOR, checked, known_targets, task_of
 from acoustic_kit.blending.combine import Fit
 from acoustic_kit.blending.lbfgs import minimum
 from acoustic_kit.metrics import get_metric, score
@@ -77,7 +77,7 @@ def simplex_weights(runs: Sequence[np.ndarray], targets: np.ndarray, clips: np.n
 def _surrogate_loss(metric: str, targets: np.ndarray, n_classes: int) -> SurrogateLoss:
     """Return a function from q, float32 (clips, classes), to its loss and the gradient with respect to q, float32."""
     single = targets.ndim == 1
-    truth = targets[:, None] == np.arange(n_classes) if single else targets
+    truth, known = (targets[:, None] == np.arange(n_classes), None) if single else known_targets(targets)
     equal = np.full(n_classes, 1 / len(truth))
     present = truth.any(axis=0)
     balanced = present / (np.maximum(truth.sum(axis=0), 1) * max(present.sum(), 1))
@@ -87,10 +87,10 @@ def _surrogate_loss(metric: str, targets: np.ndarray, n_classes: int) -> Surroga
         value, gradient = 0.0, np.zeros_like(q)
         for weight, term in get_metric(metric).terms:
             if term.name == "f1":
-                part, by_q = _soft_f1_loss(q, truth, single)
+                part, by_q = _soft_f1_loss(q, truth, single, known)
             else:
                 class_weights = balanced if single and term.macro else equal
-                part, by_q = _log_loss(q, truth, class_weights, single)
+                part, by_q = _log_loss(q, truth, class_weights, single, known)
             value += weight * part
             gradient += np.float32(weight) * by_q
         return value, gradient
@@ -98,21 +98,25 @@ def _surrogate_loss(metric: str, targets: np.ndarray, n_classes: int) -> Surroga
     return loss
 
 
-def _log_loss(q: np.ndarray, truth: np.ndarray, class_weights: np.ndarray, single: bool) -> tuple[float, np.ndarray]:
+def _log_loss(
+    q: np.ndarray, truth: np.ndarray, class_weights: np.ndarray, single: bool, known: np.ndarray | None
+) -> tuple[float, np.ndarray]:
     if single:
         weight, true_probability, gradient = np.broadcast_to(class_weights, q.shape)[truth], q[truth], np.zeros_like(q)
         gradient[truth] = -weight / true_probability
         return -float(weight @ np.log(true_probability)), gradient
     weight, true_probability = class_weights.astype(q.dtype), np.where(truth, q, 1 - q)
+    if known is not None:
+        weight = weight * known
     value = -float((weight * np.log(true_probability)).sum(dtype=np.float64))
     return value, np.where(truth, -weight, weight) / true_probability
 
 
-def _soft_f1_loss(q: np.ndarray, truth: np.ndarray, single: bool) -> tuple[float, np.ndarray]:
+def _soft_f1_loss(q: np.ndarray, truth: np.ndarray, single: bool, known: np.ndarray | None) -> tuple[float, np.ndarray]:
     soft = q * q * q  # np.power is twenty times slower
     soft /= soft.sum(axis=1, keepdims=True) if single else soft + (1 - q) * (1 - q) * (1 - q)
     true = truth.sum(axis=0)
-    hits, both = _class_sums(soft * truth), _class_sums(soft) + true
+    hits, both = _class_sums(soft * truth), _class_sums(soft if known is None else soft * known) + true
     counted, scale = true > 0, 2 / max((true > 0).sum(), 1)
     value = 1 - (2 * hits / both)[counted].mean() if counted.any() else 1.0
     by_hits = (scale * counted / both).astype(np.float32)
@@ -121,7 +125,7 @@ def _soft_f1_loss(q: np.ndarray, truth: np.ndarray, single: bool) -> tuple[float
         gradient = 3 * soft / q * (by_soft - (by_soft * soft).sum(axis=1, keepdims=True))
     else:
         gradient = 3 * by_soft * soft * (1 - soft) / (q * (1 - q))
-    return float(value), gradient
+    return float(value), gradient if known is None else gradient * known
 
 
 def _class_sums(values: np.ndarray) -> np.ndarray:

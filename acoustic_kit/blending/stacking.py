@@ -26,7 +26,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acoustic_kit.blending.arrays import checked, group_codes, task_of
+from acoustic_kit.blending.arrays import checked, group_codes, known_targets, task_of
 from acoustic_kit.blending.combine import Fit, features
 from acoustic_kit.blending.lbfgs import minimum
 from acoustic_kit.metrics.scores import score
@@ -107,7 +107,8 @@ class _Objective:
     """Penalized mean log-loss and its gradient, as L-BFGS needs them."""
 
     def __init__(self, x: np.ndarray, targets: np.ndarray, n_classes: int, strength: float, own: float = 1) -> None:
-        self.x, self.targets, self.n_classes, self.diagonal = x, targets, n_classes, x.ndim == 3
+        self.x, self.n_classes, self.diagonal = x, n_classes, x.ndim == 3
+        self.targets, self.known = (targets, None) if targets.ndim == 1 else known_targets(targets)
         self.n_runs = len(x) if self.diagonal else x.shape[1] // n_classes
         by_run = x if self.diagonal else x.reshape(len(x), self.n_runs, n_classes)
         self.average = by_run.sum(axis=0 if self.diagonal else 1, dtype=np.float64) / np.sqrt(self.n_runs)
@@ -141,6 +142,8 @@ class _Objective:
         logits = scale * self.average
         logits += self.unit * bias
         logits += self.logits_of(u.astype(self.x.dtype))
+        if self.known is not None:
+            logits = np.where(self.known, logits, -np.inf)  # of unknown targets, loss and gradient are 0
         value, residual = _log_loss(logits, self.targets)
         by_scale = np.vdot(residual, self.average)
         by_u = self.gradient_of(residual.astype(self.x.dtype))

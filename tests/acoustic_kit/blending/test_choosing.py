@@ -408,3 +408,39 @@ def test_fitted_methods_on_several_labels(metric):
         blend = choose(p, targets, metric=metric, method=method)
         assert blend.task == "multi"
         assert blend.nested_score > score(metric, targets, p[2])
+
+
+def with_unknown_targets(seed):
+    """Two runs of several labels, their targets, and which negative ones are unknown."""
+    rng = np.random.default_rng(seed)
+    targets = rng.random((150, 3)) < 0.4
+    p = expit(np.array([3.0, 1.5])[:, None, None] * (targets - 0.5) + rng.standard_normal((2, 150, 3)))
+    return p, targets, ~targets & (rng.random(targets.shape) < 0.5)
+
+
+@pytest.mark.parametrize(("method", "metric"), [("weights", "f1"), ("weights", "map"), ("greedy", "f1")])
+def test_weights_ignore_predictions_of_unknown_targets(method, metric):
+    p, targets, unknown = with_unknown_targets(0)
+    masked = np.where(unknown, np.nan, targets)
+    before = METHODS[method](p, masked, None, metric).weights
+    p[0][unknown] = 0.95
+    assert np.allclose(METHODS[method](p, masked, None, metric).weights, before)
+    assert before.min() < 0.45
+
+
+def test_a_stack_takes_unknown_targets_for_neither_positive_nor_negative():
+    p, targets, unknown = with_unknown_targets(0)
+    p[:, unknown] = 0.8
+    masked = blending.stack(p, np.where(unknown, np.nan, targets)).predict(p)
+    assert masked[unknown].mean() > blending.stack(p, targets).predict(p)[unknown].mean() + 0.2
+
+
+@pytest.mark.parametrize("metric", ["f1", "roc_auc", "lwlrap"])
+def test_auto_blends_with_unknown_targets(metric):
+    rng = np.random.default_rng(0)
+    targets = np.where(rng.random((120, 3)) < 0.2, np.nan, rng.random((120, 3)) < 0.4)
+    p = expit(2 * np.nan_to_num(targets) + rng.standard_normal((3, 120, 3)))
+    for diverse in (False, True):
+        blend = choose(p, targets, metric=metric, top=2, diverse=diverse)
+        assert np.isfinite(blend.nested_score)
+        assert blend.score == score(metric, targets, blend.predict(p))
