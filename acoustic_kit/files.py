@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import glob
 import hashlib
 import os
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 from acoustic_kit.errors import AkitError
 
 _TEMPORARY = re.compile(r"\.akit-([0-9a-f]{8})-[0-9a-f]{16}\.tmp")  # hash of the machine, then random
+_LOCKED_AFTER = 60  # seconds after which a temporary folder is locked by its process
 _FOREIGN_AGE = 24 * 3600  # seconds; locks of other machines may be invisible here
 
 
@@ -181,6 +183,40 @@ def locked(folder: Path, busy: str | None = None) -> Iterator[None]:
                 "locks.\nUse a folder on a local disk; `store` and `runs` in akit.toml may name one."
             ) from error
         yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Yield a temporary folder, deleted at the end of the `with` block. Those of killed processes are deleted, too.
+
+    - `prefix`: begins the names of the folders of one purpose
+    """
+    for leftover in Path(tempfile.gettempdir()).glob(f"{glob.escape(prefix)}*"):
+        _remove_abandoned(leftover)
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        descriptor = os.open(name, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield Path(name)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete a folder that no process has locked, unless it may have been made just now."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # deleted, or of another user
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.time() - os.fstat(descriptor).st_mtime > _LOCKED_AFTER:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # locked by its process, or a file system without locks
+        return
     finally:
         os.close(descriptor)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.dsp.sound_file import NOT_READ
 from acoustic_kit.errors import DataError
 from acoustic_kit.features import Feature, build_features, with_sources
+from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import NO_FILE, clips_at, manifest_rows, read_columns
 from acoustic_kit.prediction.rows import RowPlan
@@ -141,7 +141,7 @@ class _Job:
         """Predict a slice of clips: the blend, or all members if the blend compares clips of different slices."""
         from acoustic_store import FeatureStore
 
-        with tempfile.TemporaryDirectory(prefix="akit-predict-") as folder:
+        with temporary_folder("akit-predict-") as folder:
             store = FeatureStore.open(folder, create=True)
             of_fold = [{fold: m.features_of(fold) for fold in m.folds} for m in self.predictor.members]
             errors = self._build(rows, store, [f for of in of_fold for found in of.values() for f in found.values()])
