@@ -20,41 +20,28 @@ BLEND_METHODS = ("auto", "mean", "geometric", "rank", "power", "greedy", "weight
 STEPS = {"smooth": "Smoothing over neighbouring windows", "rescale": "Rescaling by the maximum of the recording"}
 
 
-Top = Annotated[int | None, typer.Option(min=1, metavar="N", help="Choose the N best runs.")]
-Metric = Annotated[str | None, typer.Option(help="Metric to choose by (default: the workspace's).")]
-Method = Annotated[str, typer.Option(metavar="METHOD", help=f"{', '.join(BLEND_METHODS)}.")]
-Runs = Annotated[
-    str | None, typer.Option(metavar="RUN[/FOLD],…", help="Choose among these runs, or blend these fold models.")
-]
-By = Annotated[Literal["run", "fold"], typer.Option(help="fold: use each fold model as a run of its own.")]
-Diverse = Annotated[bool, typer.Option("--diverse", help="With --top: choose runs whose errors differ.")]
-Decision = Annotated[
-    Literal["argmax", "tuned"], typer.Option(help="tuned: fit thresholds for several labels if the score gains.")
-]
-Described = Annotated[
-    Path | None, typer.Option("--from", metavar="FILE.json", help="Write the submission that FILE describes again.")
-]
-Name = Annotated[str | None, typer.Option(help="Name of the submission (default: made from its contents).")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace another submission of this name, and its record.")
-]
-Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the nested folds and the bootstrap.")]
-
-
 @app.command(epilog="Example: akit blend --top 12 --metric f1 --name first")
 def blend(
     ctx: typer.Context,
-    top: Top = None,
-    metric: Metric = None,
-    method: Method = "auto",
-    runs: Runs = None,
-    by: By = "run",
-    diverse: Diverse = False,
-    decision: Decision = "argmax",
-    from_: Described = None,
-    name: Name = None,
-    overwrite: Overwrite = False,
-    seed: Seed = 0,
+    top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Choose the N best runs.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric to choose by (default: the workspace's).")] = None,
+    method: Annotated[str, typer.Option(metavar="METHOD", help=f"{', '.join(BLEND_METHODS)}.")] = "auto",
+    runs: Annotated[
+        str | None, typer.Option(metavar="RUN[/FOLD],…", help="Choose among these runs, or blend these fold models.")
+    ] = None,
+    by: Annotated[Literal["run", "fold"], typer.Option(help="fold: use each fold model as a run of its own.")] = "run",
+    diverse: Annotated[bool, typer.Option("--diverse", help="With --top: choose runs whose errors differ.")] = False,
+    decision: Annotated[
+        Literal["argmax", "tuned"], typer.Option(help="tuned: fit thresholds for several labels if the score gains.")
+    ] = "argmax",
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE.json", help="Write the submission that FILE describes again.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the submission (default: made from its contents).")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace another submission of this name, and its record.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the nested folds and the bootstrap.")] = 0,
 ) -> None:
     """Blend runs into a checked submission.
 

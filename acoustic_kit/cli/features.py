@@ -29,7 +29,6 @@ Names = Annotated[
         help="Features, with parameters (logmel:n_mels=64,wave.sample_rate=32000), or recipes for what they read.",
     ),
 ]
-Built = Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Names or keys of built features.")]
 
 
 @commands.command(epilog="Example: akit features build stats logmel --workers 4")
@@ -165,7 +164,9 @@ def _flat(parameters: dict[str, object], prefix: str = "") -> list[tuple[str, ob
 @commands.command(epilog="Example: akit features verify --rebuild")
 def verify(
     ctx: typer.Context,
-    names: Built = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME…]", help="Names or keys of built features.")
+    ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Rebuild the damaged clips.")] = False,
 ) -> None:
     """Read every clip and check it against its checksum."""

@@ -34,33 +34,29 @@ Assignments = Annotated[
 ]
 
 
-Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="Recipes: names, patterns or files.")]
-Fast = Annotated[bool, typer.Option("--fast", help="Use the recipe's small settings, for a trial of about a minute.")]
-Folds = Annotated[str | None, typer.Option(metavar="1,2", help="Train only these folds; others can follow.")]
-Full = Annotated[bool, typer.Option("--full", help="Fit one model on all training clips instead of the folds.")]
-Seeds = Annotated[str, typer.Option(metavar="0,1,2", help="Seeds; each makes a run, if the recipe uses seeds.")]
-Note = Annotated[str, typer.Option(help="A remark, shown in the leaderboard.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Discard earlier results of this run.")]
-Compile = Annotated[
-    bool, typer.Option("--compile", help="Train networks through torch.compile: minutes to start, faster steps.")
-]
-
-
 @commands.command(epilog="Example: akit recipe run stats_pca_linear --set n_components=40 --folds 1,2")
 def run(
     ctx: typer.Context,
-    names: Names,
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Recipes: names, patterns or files.")],
     assignments: Assignments = None,
-    fast: Fast = False,
-    folds: Folds = None,
-    full: Full = False,
-    seed: Seeds = "0",
-    note: Note = "",
-    fresh: Fresh = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Use the recipe's small settings, for a trial of about a minute.")
+    ] = False,
+    folds: Annotated[str | None, typer.Option(metavar="1,2", help="Train only these folds; others can follow.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Fit one model on all training clips instead of the folds.")
+    ] = False,
+    seed: Annotated[
+        str, typer.Option(metavar="0,1,2", help="Seeds; each makes a run, if the recipe uses seeds.")
+    ] = "0",
+    note: Annotated[str, typer.Option(help="A remark, shown in the leaderboard.")] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard earlier results of this run.")] = False,
     workers: Workers = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    compile_: Compile = False,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Train networks through torch.compile: minutes to start, faster steps.")
+    ] = False,
     cluster: OnCluster = None,
 ) -> None:
     """Train recipes on the folds.

@@ -255,7 +255,8 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
     called = re.sub(r"[^\w.-]+", "_", called or path.stem)  # it becomes part of the names of runs
     file = RecipeFile.read(path.resolve(), called)
     module = file.load()
-    if missing := _missing_parts(module):
+    predicts = "batches" if hasattr(module, "build_model") and hasattr(module, "batches") else "predict"
+    if missing := [part for part in ("Settings", "features", "train", predicts) if not hasattr(module, part)]:
         raise RecipeError(
             f"{path} is not a recipe: it lacks {', '.join(missing)}. `akit recipe new` writes one that runs."
         )
@@ -265,12 +266,6 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
     variants = getattr(module, "VARIANTS", {}) if named else {}
     name = str(name_or_path) if variants else called
     return Recipe(name, file, module, named, variants.get(name, {}))
-
-
-def _missing_parts(module: ModuleType) -> list[str]:
-    """Return the parts of the contract that a recipe lacks."""
-    predicts = "batches" if hasattr(module, "build_model") and hasattr(module, "batches") else "predict"
-    return [part for part in ("Settings", "features", "train", predicts) if not hasattr(module, part)]
 
 
 def match_recipes(names: Sequence[str], workspace_recipes: Path | None = None) -> list[Recipe]:

@@ -51,13 +51,13 @@ def render(report: Report) -> str:
         loader=PackageLoader(__package__, "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page.filters |= {
-        "clock": _clock,
-        "day": _day,
+        "clock": lambda seconds: str(datetime.timedelta(seconds=round(seconds))),  # hours, minutes and seconds
+        "day": lambda created: created[:16].replace("T", " "),  # to the minute
         "hundredths": "{:z.2f}".format,
         "percent": percent,
         "shortened": shortened,
     }
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    style, script = ((files(__package__) / "page" / name).read_text("utf-8") for name in ("report.css", "report.js"))
     return page.get_template("report.html").render(
         report=report,
         policy=_policy(style, script),
@@ -69,20 +69,8 @@ def render(report: Report) -> str:
         places={(one.kind, one.name): i for i, one in enumerate(report.evaluations, start=1)},
         scale=_scale(report),
         alike=_alike(report.correlation),
-        weights_shown=charts.WEIGHTS,
-        numbers_up_to=charts.NUMBERS_UP_TO,
-        interval_plot=charts.interval_plot,
-        weight_bars=charts.weight_bars,
-        confusion_matrix=charts.confusion_matrix,
-        reliability_diagram=charts.reliability_diagram,
-        waveform=charts.waveform,
-        learning_curve=charts.learning_curve,
-        correlation_matrix=charts.correlation_matrix,
+        charts=charts,
     )
-
-
-def _asset(name: str) -> str:
-    return (files(__package__) / "page" / name).read_text("utf-8")
 
 
 def _policy(style: str, script: str) -> str:
@@ -122,13 +110,3 @@ def _alike(found: Correlation | None) -> list[tuple[str, str, float]]:
     ]
     pairs.sort(key=lambda pair: -pair[2])
     return [pairs[0], pairs[-1]] if len(pairs) > 1 else pairs
-
-
-def _clock(seconds: float) -> str:
-    """Format seconds as hours, minutes and seconds."""
-    return str(datetime.timedelta(seconds=round(seconds)))
-
-
-def _day(created: str) -> str:
-    """Shorten an ISO 8601 time to the minute."""
-    return created[:16].replace("T", " ")

@@ -117,7 +117,8 @@ def _unused_by(workspace: Workspace, on_missing: Callable[[str], None] = lambda 
     attributes = {key: store[key].attributes for key in store.keys()}  # noqa: SIM118 (a store is not a mapping)
     used: set[str] = set()
     for parameters in attributes.values():
-        is_wanted = parameters["name"] in unknown or _unfitted_key(parameters) in wanted
+        unfitted = key_of({name: value for name, value in parameters.items() if name != "training"})
+        is_wanted = parameters["name"] in unknown or unfitted in wanted
         if is_wanted and _is_current(workspace, parameters):
             used |= {key_of(link) for link in _chain(parameters)}
     fits = {key for key, found in attributes.items() if found["name"] == FIT_NAME and key_of(found["pca"]) in used}
@@ -130,10 +131,6 @@ def _is_current(workspace: Workspace, parameters: Mapping[str, Any]) -> bool:
         return "training" not in parameters or rebuildable(workspace, parameters) is not None
     except AkitError:  # another version's
         return False
-
-
-def _unfitted_key(parameters: Mapping[str, Any]) -> str:
-    return key_of({name: value for name, value in parameters.items() if name != "training"})
 
 
 def _chain(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

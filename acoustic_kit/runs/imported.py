@@ -71,7 +71,11 @@ def import_run(
         f"{part}.parquet": predictions.write(run.path / f"{part}.parquet", run.record.classes)
         for part, predictions in parts.items()
     }
-    run = run.with_record(metrics=_metrics(workspace, parts.get("oof")), files=files)  # after its files
+    metrics = {}
+    if found := parts.get("oof"):
+        targets = clip_targets(workspace.manifest, found.ids, workspace.task_spec)
+        metrics = all_scores(targets, found.probabilities, metric=workspace.config.metric)
+    run = run.with_record(metrics=metrics, files=files)  # after its files
     if remote := remote_runs.of_workspace(workspace):
         remote.push(run.name)
     return run
@@ -231,10 +235,3 @@ def _place(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     return workspace.runs_path / full_name, record
-
-
-def _metrics(workspace: Workspace, oof: Predictions | None) -> dict[str, float]:
-    if oof is None:
-        return {}
-    targets = clip_targets(workspace.manifest, oof.ids, workspace.task_spec)
-    return all_scores(targets, oof.probabilities, metric=workspace.config.metric)
