@@ -78,8 +78,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     )
     if options.secondary is not None or COLUMN not in dataset.clips.columns:
         return dataset
-    dataset = with_secondary(dataset, replace(options, secondary="positive"))
-    return replace(dataset, clips=dataset.clips.drop(COLUMN))
+    return with_secondary(dataset, replace(options, secondary="positive"))
 
 
 def _metric(root: Path) -> str:
