@@ -10,6 +10,10 @@ become the label with one more pick. The kernels only read the other classes, th
 import numba
 import numpy as np
 
+from acoustic_kit.metrics.counts import PADDED
+
+COMPARED = 256  # positive clips of a class; fewer are each compared with all clips, which takes less than a search
+
 
 @numba.njit(cache=True, nogil=True)
 def update_contenders(
@@ -102,51 +106,73 @@ def count_places(total: np.ndarray, run: np.ndarray, rows: np.ndarray, targets: 
 
 
 @numba.njit(cache=True, nogil=True)
-def average_precisions(
-    total: np.ndarray, run: np.ndarray, rows: np.ndarray, positives: np.ndarray, first: np.ndarray
+def class_measures(
+    total: np.ndarray, run: np.ndarray, positives: np.ndarray, first: np.ndarray, known: np.ndarray, pad: float
 ) -> np.ndarray:
-    """Return the average precision of each class of ``total + run``, float64 (classes,): NaN without positive clips.
+    """Return average precision, padded average precision and ROC-AUC of each class: float64 (3, classes), NaN for none.
 
+    - ``total``, ``run``: float32 (classes, clips), whose sum ranks the clips; NaN for unknown targets
     - ``positives``: int (pairs,), the positive clips of class 0, then those of class 1, …
     - ``first``: int (classes + 1,), where each class begins in it
-
-    The average precision of a class is the mean over its positive clips of the fraction of positives among the clips
-    whose value is at least that clip's.
+    - ``known``: int (classes,), number of clips whose target is known
+    - ``pad``: value of the additional positive clips
     """
-    n_classes = total.shape[1]
-    values = np.empty(len(positives))
+    n_classes, n = total.shape
+    found = np.full((3, n_classes), np.nan)
+    values = np.empty(n, np.float32)
     for c in range(n_classes):
-        for i in range(first[c], first[c + 1]):
-            clip = positives[i]
-            values[i] = total[clip, c] + run[rows[clip], c]
-        values[first[c] : first[c + 1]].sort()
-    passed = np.zeros(len(positives), np.int64)  # clips whose value is at least this one and below the next one
-    for clip in range(len(total)):
-        row = rows[clip]
-        for c in range(n_classes):
-            low, high = first[c], first[c + 1]
-            value = total[clip, c] + run[row, c]
-            if low == high or value < values[low]:
-                continue
-            while high - low > 1:
-                middle = (low + high) // 2
-                if values[middle] <= value:
-                    low = middle
-                else:
-                    high = middle
-            passed[low] += 1
-    found = np.full(n_classes, np.nan)
-    for c in range(n_classes):
-        n, clips, equal, part = first[c + 1] - first[c], 0, 0, 0.0
-        for i in range(first[c + 1] - 1, first[c] - 1, -1):
-            clips += passed[i]
-            equal += 1
-            if i == first[c] or values[i - 1] < values[i]:  # the first of equal ones: those after it passed too
-                part += equal * (first[c + 1] - i) / clips
-                equal = 0
-        if n:
-            found[c] = part / n
+        for clip in range(n):
+            values[clip] = total[c, clip] + run[c, clip]
+        above_pad = known[c] - _compare(values, np.float32(pad))[0]
+        ordered = np.sort(values[positives[first[c] : first[c + 1]]])
+        below, up_to = _ranks(values, ordered)
+        n_positive, passed, precisions, padded, pairs, equal = len(ordered), 0, 0.0, 0.0, 0.0, 0
+        for i in range(n_positive):
+            if i and ordered[i] > ordered[i - 1]:
+                equal = i  # the first of equal ones
+            hits, clips = n_positive - equal, known[c] - below[i]
+            precisions += hits / clips
+            more = PADDED if ordered[i] <= pad else 0
+            padded += (hits + more) / (clips + more)
+            passed += ordered[i] >= pad
+            pairs += (below[i] + up_to[i]) / 2
+        if n_positive:
+            found[0, c] = precisions / n_positive
+        found[1, c] = (padded + PADDED * (passed + PADDED) / (above_pad + PADDED)) / (n_positive + PADDED)
+        if 0 < n_positive < known[c]:
+            among_positives = n_positive * n_positive / 2
+            found[2, c] = (pairs - among_positives) / (n_positive * (known[c] - n_positive))
     return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _ranks(values: np.ndarray, ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many values are below, and at most, each of some ascending ones: float64 each."""
+    below, up_to = np.zeros(len(ordered)), np.zeros(len(ordered))
+    if len(ordered) <= COMPARED:
+        for i in range(len(ordered)):
+            below[i], up_to[i] = _compare(values, ordered[i])
+        return below, up_to
+    for value in values:
+        if value > ordered[-1] or np.isnan(value):
+            continue
+        at = np.searchsorted(ordered, value)
+        up_to[at] += 1
+        while at < len(ordered) and ordered[at] == value:
+            at += 1
+        if at < len(ordered):
+            below[at] += 1
+    return np.cumsum(below), np.cumsum(up_to)
+
+
+@numba.njit(cache=True, nogil=True)
+def _compare(values: np.ndarray, limit: float) -> tuple[np.int32, np.int32]:
+    """Return how many values are below, and at most, a limit; int32 throughout, which LLVM adds as vectors."""
+    below, up_to = np.int32(0), np.int32(0)
+    for i in range(len(values)):
+        below = np.int32(below + np.int32(values[i] < limit))
+        up_to = np.int32(up_to + np.int32(values[i] <= limit))
+    return below, up_to
 
 
 @numba.njit(cache=True, nogil=True)

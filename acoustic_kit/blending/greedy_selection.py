@@ -70,7 +70,10 @@ def greedy_weights(
     whole = n < MIN_BAGGED
     libraries = [np.arange(n)] if whole else [np.sort(rng.choice(n, -(-n // 2), replace=False)) for _ in range(bags)]
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # of bags, or of the candidates of a single bag
-        empty = partial(_RunningSum, runs, clips, targets[clips], metric, _spread(runs), threads.map if whole else map)
+        by_class = _by_class(runs, clips) if get_metric(metric).ranks_clips else []
+        empty = partial(
+            _RunningSum, runs, by_class, clips, targets[clips], metric, _spread(runs), threads.map if whole else map
+        )
         singles = empty().scores(np.arange(n))
 
         def select(library: np.ndarray) -> np.ndarray:
@@ -86,12 +89,18 @@ def _spread(runs: Sequence[np.ndarray]) -> float:
     return max(float(run.max()) - float(run.min()) for run in runs) * (1 + 1e-9)
 
 
+def _by_class(runs: Sequence[np.ndarray], clips: np.ndarray) -> list[np.ndarray]:
+    """Return the runs on some clips as float32 (classes, clips), which ranks clips five times as fast."""
+    return [np.ascontiguousarray(run[clips].T, dtype=np.float32) for run in runs]
+
+
 class _RunningSum:
     """Sum of the picks on some clips, and its score with one more; runs are float (all clips, classes)."""
 
     def __init__(
         self,
         runs: Sequence[np.ndarray],
+        by_class: Sequence[np.ndarray],  # of `_by_class`, if the metric ranks clips
         clips: np.ndarray,
         targets: np.ndarray,
         metric: str,
@@ -114,16 +123,24 @@ class _RunningSum:
             self.leads, self.counts = np.zeros(n), np.full(n, classes, np.int16)
             self.contenders = np.tile(np.arange(classes, dtype=np.int16), (n, 1))
         self.hits, self.predicted = np.zeros(classes, np.int64), np.zeros(classes, np.int64)  # of the other clips
+        self.by_class = by_class
+        self.reads_rows = self.single or not all(part.ranks_clips and part.macro for _, part in self.metric.terms)
         if self.metric.ranks_clips:
             self.positives = np.flatnonzero(positive.T.ravel()) % n
             self.first = np.concatenate([[0], np.cumsum(self.true)])
+            known = np.ones((n, classes), bool) if truth.known is None else truth.known
+            self.n_known = known.sum(axis=0)
+            self.total_by_class = np.where(known.T, np.float32(0), np.float32(np.nan))
 
     def add(self, run: int) -> None:
         """Add a pick."""
         from acoustic_kit.blending.greedy_kernels import add_rows, update_contenders
 
-        add_rows(self.total, self.runs[run], self.rows)
         self.picks.append(run)
+        if self.metric.ranks_clips:
+            self.total_by_class += self.by_class[run]
+        if self.reads_rows:
+            add_rows(self.total, self.runs[run], self.rows)
         if self.contended:
             update_contenders(self.total, self.spread, self.leads, self.contenders, self.counts)
             fixed, classes = self.counts == 1, len(self.true)
@@ -134,7 +151,7 @@ class _RunningSum:
 
     def scores(self, runs: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the score of the mean with each of some runs as one more pick, float64 (runs,); greater is better."""
-        found = self.for_each(lambda run: float(self.metric.value(_OneMore(self, self.runs[run]))), runs)
+        found = self.for_each(lambda run: float(self.metric.value(_OneMore(self, run))), runs)
         return self.metric.sign * np.nan_to_num(list(found))  # NaN if no clip has a label: all runs are then equal
 
     def losses(self, runs: np.ndarray) -> list[float]:
@@ -150,8 +167,8 @@ class _RunningSum:
 class _OneMore:
     """`Counts` of a sum with one run as one more pick."""
 
-    def __init__(self, blend: _RunningSum, run: np.ndarray) -> None:
-        self.blend, self.run = blend, run
+    def __init__(self, blend: _RunningSum, run: int) -> None:
+        self.blend, self.position, self.run = blend, run, blend.runs[run]
         self.multi_label, self.n_clips, self.true = not blend.single, len(blend.rows), blend.true
         self.targets, self.weights = blend.targets, None
 
@@ -191,30 +208,35 @@ class _OneMore:
         one, most = self.blend, max(part.n_labels for _, part in self.blend.metric.terms)
         return np.asarray(count_places(one.total, self.run, one.rows, one.targets, most))
 
-    @cached_property
+    @property
     def average_precision(self) -> np.ndarray:
-        from acoustic_kit.blending.greedy_kernels import average_precisions
+        return np.asarray(self._class_measures[0])
+
+    @property
+    def padded_average_precision(self) -> np.ndarray:
+        return np.asarray(self._class_measures[1])
+
+    @property
+    def roc_auc(self) -> np.ndarray:
+        return np.asarray(self._class_measures[2])
+
+    @cached_property
+    def _class_measures(self) -> np.ndarray:
+        from acoustic_kit.blending.greedy_kernels import class_measures
 
         one = self.blend
-        if one.masked:
-            return self._plain.average_precision
-        return np.asarray(average_precisions(one.total, self.run, one.rows, one.positives, one.first))
+        run = one.by_class[self.position]
+        return np.asarray(
+            class_measures(one.total_by_class, run, one.positives, one.first, one.n_known, len(one.picks) + 1.0)
+        )
 
     @property
     def squared_distance(self) -> np.ndarray:
         return self._plain.squared_distance
 
     @property
-    def padded_average_precision(self) -> np.ndarray:
-        return self._plain.padded_average_precision
-
-    @property
     def pooled_average_precision(self) -> np.ndarray:
         return self._plain.pooled_average_precision
-
-    @property
-    def roc_auc(self) -> np.ndarray:
-        return self._plain.roc_auc
 
     @property
     def label_precision(self) -> np.ndarray:

@@ -269,8 +269,8 @@ class PredictionCounts:
         found = np.full((self.n_classes, *(() if self.weights is None else self.weights.shape[1:])), np.nan)
         clips = np.arange(len(self.targets))
         for c in np.flatnonzero(positive.any(axis=1)):
-            part = clips if self.known is None else np.flatnonzero(self.known[:, c])
-            found[c] = measured(measure, values[c, part], positive[c, part], part, self.weights)
+            part = slice(None) if self.known is None else self.known[:, c]
+            found[c] = measured(measure, values[c, part], positive[c, part], clips[part], self.weights)
         return found
 
     def _total(self, values: np.ndarray) -> np.ndarray:

@@ -29,8 +29,11 @@ def measured(
     thresholds, place = np.unique(values[positive], return_inverse=True)
     if weights is None:
         ordered = np.sort(values)
-        edges = np.stack([np.searchsorted(ordered, thresholds, side) for side in ("left", "right")], axis=1).ravel()
-        return measure(np.bincount(place, minlength=len(thresholds)), np.diff(edges, prepend=0, append=len(values)))
+        edges = np.zeros(2 * len(thresholds) + 2, np.int64)
+        edges[1:-1:2] = np.searchsorted(ordered, thresholds, "left")
+        edges[2:-1:2] = np.searchsorted(ordered, thresholds, "right")
+        edges[-1] = len(values)
+        return measure(np.bincount(place, minlength=len(thresholds)), edges[1:] - edges[:-1])
     between = np.searchsorted(thresholds, values, "left") + np.searchsorted(thresholds, values, "right")
     of_positive = _members(place, clips[positive], (len(thresholds), len(weights)))
     of_all = _members(between, clips, (2 * len(thresholds) + 1, len(weights)))

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic_kit.blending import greedy
+from acoustic_kit.blending.greedy_kernels import class_measures
 from acoustic_kit.blending.greedy_selection import TIE, greedy_weights
 from acoustic_kit.metrics import fitting_metrics, get_metric, score
+from acoustic_kit.metrics.counts import PredictionCounts
 
 METRICS = [*fitting_metrics("single"), "map2", "map9", "0.8*accuracy+0.2*f1", "0.5*map3+0.5*f1", "2*log_loss"]
 SEVERAL = [*fitting_metrics("multi"), "0.5*map+0.5*f1"]
@@ -61,7 +63,24 @@ def test_weights_of_several_labels_equal_the_definition(seed, metric, runs, mask
     assert np.array_equal(greedy(p, targets, metric=metric, picks=8).weights, simple_greedy(p, targets, metric, 8))
 
 
-@pytest.mark.parametrize("metric", ["f1", "map"])
+@pytest.mark.parametrize("clips", [300, 1200])  # fewer positive clips than are compared one by one, and more
+def test_measures_of_classes_are_those_of_the_sum(clips):
+    rng = np.random.default_rng(5)
+    one, other = rng.integers(0, 9, (2, clips, 3)) / 8
+    targets = np.where(rng.random((clips, 3)) < 0.1, np.nan, rng.random((clips, 3)) < 0.5)
+    targets[:, 2] = 0
+    known, positive = ~np.isnan(targets), targets == 1
+    assert (positive.sum(axis=0)[:2] > 256).all() == (clips == 1200)
+    total = np.where(known, one, np.nan).T.astype(np.float32)
+    first = np.concatenate([[0], np.cumsum(positive.sum(axis=0))])
+    pairs = np.flatnonzero(positive.T.ravel()) % clips
+    found = class_measures(total, np.ascontiguousarray(other.T, np.float32), pairs, first, known.sum(axis=0), 2.0)
+    counts = PredictionCounts(targets, (one + other) / 2)
+    expected = [counts.average_precision, counts.padded_average_precision, counts.roc_auc]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["f1", "map", "roc_auc"])
 def test_clips_are_selected_without_a_copy(metric):
     rng = np.random.default_rng(4)
     targets, clips = rng.integers(0, 4, 90), np.arange(1, 90, 2)
