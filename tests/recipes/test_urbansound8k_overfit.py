@@ -25,7 +25,7 @@ OTHER = {
     "resnet34_pcen_salience_fusion_attention": f"{HEAD} salience=manifest",
     "resnet34_salience_fusion_film_attention": f"{HEAD} salience=manifest noise_and_gain=0 schedule=intended n_mels=16",
     "resnet34_mr_salience_fusion_film_attention": f"{HEAD} salience=manifest warm_up_epochs=0 n_mels=16",
-    "wideresnet": f"{HEAD} salience=manifest bottleneck=16",
+    "wideresnet": f"{HEAD} salience=manifest bottleneck=16 epochs=45",
     "res2net50": f"{HEAD} salience=manifest base_width=8 epochs=40",
 }
 
