@@ -55,7 +55,7 @@ class Workers:
             while waiting or self._busy:
                 while waiting and len(self._busy) < self.n:
                     chain = waiting.popleft()
-                    worker = self._worker(with_main=_is_of_main(chain[0]))
+                    worker = self._worker(with_main=any(map(_is_of_main, chain)))
                     self._busy[worker.give(chain)] = worker
                 for connection in wait(list(self._busy)):
                     worker = self._busy.pop(connection)
