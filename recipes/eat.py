@@ -99,7 +99,9 @@ class Settings(akit.Settings):
     ema: float | None = Field(None, gt=0, lt=1, description="decay per epoch of averaged weights, which then predict")
     pretrained: str | None = Field(None, description="weights to start from: an AudioSet run's folder, or a file")
     window: Window = Field("random", description="part of longer clips that is trained on: random, first or loudest")
-    crops: int = Field(12, ge=1, description="parts of clips over 1.5 times `seq_len` that are averaged, at most")
+    crops: int | None = Field(
+        None, ge=1, description="crops of long clips that are averaged; 12 if window=random, else 1"
+    )
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients are accumulated")
 
     @model_validator(mode="after")

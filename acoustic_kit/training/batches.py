@@ -22,7 +22,7 @@ from acoustic_kit.task import Task
 from acoustic_kit.training.augment import Augment
 from acoustic_kit.training.clip_reader import ClipReader
 from acoustic_kit.training.clip_rng import ClipRng, digests
-from acoustic_kit.training.crops import LONG, Crops, FramePower, Window, loudest_crop, mean_square, spread_crops
+from acoustic_kit.training.crops import LONG, MOST, Crops, FramePower, Window, loudest_crop, mean_square, spread_crops
 
 MixupLabels = Literal["weighted", "union"]
 Loss = Callable[..., torch.Tensor]  # logits and targets (clips, classes); a `TargetLoss` also: weights → a scalar
@@ -88,7 +88,8 @@ class Batches:
         or the `loudest`. The clip is validated on the same part, but on its middle instead of a random one
     power : computes the power of a clip's frames, (…, frames) → (frames,), by which its loudest part is found
     crops : predictions of a clip over 1.5 times as long as `frames` are averaged over this many crops at most, which
-        cover the clip evenly (see `spread_crops`); 1 predicts it as it is validated
+        cover the clip evenly (see `spread_crops`); 1 predicts it as it is validated. None is 12, but 1 for
+        the loudest window: a network that knows only loud parts errs on quiet ones
 
     """
 
@@ -109,7 +110,7 @@ class Batches:
     weights: Callable[[Clips], np.ndarray] | None = None
     window: Window = "random"
     power: FramePower = mean_square
-    crops: int = 1
+    crops: int | None = 1
 
     def __post_init__(self) -> None:
         if self.window == "loudest" and not isinstance(self.frames, int):
@@ -189,7 +190,7 @@ class Loader:
         """Return slices of the crops for the batches of `in_order`; in one process, of all crops."""
         return self._chunks(len(crops.clips), drop_last=False)[self.rank :: self.world]
 
-    def crops(self, key: str | None = None, most: int = 1) -> Crops:
+    def crops(self, key: str | None = None, most: int | None = 1) -> Crops:
         """Return the crops in which the clips are predicted: one of each, or up to `most` of a long one.
 
         With a `key`, each clip has one, at a random place that the key seeds.
@@ -201,6 +202,7 @@ class Loader:
             places = self._rng(clips, slice(0, self.n_clips), key).uniform64("crop")[:, 0]
             return Crops(clips, self._starts(clips, frames, places))
         first = self._fixed(clips, self._starts(clips, frames, np.full(self.n_clips, 0.5)))
+        most = most or (1 if self.form.window == "loudest" else MOST)
         if most == 1:
             return Crops(clips, first)
         several = [

@@ -14,6 +14,7 @@ from acoustic_kit.data.clips import Clips
 Window = Literal["random", "first", "loudest"]
 FramePower = Callable[[np.ndarray], np.ndarray]  # float32 (…, frames) → float (frames,)
 
+MOST = 12  # crops of a clip that are averaged by default
 LONG = 1.5  # times the input: a clip over this is predicted by several crops
 
 

@@ -46,6 +46,16 @@ def test_the_small_form_runs_and_stores_weights_that_can_be_read(workspace: Work
     np.testing.assert_allclose(run.oof.probabilities.sum(1), 1)
 
 
+@pytest.mark.parametrize(("name", "length"), [("logmel_cnn", (24,)), ("eat_s_esc50", ())])
+def test_settings_for_long_clips_are_those_of_the_batches(name: str, length: tuple[int, ...]) -> None:
+    recipe = load_recipe(name)
+    batches = [
+        recipe.module.batches(recipe.settings(parse_assignments(recipe, assignments)), *length)
+        for assignments in ([], ["window=loudest", "crops=3"])
+    ]
+    assert [(form.window, form.crops) for form in batches] == [("random", None), ("loudest", 3)]
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_predictions_depend_on_seed_not_held_out_labels(workspace: Workspace, name: str) -> None:
     recipe = load_recipe(name)
