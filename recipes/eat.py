@@ -99,9 +99,7 @@ class Settings(akit.Settings):
     ema: float | None = Field(None, gt=0, lt=1, description="decay per epoch of averaged weights, which then predict")
     pretrained: str | None = Field(None, description="weights to start from: an AudioSet run's folder, or a file")
     window: Window = Field("random", description="part of longer clips that is trained on: random, first or loudest")
-    crops: int | None = Field(
-        None, ge=1, description="crops of long clips that are averaged; 12 if window=random, else 1"
-    )
+    crops: int | None = Field(None, ge=1, description="crops of long clips that are averaged; 12, but 1 of the loudest")
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients are accumulated")
 
     @model_validator(mode="after")

@@ -41,9 +41,7 @@ class Settings(akit.Settings):
         "fit", description="if all training clips are shorter: fit the input to the longest, or repeat them to `frames`"
     )
     window: Window = Field("random", description="part of longer clips that is trained on: random, first or loudest")
-    crops: int | None = Field(
-        None, ge=1, description="crops of long clips that are averaged; 12 if window=random, else 1"
-    )
+    crops: int | None = Field(None, ge=1, description="crops of long clips that are averaged; 12, but 1 of the loudest")
     width: int = Field(24, ge=1, description="channels of the first stage")
     mixup: float = Field(0.3, ge=0, description="α of mixup's Beta distribution")
     mixup_labels: MixupLabels = Field("weighted", description="targets of mixed clips; union: the larger of both")
