@@ -4,8 +4,8 @@
 bag as its peer, which sums, takes argmax and scores anew for every candidate; interleaved rounds, medians. Then
 `greedy` as it comes (five bags), with the memory that it adds, and `choose` with its nested estimate.
 
-`ranking`: the same of tasks with several labels and metrics that compare clips within a class, for families of unequal
-skill and confidence, and the method that `auto` was before it averaged ranks and powers (`earlier`).
+`ranking`: the same for tasks with several labels and metrics that compare clips within a class, for families of unequal
+skill and confidence, and the geometric mean that `auto` is for other metrics (`four`).
 
 `story`: synthetic fold models; half of the recordings fit, the other half scores. Beside it the same of 96 real ones on
 UrbanSound8K. For each number of runs and clips: the score of each method, how often `auto` is no worse than the mean of
@@ -153,14 +153,14 @@ def unequal(p: np.ndarray, folds: int, difficulty: float, inequality: float, see
     return found if inequality else p
 
 
-def earlier_auto(p: np.ndarray, targets: np.ndarray, groups: np.ndarray, metric: str, new: np.ndarray) -> np.ndarray:
+def four(p: np.ndarray, targets: np.ndarray, groups: np.ndarray, metric: str, new: np.ndarray) -> np.ndarray:
     """Return the geometric mean of the predictions of `mean`, `stack`, `weights` and `greedy`."""
     fits = [fit(p, targets, groups, metric).predict(new) for fit in (stack, weights, greedy)]
     return geometric([mean(new), *fits], "multi")
 
 
 def ranking(data_sets: int, part: str) -> None:
-    names = ("mean", "rank", "power", "earlier", "auto", "nested")
+    names = ("mean", "rank", "power", "four", "auto", "nested")
     print(f"\n{2 * data_sets} held-out halves of tasks with several labels; auto against the mean of all\n")
     print(f"{'':30}", *(f"{name:>8}" for name in names), "  no worse  worst  seconds")
     for case, (families, folds, clips, recordings, *noise) in RANKING_CASES.items():
@@ -178,7 +178,7 @@ def ranking(data_sets: int, part: str) -> None:
                     took.append(time.process_time() - began)
                     new = p[:, held]
                     parts = averaged_predictions(list(new[list(blend.members)]), blend.parameters, "multi")
-                    parts["earlier"] = earlier_auto(p[:, fit], targets[fit], groups[fit], metric, new)
+                    parts["four"] = four(p[:, fit], targets[fit], groups[fit], metric, new)
                     parts["auto"] = blend.predict(new)
                     row = {name: score(metric, targets[held], found) for name, found in parts.items()}
                     rows.append(row | {"nested": blend.nested_score})
