@@ -134,7 +134,7 @@ def _find(name: str, folder: Path | None) -> Metric | Path:
     near = [plain] if find_metric(plain) else difflib.get_close_matches(name, [*own, *METRICS], n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     single, multi = (", ".join(fitting_metrics(task)) for task in ("single", "multi"))
-    ours = f"; in {folder} {', '.join(own)}" if own else f"; one of your own is {path}" if path is not None else ""
+    ours = f"; in {folder}: {', '.join(own)}" if own else f"; one of your own is {path}" if path is not None else ""
     raise UsageError(
         f"unknown metric {name!r}; {hint}There are: {single} and other mapK with one label a clip; "
         f"{multi} with several{ours}"

@@ -1,4 +1,4 @@
-"""Refuse workspaces of other users unless they are declared safe, as their recipes are programs."""
+"""Refuse workspaces of other users unless they are declared safe, as their recipes and metrics are programs."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ SAFE_WORKSPACES = "AKIT_SAFE_WORKSPACES"  # the environment variable: folders, s
 def require_own(root: Path, config_name: str) -> None:
     """Check that a workspace belongs to the user who runs akit, to root, or is named in `AKIT_SAFE_WORKSPACES`.
 
-    The owners of the folder, its settings and its recipes are checked.
+    The owners of the folder, its settings, its recipes and its metrics are checked.
 
     Raises
     ------
@@ -23,10 +23,10 @@ def require_own(root: Path, config_name: str) -> None:
     """
     if sys.platform == "win32" or _is_named_safe(root):
         return
-    for path in (root, root / config_name, *_recipes(root / "recipes")):
+    for path in (root, root / config_name, *_files(root / "recipes"), *_files(root / "metrics")):
         if stranger := _foreign_owner(path):
             raise AkitError(
-                f"{path} belongs to {stranger}, and the recipes of a workspace are programs that run as you.\n"
+                f"{path} belongs to {stranger}, and recipes and metrics of a workspace are programs that run as you.\n"
                 f"If you trust it, set {SAFE_WORKSPACES}={root} (several are separated by {os.pathsep!r}, "
                 "* means any)."
             )
@@ -37,7 +37,7 @@ def _is_named_safe(root: Path) -> bool:
     return "*" in named or any(Path(name).resolve() == root for name in named)
 
 
-def _recipes(folder: Path) -> Iterator[Path]:
+def _files(folder: Path) -> Iterator[Path]:
     yield folder
     with suppress(OSError):
         yield from folder.iterdir()

@@ -26,10 +26,11 @@ def give_away(monkeypatch: pytest.MonkeyPatch) -> GiveAway:
     return give
 
 
-@pytest.mark.parametrize("name", [".", "akit.toml", "recipes", "recipes/planted.py"])
+@pytest.mark.parametrize("name", [".", "akit.toml", "recipes", "recipes/planted.py", "metrics/planted.py"])
 def test_what_another_user_owns_is_refused_and_named(name: str, workspace: Workspace, give_away: GiveAway) -> None:
-    workspace.recipes_path.mkdir(exist_ok=True)
-    (workspace.recipes_path / "planted.py").touch()
+    for folder in ("recipes", "metrics"):
+        (workspace.root / folder).mkdir(exist_ok=True)
+        (workspace.root / folder / "planted.py").touch()
     below = workspace.root / "below"
     below.mkdir()
     give_away(workspace.root / name)
