@@ -8,12 +8,14 @@ in folders of classes become the truth. `akit init` uses this layout only withou
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from acoustic_kit.data.audio_files import audio_files, is_audio, is_junk
 from acoustic_kit.data.audio_index import AudioIndex, first_three, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, make_clips
 from acoustic_kit.data.label_tables import find_template, read_label_table
 from acoustic_kit.data.layouts.csv_layout import test_folder
+from acoustic_kit.data.layouts.template_rows import windows_of_ids
 from acoustic_kit.errors import DataError
 
 LOOKS_FOR = "sub-folders with audio files, one per class (or train/<class>/ and test/)"
@@ -45,10 +47,10 @@ def read(root: Path, options: CsvOptions) -> Dataset:
         root, [path for path in paths if is_below(path, splits.get("test"))], options
     )
     classes = class_order(labels)
-    truth = [path.removeprefix(splits.get("test", "")).split("/")[0] for path in test.values()]
-    known = bool(test) and set(truth) <= classes.keys()
+    truth = [path.removeprefix(splits.get("test", "")).split("/")[0] for path in test["path"]]
+    known = bool(truth) and set(truth) <= classes.keys()
     notes = [f"each sub-folder is a class: {first_three(list(classes))}", *test_notes]
-    if test:
+    if truth:
         kind = "with their labels as truth" if known else "unlabeled"
         notes.append(f"the clips of {splits['test']} are the test set, {kind}")
     if folds:
@@ -57,12 +59,15 @@ def read(root: Path, options: CsvOptions) -> Dataset:
         notes.append(f"{BACKGROUND}/ is left out: noise to mix in, not clips")
     if loose := [path for path in audio_files(root) if "/" not in path and is_audio(path)]:
         notes.append(f"{len(loose)} audio files outside of the sub-folders are left out ({first_three(loose)})")
+    unset: list[float | None] = [None] * len(train)
     columns = {
-        "id": [*train, *test],
-        "path": [*train, *test.values()],
+        "id": [*train, *test["id"]],
+        "path": [*train, *test["path"]],
+        "start": [*unset, *test["start"]],
+        "end": [*unset, *test["end"]],
         "label": [*([label] for label in labels), *([label] if known else [] for label in truth)],
-        "fold": [*folds, *([None] * len(test))] if folds else None,
-        "split": ["train"] * len(train) + ["test"] * len(test),
+        "fold": [*folds, *([None] * len(truth))] if folds else None,
+        "split": ["train"] * len(train) + ["test"] * len(truth),
     }
     return Dataset(
         layout="folder",
@@ -89,17 +94,22 @@ def _labels(root: Path, train: list[str], splits: dict[str, str]) -> tuple[list[
 
 def _test_clips(
     root: Path, paths: list[str], options: CsvOptions
-) -> tuple[dict[str, str], Path | None, tuple[str, ...]]:
-    """Return id → path of the test clips, the template if it lists them, and notes."""
+) -> tuple[dict[str, list[Any]], Path | None, tuple[str, ...]]:
+    """Return columns of the test clips (`id`, `path`, `start`, `end`), the template if it lists them, and notes."""
     template = find_template(root)
+    unset = [None] * len(paths)
+    whole: dict[str, list[Any]] = {"id": paths, "path": paths, "start": unset, "end": unset}
     if template is None:
-        return {path: path for path in paths}, None, ()
+        return whole, None, ()
     if not paths:
-        return {}, None, (f"{template.name} is not used: no folder of test clips was found (--test-dir)",)
-    table = read_label_table(template)
+        return whole, None, (f"{template.name} is not used: no folder of test clips was found (--test-dir)",)
+    table, files = read_label_table(template), AudioIndex(root, paths)
     ids = table.ids(table.columns[0])
-    found, notes = locate(table, ids, AudioIndex(root, paths), "test", may_lack=options.skip_missing)
-    return {id: path for id, path in zip(ids, found, strict=True) if path}, template, notes
+    meant = windows_of_ids(table, ids, options.windows, files) if options.windows else None
+    parts = meant or [(id, None, None) for id in ids]
+    found, notes = locate(table, [name for name, _, _ in parts], files, "test", may_lack=options.skip_missing)
+    rows = [(id, path, *part[1:]) for id, path, part in zip(ids, found, parts, strict=True) if path]
+    return {name: [row[i] for row in rows] for i, name in enumerate(whole)}, template, notes
 
 
 def is_below(path: str, folder: str | None) -> bool:

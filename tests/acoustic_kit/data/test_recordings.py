@@ -276,3 +276,16 @@ def test_a_part_after_the_end_of_its_file_is_a_problem(root):
     assert scanned["problem"][0] is None
     assert "2" in scanned["problem"][1]
     assert scanned["content"][1] == scanned["content"][0]
+
+
+def test_rows_of_a_template_beside_folders_of_classes(tmp_path, write_clip):
+    for i in range(4):
+        write_clip(tmp_path / "train" / "xy"[i % 2] / f"r{i}.wav", 3)
+    write_clip(tmp_path / "test" / "t.wav", 4)
+    write(tmp_path, "row_id,x,y", "t_4,0,0", "t_2,0,0", name="sample_submission.csv")
+    clips = read_dataset(tmp_path, options=TWO).clips
+    assert clips.filter(pl.col("split") == "test").select("id", "path", "start", "end").rows() == [
+        ("t_4", "test/t.wav", 2, 4),
+        ("t_2", "test/t.wav", 0, 2),
+    ]
+    assert clips["id"].to_list()[:2] == ["r0_2", "r0_4"]
