@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoustic_kit.data.schema import scan_schema
-from acoustic_kit.dsp.decoding import Decoding
-from acoustic_kit.dsp.recording import Recording
 from acoustic_kit.dsp.sound_file import Mono, SoundError, Span, check_wave, mix, open_sound, sound_errors
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from acoustic_kit.dsp.recording import Recording
 
 
 def file_digest(path: Path) -> str:
@@ -67,6 +67,8 @@ def scan_audio(
 
 def _scan(path: Path, spans: Sequence[Span | None], mono: Mono) -> list[dict[str, Any]]:
     """Return the columns of some parts of one file."""
+    from acoustic_kit.dsp.recording import Recording
+
     unread = known = {"size": 0, "mtime_ns": 0, "content": ""}  # such a file counts as changed once it can be read
     try:
         with sound_errors():
@@ -90,6 +92,8 @@ def _scan(path: Path, spans: Sequence[Span | None], mono: Mono) -> list[dict[str
 def _decode_part(recording: Recording, span: Span, mono: Mono) -> dict[str, Any]:
     """Return length, format and level of a part of a file. Raises SoundError if it cannot be decoded."""
     import numpy as np
+
+    from acoustic_kit.dsp.decoding import Decoding
 
     decoding = Decoding(mono=mono)
     wave, rate = recording.read(span, [decoding])[decoding]

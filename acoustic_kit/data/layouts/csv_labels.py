@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from acoustic_kit.data.dataset import CsvOptions, class_order, free_separator
 from acoustic_kit.data.label_tables import LabelTable
 from acoustic_kit.data.layouts.csv_columns import Columns, guess_separator, read_marks, separator_note, split_labels
 from acoustic_kit.tables import quoted
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _UNKNOWN = -1.0  # in a column of a class, as in SONYC; an empty cell too
 _SUM_ERROR = 1e-3  # of the probabilities of a single-label clip
@@ -90,6 +91,8 @@ class _ClassColumns:
     @staticmethod
     def guess(train: LabelTable, names: tuple[str, ...]) -> _ClassColumns:
         """Guess the task: single-label if the probabilities of every row sum to one."""
+        import numpy as np
+
         targets = _probabilities(train, names)
         known = not np.isnan(targets).any()
         is_single = known and bool((np.abs(targets.sum(axis=1) - 1) <= _SUM_ERROR).all())
@@ -102,6 +105,8 @@ class _ClassColumns:
         return _ClassColumns(names, class_order(names), None if is_single else free_separator(names), note)
 
     def of(self, table: LabelTable, *, may_lack: bool = False) -> list[Target]:
+        import numpy as np
+
         targets = _probabilities(table, self.names)
         found = []
         for row, of_row in enumerate(targets):
@@ -125,6 +130,8 @@ class _ClassColumns:
 
 def _probabilities(table: LabelTable, names: tuple[str, ...]) -> np.ndarray:
     """Return the cells of the columns of classes: float64 (rows, classes) in [0, 1], NaN if unknown."""
+    import numpy as np
+
     columns = []
     for name in names:
         table.required_column(name)

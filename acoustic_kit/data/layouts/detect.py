@@ -26,7 +26,6 @@ from acoustic_kit.data.layouts import (
 from acoustic_kit.data.layouts.contradictions import NamingTable, folder_contradictions, tables_naming_clips
 from acoustic_kit.data.recordings import cut_recordings
 from acoustic_kit.data.secondary import with_secondary
-from acoustic_kit.data.soft_targets import with_soft_targets, with_weights
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.tables import listed
 
@@ -94,6 +93,8 @@ def read_dataset(
     UsageError : for an unknown layout, and for `options` that the layout does not use
 
     """
+    from acoustic_kit.data.soft_targets import with_soft_targets, with_weights
+
     _require_folder(root)
     options.wanted_values()
     finder = options.group_finder()
