@@ -106,7 +106,7 @@ def _test_clips(
     table, files = read_label_table(template), AudioIndex(root, paths)
     ids = table.ids(table.columns[0])
     meant = windows_of_ids(table, ids, options.windows, files) if options.windows else None
-    parts = meant or [(id, None, None) for id in ids]
+    parts: list[tuple[str, float | None, float | None]] = [*meant] if meant else [(id, None, None) for id in ids]
     found, notes = locate(table, [name for name, _, _ in parts], files, "test", may_lack=options.skip_missing)
     rows = [(id, path, *part[1:]) for id, path, part in zip(ids, found, parts, strict=True) if path]
     return {name: [row[i] for row in rows] for i, name in enumerate(whole)}, template, notes
