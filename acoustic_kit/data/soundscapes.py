@@ -28,12 +28,16 @@ class Soundscapes:
     """What the recordings contain.
 
     - `background`: classes that fill the recordings; they are not labeled
-    - `events`: least and greatest number of events in a recording
+    - `sources`: least and greatest number of clips that are placed in a recording
+    - `calls`: least and greatest number of times that a clip is repeated, each an event of its own
+    - `pause`: least and greatest time between them, seconds
     - `snr`: least and greatest level of an event over the background, dB
     """
 
     background: tuple[str, ...] = ("rain", "sea_waves")
-    events: tuple[int, int] = (3, 9)
+    sources: tuple[int, int] = (1, 4)
+    calls: tuple[int, int] = (1, 6)
+    pause: tuple[float, float] = (0.5, 6.0)
     snr: tuple[float, float] = (-5.0, 15.0)
     seconds: float = 60.0
     window: float = 5.0  # length that rows of a submission are about, seconds
@@ -171,14 +175,18 @@ class _Pool:
         rate = contents.sample_rate
         wave = self._background(round(contents.seconds * rate), rng)
         found = []
-        for _ in range(int(rng.integers(contents.events[0], contents.events[1] + 1))):
+        for _ in range(_draw(contents.sources, rng)):
             label = sorted(self.events)[int(rng.integers(len(self.events)))]
             event = self.events[label][int(rng.integers(len(self.events[label])))][: len(wave)]
             level = BACKGROUND_LEVEL * 10 ** (rng.uniform(*contents.snr) / 20)
+            faded = event * _fade(len(event), rate) * (level / max(float(np.sqrt(np.mean(event**2))), 1e-6))
             start = int(rng.integers(len(wave) - len(event) + 1))
-            faded = event * _fade(len(event), rate)
-            wave[start : start + len(event)] += faded * (level / max(float(np.sqrt(np.mean(event**2))), 1e-6))
-            found.append((start / rate, (start + len(event)) / rate, label))
+            for _ in range(_draw(contents.calls, rng)):
+                if start + len(event) > len(wave):
+                    break
+                wave[start : start + len(event)] += faded
+                found.append((start / rate, (start + len(event)) / rate, label))
+                start += len(event) + round(rng.uniform(*contents.pause) * rate)
         wave /= max(1.0, float(np.abs(wave).max()) / 0.99)
         soundfile.write(path, wave, rate, subtype="VORBIS" if path.suffix == ".ogg" else "PCM_16")
         return sorted(found)
@@ -196,6 +204,10 @@ class _Pool:
             wave[at : at + len(part)] += part
             at += max(len(clip) - overlap, 1)
         return wave * BACKGROUND_LEVEL
+
+
+def _draw(limits: tuple[int, int], rng: np.random.Generator) -> int:
+    return int(rng.integers(limits[0], limits[1] + 1))
 
 
 def _fade(n: int, rate: int) -> np.ndarray:
