@@ -345,7 +345,7 @@ def long_parts(clips: Clips, frames: int, **options: object) -> dict[str, set[in
     return found
 
 
-def test_the_first_or_the_loudest_part_of_a_longer_clip_is_trained_and_validated_on(clips: Clips) -> None:
+def test_first_or_loudest_part_of_a_longer_clip_is_used(clips: Clips) -> None:
     options = {"loudest": {"power": decibel_power}}
     for window in ("random", "first", "loudest"):
         for id, starts in long_parts(clips, 5, window=window, **options.get(window, {})).items():
@@ -368,7 +368,7 @@ def test_clips_that_are_not_longer_are_the_same_with_any_window(clips: Clips, op
         Batches("mel", 8, range(3, 5), window="loudest")
 
 
-def test_long_clips_are_predicted_in_windows_that_cover_them(clips: Clips) -> None:
+def test_long_clips_are_predicted_in_crops_that_cover_them(clips: Clips) -> None:
     lengths = [clips.features["mel"].shape(id)[1] for id in clips.ids]
     loader = Batches("mel", 7, frames=max(lengths) // 3).open(clips, CPU)
     crops = loader.crops(most=4)
@@ -390,7 +390,7 @@ def test_long_clips_are_predicted_in_windows_that_cover_them(clips: Clips) -> No
     np.testing.assert_array_equal(slightly.crops(most=4).first, slightly.crops().first)
 
 
-def test_the_input_is_as_long_as_the_longest_clip_up_to_a_limit(clips: Clips) -> None:
+def test_input_is_as_long_as_the_longest_clip_up_to_a_limit(clips: Clips) -> None:
     lengths = [clips.features["mel"].shape(id)[1] for id in clips.ids]
     assert input_length(clips, "mel", 400) == max(lengths)
     assert input_length(clips, "mel", max(lengths) - 1) == max(lengths) - 1
