@@ -26,7 +26,7 @@ from acoustic_kit.metrics.names import get_metric
 
 RESAMPLES = 1000
 MAX_WEIGHTS = 20_000_000  # resamples × groups: 80 MB
-MAX_SORTED = 400_000_000  # resamples × clips × classes for `map`, about 10 s
+MAX_SORTED = 400_000_000  # resamples × clips × classes of metrics that rank clips, about 1 s
 MIN_RESAMPLES = 40
 MAX_MISSING = 0.1  # fraction of classes that a draw lacks, on average, for an interval of `f1`
 MAX_SPREAD = 0.3  # of 1 / n
