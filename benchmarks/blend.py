@@ -4,12 +4,12 @@
 bag as its peer, which sums, takes argmax and scores anew for every candidate; interleaved rounds, medians. Then
 `greedy` as it comes (five bags), with the memory that it adds, and `choose` with its nested estimate.
 
-`ranking`: the same for tasks with several labels and metrics that compare clips within a class, for families of unequal
-skill and confidence, and the geometric mean that `auto` is for other metrics (`four`).
-
 `story`: synthetic fold models; half of the recordings fit, the other half scores. Beside it the same of 96 real ones on
 UrbanSound8K. For each number of runs and clips: the score of each method, how often `auto` is no worse than the mean of
 all, the most that it loses, and how far its nested estimate is from the truth on average.
+
+`ranking`: the same for tasks with several labels and metrics that compare clips within a class, for families of unequal
+skill and confidence, and the geometric mean that `auto` is for other metrics (`four`).
 
 Goals: greedy in under 5 s on two cores, memory below three times the input; `auto` no worse than the mean of all in
 85 % of the halves and never by more than 0.01, its nested estimate within 0.01 of the truth on average.

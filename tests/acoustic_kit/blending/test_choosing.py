@@ -231,9 +231,10 @@ def test_multi_label_tasks(metric, method):
     blend = choose(p, targets, metric=metric, method=method, top=2)
     assert blend.members == (1, 2)
     assert blend.task == "multi"
-    assert blend.score == score(metric, targets, METHODS[method](p[[1, 2]], "multi"))
     assert blend.interval[0] <= blend.nested_score <= blend.interval[1]
-    assert np.array_equal(blend.predict(p), METHODS[method](p[[1, 2]], "multi"))
+    assert blend.score == score(metric, targets, blend.predict(p))
+    fitted = metric == "map" and method in ("rank", "power")  # with weights: only the order of clips counts
+    assert np.array_equal(blend.predict(p), METHODS[method](p[[1, 2]], "multi")) is not fitted
 
 
 def test_invalid_arguments_are_refused():
