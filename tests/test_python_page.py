@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
 import acoustic_kit as akit
+from acoustic_kit.cli import app
 
 CHECKOUT = Path(__file__).parents[1]
 EXPORTS = sorted(set(akit.__all__) - {"__version__"})
@@ -56,3 +58,8 @@ def test_exports_are_the_same_for_type_checkers() -> None:
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_exported_name_has_an_example(name: str) -> None:
     assert ">>> " in (inspect.getdoc(getattr(akit, name)) or "")
+
+
+def test_init_has_the_options_of_the_command() -> None:
+    command = {option.name for option in typer.main.get_command(app).commands["init"].params}  # type: ignore[attr-defined]
+    assert command - {"help"} == set(inspect.signature(akit.init).parameters) - {"progress"}

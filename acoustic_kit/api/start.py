@@ -38,7 +38,7 @@ def init(
     label_separator: str | None = None,
     train_csv: str | Path | None = None,
     test_dir: str | None = None,
-    where: Mapping[str, object] | None = None,
+    where: Mapping[str, object] | Sequence[str] | None = None,
     skip_missing: bool = False,
     window: float | None = None,
     hop: float | None = None,
@@ -71,9 +71,10 @@ def init(
     id_column, label_column, audio_column, group_column : columns of a CSV, if guessing fails
     group_pattern : a regular expression that finds the group of a clip in its path
     label_separator : between several labels of one clip; an empty string if each cell is one label
-    train_csv : the table of training clips
+    train_csv : the table of training clips, in the data set or elsewhere
     test_dir : the folder of test clips, in the data set's
-    where : read only the labeled clips that have these values, by column: `{"esc10": True}`
+    where : read only the labeled clips that have these values, by column: `{"esc10": True}`; or several values of a
+        column, `["fold=1", "fold=2"]`
     skip_missing : leave out clips that a table names and that are missing on disk
     window, hop : divide recordings into clips of `window` seconds, one every `hop` seconds (default: `window`)
     id_format : ids of clips of recordings, with `{stem}` or `{path}`, and `{start}` or `{end}`; default `{stem}_{end}`
@@ -101,10 +102,10 @@ def init(
         audio_column=audio_column,
         group_column=group_column,
         label_separator=label_separator,
-        train_csv=None if train_csv is None else str(train_csv),
+        train_csv=None if train_csv is None else _table(Path(data), train_csv),
         test_dir=test_dir,
         group_pattern=group_pattern,
-        where=tuple(f"{column}={value}" for column, value in (where or {}).items()),
+        where=tuple(f"{k}={v}" for k, v in where.items()) if isinstance(where, Mapping) else tuple(where or ()),
         skip_missing=skip_missing,
         windows=CsvOptions.asked_windows(window, hop, id_format),
         id_format=id_format,
@@ -134,6 +135,11 @@ def init(
         )
     warn_of_leaks(workspace)
     return OpenWorkspace(workspace.root, progress=progress)
+
+
+def _table(data: Path, path: str | Path) -> str:
+    """Return the path of a table: as it is if it is in the data set, else absolute."""
+    return str(path) if (data / path).exists() else str(Path(path).resolve())
 
 
 def open_workspace(folder: str | Path = ".", *, progress: bool = True) -> OpenWorkspace:

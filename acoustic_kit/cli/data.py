@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acoustic_kit.api.progress import OnProgress, duration, progress, say
-from acoustic_kit.cli.app import app, workspace_of
+from acoustic_kit.api.progress import duration, megabytes, progress, say
+from acoustic_kit.cli.app import app, opened
 from acoustic_kit.cli.console import Json, display_path, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acoustic_kit.data import Comparison, Summary
-    from acoustic_kit.data.archives import OnProgress as OnBytes
 
 commands = typer.Typer(no_args_is_help=True, help="Inspect, update and download data sets.")
 app.add_typer(commands, name="data")
@@ -29,11 +28,7 @@ def update(ctx: typer.Context) -> None:
     Adds new clips, corrects labels, notes changed files and removes deleted clips since `akit init`. The others keep
     their ids, folds and features. Earlier runs are marked in `akit runs list`.
     """
-    from acoustic_kit.runs.data_update import update_data
-
-    workspace = workspace_of(ctx)
-    with progress() as bar:
-        done = update_data(workspace, lambda done, total: bar("clips", done, total))
+    done = opened(ctx).update()
     files = f"{done.changed_files} changed files" if done.changed_files else ""
     classes = f"new classes: {', '.join(done.new_classes)}" if done.new_classes else ""
     found = "; ".join(part for part in (str(done.changes), files, classes) if part)
@@ -77,12 +72,8 @@ def _print_comparison(comparison: Sequence[Comparison]) -> None:
 @commands.command(epilog="Example: akit data inspect --json")
 def inspect(ctx: typer.Context, as_json: Json = False) -> None:
     """Summarize the data set, class by class, compare training and test clips, and list odd clips."""
-    from acoustic_kit.api.akit_warnings import warn_of_changes
-    from acoustic_kit.data import odd_clips, summarize
-
-    workspace = workspace_of(ctx)
-    warn_of_changes(workspace)
-    summary, odd = summarize(workspace.manifest, workspace.config.classes), odd_clips(workspace.manifest)
+    workspace = opened(ctx)
+    summary, odd = workspace.inspect(), workspace.odd_clips()
     if as_json:
         print_json(
             {
@@ -132,7 +123,8 @@ def download(
 
     The same command resumes a download that was stopped.
     """
-    from acoustic_kit.data.download import download_data_set, find_data_set
+    from acoustic_kit.api.start import download as download_data_set
+    from acoustic_kit.data.download import find_data_set
     from acoustic_kit.data.public_data import PUBLIC_DATA_SETS
 
     if name is None:
@@ -142,14 +134,7 @@ def download(
         return
     data_set = find_data_set(name)
     say(f"{data_set.title}: {data_set.contents}. License: {data_set.licence}.\nCite it as {data_set.citation}.")
-    with progress() as bar:
-        root = download_data_set(
-            data_set,
-            folder,
-            keep_archives=keep_archives,
-            on_progress=_in_megabytes(bar),
-            on_note=lambda note: say(f"Note: {note}"),
-        )
+    root = download_data_set(name, folder, keep_archives=keep_archives)
     say(f"{data_set.title} is in {display_path(root)}.\n\nNext: akit init work --data {shlex.quote(str(root))}")
 
 
@@ -165,11 +150,6 @@ def extract(
     from acoustic_kit.data import archives
 
     with progress() as bar:
-        files = archives.extract(archive, folder, on_progress=_in_megabytes(bar))
+        files = archives.extract(archive, folder, on_progress=megabytes(bar))
     say(f"Unpacked {files:,} files into {display_path(folder)}.")
     say(f"\nNext: akit init work --data {shlex.quote(str(folder))}")
-
-
-def _in_megabytes(bar: OnProgress) -> OnBytes:
-    """Return a function that is called with bytes and draws megabytes, which have fewer digits."""
-    return lambda what, done, total: bar(f"{what}, MB", done // 1_000_000, max(1, total // 1_000_000))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from acoustic_kit.api.progress import progress, say
+from acoustic_kit.api.progress import say
 from acoustic_kit.cli.app import app
 from acoustic_kit.cli.console import MAX_SEED, display_path, whole_numbers
 from acoustic_kit.cli.data import print_summary
@@ -73,6 +73,7 @@ Mono = Annotated[Literal["mean", "left", "right"], typer.Option(help="How to mix
 
 @app.command(epilog="Example: akit init work --data ESC-50 --test-folds 5 --metric f1")
 def init(
+    ctx: typer.Context,
     folder: Folder,
     data: Data,
     layout: Layout = "auto",
@@ -108,57 +109,19 @@ def init(
 
     Detects the layout, reads every clip, and writes akit.toml and the manifest. Prints what it guessed.
     """
-    from acoustic_kit.data import CsvOptions
-    from acoustic_kit.workspace.init import init_workspace
+    from acoustic_kit.api.start import init as init_workspace
 
-    options = CsvOptions(
-        id_column=id_column,
-        label_column=label_column,
-        audio_column=audio_column,
-        group_column=group_column,
-        label_separator=label_separator,
-        train_csv=train_csv if train_csv is None or (data / train_csv).exists() else str(Path(train_csv).resolve()),
-        test_dir=test_dir,
-        group_pattern=group_pattern,
-        where=tuple(where or ()),
-        skip_missing=skip_missing,
-        windows=CsvOptions.asked_windows(window, hop, id_format),
-        id_format=id_format,
-        start_column=start_column,
-        end_column=end_column,
-        min_overlap=min_overlap,
-        weight_column=weight_column,
-        secondary=secondary,
-        secondary_column=secondary_column,
-        soft_targets=soft_targets,
-    )
-    with progress() as bar:
-        workspace = init_workspace(
-            folder,
-            data,
-            layout=layout,
-            metric=metric,
-            test_folds=whole_numbers("--test-folds", test_folds) if test_folds else [],
-            n_folds=n_folds,
-            fold_seed=fold_seed,
-            unofficial=unofficial,
-            extra=extra,
-            options=options,
-            mono=mono,
-            on_progress=lambda done, total: bar("clips", done, total),
-            on_note=lambda note: say(f"Note: {note}"),
-        )
+    options = ctx.params | {"test_folds": whole_numbers("--test-folds", test_folds) if test_folds else []}
+    workspace = init_workspace(options.pop("folder"), options.pop("data"), **options).files
     _print_workspace(workspace)
     say(f"\nNext: akit -C {folder} recipe run stats_pca_linear")
 
 
 def _print_workspace(workspace: Workspace) -> None:
-    from acoustic_kit.api.akit_warnings import warn_of_leaks
     from acoustic_kit.data import summarize
     from acoustic_kit.ensemble.competition import require_submittable
     from acoustic_kit.errors import AkitError
 
-    warn_of_leaks(workspace)
     say(f"Made the workspace {display_path(workspace.root)} (layout {workspace.config.layout}).")
     print_summary(summarize(workspace.manifest, workspace.config.classes))
     try:  # before anything is trained for a submission that cannot be written

@@ -83,7 +83,7 @@ def test_a_second_run_is_reported_not_redone(workspace: Workspace) -> None:
 
 
 def test_several_seeds_make_several_runs_if_the_recipe_uses_them(workspace: Workspace) -> None:
-    source = load_recipe("stats_pca_linear").source
+    source = load_recipe("stats_pca_linear").file.source
     workspace.recipes_path.mkdir()
     (workspace.recipes_path / "seeded.py").write_text(source.replace("SEEDED = False", "SEEDED = True"))
     result = succeed("-C", workspace.root, "recipe", "run", "seeded", "stats_pca_linear", "--seed", "0,1", "--fast")
@@ -127,7 +127,13 @@ def test_read_commands_print_one_json_document_and_nothing_else(workspace: Works
     assert document("-C", root, "submission", "check", path, "--json") == {
         "file": str(path), "acceptable": True, "problems": [],
     }  # fmt: skip
-    assert set(document("-C", root, "score", path, "--json")) == {"accuracy", "balanced_accuracy", "f1", "map3"}
+    assert set(document("-C", root, "score", path, "--json")) == {
+        "accuracy",
+        "balanced_accuracy",
+        "f1",
+        "kappa",
+        "map3",
+    }
 
 
 def test_the_submission_check_names_the_line_and_fails(workspace: Workspace) -> None:

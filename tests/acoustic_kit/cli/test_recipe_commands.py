@@ -158,7 +158,7 @@ def test_a_sum_is_a_metric_for_each_command_alone(synthetic: Path, workspace: Wo
 def test_seeds_of_one_setting_are_one_row_with_their_mean(workspace: Workspace) -> None:
     root = workspace.root
     workspace.recipes_path.mkdir()
-    source = load_recipe("stats_pca_linear").source
+    source = load_recipe("stats_pca_linear").file.source
     (workspace.recipes_path / "seeded.py").write_text(source.replace("SEEDED = False", "SEEDED = True"))
     akit("-C", root, "recipe", "run", "seeded", "--seed", "0,1,2", "--set", "n_components=3")
     akit("-C", root, "recipe", "run", "seeded", "--set", "n_components=2")

@@ -68,7 +68,7 @@ def test_parallel_folds_and_seeds_match_local_training(
     workspace: Workspace, elsewhere: Workspace, two_workers, one_thread: None, tree
 ) -> None:
     workspace.recipes_path.mkdir()
-    source = load_recipe("stats_pca_linear").source
+    source = load_recipe("stats_pca_linear").file.source
     (workspace.recipes_path / "seeded.py").write_text(source.replace("SEEDED = False", "SEEDED = True"))
     run = ["recipe", "run", "seeded", "--set", "n_components=10", "--seed", "0,1", "--folds", "1,2"]
     command = ["-C", str(workspace.root), *run]
