@@ -4,7 +4,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,18 +19,6 @@ from acoustic_kit.task import TaskSpec
 CLASSES = {"dog": 3, "rain": 7, "sea_waves": 1, "siren": 40}
 
 
-def write(path, text, encoding="utf-8"):
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-def labels(truth):
-    """The truth as a table, from id → labels."""
-    return pl.DataFrame(
-        {"id": list(truth), "label": list(truth.values())}, schema_overrides={"label": pl.List(pl.String)}
-    )
-
-
 LABELS = Template(("fname", "label"), tuple("abcdefgh"), "labels")
 GOOD = ["fname,label", *(f"{clip},dog" for clip in "abcdefgh")]
 WIDE = Template(("fname", *CLASSES), tuple("abc"), "probabilities")
@@ -45,7 +32,8 @@ def damaged(lines, **changes):
 
 
 def check(tmp_path, text, template, metric="f1", **kwargs):
-    path = write(tmp_path / "s.csv", text)
+    path = tmp_path / "s.csv"
+    path.write_bytes(text.encode())
     return [(p.message, p.rows) for p in check_submission(path, template, TaskSpec(CLASSES, metric, **kwargs))]
 
 
@@ -158,7 +146,7 @@ def test_all_kinds_of_damage_are_reported_at_once(tmp_path):
     ]
 
 
-def test_a_problem_prints_its_lines(tmp_path):
+def test_a_problem_prints_its_lines(tmp_path, write):
     path = write(tmp_path / "s.csv", damaged(GOOD, line2="a,cat", line3=None))
     problems = check_submission(path, LABELS, TaskSpec(CLASSES, "f1"))
     assert [str(p) for p in problems] == [
@@ -169,7 +157,7 @@ def test_a_problem_prints_its_lines(tmp_path):
 
 @settings(deadline=None, max_examples=300)
 @given(st.one_of(st.binary(max_size=80), st.text(alphabet='ab,"\n\r fnamelogdi.01\ufeff', max_size=80).map(str.encode)))
-def test_any_file_gives_messages_and_no_traceback(content):
+def test_any_file_gives_messages_and_no_traceback(labels, content):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s.csv"
         path.write_bytes(content)

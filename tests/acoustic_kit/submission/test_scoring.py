@@ -1,6 +1,5 @@
 """Scores of a submission against the truth."""
 
-import polars as pl
 import pytest
 
 from acoustic_kit.errors import AkitError
@@ -12,19 +11,7 @@ from acoustic_kit.task import TaskSpec
 CLASSES = {"dog": 3, "rain": 7, "sea_waves": 1, "siren": 40}
 
 
-def write(path, text, encoding="utf-8"):
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-def labels(truth):
-    """The truth as a table, from id → labels."""
-    return pl.DataFrame(
-        {"id": list(truth), "label": list(truth.values())}, schema_overrides={"label": pl.List(pl.String)}
-    )
-
-
-def test_scores_are_joined_by_id_and_other_rows_left_out(tmp_path):
+def test_scores_are_joined_by_id_and_other_rows_left_out(tmp_path, write, labels):
     path = write(tmp_path / "s.csv", "id,label\nx,siren\nb,dog rain\na,siren dog rain\n")
     found = score_submission(path, labels({"a": ["rain"], "b": ["dog"]}), TaskSpec(CLASSES, "accuracy"))
     by_label = {"accuracy": 0.5, "balanced_accuracy": 0.5, "f1": 1 / 3, "map3": (1 / 3 + 1) / 2}
@@ -50,11 +37,11 @@ def test_scores_are_joined_by_id_and_other_rows_left_out(tmp_path):
         ("id,dog,rain\na,1,0\n", {"a": ["dog"]}, "neither the 4 class names"),
     ],
 )
-def test_what_cannot_be_scored_says_why(tmp_path, text, truth, message):
+def test_what_cannot_be_scored_says_why(tmp_path, text, truth, message, write, labels):
     with pytest.raises(AkitError, match=message):
         score_submission(write(tmp_path / "s.csv", text), labels(truth), TaskSpec(CLASSES, "accuracy"))
 
 
-def test_damage_outside_the_scored_rows_does_not_matter(tmp_path):
+def test_damage_outside_the_scored_rows_does_not_matter(tmp_path, write, labels):
     path = write(tmp_path / "s.csv", "id,label\na,dog\nb,cat\n")
     assert score_submission(path, labels({"a": ["dog"]}), TaskSpec(CLASSES, "accuracy"))["accuracy"] == 1

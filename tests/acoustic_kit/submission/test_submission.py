@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,18 +26,6 @@ from acoustic_kit.task import TaskSpec
 
 CLASSES = {"dog": 3, "rain": 7, "sea_waves": 1, "siren": 40}
 laws = settings(deadline=None, max_examples=60)
-
-
-def write(path, text, encoding="utf-8"):
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-def labels(truth):
-    """The truth as a table, from id → labels."""
-    return pl.DataFrame(
-        {"id": list(truth), "label": list(truth.values())}, schema_overrides={"label": pl.List(pl.String)}
-    )
 
 
 def rows_of(path):
@@ -75,7 +62,7 @@ def test_multi_label_cells_hold_what_is_likely_or_the_best(tmp_path):
     assert rows_of(path)[1:] == [["a", "rain dog"], ["b", "sea_waves"]]
 
 
-def test_class_names_with_spaces(tmp_path):
+def test_class_names_with_spaces(tmp_path, labels):
     classes, path = {"dog bark": 0, "rain": 1, "sea waves": 2}, tmp_path / "s.csv"
     template, p = default_template(["a"], "map3", classes), np.array([[0.2, 0.1, 0.7]])
     with pytest.raises(AkitError, match=r"' ' separates .* part of class 'dog bark', 'sea waves'; rename"):
@@ -109,7 +96,7 @@ BLANKS = {"Tearing paper": 0, "paper": 1, "Bass drum": 2, "drum": 3, "it's": 4}
         ("Tearing_paper|paper|drum", "Bass_drum|Tearing_paper|paper"),
     ],
 )
-def test_the_template_shows_how_labels_with_blanks_are_written(tmp_path, shown, written):
+def test_the_template_shows_how_labels_with_blanks_are_written(tmp_path, shown, written, write, labels):
     path = tmp_path / "s.csv"
     template = read_template(write(tmp_path / "t.csv", f"fname,label\na,{shown}\nb,{shown}\n"), BLANKS)
     p = np.array([[0.3, 0.2, 0.4, 0.1, 0.0], [0.0, 0.1, 0.2, 0.3, 0.4]])
@@ -123,14 +110,14 @@ def test_the_template_shows_how_labels_with_blanks_are_written(tmp_path, shown, 
 
 
 @pytest.mark.parametrize("shown", ["paper", "paper drum it's", "?", "Tearing paper"])
-def test_unjoinable_labels_are_refused_before_writing(tmp_path, shown):
+def test_unjoinable_labels_are_refused_before_writing(tmp_path, shown, write):
     template = read_template(write(tmp_path / "t.csv", f"fname,label\na,{shown}\n"), BLANKS)
     with pytest.raises(AkitError, match=r"' ' separates .* 'Tearing paper', 'Bass drum'"):
         require_writable(template, TaskSpec(BLANKS, "map3"))
     require_writable(template, TaskSpec(BLANKS, "f1"))
 
 
-def test_a_multi_label_template_shows_its_separator(tmp_path):
+def test_a_multi_label_template_shows_its_separator(tmp_path, write):
     template = read_template(write(tmp_path / "t.csv", "id,label\na,dog;rain\nb,dog\n"), CLASSES)
     path, p = tmp_path / "s.csv", np.array([[0.5, 0.9, 0.1, 0.49], [0.1, 0.2, 0.3, 0.0]])
     write_submission(path, template, ["a", "b"], p, TaskSpec(CLASSES, "f1", task="multi"))
@@ -140,7 +127,7 @@ def test_a_multi_label_template_shows_its_separator(tmp_path):
     assert rows_of(path)[1][1].count(";") == 1
 
 
-def test_what_cannot_be_written_leaves_the_former_file(tmp_path, monkeypatch):
+def test_what_cannot_be_written_leaves_the_former_file(tmp_path, monkeypatch, write):
     path, template = write(tmp_path / "s.csv", "former"), Template(("id", "label"), tuple("abcdefgh"), "labels")
     with pytest.raises(AkitError, match=r"7 of 8 ids .*'b', 'c', 'd', 'e', 'f' and 2 more"):
         write_submission(path, template, ["a"], np.ones((1, 4)), TaskSpec(CLASSES, "f1"))
@@ -203,7 +190,7 @@ def competitions(draw):
 
 @laws
 @given(competitions(), st.sampled_from(["f1", "map3"]))
-def test_written_submissions_are_valid_and_keep_their_score(case, metric):
+def test_written_submissions_are_valid_and_keep_their_score(labels, case, metric):
     template, classes, ids, p, truth = case
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s.csv"
@@ -231,7 +218,7 @@ def test_written_submissions_are_valid_and_keep_their_score(case, metric):
 
 @laws
 @given(st.integers(0, 10_000), st.sampled_from(["labels", "indices", "probabilities"]))
-def test_multi_label_round_trips(seed, form):
+def test_multi_label_round_trips(labels, seed, form):
     rng = np.random.default_rng(seed)
     ids = [f"clip {i}" for i in range(15)]
     p = rng.random((15, 4)).round(6)

@@ -11,13 +11,10 @@ from acoustic_kit.submission.submission import (
 CLASSES = {"dog": 3, "rain": 7, "sea_waves": 1, "siren": 40}
 
 
-def write(path, text, encoding="utf-8"):
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
 def template_of(tmp_path, text, classes=CLASSES):
-    return read_template(write(tmp_path / "sample_submission.csv", text), classes)
+    path = tmp_path / "sample_submission.csv"
+    path.write_bytes(text.encode())
+    return read_template(path, classes)
 
 
 @pytest.mark.parametrize(
