@@ -71,7 +71,7 @@ def run_recipe(
 
     """
     settings = settings or recipe.settings(fast=fast)
-    job = make_job(workspace, recipe, settings, seed, fast=fast, full=full, compute=compute)
+    job = make_job(workspace, recipe, settings, seed, fast=fast, full=full)  # `run_job` checks the device
     return run_job(job, folds=folds, note=note, fresh=fresh, workers=workers, compute=compute, events=events)
 
 
