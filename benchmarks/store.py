@@ -33,7 +33,7 @@ import zarr
 
 from acoustic_kit.data.clips import Clips
 from acoustic_kit.training import batches
-from acoustic_kit.training.batch_kernels import place
+from acoustic_kit.training.clip_reader import place
 from acoustic_store import FeatureStore, StoredFeature
 
 RATE, SECONDS = 22050, 5.0

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from acoustic_kit.api.akit_warnings import warn_of_missing_recipe
 from acoustic_kit.api.progress import is_switched_on, progress
-from acoustic_kit.api.session import Session, cluster_at
+from acoustic_kit.api.session import Session, cluster_at, warn_of_missing_recipe
 from acoustic_kit.cluster import ClusterExecutor
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features import Wave, feature_from_text, open_feature

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from acoustic_kit.api.akit_warnings import warn, warn_of_changes, warn_of_leaks
 from acoustic_kit.api.blend import FittedBlend
 from acoustic_kit.api.features import WorkspaceFeatures
 from acoustic_kit.api.predict import predict
 from acoustic_kit.api.progress import is_switched_on, progress, tune_events
 from acoustic_kit.api.recipes import WorkspaceRecipes, merged_settings
 from acoustic_kit.api.runs import TrainedRun, TrainOptions, WorkspaceRuns, fold_names, train_jobs
-from acoustic_kit.api.session import Session
+from acoustic_kit.api.session import Session, warn, warn_of_changes, warn_of_leaks
 from acoustic_kit.api.submissions import WorkspaceSubmissions
 from acoustic_kit.data import odd_clips, summarize
 from acoustic_kit.device import Compute

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acoustic_kit.api.akit_warnings import warn
 from acoustic_kit.api.blend import FittedBlend
 from acoustic_kit.api.progress import progress as progress_bars
 from acoustic_kit.api.runs import TrainedRun
+from acoustic_kit.api.session import warn
 from acoustic_kit.device import Compute
 from acoustic_kit.features.build.worker import worker_count
 from acoustic_kit.prediction import choose_windows, open_predictor, predict_clips

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acoustic_kit.api.akit_warnings import warn
+from acoustic_kit.api.session import warn
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.recipe.catalog import find_recipes, recipe_folders, summarize
 from acoustic_kit.recipe.recipe import Recipe, load_recipe

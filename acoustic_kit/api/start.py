@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acoustic_kit.api.akit_warnings import warn, warn_of_leaks
 from acoustic_kit.api.open_workspace import OpenWorkspace
 from acoustic_kit.api.progress import megabytes
 from acoustic_kit.api.progress import progress as progress_bars
+from acoustic_kit.api.session import warn, warn_of_leaks
 from acoustic_kit.data import CsvOptions
 from acoustic_kit.data.download import download_data_set, find_data_set
 from acoustic_kit.workspace.init import init_workspace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acoustic_kit.api.akit_warnings import warn
+from acoustic_kit.api.session import warn
 from acoustic_kit.ensemble.blend_submission import rebuild
 from acoustic_kit.ensemble.competition import score_predictions, submit
 from acoustic_kit.submission.record import annotate, list_records

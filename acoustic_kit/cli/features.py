@@ -197,7 +197,7 @@ def prune(
 
     A feature is unused if neither akit.toml nor a run refers to it, nor another workspace with the same store.
     """
-    from acoustic_kit.api.akit_warnings import warn_of_missing_recipe
+    from acoustic_kit.api.session import warn_of_missing_recipe
     from acoustic_kit.runs import feature_maintenance
     from acoustic_kit.runs.feature_usage import unused_keys
 

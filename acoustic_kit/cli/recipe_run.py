@@ -63,8 +63,8 @@ def run(
 
     Builds missing features, trains, predicts and stores the run. The same command resumes a run that was stopped.
     """
-    from acoustic_kit.api.akit_warnings import warn_of_changes, warn_of_leaks
     from acoustic_kit.api.runs import TrainOptions, train_jobs
+    from acoustic_kit.api.session import warn_of_changes, warn_of_leaks
     from acoustic_kit.device import Compute, is_first_process, require_one_process
     from acoustic_kit.errors import UsageError
     from acoustic_kit.recipe.recipe import match_recipes
@@ -100,7 +100,7 @@ def _make_jobs(
     compute: Compute | None,
 ) -> list[Job]:
     """Return a job per recipe and seed; all are checked before the first is trained. Print their warnings."""
-    from acoustic_kit.api.akit_warnings import warn
+    from acoustic_kit.api.session import warn
     from acoustic_kit.recipe.job import make_job
 
     jobs = []

@@ -13,8 +13,7 @@ from acoustic_kit.data.target_summary import summarize_targets
 from acoustic_kit.errors import AkitError
 from acoustic_kit.report.content import Blended, Correlation, Report, Row, TrainingCurves, Weight
 from acoustic_kit.report.evaluation import correlation
-from acoustic_kit.report.scoring import Scored, Scoring
-from acoustic_kit.report.subjects import combination, evaluate, find_subjects, most_confident
+from acoustic_kit.report.subjects import Scored, Scoring, combination, evaluate, find_subjects, most_confident
 from acoustic_kit.report.training_logs import training_curves
 from acoustic_kit.runs.leaderboard import Placing, Standing, by_setting, rank_runs, ranks
 from acoustic_kit.runs.run import Run

@@ -16,15 +16,46 @@ from acoustic_kit.dsp.sound_file import Span
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, score
 from acoustic_kit.report.content import AudioPreview, Evaluation, Mistake, Mistakes
-from acoustic_kit.report.evaluation import class_scores, confusion, is_wrong, most_confident_mistakes, reliability
-from acoustic_kit.report.scoring import Scored
+from acoustic_kit.report.evaluation import (
+    class_scores,
+    confusion,
+    errors,
+    is_wrong,
+    most_confident_mistakes,
+    reliability,
+)
 from acoustic_kit.report.sound import clip_sound
+from acoustic_kit.runs.leaderboard import Standing
 from acoustic_kit.runs.run import Run, find_run, open_run
 from acoustic_kit.submission.record import SubmissionRecord
 from acoustic_kit.workspace.workspace import Workspace
 
 MISTAKES = 12
 LABELS = 3  # predicted labels shown for a mistake
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Errors of a run with out-of-fold predictions: per clip only what the report needs of every run."""
+
+    standing: Standing
+    errors: np.ndarray  # float32 (clips,), see `evaluation.errors`; NaN if not predicted
+    wrong: np.ndarray  # bool (clips,): the decision is wrong
+
+
+class Scoring:
+    """Collects the errors of scored runs, one run at a time, in the order of the calls of `add`."""
+
+    def __init__(self, clips: TrainingSet) -> None:
+        self.runs: dict[str, Scored] = {}
+        self._clips = clips
+
+    def add(self, standing: Standing, known: np.ndarray, probabilities: np.ndarray) -> None:
+        """Add a run; `leaderboard` calls this with each scored run."""
+        targets = self._clips.targets[known]
+        of_all, wrong = np.full(len(known), np.nan, np.float32), np.zeros(len(known), bool)
+        of_all[known], wrong[known] = errors(targets, probabilities), is_wrong(targets, probabilities)
+        self.runs[standing.run.name] = Scored(standing, of_all, wrong)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+import numba
 import numpy as np
 import torch
-
-from acoustic_kit.training.batch_kernels import place
 
 if TYPE_CHECKING:
     from acoustic_store import StoredFeature
@@ -113,3 +112,20 @@ def _memory_for_features(device: torch.device) -> float:
     if device.type == "cuda":
         return RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
     return RESIDENT_BYTES
+
+
+@numba.njit(cache=True, nogil=True)
+def place(
+    values: np.ndarray, length: int, first: int, scale: np.float32, out: np.ndarray, frames: int, at: int
+) -> None:
+    """Copy frames ``first``, ``first + 1``, … of a clip, times ``scale``, into frames ``at``, … of ``out``, to its end.
+
+    Both are flat: equally many rows, of ``length`` and of ``frames`` frames. ``values`` are int16 or
+    float32, ``out`` is float32. If the clip ends before ``out`` does, the rest of ``out`` is unchanged.
+    """
+    n = min(length - first, frames - at)
+    for row in range(out.size // frames):
+        start, to = row * length + first, row * frames + at
+        source, target = values[start : start + n], out[to : to + n]  # plain indices into slices vectorise
+        for i in range(n):
+            target[i] = np.float32(source[i]) * scale

@@ -1,4 +1,4 @@
-"""Lightning Fabric: one device, or the processes that torchrun started to train one model together."""
+"""The device of a training, or the processes that torchrun started for it: Lightning Fabric, torch.compile."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import nn
 
 from acoustic_kit.device import Compute, gpu_name, n_processes
 from acoustic_kit.errors import AkitError
@@ -80,6 +81,27 @@ def use_fused(optimizer: torch.optim.Optimizer, device: torch.device) -> torch.o
         for group in optimizer.param_groups:
             group["fused"] = True
     return optimizer
+
+
+@contextmanager
+def compiled(net: nn.Module, *, enabled: bool) -> Iterator[None]:
+    """Compile a network with `torch.compile`, if enabled, until the end of the `with` block; names and weights stay.
+
+    Raises AkitError if the compiler fails.
+    """
+    if not enabled:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException  # takes seconds to import
+
+    net.compile()
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise AkitError(f"torch.compile failed: {reason}\nOmit --compile.") from error
+    finally:
+        net._compiled_call_impl = None  # set by `Module.compile`, which has no inverse
 
 
 @contextmanager

@@ -29,9 +29,8 @@ from acoustic_kit.training.checkpoint import (
     save_tensors,
 )
 from acoustic_kit.training.clip_rng import digest64
-from acoustic_kit.training.compiled import compiled
 from acoustic_kit.training.evaluation import accuracy, logits_of, to_probabilities
-from acoustic_kit.training.fabric import make_fabric, sum_over_processes, use_fused
+from acoustic_kit.training.fabric import compiled, make_fabric, sum_over_processes, use_fused
 from acoustic_kit.training.losses import TargetLoss, default_loss
 from acoustic_kit.training.sam import Sam
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule

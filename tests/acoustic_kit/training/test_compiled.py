@@ -11,7 +11,7 @@ from acoustic_kit.data.clips import FitResult, Fold
 from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError
 from acoustic_kit.training import Batches, Phase, constant, fit
-from acoustic_kit.training.compiled import compiled
+from acoustic_kit.training.fabric import compiled
 
 
 @pytest.fixture(autouse=True)
