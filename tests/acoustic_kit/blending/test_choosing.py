@@ -429,7 +429,7 @@ def test_weights_ignore_predictions_of_unknown_targets(method, metric):
     assert before.min() < 0.45
 
 
-def test_a_stack_takes_unknown_targets_for_neither_positive_nor_negative():
+def test_a_stack_leaves_unknown_targets_out():
     p, targets, unknown = with_unknown_targets(0)
     p[:, unknown] = 0.8
     masked = blending.stack(p, np.where(unknown, np.nan, targets)).predict(p)

@@ -20,7 +20,7 @@ def runs_of_skill(seed: int, skills: list[float], clips: int = 300, classes: int
     return 1 / (1 + np.exp(-logits)), targets
 
 
-def test_ranks_are_fractions_of_the_fitted_clips_and_keep_the_order() -> None:
+def test_ranks_are_fractions_of_fitted_clips_in_order() -> None:
     p = np.random.default_rng(0).beta(0.3, 2, (2000, 4))
     ranks = ranks_of(p, quantiles_of(p))
     exact = (p[:, None, :3] < p[None, :, :3]).mean(axis=0)  # fraction of clips below
@@ -76,7 +76,7 @@ def test_a_clip_is_predicted_without_the_others(method: str) -> None:
     assert plain_blend(3, "rank", "multi").compares_clips  # not fitted: ranks among the given clips
 
 
-def test_auto_joins_means_ranks_and_powers_if_only_the_order_of_clips_counts() -> None:
+def test_auto_joins_means_ranks_and_powers_for_ranking_metrics() -> None:
     p, targets = runs_of_skill(4, [1.0, 2.0, 1.5], clips=120)
     blend = choose(p, targets, metric="roc_auc")
     assert tuple(blend.considered) == RANKING

@@ -66,7 +66,7 @@ def test_steps_do_not_depend_on_the_order_of_clips(step) -> None:
     assert np.array_equal(p, before)  # arguments are not modified
 
 
-def test_rescaling_keeps_the_order_of_a_recording_and_lowers_uncertain_ones() -> None:
+def test_rescaling_keeps_order_and_lowers_uncertain_recordings() -> None:
     p, recordings = some_windows()
     found = rescale(p, recordings)
     for code in range(3):
