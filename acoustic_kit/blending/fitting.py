@@ -74,9 +74,14 @@ class Fitter:
         return RunChoice(self.runs, self.targets, self.metric)
 
     def choose_on(self, clips: np.ndarray) -> Chosen:
-        """Choose the runs and fit the method on clips, int (clips,) positions."""
+        """Choose the runs and fit the method on clips, int (clips,) positions.
+
+        The best run is that of all clips if the metric ranks clips: predictions of several runs, one for each part of
+        the clips, are not comparable between the parts.
+        """
         members = self.members_on(clips)
-        return Chosen(members, self.fit(members, clips), int(self.run_choice.best_first(clips)[0]))
+        compared = np.arange(len(self.targets)) if get_metric(self.metric).ranks_clips else clips
+        return Chosen(members, self.fit(members, clips), int(self.run_choice.best_first(compared)[0]))
 
     def members_on(self, clips: np.ndarray) -> np.ndarray:
         """Return the ascending positions of the runs chosen on some clips."""

@@ -137,11 +137,12 @@ def _print_scores(result: BlendResult) -> None:
         return
     low, high = blend.gain_interval
     verdict = "beats it" if blend.beats_best_run else "is worse" if high < 0 else "does not beat it"
-    sign, (first, last) = get_metric(result.metric).sign, (low, high)
+    metric, (first, last) = get_metric(result.metric), (low, high)
+    sign, chosen = metric.sign, "" if metric.ranks_clips else ", also chosen on other clips,"
     if sign < 0:
         first, last = -high, -low
     typer.echo(
-        f"The best single run, also chosen on other clips, has {blend.nested_score - sign * blend.gain:.4f}; "
+        f"The best single run{chosen} has {blend.nested_score - sign * blend.gain:.4f}; "
         f"the blend {verdict} beyond noise: {sign * blend.gain:+.4f} ({first:+.4f} to {last:+.4f})."
     )
     typer.echo("Rely on the nested estimate: the other scores are of the predictions by which the runs were chosen.")

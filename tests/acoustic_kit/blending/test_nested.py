@@ -1,8 +1,11 @@
 """The nested folds."""
 
 import numpy as np
+import pytest
 
+from acoustic_kit.blending import choose
 from acoustic_kit.blending.nested import MANY_GROUPS, nested_folds, rarest_label
+from acoustic_kit.metrics import score
 
 
 def test_held_groups_are_whole_and_there_are_five_folds():
@@ -41,3 +44,19 @@ def test_one_group_is_one_fold():
 def test_the_rarest_label_is_the_stratum():
     targets = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 1], [0, 0, 1]], dtype=bool)
     assert rarest_label(targets).tolist() == [1, 0, 3, 2, 2]
+
+
+def test_ranking_metrics_compare_the_blend_with_one_run() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.random((240, 3)) < 0.3
+    groups = np.repeat(np.arange(4), 60)
+    good = np.clip(targets * 0.5 + rng.normal(0.25, 0.15, targets.shape), 0, 1)
+    even = np.isin(groups, (0, 2))[:, None]
+    # Two runs of other scales, each better on other groups: a mix of them would be worse than each.
+    runs = [
+        np.where(even, good, rng.random(good.shape)) ** 4,
+        1 - (1 - np.where(even, rng.random(good.shape), good)) ** 4,
+    ]
+    blend = choose(runs, targets, groups, "roc_auc", "mean")
+    best = max(score("roc_auc", targets, run) for run in runs)
+    assert blend.nested_score - blend.gain == pytest.approx(best)
