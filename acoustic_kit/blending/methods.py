@@ -45,7 +45,7 @@ def power(
     Raises ValueError for a wrong shape or non-finite values.
 
     >>> power(np.array([[[0.81, 0.0256]], [[0.01, 0.0256]]]), "multi").round(3).tolist()
-    [[0.158, 0.026]]
+    [[0.16, 0.026]]
     """
     return power_of(checked(probabilities), task, weights)
 

@@ -78,7 +78,7 @@ def test_the_defaults_are_the_published_settings(fit_call: Callable[..., dict], 
     assert call["sam"] == pytest.approx(rho, rel=1e-3)
     assert (call.get("clip_norm"), call["keep"]) == (clip, keep)
     loss = call.get("loss")
-    assert (0.0 if loss is None else loss.label_smoothing) == smoothing
+    assert (0.0 if loss is None else loss.unweighted.label_smoothing) == smoothing
     assert fit_call(name, "checkpoint=last")["keep"] == "last"
 
 

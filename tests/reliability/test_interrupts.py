@@ -140,7 +140,7 @@ def test_an_interrupt_that_falls_into_a_compiled_function_is_one(
     def kernel(*_: object, **__: object) -> None:
         raise SystemError("CPUDispatcher returned a result with an exception set") from KeyboardInterrupt()
 
-    monkeypatch.setattr("acoustic_kit.runs.run.list_runs", kernel)
+    monkeypatch.setattr("acoustic_kit.api.open_workspace.rank_runs", kernel)
     result = CliRunner().invoke(app, ["-C", str(workspace.root), "runs", "list"])
     assert result.exit_code == 130
     assert "Stopped." in result.stderr
