@@ -198,20 +198,28 @@ class _Estimation:
         return _HeldOut(clips, folds, chosen.predictions(fitter.runs, clips), fitter.runs[chosen.best][clips])
 
     def postprocessed(self, held_out: _HeldOut) -> tuple[_HeldOut, dict[str, float]]:
-        """Return predictions after the steps that gain on other folds, and the gain of each step on all folds."""
+        """Return predictions after the steps that gain on other folds, and the gain of each step on all folds.
+
+        If the metric ranks clips, the steps of all folds are those that gain on all: after different steps, the
+        predictions of two folds have different scales.
+        """
         if self.recordings is None or len(np.unique(held_out.folds)) < 2:
             return held_out, {}
         metric, targets = self.fitter.metric, self.fitter.targets[held_out.clips]
         recordings = self.recordings.take(held_out.clips)
         method, blended = next(iter(held_out.predictions.items()))
+        gains = nested_gains(metric, targets, blended, recordings)
         found, best_run = np.empty_like(blended), np.empty_like(held_out.best_run)
         for fold in np.unique(held_out.folds):
             held = held_out.folds == fold
-            steps = gaining(nested_gains(metric, targets[~held], blended[~held], recordings.take(~held)))
+            if get_metric(metric).ranks_clips:
+                steps = gaining(gains)
+            else:
+                steps = gaining(nested_gains(metric, targets[~held], blended[~held], recordings.take(~held)))
             found[held] = apply_postprocessing(steps, blended[held], recordings.take(held))
             best_run[held] = apply_postprocessing(steps, held_out.best_run[held], recordings.take(held))
         changed = replace(held_out, predictions={**held_out.predictions, method: found}, best_run=best_run)
-        return changed, nested_gains(metric, targets, blended, recordings)
+        return changed, gains
 
     def tuned(self, held_out: _HeldOut, without: int | None = None) -> Tuned:
         """Fit thresholds to held-out predictions, without the fold ``without``."""
