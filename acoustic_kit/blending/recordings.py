@@ -1,6 +1,6 @@
 """Post-processing of the predictions for windows of recordings.
 
-A recording that is divided into windows has its events in neighbouring windows, and a class that is certain in one of
+A recording that is divided into windows has its events in neighboring windows, and a class that is certain in one of
 them is more likely in the others. Each step is a function of one recording's predictions; clips that are whole files
 are returned unchanged.
 """
