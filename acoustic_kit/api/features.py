@@ -9,11 +9,12 @@ from acoustic_kit.api.progress import is_switched_on, progress
 from acoustic_kit.api.session import Session, cluster_at, warn_of_missing_recipe
 from acoustic_kit.cluster import ClusterExecutor
 from acoustic_kit.errors import UsageError
-from acoustic_kit.features import Wave, feature_from_text, open_feature
+from acoustic_kit.features import Wave, build_features, feature_from_text, open_feature
 from acoustic_kit.features.build.worker import worker_count
+from acoustic_kit.features.store_users import note_user
 from acoustic_kit.features.stored import column_names
 from acoustic_kit.runs import feature_maintenance
-from acoustic_kit.runs.feature_usage import of_all_folds, unused_keys
+from acoustic_kit.runs.feature_usage import listed_features, named_features, of_all_folds, unused_keys
 
 if TYPE_CHECKING:
     import numpy as np
@@ -196,18 +197,23 @@ class WorkspaceFeatures:
         self, names: Sequence[str], *, workers: int | None, on_error: OnError, device: str, cluster: str | None
     ) -> Sequence[BuildReport]:
         """Build features as `build_all` does, and return what was done, failures included."""
-        wanted = self._session.progress
+        workspace, wanted = self._session.files, self._session.progress
+        features = named_features(workspace, names) if names else listed_features(workspace, warn_of_missing_recipe)
+        note_user(workspace.store_place, workspace.root)
         with cluster_at(cluster, workers, messages=is_switched_on(wanted)) as machines, progress(wanted) as bar:
-            return feature_maintenance.build_named(
-                self._session.files,
-                names,
+            reports = build_features(
+                workspace.manifest,
+                workspace.data_root,
+                workspace.store(),
+                of_all_folds(workspace, features),
                 workers=worker_count(workers),
                 on_error=on_error,
+                on_progress=lambda feature, done, total: bar(feature.key, done, total),
                 device=device,
                 executor=None if machines is None else ClusterExecutor(machines),
-                on_progress=lambda feature, done, total: bar(feature.key, done, total),
-                on_missing=warn_of_missing_recipe,
             )
+        workspace.remember_features(names)
+        return reports
 
     def list(self) -> pl.DataFrame:
         """Return what is built: `feature` (key), `name`, `clips`, `failed`, `bytes`, `parameters`."""

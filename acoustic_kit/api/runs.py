@@ -19,7 +19,7 @@ from acoustic_kit.runs.leaderboard import Standing, leaderboard
 from acoustic_kit.runs.remote_runs import remove_runs
 from acoustic_kit.runs.run import Run, find_run, list_runs, open_run
 from acoustic_kit.runs.runner import run_job
-from acoustic_kit.runs.training_log import log_frame
+from acoustic_kit.runs.training_log import read_log
 
 if TYPE_CHECKING:
     import polars as pl
@@ -106,7 +106,17 @@ class TrainedRun:
     @cached_property
     def log(self) -> pl.DataFrame:
         """Training log: `fold`, `stage`, `epoch`, then `lr`, `train_loss`, `valid_loss`, …; empty without a network."""
-        return log_frame(self.path)
+        import polars as pl
+
+        rows = [
+            {"fold": path.parent.name, "stage": path.stem, **entry}
+            for path in sorted(self.path.glob("folds/*/*.jsonl"))
+            for entry in read_log(path).values()
+        ]
+        schema = {"fold": pl.String, "stage": pl.String, "epoch": pl.Int64}
+        return (
+            pl.DataFrame(rows, infer_schema_length=None, schema_overrides=schema) if rows else pl.DataFrame([], schema)
+        )
 
     @cached_property
     def _standing(self) -> Standing | None:

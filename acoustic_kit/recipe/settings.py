@@ -48,11 +48,6 @@ def setting_fields(settings: type[BaseModel]) -> dict[str, FieldInfo]:
     return found
 
 
-def is_sequence(field: FieldInfo) -> bool:
-    """Return whether a setting is a list or a tuple."""
-    return get_origin(field.annotation) in (tuple, list)
-
-
 def read_lines(lines: Iterable[str], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
     """Return the values of `key=value` lines, by which earlier versions passed and stored settings.
 
@@ -74,7 +69,8 @@ def read_assignments(assignments: Iterable[tuple[str, str]], fields: Mapping[str
         name, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f"{where}: write it as key=value.")
-        found[name] = _split(text) if name in fields and is_sequence(fields[name]) else text
+        is_sequence = name in fields and get_origin(fields[name].annotation) in (tuple, list)
+        found[name] = _split(text) if is_sequence else text
     return found
 
 

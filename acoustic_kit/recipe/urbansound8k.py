@@ -32,11 +32,9 @@ from acoustic_kit.training import Batches, Phase, default_loss, fit
 if TYPE_CHECKING:
     import optuna
 
-MASK_BANDS = "width of the frequency mask is below this"
-MASK_FRAMES = "width of the time mask is below this"
 Mels = Annotated[int, Field(ge=1, description="mel bands")]
-MaskBands = Annotated[int, Field(ge=0, description=MASK_BANDS)]
-MaskFrames = Annotated[int, Field(ge=0, description=MASK_FRAMES)]
+MaskBands = Annotated[int, Field(ge=0, description="width of the frequency mask is below this")]
+MaskFrames = Annotated[int, Field(ge=0, description="width of the time mask is below this")]
 Mixup = Annotated[float, Field(ge=0, description="α of mixup's Beta distribution; one λ per batch")]
 LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="fraction of the target spread over all classes")]
 Dropout = Annotated[float, Field(ge=0, lt=1, description="before the output")]
@@ -47,8 +45,6 @@ WeightDecay = Annotated[float, Field(ge=0, description="weight decay of AdamW")]
 Rho = Annotated[float, Field(gt=0, description="radius of SAM's step uphill")]
 ClipNorm = Annotated[float, Field(gt=0, description="largest norm of the gradient, in both of SAM's passes")]
 Pretrained = Annotated[bool, Field(description="start from ImageNet's weights, which torchvision downloads")]
-Encoding = Literal["float32", "int16"]
-Best = Literal["best", "last"]
 BOTH_SCORES = "0.8*accuracy+0.2*f1"  # the competition's metric
 
 
@@ -56,7 +52,7 @@ class WaveSettings(Settings):
     """Settings of all eight recipes, which read waves."""
 
     sample_rate: int = Field(32000, ge=8000, description="Hz; clips are resampled to it")
-    encoding: Encoding = Field("float32", description="of stored waves; int16 takes half the space")
+    encoding: Literal["float32", "int16"] = Field("float32", description="of stored waves; int16 takes half the space")
     seconds: float = Field(4.0, gt=0, description="clips are cut to their middle, or padded at the end")
     n_mels: Mels = 128
     max_mask_frames: MaskFrames = 40
@@ -66,7 +62,7 @@ class WaveSettings(Settings):
     lr: Lr = 1e-3
     weight_decay: WeightDecay = 1e-3
     rho: Rho = 0.05
-    checkpoint: Best = Field("best", description="epoch that is kept: best on validation, or last")
+    checkpoint: Literal["best", "last"] = Field("best", description="epoch that is kept: best on validation, or last")
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients are accumulated")
 
 

@@ -50,25 +50,19 @@ def changes_of(workspace: Workspace) -> Changes:
     return find_changes(workspace.manifest, clips)
 
 
-def can_compare(workspace: Workspace) -> bool:
-    """Return whether the data set is available, and `changes_of` reads it as `akit init` did."""
-    root = workspace.data_root
-    is_known = (workspace.root / INIT_NAME).exists() or workspace.config.layout != "csv"  # which alone had options
-    return is_known and isinstance(root, Path) and root.is_dir()
-
-
 def describe_changes(workspace: Workspace) -> str:
     """Return what changed in the data set's tables and folders since the manifest was made, and what to do.
 
-    Empty if nothing changed or the data set cannot be compared; see `can_compare`.
+    Empty if nothing changed, the data set is not available, or `changes_of` may read it otherwise than `akit init` did.
     """
-    if not can_compare(workspace):
+    where = workspace.data_root
+    is_known = (workspace.root / INIT_NAME).exists() or workspace.config.layout != "csv"  # which alone had options
+    if not (is_known and isinstance(where, Path) and where.is_dir()):
         return ""
     try:
         changes = changes_of(workspace)
     except AkitError as error:
         return f"The data set has changed and cannot be read any more: {error}"
-    where = workspace.data_root
     return f"The data set in {where} has changed: {changes}.\n`akit data update` adds the changes." if changes else ""
 
 

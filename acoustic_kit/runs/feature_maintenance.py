@@ -10,52 +10,12 @@ from typing import TYPE_CHECKING
 from acoustic_kit.errors import AkitError, DataError, UsageError
 from acoustic_kit.features import BuildReport, build_features
 from acoustic_kit.features.pca import FIT_NAME
-from acoustic_kit.features.store_users import note_user, other_users
-from acoustic_kit.runs.feature_usage import listed_features, named_features, of_all_folds, rebuildable
+from acoustic_kit.features.store_users import other_users
+from acoustic_kit.runs.feature_usage import rebuildable
 
 if TYPE_CHECKING:
-    from acoustic_kit.features.build.build import OnError
-    from acoustic_kit.features.build.executor import Executor
-    from acoustic_kit.features.build.report import OnProgress
     from acoustic_kit.workspace.workspace import Workspace
     from acoustic_store import StoredFeature
-
-
-def build_named(
-    workspace: Workspace,
-    names: Sequence[str] = (),
-    *,
-    workers: int = 0,
-    on_error: OnError = "skip",
-    device: str = "cpu",
-    executor: Executor | None = None,
-    on_progress: OnProgress = lambda *_: None,
-    on_missing: Callable[[str], None] = lambda _: None,
-) -> list[BuildReport]:
-    """Build features for all clips of a workspace and add their names to `features` in `akit.toml`.
-
-    Parameters
-    ----------
-    names : features, with parameters, or recipes for what they need; default: those that `akit.toml` lists
-    workers, on_error, device, executor, on_progress : see `build_features`, which raises
-    on_missing : called with the name of each recipe that `akit.toml` lists and that does not exist
-
-    """
-    named = named_features(workspace, names) if names else listed_features(workspace, on_missing)
-    note_user(workspace.store_place, workspace.root)
-    reports = build_features(
-        workspace.manifest,
-        workspace.data_root,
-        workspace.store(),
-        of_all_folds(workspace, named),
-        workers=workers,
-        on_error=on_error,
-        on_progress=on_progress,
-        device=device,
-        executor=executor,
-    )
-    workspace.remember_features(names)
-    return reports
 
 
 def require_no_failures(reports: Sequence[BuildReport]) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from acoustic_kit.files import read_regular
-
-if TYPE_CHECKING:
-    import polars as pl
 
 MAX_BYTES = 20_000_000  # of a log; akit writes none as long
 
@@ -29,22 +26,3 @@ def read_log(path: Path) -> dict[int, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
     return dict(sorted(epochs.items()))
-
-
-def log_frame(run: Path) -> pl.DataFrame:
-    """Return the logs of a run's folder, one row per fold, stage and epoch.
-
-    The columns are `fold`, `stage`, `epoch` and what training logged, such as `lr`, `train_loss` and `valid_loss`.
-    Only training with torch keeps a log.
-    """
-    import polars as pl
-
-    rows = [
-        {"fold": path.parent.name, "stage": path.stem, **entry}
-        for path in sorted(run.glob("folds/*/*.jsonl"))
-        for entry in read_log(path).values()
-    ]
-    schema = {"fold": pl.String, "stage": pl.String, "epoch": pl.Int64}
-    return (
-        pl.DataFrame(rows, infer_schema_length=None, schema_overrides=schema) if rows else pl.DataFrame(schema=schema)
-    )
