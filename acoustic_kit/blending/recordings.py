@@ -57,10 +57,10 @@ class Recordings:
 
 
 def smooth(probabilities: np.ndarray, recordings: Recordings, weights: Sequence[float] = WEIGHTS) -> np.ndarray:
-    """Return the weighted mean of each window and its neighbours in the recording: float64 (clips, classes).
+    """Return the weighted mean of each window and its neighbors in the recording: float64 (clips, classes).
 
     - ``probabilities``: float (clips, classes)
-    - ``weights``: of the neighbours by order of start, the window itself in the middle; at least 0, an odd number. They
+    - ``weights``: of the neighbors by order of start, the window itself in the middle; at least 0, an odd number. They
       are divided by the sum of those whose window exists, so that the first and the last windows are means too
 
     >>> two = Recordings.of(["a.ogg", "a.ogg"], [0, 5])

@@ -119,6 +119,19 @@ def _map_metric(k: int) -> Metric:
     return Metric(f"map{k}", text, _map_at(k), ("single",), n_labels=k)
 
 
+def _ranking_metric(name: str, description: str, of_classes: Callable[[Counts], np.ndarray]) -> Metric:
+    """Return the mean of a measure over the classes for which it is defined, each of which ranks the clips."""
+    return Metric(
+        name,
+        description,
+        lambda counts: _mean_of_known(of_classes(counts)),
+        n_labels=0,
+        needs_probabilities=True,
+        ranks_clips=True,
+        macro=True,
+    )
+
+
 METRICS = {
     metric.name: metric
     for metric in (
@@ -134,32 +147,20 @@ METRICS = {
             scores_absent_classes=True,
         ),
         _map_metric(3),
-        Metric(
+        _ranking_metric(
             "map",
             "macro average precision: averaged over the classes that have positive clips",
-            lambda counts: _mean_of_known(counts.average_precision),
-            n_labels=0,
-            needs_probabilities=True,
-            ranks_clips=True,
-            macro=True,
+            lambda counts: counts.average_precision,
         ),
-        Metric(
+        _ranking_metric(
             "cmap5",
             "macro average precision with five more positive clips of probability 1 in each class",
-            lambda counts: _mean_of_known(counts.padded_average_precision),
-            n_labels=0,
-            needs_probabilities=True,
-            ranks_clips=True,
-            macro=True,
+            lambda counts: counts.padded_average_precision,
         ),
-        Metric(
+        _ranking_metric(
             "roc_auc",
             "area under the ROC curve, averaged over the classes that have positive and negative clips",
-            lambda counts: _mean_of_known(counts.roc_auc),
-            n_labels=0,
-            needs_probabilities=True,
-            ranks_clips=True,
-            macro=True,
+            lambda counts: counts.roc_auc,
         ),
         Metric(
             "lwlrap",
