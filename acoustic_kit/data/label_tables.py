@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -12,9 +12,11 @@ from acoustic_kit.errors import DataError
 from acoustic_kit.tables import first_rows, listed, quoted, read_table, repeated
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
 
+UNKNOWN = -1.0  # in a column of a class, as in SONYC; an empty cell too
 _WHOLE = re.compile(r"([+-]?[0-9]+)(\.0*)?")
 
 
@@ -71,6 +73,37 @@ class LabelTable:
                 self.fail(row, f"{name} {quoted(cell)} has more than 15 digits.")
             numbers.append(int(match[1]))
         return numbers
+
+    def probabilities(
+        self,
+        names: Sequence[str],
+        read: Callable[[pl.Series], pl.Series] | None = None,
+        *,
+        unknown: float | None = None,
+        problem: str = "{column} {cell} is not a probability from 0 to 1; leave the cell empty if it is unknown.",
+    ) -> np.ndarray:
+        """Return columns as float64 (rows, names) in [0, 1], NaN for empty cells.
+
+        - `read`: returns the numbers of a column, null for other text; None reads plain numbers
+        - `unknown`: a number that means the same as an empty cell
+        - `problem`: the message for any other cell
+
+        Raises DataError, which names the line, for a missing column, and for any other cell.
+        """
+        import numpy as np
+        import polars as pl
+
+        for name in names:
+            self.required_column(name)
+        cells = self.cells.select(names)
+        numbers = [(read or (lambda column: column.cast(pl.Float64, strict=False)))(column) for column in cells]
+        values = pl.DataFrame(numbers).cast(pl.Float64).to_numpy()
+        is_unknown = cells.select(pl.all().is_null()).to_numpy() | (values == unknown)
+        wrong = np.argwhere(~is_unknown & ~((values >= 0) & (values <= 1)))
+        if len(wrong):
+            row, column = wrong[0].tolist()
+            self.fail(row, problem.format(column=names[column], cell=quoted(cells[row, column])))
+        return np.where(is_unknown, np.nan, values)
 
     def class_indices(self, name: str, index: str) -> dict[str, int]:
         """Return class name → own index from two columns, in order of the index. Raises DataError if they disagree."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acoustic_kit.data.dataset import CsvOptions, Dataset
-from acoustic_kit.data.label_tables import LabelTable, read_label_table
+from acoustic_kit.data.label_tables import UNKNOWN, LabelTable, read_label_table
 from acoustic_kit.data.targets import loss_targets
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.tables import listed, quoted
@@ -19,7 +19,6 @@ from acoustic_kit.task import Task
 if TYPE_CHECKING:
     import polars as pl
 
-UNKNOWN = -1.0  # in a cell, as in SONYC; an empty cell is unknown too
 SUM_TOLERANCE = 0.01  # by which the probabilities of a clip of one label may differ from a sum of 1
 _OWN_WEIGHT = "own_weight"  # the name of a table's column `weight` among the data set's own columns
 
@@ -83,7 +82,7 @@ def with_soft_targets(dataset: Dataset, options: CsvOptions) -> Dataset:
     if not chosen:
         raise DataError(f"{table.path}: no id, such as {quoted(ids[0])}, is that of a labeled clip of {dataset.root}.")
     targets = loss_targets(clips[chosen], classes, dataset.task).astype(np.float64)
-    targets[:, [classes.index(name) for name in names]] = _probabilities(table, names)[rows]
+    targets[:, [classes.index(name) for name in names]] = table.probabilities(names, unknown=UNKNOWN)[rows]
     if dataset.task == "single":
         _require_sums(table, targets, rows)
     clips = _with_targets(clips, chosen, *target_columns(targets, classes, dataset.task))
@@ -139,21 +138,6 @@ def _table_path(root: Path, name: str) -> Path:
     if path is None:
         raise UsageError(f"--soft-targets {name}: no such file in {root} or in the current folder.")
     return path
-
-
-def _probabilities(table: LabelTable, names: Sequence[str]) -> np.ndarray:
-    """Return columns of a table: float64 (rows, names), NaN if unknown. Raises DataError for any other cell."""
-    import polars as pl
-
-    cells = table.cells.select(names)
-    values = cells.select(pl.all().cast(pl.Float64, strict=False)).to_numpy()
-    is_unknown = cells.select(pl.all().is_null()).to_numpy() | (values == UNKNOWN)
-    wrong = np.argwhere(~is_unknown & ~((values >= 0) & (values <= 1)))
-    if len(wrong):
-        row, column = wrong[0].tolist()
-        cell = quoted(cells[row, column])
-        table.fail(row, f"{names[column]} {cell} is not a probability; leave the cell empty if it is unknown.")
-    return np.where(is_unknown, np.nan, values)
 
 
 def _require_sums(table: LabelTable, targets: np.ndarray, rows: np.ndarray) -> None:

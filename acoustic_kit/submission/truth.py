@@ -10,11 +10,12 @@ from acoustic_kit.data.dataset import class_order
 from acoustic_kit.data.label_tables import LabelTable, column_list, read_label_table
 from acoustic_kit.data.layouts.csv_columns import ID_NAMES, LABEL_NAMES, choose, guess_separator, split_labels
 from acoustic_kit.data.schema import clip_schema
+from acoustic_kit.data.soft_targets import target_columns
 from acoustic_kit.errors import DataError, SubmissionError, UsageError
 from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, get_metric, validate_metric
 from acoustic_kit.submission.submission import SUM_TOLERANCE, score_submission
 from acoustic_kit.submission.template import BETWEEN, SEPARATORS
-from acoustic_kit.tables import Table, listed, quoted, read_table
+from acoustic_kit.tables import Table, listed, read_table
 from acoustic_kit.task import TaskSpec
 
 if TYPE_CHECKING:
@@ -102,22 +103,11 @@ def _read_classes(
 ) -> tuple[list[list[str]], list[list[dict[str, object]] | None]]:
     """Return the labels of each clip, and its unknown classes as soft targets without a value."""
     import numpy as np
-    import polars as pl
 
-    cells = table.cells.select(list(columns))
-    numbers = cells.select(pl.all().cast(pl.Float64, strict=False))
-    values = numbers.to_numpy()
-    known = ~cells.select(pl.all().is_null()).to_numpy()
-    bad = np.argwhere(known & ~((values >= 0) & (values <= 1)))
-    if len(bad):
-        row, column = (int(i) for i in bad[0])
-        table.fail(row, f"{quoted(str(cells[row, column]))} in column {quoted(cells.columns[column])} is not 0 to 1.")
-    names = np.array(list(columns.values()), dtype=object)
-    positive = known & (values >= MULTI_LABEL_THRESHOLD)
-    unknown = [names[~row].tolist() for row in known]
-    return [names[row].tolist() for row in positive], [
-        [{"label": name, "target": None} for name in found] or None for found in unknown
-    ]
+    values = table.probabilities(list(columns), problem="{cell} in column {column!r} is not 0 to 1.")
+    marks = np.where(np.isnan(values), np.nan, values >= MULTI_LABEL_THRESHOLD)
+    labels, soft = target_columns(marks, list(columns.values()), "multi")
+    return labels.to_list(), soft.to_list()
 
 
 def _read_labels(table: LabelTable, column: str, classes: Mapping[str, int]) -> list[list[str]]:

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from acoustic_kit.data.dataset import CsvOptions, class_order, free_separator
-from acoustic_kit.data.label_tables import LabelTable
+from acoustic_kit.data.label_tables import UNKNOWN, LabelTable
 from acoustic_kit.data.layouts.csv_columns import Columns, guess_separator, read_marks, separator_note, split_labels
 from acoustic_kit.tables import quoted
 
 if TYPE_CHECKING:
     import numpy as np
 
-_UNKNOWN = -1.0  # in a column of a class, as in SONYC; an empty cell too
 _SUM_ERROR = 1e-3  # of the probabilities of a single-label clip
 
 
@@ -107,40 +106,19 @@ class _ClassColumns:
     def of(self, table: LabelTable, *, may_lack: bool = False) -> list[Target]:
         import numpy as np
 
+        from acoustic_kit.data.soft_targets import target_columns
+
         targets = _probabilities(table, self.names)
-        found = []
-        for row, of_row in enumerate(targets):
-            unknown = np.isnan(of_row)
-            if may_lack and unknown.all():
-                found.append(Target([]))
-                continue
-            soft = [
-                {"label": self.names[i], "target": None if unknown[i] else float(of_row[i])}
-                for i in np.flatnonzero(unknown | ((of_row > 0) & (of_row < 1)))
-            ]
-            if self.separator is None:
-                if unknown.any() or abs(of_row.sum() - 1) > _SUM_ERROR:
-                    table.fail(row, f"the columns of the {len(self.names)} classes do not sum to 1.")
-                labels = [self.names[int(of_row.argmax())]]
-            else:
-                labels = [self.names[i] for i in np.flatnonzero(of_row >= 0.5)]
-            found.append(Target(labels, soft or None))
-        return found
+        is_empty = np.isnan(targets).all(axis=1) if may_lack else np.zeros(len(targets), bool)
+        if self.separator is None:
+            wrong = ~(np.abs(targets.sum(axis=1) - 1) <= _SUM_ERROR) & ~is_empty  # NaN is wrong too
+            if wrong.any():
+                table.fail(int(wrong.argmax()), f"the columns of the {len(self.names)} classes do not sum to 1.")
+        labels, soft = target_columns(targets, self.names, "single" if self.separator is None else "multi")
+        rows = zip(labels.to_list(), soft.to_list(), is_empty, strict=True)
+        return [Target([]) if empty else Target(of_row, softly) for of_row, softly, empty in rows]
 
 
 def _probabilities(table: LabelTable, names: tuple[str, ...]) -> np.ndarray:
-    """Return the cells of the columns of classes: float64 (rows, classes) in [0, 1], NaN if unknown."""
-    import numpy as np
-
-    columns = []
-    for name in names:
-        table.required_column(name)
-        cells = table.cells[name]
-        numbers = read_marks(cells)
-        unknown = cells.is_null() | (numbers == _UNKNOWN).fill_null(False)
-        wrong = ~unknown & ~numbers.is_between(0, 1).fill_null(False)
-        if wrong.any():
-            row = int(wrong.arg_max() or 0)
-            table.fail(row, f"{name} {quoted(cells[row])} is no probability from 0 to 1; unknown: empty or -1.")
-        columns.append(numbers.zip_with(~unknown, numbers.clear(len(numbers))).to_numpy())
-    return np.stack(columns, axis=1)
+    """Return the cells of the columns of classes, marks included: float64 (rows, classes), NaN if unknown."""
+    return table.probabilities(names, read_marks, unknown=UNKNOWN)
