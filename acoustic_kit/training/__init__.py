@@ -10,6 +10,7 @@ from acoustic_kit.training.fabric import make_fabric
 from acoustic_kit.training.loop import Phase, fit
 from acoustic_kit.training.losses import LossName, TargetLoss, default_loss, make_loss
 from acoustic_kit.training.sam import Sam
+from acoustic_kit.training.sampling import class_balanced
 from acoustic_kit.training.schedules import (
     Plateau,
     Progress,
@@ -42,6 +43,7 @@ __all__ = [
     "TargetLoss",
     "Window",
     "by_epoch",
+    "class_balanced",
     "constant",
     "cosine",
     "cosine_restarts",

@@ -143,7 +143,7 @@ class Loader:
         self._reader = ClipReader(clips.features[form.feature], clips.ids, device)
         self._side = None if form.side is None else torch.as_tensor(form.side(clips), device=device).float()
         self._draw_weights: np.ndarray | None = None
-        if form.weights is not None and all(clips.rows["label"].list.len() > 0):
+        if form.weights is not None and any(clips.rows["label"].list.len() > 0):
             self._draw_weights = np.asarray(form.weights(clips), dtype=np.float64)
 
     def __len__(self) -> int:

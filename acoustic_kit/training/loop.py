@@ -78,6 +78,7 @@ def fit(
     keep: str = "last",
     clip_norm: float | None = None,
     ema: float | None = None,
+    swa: int | None = None,
     micro_batch: int | None = None,
     sam: float | None = None,
     valid_batches: Sequence[Batches] = (),
@@ -105,6 +106,7 @@ def fit(
     ema : decay of an exponential moving average of the weights (see `WeightAverage`), which is then validated and
         returned. Before its weights are kept, statistics of batch normalization are recomputed for them in one more
         pass over the training clips: in the last epoch, or in each if the best one is kept
+    swa : first epoch of stochastic weight averaging, instead of `ema`; see `WeightAverage`
     micro_batch : clips per forward pass, in each process; gradients are accumulated to those of the whole batch, except
         through layers that depend on the batch, such as batch normalization
     sam : ρ of sharpness-aware minimization (see `Sam`), two passes per step; None is the optimizer's own step
@@ -120,7 +122,7 @@ def fit(
     """
     training = _Training(
         fold, stage, net, batches, phases, optimizer, loss or default_loss(fold.train.task), keep, clip_norm, ema,
-        micro_batch, sam, valid_batches,
+        swa, micro_batch, sam, valid_batches,
     )  # fmt: skip
     bias_warnings = []
     if keep != "last":
@@ -149,6 +151,7 @@ class _Training:
     keep: str
     clip_norm: float | None
     ema: float | None
+    swa: int | None
     micro_batch: int | None
     rho: float | None
     valid_batches: Sequence[Batches]
@@ -167,7 +170,7 @@ class _Training:
         optimizer = use_fused(self.make_optimizer(self.bare.parameters()), self.fabric.device)
         self.net, self.optimizer = self.fabric.setup(self.bare, optimizer)
         self.sam = None if self.rho is None else Sam(self.optimizer, self.rho)
-        self.average = None if self.ema is None else WeightAverage(self.bare, self.ema)
+        self.average = WeightAverage(self.bare, self.ema, swa=self.swa) if self.ema or self.swa else None
         self.folder: Path = self.fold.folder / self.stage
         self.hard = not isinstance(self.loss, TargetLoss) or self.batches.batch_augment is not None
         named = None if self.keep in {"last", "valid_loss", "valid_metric"} else self.keep
@@ -223,6 +226,8 @@ class _Training:
             torch.manual_seed(digest64(f"{key}/rank {self.rank}" if self.rank else key) >> 1)  # dropout
             epoch = len(self.state.history) + 1
             figures = self._train_epoch(phase, train.training(key, epoch), len(train))
+            if self.average is not None:
+                self.average.after_epoch(self.bare, epoch)
             if self.average is not None and self._may_be_kept(phase):
                 self._recompute_statistics(self.average.module, train.training(f"{key}/statistics", epoch))
             train_seconds = time.monotonic() - began
@@ -280,7 +285,7 @@ class _Training:
             self._gradients(batch)
             self.sam.descend()
         if self.average is not None:
-            self.average.update_parameters(self.bare)
+            self.average.after_step(self.bare)
         return figures
 
     def _gradients(self, batch: Batch) -> torch.Tensor:
@@ -364,12 +369,10 @@ class _Training:
             better = figures["valid_loss"] < self.state.best_loss
             self.state.waited = 0 if better else self.state.waited + 1
             self.state.best_loss = min(self.state.best_loss, figures["valid_loss"])
-        lr = self.optimizer.param_groups[0]["lr"]
-        epoch = len(self.state.history) + 1
-        self.state.history.append({"epoch": epoch, "phase": self.state.phase, "lr": lr, **figures, **times})
+        now = {"epoch": len(self.state.history) + 1, "phase": self.state.phase}
+        self.state.history.append({**now, "lr": self.optimizer.param_groups[0]["lr"], **figures, **times})
         if self.fabric.is_global_zero:
-            lines = "".join(json.dumps(entry) + "\n" for entry in self.state.history)
-            write_atomically(self.folder / "log.jsonl", lines)
+            write_atomically(self.folder / "log.jsonl", "".join(json.dumps(e) + "\n" for e in self.state.history))
         done = sum(p.epochs for p in self.phases[: self.state.phase]) + self.state.epoch
         self.fold.on_epoch(self.stage, done, sum(p.epochs for p in self.phases), figures)
 

@@ -36,6 +36,24 @@ def test_after_the_warm_up_the_decay_is_what_was_asked_for() -> None:
     assert average.module.weight.item() == pytest.approx(0.1)
 
 
+def test_stochastic_weight_averaging_is_the_mean_of_the_ends_of_epochs() -> None:
+    net = one_weight(0.0)
+    average, found = WeightAverage(net, swa=3), []
+    for epoch in range(1, 6):
+        for step in range(2):
+            nn.init.constant_(net.weight, 10.0 * epoch + step)
+            average.after_step(net)
+        average.after_epoch(net, epoch)
+        found.append(average.module.weight.item())
+    assert found == pytest.approx([11, 21, 31, 36, 41])
+
+
+@pytest.mark.parametrize("options", [{}, {"decay": 0.9, "swa": 3}])
+def test_weights_are_averaged_in_one_way(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="decay or from an epoch"):
+        WeightAverage(one_weight(0.0), **options)
+
+
 def test_counters_are_copied_and_the_count_is_resumed() -> None:
     net = nn.BatchNorm1d(2)
     average, again = WeightAverage(net, 0.9), WeightAverage(net, 0.9)

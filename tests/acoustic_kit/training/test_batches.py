@@ -213,6 +213,14 @@ def test_clips_are_drawn_in_proportion_to_their_weights(clips: Clips) -> None:
     assert counts[0] / counts[1] == pytest.approx(3, rel=0.2)
 
 
+def test_clips_without_a_label_are_drawn_by_weight_too(clips: Clips) -> None:
+    labels = pl.Series([[] if i < 9 else names for i, names in enumerate(clips.rows["label"])])
+    multi = replace(clips, rows=clips.rows.with_columns(label=labels), task="multi")
+    loader = Batches("mel", 36, frames=4, weights=lambda c: (c.labels.sum(axis=1) == 0) * 1.0).open(multi, CPU)
+    (batch,) = loader.training("0")
+    assert not batch.targets.any()
+
+
 def test_a_clip_that_is_drawn_twice_is_augmented_twice(clips: Clips) -> None:
     first = clips.ids[0]
     loader = Batches("mel", 36, frames=4, weights=lambda c: np.array([id == first for id in c.ids])).open(clips, CPU)

@@ -87,7 +87,8 @@ def killed_at(fold: Fold, epoch: int) -> Fold:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"ema": 0.9}, {"keep": "valid_loss"}, {"clip_norm": 0.1}, {"micro_batch": 3}, {"sam": 0.05}]
+    "options",
+    [{}, {"ema": 0.9}, {"swa": 2}, {"keep": "valid_loss"}, {"clip_norm": 0.1}, {"micro_batch": 3}, {"sam": 0.05}],
 )
 def test_a_resumed_training_ends_with_the_same_bits(fold: Fold, net: Make, tmp_path: Path, options: dict) -> None:
     phases = [Phase(3, cosine(0.03)), Phase(2, constant(0.003))]
