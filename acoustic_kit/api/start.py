@@ -67,7 +67,8 @@ def init(
     test_folds : folds that are held out as the test set; only `OpenWorkspace.score` reads their labels
     n_folds, fold_seed : the folds to make if there are none; default: 5 folds, seed 0
     unofficial : make folds although the data set has its own
-    extra : another data set, used for training but never for validation
+    extra : another data set, or a folder of audio files without labels: used for training but never for validation;
+        unlabeled clips only with pseudo-labels
     id_column, label_column, audio_column, group_column : columns of a CSV, if guessing fails
     group_pattern : a regular expression that finds the group of a clip in its path
     label_separator : between several labels of one clip; an empty string if each cell is one label

@@ -26,7 +26,10 @@ TestFolds = Annotated[Text, typer.Option(metavar="9,10", help="Use these folds a
 NFolds = Annotated[int | None, typer.Option(min=2, help="Number of folds to make if the data set has none (5).")]
 FoldSeed = Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the folds that are made (0).")]
 Unofficial = Annotated[bool, typer.Option("--unofficial", help="Make folds although the data set has its own.")]
-Extra = Annotated[Path | None, typer.Option(help="Another data set, used for training but never for validation.")]
+Extra = Annotated[
+    Path | None,
+    typer.Option(help="Another data set, or audio files without labels: used for training, never for validation."),
+]
 IdColumn = Annotated[Text, typer.Option(help="csv: column of ids.")]
 LabelColumn = Annotated[Text, typer.Option(help="csv: column of labels.")]
 AudioColumn = Annotated[Text, typer.Option(help="csv: column of file names.")]

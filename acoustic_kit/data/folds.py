@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 from acoustic_kit.data.leaks import is_equal, shares_group
+from acoustic_kit.data.schema import is_unlabeled
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.task import Task
 
@@ -121,11 +122,11 @@ class FoldRows(NamedTuple):
 def training_rows(manifest: pl.DataFrame, fold: str) -> FoldRows:
     """Return the training rows of a fold, its validation rows, and the extra clips that it leaves out.
 
-    Other clips of the split `extra` are training rows of every fold; clips of the split `test` of none.
+    Other labeled clips of the split `extra` are training rows of every fold; unlabeled clips are rows of none.
     """
     import polars as pl
 
-    trainable = manifest.filter(pl.col("split").is_in(["train", "extra"]))
+    trainable = manifest.filter(~is_unlabeled())
     held_out = pl.lit(False) if fold == FULL else pl.col("fold").cast(pl.String).eq_missing(pl.lit(fold))
     train, valid = trainable.filter(~held_out), trainable.filter(held_out)
     extra = train.filter(pl.col("split") == "extra")

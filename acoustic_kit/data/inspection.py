@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from acoustic_kit.data.leaks import SILENT_PEAK, divided_groups
+from acoustic_kit.data.schema import is_unlabeled
 from acoustic_kit.data.split_comparison import Comparison, compare_splits
 from acoustic_kit.data.target_summary import TargetSummary, summarize_targets
 
@@ -30,7 +31,7 @@ class Durations:
 class Summary:
     """Summary of a manifest."""
 
-    clips: dict[str, int]  # split → number of clips
+    clips: dict[str, int]  # split → number of clips; `unlabeled`: extra clips without labels
     classes: pl.DataFrame  # class, index (the data set's own), train (clips), seconds (of them); in class order
     durations: Durations | None  # None if no clip can be read
     sample_rates: dict[int, int]  # Hz → clips
@@ -58,9 +59,11 @@ def summarize(manifest: pl.DataFrame, classes: Mapping[str, int]) -> Summary:
         ).row(0)
         durations = Durations(shortest, median, longest)
     table = _class_table(manifest, classes)
-    splits: dict[str, int] = dict(manifest["split"].value_counts().iter_rows())
+    is_extra = (pl.col("split") == "extra") & is_unlabeled()
+    kinds = manifest.select(kind=pl.when(is_extra).then(pl.lit("unlabeled")).otherwise("split"))["kind"]
+    splits: dict[str, int] = dict(kinds.value_counts().iter_rows())
     return Summary(
-        clips={split: splits[split] for split in ("train", "test", "extra") if split in splits},
+        clips={split: splits[split] for split in ("train", "test", "extra", "unlabeled") if split in splits},
         classes=table,
         durations=durations,
         sample_rates=_count(manifest["sample_rate"]),

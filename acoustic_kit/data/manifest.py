@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from acoustic_kit.data.audio_files import safe_path
 from acoustic_kit.data.dataset import Dataset
+from acoustic_kit.data.extra import extra_clips
 from acoustic_kit.data.folds import make_folds
 from acoustic_kit.data.scan import scan_audio
 from acoustic_kit.data.schema import clip_schema, manifest_schema, span_column
@@ -38,7 +39,8 @@ def make_manifest(
     test_folds : folds whose clips become the test set
     n_folds, fold_seed : for folds that akit makes; None is 5 and 0
     unofficial : make folds although the data set has its own
-    extra : another data set whose labeled clips become `split` "extra", with ids `extra/<id>` and absolute paths
+    extra : another data set whose clips become `split` "extra", with ids `extra/<id>` and absolute paths, see
+        `extra_clips`
     mono : how channels are mixed before levels are measured
     on_progress : called with the number of files scanned and of all files
 
@@ -102,14 +104,14 @@ def without_test_labels(
         **{name: pl.when(~is_test).then(name) for name in _label_columns(clips)},
     )
     if extra is not None:
-        clips = pl.concat([clips, _extra_clips(dataset, extra)], how="diagonal")
+        clips = pl.concat([clips, extra_clips(dataset, extra)], how="diagonal")
     return clips, truth
 
 
 def check_manifest(manifest: pl.DataFrame, classes: Collection[str], task: Task = "single") -> None:
     """Raise DataError, which names the column or clip, if a manifest does not fulfill `manifest_schema`.
 
-    With `task` "multi", clips that are not test clips may have no label.
+    Extra clips may have no label and, with `task` "multi", training clips.
     """
     import polars as pl
 
@@ -130,7 +132,7 @@ def check_manifest(manifest: pl.DataFrame, classes: Collection[str], task: Task 
         "is a training clip without a fold, or another with one": is_train == pl.col("fold").is_not_null(),
         "is a test clip with a label, or another clip without one": pl.when(pl.col("split") == "test")
         .then(n_labels == 0)
-        .otherwise((n_labels > 0) | pl.lit(task == "multi")),
+        .otherwise((n_labels > 0) | (pl.col("split") == "extra") | pl.lit(task == "multi")),
         "has a label that is not a class": known,
         "has neither a length nor a problem": unreadable == pl.col("duration").is_null(),
         "has a start without an end, or not before it": pl.col("start").is_null() & pl.col("end").is_null()
@@ -229,22 +231,3 @@ def _label_columns(clips: pl.DataFrame) -> list[str]:
         and 1 < (values := labelled[name].n_unique()) < len(labelled) / 2
         and labelled.select(name, "label").n_unique() == values
     ]
-
-
-def _extra_clips(dataset: Dataset, extra: Dataset) -> pl.DataFrame:
-    """Return the labeled clips of another data set as extra clips, without its own columns and folds."""
-    import polars as pl
-
-    clips = extra.clips.filter(pl.col("label").list.len() > 0).select(list(clip_schema()))
-    labels = clips["label"].explode().unique().sort()
-    if unknown := [label for label in labels if label not in dataset.classes]:
-        raise DataError(f"{extra.root} has labels that are not classes of {dataset.root}: {', '.join(unknown[:3])}.")
-    if dataset.task == "single" and (clips["label"].list.len() > 1).any():
-        raise DataError(f"{extra.root} has clips with several labels; {dataset.root} has one label per clip.")
-    root = extra.root.resolve().as_posix()
-    return clips.with_columns(
-        id="extra/" + pl.col("id"),
-        path=f"{root}/" + pl.col("path"),
-        fold=pl.lit(None, dtype=pl.Int64),
-        split=pl.lit("extra"),
-    )

@@ -18,13 +18,13 @@ def manifest_schema() -> dict[str, Any]:
     - `id`: as printed in submissions; unique
     - `path`: relative to the data root, with /; absolute for extra clips from another data set
     - `start`, `end`: seconds, the part of the file that is the clip: [start, end); null for the whole file
-    - `label`: list of str; one element for single-label tasks, empty for test clips
+    - `label`: list of str; one element for single-label tasks, empty for test clips and unlabeled extra clips
     - `weight`: of the clip in losses, above 0; null is 1
     - `soft`: targets that differ from `label`, as pairs of a class and a probability in [0, 1], which is null for
       unknown targets; null if there are none. `label` has the classes with a target of at least 0.5
     - `fold`: null except for training clips
     - `group`: clips of one recording or speaker, or null
-    - `split`: "train", "test" or "extra" (trained on, never validated or scored)
+    - `split`: "train", "test" or "extra" (trained on if labeled, never validated or scored)
     - `duration` (s), `sample_rate` (Hz), `channels`, `peak` (largest magnitude, 1 is full scale), `rms` (root mean
       square), both after the channels are mixed: null for a clip with a problem
     - `size` (bytes), `mtime_ns`, `content`: of the file; `content` is `file_digest`, empty if it cannot be read
@@ -49,6 +49,14 @@ def clip_schema() -> dict[str, Any]:
         "group": pl.String(),
         "split": pl.String(),
     }
+
+
+def is_unlabeled() -> pl.Expr:
+    """Return which rows of a manifest are of clips without labels: test clips, and extra clips without any label."""
+    import polars as pl
+
+    split = pl.col("split")
+    return (split == "test") | (split == "extra") & (pl.col("label").list.len() == 0)
 
 
 def with_later_columns(manifest: pl.DataFrame) -> pl.DataFrame:

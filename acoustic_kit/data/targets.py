@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from acoustic_kit.data.schema import is_unlabeled
 from acoustic_kit.task import Task, TaskSpec
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def clip_groups(rows: pl.DataFrame) -> tuple[np.ndarray, int]:
 def label_digest(manifest: pl.DataFrame) -> str:
     """Return 16 hex digits of the ids and labels of all labeled clips, whatever their order."""
     columns = ["id", "label", *(name for name in ("weight", "soft") if _is_given(manifest, name))]
-    rows = manifest.filter(manifest["split"] != "test").select(columns).sort("id").rows()
+    rows = manifest.filter(~is_unlabeled()).select(columns).sort("id").rows()
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 

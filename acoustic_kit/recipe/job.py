@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from acoustic_kit.data.clips import Clips, FitResult, Fold, TargetKind
 from acoustic_kit.data.folds import FULL, FoldRows, fold_names, training_rows
 from acoustic_kit.data.leaks import bias_of_fold
-from acoustic_kit.data.schema import as_before_later_columns
+from acoustic_kit.data.schema import as_before_later_columns, is_unlabeled
 from acoustic_kit.data.target_summary import summarize_targets
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import DataError, UsageError
@@ -147,10 +147,13 @@ def make_job(
 
     Raises AkitError if the device is missing, or for the first of the recipe's needs that is not met, see `Needs`.
     """
+    import polars as pl
+
     if compute is not None:
         device_in_words(recipe, compute)
     warning = recipe.needs(settings).check(workspace.manifest.columns, full=full)
-    manifest = fast_manifest(workspace.manifest, recipe.fast) if fast else workspace.manifest
+    manifest = workspace.manifest.filter((pl.col("split") == "test") | ~is_unlabeled())
+    manifest = fast_manifest(manifest, recipe.fast) if fast else manifest
     return Job(workspace, recipe, settings, manifest, seed if recipe.is_seeded else 0, fast, full, warning)
 
 

@@ -46,7 +46,7 @@ def build_report(workspace: Workspace, names: Sequence[str] = ()) -> Report:
         task=workspace.config.task,
         n_train=len(clips),
         n_test=int((manifest["split"] == "test").sum()),
-        n_extra=int((manifest["split"] == "extra").sum()),
+        n_extra=len(manifest.filter((manifest["split"] == "extra") & (manifest["label"].list.len() > 0))),
         targets=tuple(summarize_targets(manifest.filter(manifest["split"] != "test")).rows),
         classes=task.names,
         folds=tuple(str(fold) for fold in clips.rows["fold"].unique().sort()),

@@ -134,14 +134,14 @@ def _guessed_options(workspace: Workspace) -> InitOptions:
 
 def _clips(workspace: Workspace, dataset: Dataset, init: InitOptions) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the clips in the manifest's form, without the columns of a file scan, and the truth."""
-    from acoustic_kit.data import CsvOptions, read_dataset
+    from acoustic_kit.data.extra import read_extra
     from acoustic_kit.data.manifest import without_test_labels
 
     if init.unofficial:
         dataset = replace(dataset, official_folds=False)
     clips = update_clips(workspace.manifest, dataset, init.test_folds)
-    extra = read_dataset(Path(init.extra), options=CsvOptions(windows=init.windows)) if init.extra else None
     dataset = replace(dataset, classes=_all_classes(workspace.config.classes, dataset.classes))
+    extra = read_extra(Path(init.extra), dataset, init.windows) if init.extra else None
     return without_test_labels(dataset, clips, extra)
 
 

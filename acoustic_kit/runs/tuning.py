@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from acoustic_kit.data.folds import fold_names
+from acoustic_kit.data.schema import is_unlabeled
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import AkitError, RecipeError, UsageError
 from acoustic_kit.files import locked, write_atomically
@@ -168,7 +169,7 @@ class _Tuning:
         manifest, fast = self.workspace.manifest, self.recipe.fast
         if self.fast:
             manifest = fast_manifest(manifest, replace(fast, folds=fast.folds and max(3, fast.folds)))
-        return manifest.filter(manifest["split"] != "test")
+        return manifest.filter(~is_unlabeled())
 
     @cached_property
     def folds(self) -> list[str]:

@@ -45,7 +45,7 @@ def init_workspace(
     layout : one of `LAYOUTS`, or "auto"
     metric : default metric of the workspace; None is that of the competition, if the layout is of one, else f1
     test_folds, n_folds, fold_seed, unofficial, mono, on_progress : see `make_manifest`
-    extra : folder of another data set, whose labeled clips are added as `split` "extra"
+    extra : folder of another data set, or of audio files without labels; its clips are added as `split` "extra"
     options : columns, files and clips to read if guesses are not enough
     on_note : called with each note about the data set, one line
 
@@ -57,13 +57,15 @@ def init_workspace(
 
     """
     from acoustic_kit.data import CsvOptions, make_manifest, read_dataset
+    from acoustic_kit.data.extra import read_extra
     from acoustic_kit.metrics.names import MetricName
     from acoustic_kit.workspace.init_options import InitOptions, given_options
 
     _check_folders(root, data)
     options = options or CsvOptions()
     dataset = read_dataset(data, layout, options)
-    for note in dataset.notes:
+    others = None if extra is None else read_extra(extra, dataset, options.windows)
+    for note in (*dataset.notes, *(others.notes if others else ())):
         on_note(note)
     metric = MetricName(dataset.metric if metric is None else metric, root.resolve() / OWN_METRICS)
     _check_dataset(dataset, metric)
@@ -73,7 +75,7 @@ def init_workspace(
         n_folds=n_folds,
         fold_seed=fold_seed,
         unofficial=unofficial,
-        extra=read_dataset(extra, options=CsvOptions(windows=options.windows)) if extra else None,
+        extra=others,
         mono=mono,
         on_progress=on_progress,
     )

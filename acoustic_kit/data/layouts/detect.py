@@ -102,7 +102,7 @@ def read_dataset(
     if layout == "auto":
         layout = "csv" if options.train_csv is not None else detect_layout(root)
         if layout == "folder":
-            if inner := _inner_data_set(root):
+            if inner := inner_data_set(root):
                 note = f"the data set is in {inner.name}/ of {root}"
                 root, layout = inner, detect_layout(inner)
             else:
@@ -136,12 +136,16 @@ def _refuse_unused(root: Path, layout: str, options: CsvOptions) -> None:
         raise UsageError(f"{flag} is for the layout csv, but {root} is read as {layout}; try --layout csv.{hint}")
 
 
-def _inner_data_set(root: Path) -> Path | None:
+def has_layout(root: Path) -> bool:
+    """Return whether `root` has a layout other than one folder per class."""
+    return any(ADAPTERS[name].found(root) for name in LAYOUTS[:-1])
+
+
+def inner_data_set(root: Path) -> Path | None:
     """Return the only sub-folder with audio, if it has a layout of its own, as after unpacking."""
     tops = {path.partition("/")[0] for path in audio_files(root) if is_audio(path)}
     inner = root / min(tops)
-    is_known = len(tops) == 1 and inner.is_dir() and any(ADAPTERS[name].found(inner) for name in LAYOUTS[:-1])
-    return inner if is_known else None
+    return inner if len(tops) == 1 and inner.is_dir() and has_layout(inner) else None
 
 
 def _check_folders(root: Path, options: CsvOptions) -> list[str]:
