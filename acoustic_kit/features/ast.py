@@ -11,7 +11,16 @@ import numpy as np
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features.ast_input import AstInput
 from acoustic_kit.features.feature import Feature, StoredClip
-from acoustic_kit.features.weights import AST_NAME, CONFIG, TENSORS, Weights, ast_settings, find_weights, load_ast
+from acoustic_kit.features.weights import (
+    AST_NAME,
+    CONFIG,
+    LOCAL,
+    TENSORS,
+    Weights,
+    ast_settings,
+    find_weights,
+    load_ast,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +29,6 @@ if TYPE_CHECKING:
     from transformers import ASTModel
 
 AT_ONCE = 32  # clips in a batch on a GPU
-LOCAL = "local folder"  # stored instead of a path on one machine
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Ast(Feature):
     batch_size: ClassVar[int] = 8  # on a CPU the time per clip does not depend on it
     uses_all_cores: ClassVar[bool] = True
     has_device_form: ClassVar[bool] = True
+    weights_parameter: ClassVar[str | None] = "weights"
 
     input: AstInput = field(default_factory=AstInput)
     weights: str = AST_NAME

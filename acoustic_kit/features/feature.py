@@ -94,6 +94,7 @@ class Feature:
     uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, on all cores or a GPU
 
     has_device_form: ClassVar[bool] = False  # True: `compute_on` can compute it on a GPU, with torch
+    weights_parameter: ClassVar[str | None] = None  # the field that names a model's weights, if it has any
     defined_in: ClassVar[DefiningFile | None] = None  # the recipe that defines the family; None for akit's own
 
     def __init_subclass__(cls, **options: Any) -> None:

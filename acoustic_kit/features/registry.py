@@ -13,16 +13,20 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from acoustic_kit.errors import AkitError, UsageError
-from acoustic_kit.features.ast import LOCAL, Ast
+from acoustic_kit.features.ast import Ast
 from acoustic_kit.features.ast_input import AstInput
+from acoustic_kit.features.embed.embed import Embed
 from acoustic_kit.features.feature import Feature
 from acoustic_kit.features.logmel import LogMel
 from acoustic_kit.features.pca import Pca
 from acoustic_kit.features.pcen import Pcen
 from acoustic_kit.features.stats import Stats
 from acoustic_kit.features.wave import Wave
+from acoustic_kit.features.weights import LOCAL
 
-FEATURES: dict[str, type[Feature]] = {family.name: family for family in (Wave, LogMel, Pcen, AstInput, Ast, Stats, Pca)}
+FEATURES: dict[str, type[Feature]] = {
+    family.name: family for family in (Wave, LogMel, Pcen, AstInput, Ast, Embed, Stats, Pca)
+}
 
 
 def own_features(module: ModuleType) -> dict[str, type[Feature]]:
@@ -57,10 +61,11 @@ def feature_from_parameters(
     """
     wanted = {name: value for name, value in parameters.items() if name != "training"}
     local: dict[str, Any] = {}
-    if weights is not None and "weights" in wanted:
-        local, wanted = {"weights": weights}, wanted | {"weights": LOCAL, "revision": None}
     try:
         family = {**own, **FEATURES}[wanted["name"]]
+        if weights is not None and family.weights_parameter is not None:
+            local = {family.weights_parameter: weights}
+            wanted |= {family.weights_parameter: LOCAL, "revision": None}
         given = {f.name: wanted[f.name] for f in fields(family) if f.name in wanted} | local
         feature = family(**{name: _from_json(value, weights, own) for name, value in given.items()})
     except (KeyError, TypeError) as error:

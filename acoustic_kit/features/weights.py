@@ -6,9 +6,9 @@ Only ``config.json`` and ``model.safetensors`` are read. Pickles are not, as the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,17 @@ from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.files import file_sha256
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import ASTModel
 
 AST_NAME = "MIT/ast-finetuned-audioset-10-10-0.4593"
 AST_MODEL_TYPE = "audio-spectrogram-transformer"
 CONFIG, TENSORS, PICKLE = "config.json", "model.safetensors", "pytorch_model.bin"
+LOCAL = "local folder"  # stored instead of a path on one machine
 
 # Commits of these names, so that they are the same for all users. Other names mean their newest commit.
 _PINNED = {AST_NAME: "f826b80d28226b62986cc218e5cec390b1096902"}
-_CLASSIFIER = "classifier."  # of ASTForAudioClassification; not part of the encoder
+_AST_PREFIX = "audio_spectrogram_transformer."  # of its tensors in files that also have a classifier
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,25 @@ class Weights:
 
     def config(self) -> dict[str, Any]:
         """Return the content of ``config.json``. Raises AkitError if it is damaged."""
+        return self.settings(CONFIG)
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """Return the content of a JSON file in the folder. Raises AkitError if it is damaged."""
         try:
-            config = json.loads((self.folder / CONFIG).read_bytes())
+            found = json.loads((self.folder / name).read_bytes())
         except (OSError, ValueError, RecursionError) as error:
-            raise AkitError(f"{self.folder / CONFIG} cannot be read: {error}") from error
-        if not isinstance(config, dict):
-            raise AkitError(f"{self.folder / CONFIG} is damaged: it is no JSON object of settings")
-        return config
+            raise AkitError(f"{self.folder / name} cannot be read: {error}") from error
+        if not isinstance(found, dict):
+            raise AkitError(f"{self.folder / name} is damaged: it is no JSON object of settings")
+        return found
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of both files, by name, which does not depend on the folder."""
-        return {name: _sha256(self.folder / name) for name in (CONFIG, TENSORS)}
+        return {name: self.digest(name) for name in (CONFIG, TENSORS)}
+
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of a file in the folder."""
+        return _sha256(self.folder / name)
 
     def describe(self) -> str:
         """Return text that identifies them, for a record: name on the hub and commit, or the tensors' digest."""
@@ -57,7 +67,7 @@ class Weights:
         return f"weights in a folder, SHA-256 {self.digests()[TENSORS]}"
 
 
-def find_weights(name: str, revision: str | None = None, *, how: str) -> Weights:
+def find_weights(name: str, revision: str | None = None, *, how: str, one_of: Sequence[str] = ()) -> Weights:
     """Return the weights of a name on the hub or of a local folder; a folder of that name has precedence.
 
     From the hub they are downloaded once, into the cache that all Hugging Face libraries share, and not looked up
@@ -68,6 +78,7 @@ def find_weights(name: str, revision: str | None = None, *, how: str) -> Weights
     name : OWNER/NAME on the hub, or a folder
     revision : branch, tag or commit on the hub; None is the commit that akit has pinned, or the newest
     how : how the user passes a folder, for the error message
+    one_of : further files, of which one is needed
 
     Raises
     ------
@@ -81,25 +92,28 @@ def find_weights(name: str, revision: str | None = None, *, how: str) -> Weights
     if folder.is_dir():
         if revision is not None:
             raise UsageError(f"{name} is a folder, which has no revisions; leave out revision={revision!r}")
-        _check_folder(folder)
+        _check_folder(folder, one_of)
         return Weights(folder.resolve())
     if not _is_hub_name(name):
         raise AkitError(
             f"There is no folder {name} with weights, nor is that a name on the Hugging Face hub (OWNER/NAME)."
         )
-    return _from_hub(name, revision or _PINNED.get(name, "main"), how)
+    return _from_hub(name, revision or _PINNED.get(name, "main"), how, one_of)
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, one_of: Sequence[str]) -> None:
     missing = [name for name in (CONFIG, TENSORS) if not (folder / name).is_file()]
+    if one_of and not any((folder / name).is_file() for name in one_of):
+        missing.append(one_of[0])
     if TENSORS in missing and (folder / PICKLE).is_file():
-        load = f"ASTModel.from_pretrained({str(folder)!r}, use_safetensors=False)"
+        load = f"AutoModel.from_pretrained({str(folder)!r}, use_safetensors=False)"
         raise AkitError(
             f"{folder} holds {PICKLE}, which can run code, instead of {TENSORS}. If you trust it, convert it:\n"
-            f'python -c "from transformers import ASTModel; {load}.save_pretrained({str(folder)!r})"'
+            f'python -c "from transformers import AutoModel; {load}.save_pretrained({str(folder)!r})"'
         )
     if missing:
-        raise AkitError(f"The folder {folder} lacks {' and '.join(missing)}. Weights are {CONFIG} and {TENSORS}.")
+        needed = " and ".join((CONFIG, TENSORS, *one_of[:1]))
+        raise AkitError(f"The folder {folder} lacks {' and '.join(missing)}. Weights are {needed}.")
 
 
 def _is_hub_name(name: str) -> bool:
@@ -112,18 +126,19 @@ def _is_hub_name(name: str) -> bool:
     return name.count("/") == 1
 
 
-def _from_hub(name: str, revision: str, how: str) -> Weights:
+def _from_hub(name: str, revision: str, how: str, one_of: Sequence[str]) -> Weights:
     """Return the weights from the cache, or from the hub. Raises AkitError if neither has them."""
     from huggingface_hub import constants, errors, is_offline_mode
 
     reason = "the network is switched off (HF_HUB_OFFLINE)"
-    found = _in_cache(name, revision)
+    found = _in_cache(name, revision, one_of)
     if found is None and not is_offline_mode():
         try:
-            found = _download(name, revision)
+            found = _download(name, revision, one_of)
         except errors.RemoteEntryNotFoundError as error:
+            needed = " or ".join((CONFIG, TENSORS, *one_of[:1]))
             raise AkitError(
-                f"{name} on the hub (revision {revision}) lacks {CONFIG} or {TENSORS}; akit reads nothing else."
+                f"{name} on the hub (revision {revision}) lacks {needed}; akit reads nothing else."
             ) from error
         except errors.RepositoryNotFoundError:
             reason = "the hub has no such model"
@@ -131,34 +146,46 @@ def _from_hub(name: str, revision: str, how: str) -> Weights:
             reason = f"the hub has no revision {revision} of it"
         except Exception as error:
             # Errors of the network, a proxy or the disk have no common class in these libraries.
-            reason = f"the download failed ({_first_line(error)})"
+            reason = f"the download failed ({first_line(error)})"
     if found is not None:
         return found
     raise AkitError(
         f"Cannot load weights {name}: there is no such folder, the cache {constants.HF_HUB_CACHE} lacks them, and "
         f"{reason}.\n"
-        f"Download them elsewhere: hf download {name} {CONFIG} {TENSORS} --revision {revision} --local-dir FOLDER\n"
+        f"Download them elsewhere: hf download {name} {' '.join((CONFIG, TENSORS, *one_of[:1]))} "
+        f"--revision {revision} --local-dir FOLDER\n"
         f"Then pass that folder: {how}"
     )
 
 
-def _in_cache(name: str, revision: str) -> Weights | None:
+def _in_cache(name: str, revision: str, one_of: Sequence[str]) -> Weights | None:
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(name, CONFIG, revision=revision)
-    tensors = try_to_load_from_cache(name, TENSORS, revision=revision)
-    if not (isinstance(config, str) and isinstance(tensors, str)):
+    def path(file: str) -> str | None:
+        found = try_to_load_from_cache(name, file, revision=revision)
+        return found if isinstance(found, str) else None
+
+    config = path(CONFIG)
+    if config is None or path(TENSORS) is None or (one_of and not any(map(path, one_of))):
         return None
     return Weights(Path(config).parent, name, revision=Path(config).parent.name)
 
 
-def _download(name: str, revision: str) -> Weights:
+def _download(name: str, revision: str, one_of: Sequence[str]) -> Weights:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
     # Without a network this fails at once, whereas downloads are retried for half a minute.
     get_hf_file_metadata(hf_hub_url(name, CONFIG, revision=revision))
     folder = Path(hf_hub_download(name, CONFIG, revision=revision)).parent
-    hf_hub_download(name, TENSORS, revision=folder.name)  # of the same commit
+    for number, file in enumerate(one_of, 1):  # of the same commit
+        try:
+            hf_hub_download(name, file, revision=folder.name)
+            break
+        except RemoteEntryNotFoundError:
+            if number == len(one_of):
+                raise
+    hf_hub_download(name, TENSORS, revision=folder.name)
     return Weights(folder, name, revision=folder.name)
 
 
@@ -189,32 +216,85 @@ def load_ast(weights: Weights) -> ASTModel:
         The files are damaged, do not fit each other, or are of another model. No weight stays random.
 
     """
-    import safetensors.torch
-    import torch
     from transformers import ASTConfig, ASTModel
 
-    settings = ast_settings(weights)
+    model: ASTModel = load_model(weights, ASTModel, ASTConfig, ast_settings(weights), part_below(_AST_PREFIX))
+    return model
+
+
+Part = Callable[[str, Collection[str]], str | None]
+"""Of the name of a tensor in a file, and of all names there: its name in the network, or None if it has no place."""
+
+
+def part_below(prefix: str) -> Part:
+    """Return the part of a file with this prefix: all tensors, if none has it."""
+
+    def part(name: str, names: Collection[str]) -> str | None:
+        if not name.startswith(prefix):
+            return None if any(other.startswith(prefix) for other in names) else name
+        return name.removeprefix(prefix)
+
+    return part
+
+
+def load_model(
+    weights: Weights,
+    model_class: Any,
+    config_class: Any,
+    settings: Mapping[str, Any],
+    part: Part,
+    untrained: Collection[str] = (),
+) -> Any:
+    """Return a network of transformers with these weights: on the CPU, float32, in evaluation mode.
+
+    Parameters
+    ----------
+    model_class, config_class : of transformers
+    settings : of the configuration; those that its class does not define itself are ignored, as they may make
+        transformers download code
+    part : chooses the tensors of the network, the only ones that are read
+    untrained : tensors that files may lack, as only training uses them
+
+    Raises
+    ------
+    AkitError
+        The files are damaged, or do not fit each other. No weight stays random.
+
+    """
+    import torch
+    from transformers import PreTrainedConfig
+
+    known = {f.name for f in fields(config_class)} - {f.name for f in fields(PreTrainedConfig)}
     path = weights.folder / TENSORS
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise AkitError(f"{path} is damaged: {error}. Download it again.") from error
+    tensors = _tensors(path, part)
     try:
         with _quiet():
-            model, report = ASTModel.from_pretrained(
+            model, report = model_class.from_pretrained(
                 None,
-                config=ASTConfig(**settings),
+                config=config_class(**{name: value for name, value in settings.items() if name in known}),
                 state_dict=tensors,
                 dtype=torch.float32,
-                attn_implementation="sdpa",
                 ignore_mismatched_sizes=True,  # they are in the report
                 output_loading_info=True,
             )
     except Exception as error:
         # Invalid settings raise many kinds of errors.
-        raise AkitError(f"{weights.folder / CONFIG} describes no model: {_first_line(error)}") from error
-    _check_report(path, report)
+        raise AkitError(f"{weights.folder / CONFIG} describes no model: {first_line(error)}") from error
+    _check_report(path, report, untrained)
     return model.eval()
+
+
+def _tensors(path: Path, part: Part) -> dict[str, Tensor]:
+    """Return the tensors of a network by their names there. Raises AkitError if the file is damaged."""
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            names = frozenset(file.keys())
+            wanted = {name: part(name, names) for name in names}
+            return {new: file.get_tensor(name) for name, new in wanted.items() if new is not None}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise AkitError(f"{path} is damaged: {error}. Download it again.") from error
 
 
 def ast_settings(weights: Weights) -> dict[str, Any]:
@@ -255,7 +335,7 @@ def new_ast(shape: dict[str, Any]) -> ASTModel:
             return ASTModel(ASTConfig(**shape, attn_implementation="sdpa"))
     except Exception as error:
         # Invalid settings raise many kinds of errors.
-        raise AkitError(f"These settings describe no AST: {_first_line(error)}") from error
+        raise AkitError(f"These settings describe no AST: {first_line(error)}") from error
 
 
 _PUBLISHED: dict[str, Any] = {  # of AST_NAME, and transformers' defaults
@@ -269,17 +349,17 @@ _AST_SETTINGS = (
 )
 
 
-def _check_report(path: Path, report: dict[str, Any]) -> None:
-    """Raise AkitError unless all weights of the model were in the file, and no others but a classifier's."""
+def _check_report(path: Path, report: dict[str, Any], untrained: Collection[str]) -> None:
+    """Raise AkitError unless all weights of the model, and no others, were among the tensors that were read."""
     wrong_shape = sorted(report["mismatched_keys"])
     if wrong_shape:
         key, found, wanted = wrong_shape[0]
         more = f" and {len(wrong_shape) - 1} more" if len(wrong_shape) > 1 else ""
         raise AkitError(f"{path} does not fit its {CONFIG}: {key} is {tuple(found)}, not {tuple(wanted)}{more}.")
-    missing = sorted(report["missing_keys"])
+    missing = sorted(set(report["missing_keys"]) - set(untrained))
     if missing:
         raise AkitError(f"{path} lacks {len(missing)} of the model's tensors, among them {missing[0]}.")
-    foreign = sorted(key for key in report["unexpected_keys"] if not key.startswith(_CLASSIFIER))
+    foreign = sorted(report["unexpected_keys"])
     if foreign:
         raise AkitError(
             f"{path} holds {len(foreign)} tensors that its {CONFIG} has no place for, such as {foreign[0]}."
@@ -302,5 +382,6 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

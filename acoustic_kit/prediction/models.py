@@ -17,10 +17,9 @@ from acoustic_kit.data.windows import Windows
 from acoustic_kit.device import Compute
 from acoustic_kit.ensemble.result import BlendResult
 from acoustic_kit.errors import AkitError, RunError, UsageError
-from acoustic_kit.features import Feature, feature_from_parameters
-from acoustic_kit.features.ast import LOCAL
+from acoustic_kit.features import FEATURES, Feature, feature_from_parameters
 from acoustic_kit.features.learnt import with_learnt
-from acoustic_kit.features.weights import TENSORS, find_weights
+from acoustic_kit.features.weights import LOCAL, TENSORS, find_weights
 from acoustic_kit.metrics.names import recorded_metric
 from acoustic_kit.prediction.saved_models import check_model, load_model
 from acoustic_kit.recipe.catalog import recipe_folders
@@ -288,13 +287,14 @@ class _Opener:
         for link in _chain(parameters):
             if "weights_sha256" not in link:
                 continue
-            wanted = f"SHA-256 {link['weights_sha256']}"
-            if self.weights is None and link.get("weights") == LOCAL:
+            wanted, family = f"SHA-256 {link['weights_sha256']}", FEATURES.get(str(link["name"]))
+            name = link.get(family.weights_parameter or "") if family is not None else None
+            if self.weights is None and name == LOCAL:
                 raise RunError(
                     f"{record.name} reads the feature {link['name']}, whose weights came from a folder ({wanted}).\n"
                     "Pass a folder with these weights: --weights FOLDER."
                 )
-            if self.weights is None and not re.fullmatch(HUB_NAME, str(link.get("weights"))):
+            if self.weights is None and not re.fullmatch(HUB_NAME, str(name)):
                 raise RunError(f"The weights of {record.name} have a name that is not valid on the Hugging Face hub.")
             if self.weights is not None:
                 found = find_weights(str(self.weights), how="--weights FOLDER.").digests()[TENSORS]

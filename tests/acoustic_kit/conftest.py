@@ -9,7 +9,7 @@ import pytest
 def tiny_ast(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of ASTForAudioClassification for inputs of (64, 32), 32 wide, two layers. Copy it to change it."""
     import torch
-    from transformers import ASTConfig, ASTForAudioClassification
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -19,4 +19,5 @@ def tiny_ast(tmp_path_factory: pytest.TempPathFactory) -> Path:
             parameter.add_(0.1 * torch.randn_like(parameter))
     folder = tmp_path_factory.mktemp("tiny_ast")
     model.save_pretrained(folder)
+    ASTFeatureExtractor(num_mel_bins=32, max_length=64).save_pretrained(folder)
     return folder

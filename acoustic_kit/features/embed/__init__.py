@@ -1,0 +1,1 @@
+"""Embeddings of pretrained models: the feature, and one module for each kind of model."""
