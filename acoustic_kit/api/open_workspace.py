@@ -355,7 +355,7 @@ class OpenWorkspace(Session):
         id_format: str | None = None,
         table: str | Path | None = None,
         trust: bool = False,
-        weights: str | Path | None = None,
+        weights: str | Path | Sequence[str | Path] | None = None,
         workers: int | None = None,
         device: str = "auto",
         precision: str = "auto",

@@ -28,7 +28,7 @@ def predict(
     folder: str | Path = ".",
     table: str | Path | None = None,
     trust: bool = False,
-    weights: str | Path | None = None,
+    weights: str | Path | Sequence[str | Path] | None = None,
     workers: int | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -49,7 +49,7 @@ def predict(
     id_format : of the ids of rows, with `{stem}` or `{path}`, `{start}` and `{end}`; default: `{stem}_{end}`
     table : a CSV with the other inputs of the recipe: ids or file names, then columns such as `salience`
     trust : execute the recipe in the run's folder if it is not installed here
-    weights : the folder of a pretrained model that computes features, if the run needs one
+    weights : folders or ONNX files of pretrained models that compute features, if the run needs any
     workers : worker processes for features; default: one per core
     device, precision : see `Compute`
     progress : show progress bars
@@ -66,9 +66,7 @@ def predict(
     import polars as pl
 
     source = model.path if isinstance(model, TrainedRun) else model.result if isinstance(model, FittedBlend) else model
-    predictor = open_predictor(
-        source, Path(folder), trust=trust, weights=None if weights is None else Path(weights), on_note=warn
-    )
+    predictor = open_predictor(source, Path(folder), trust=trust, weights=weights, on_note=warn)
     windows = choose_windows(predictor.windows, predictor.name, window, hop, id_format, warn)
     with progress_bars(progress) as bar:
         found = predict_clips(

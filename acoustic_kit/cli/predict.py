@@ -55,8 +55,8 @@ IdFormat = Annotated[
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the recipe in the run's folder if it is not installed here.")]
 Weights = Annotated[
-    Path | None,
-    typer.Option(exists=True, file_okay=False, help="Folder of the pretrained model that computes features."),
+    list[Path] | None,
+    typer.Option(exists=True, help="Folder or ONNX file of a pretrained model that computes features; repeatable."),
 ]
 
 

@@ -48,23 +48,23 @@ def own_features(module: ModuleType) -> dict[str, type[Feature]]:
 
 def feature_from_parameters(
     parameters: Mapping[str, Any],
-    weights: str | None = None,
+    weights: Mapping[str, str] = MappingProxyType({}),
     own: Mapping[str, type[Feature]] = MappingProxyType({}),
 ) -> Feature:
     """Return the feature whose `parameters()` are stored, without the clips it was fitted on.
 
-    `weights` is a folder with the weights of a model that computes features, if they must not be downloaded; they must
-    be the same. `own` are families that a recipe defines, by name.
+    `weights` are places of models that compute features, by `weights_digest`, which are used instead of a download.
+    `own` are families that a recipe defines, by name.
 
-    Raises AkitError if this version of akit, or of a library that affects values, or those weights, would compute
-    other values.
+    Raises AkitError if this version of akit, or of a library that affects values, would compute other values.
     """
     wanted = {name: value for name, value in parameters.items() if name != "training"}
     local: dict[str, Any] = {}
     try:
         family = {**own, **FEATURES}[wanted["name"]]
-        if weights is not None and family.weights_parameter is not None:
-            local = {family.weights_parameter: weights}
+        place = weights.get(str(wanted.get("weights_sha256")))
+        if place is not None and family.weights_parameter is not None:
+            local = {family.weights_parameter: place}
             wanted |= {family.weights_parameter: LOCAL, "revision": None}
         given = {f.name: wanted[f.name] for f in fields(family) if f.name in wanted} | local
         feature = family(**{name: _from_json(value, weights, own) for name, value in given.items()})
@@ -77,7 +77,7 @@ def feature_from_parameters(
     return feature
 
 
-def _from_json(value: Any, weights: str | None, own: Mapping[str, type[Feature]]) -> Any:
+def _from_json(value: Any, weights: Mapping[str, str], own: Mapping[str, type[Feature]]) -> Any:
     if isinstance(value, Mapping):
         return feature_from_parameters(value, weights, own)
     return tuple(value) if isinstance(value, list) else value

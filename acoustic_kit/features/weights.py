@@ -58,7 +58,7 @@ class Weights:
 
     def digest(self, name: str) -> str:
         """Return the SHA-256 of a file in the folder."""
-        return _sha256(self.folder / name)
+        return file_digest(self.folder / name)
 
     def describe(self) -> str:
         """Return text that identifies them, for a record: name on the hub and commit, or the tensors' digest."""
@@ -189,7 +189,8 @@ def _download(name: str, revision: str, one_of: Sequence[str]) -> Weights:
     return Weights(folder, name, revision=folder.name)
 
 
-def _sha256(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, read once as long as it does not change. Raises AkitError if it is missing."""
     try:
         stat = path.stat()
         return _sha256_at(path, stat.st_size, stat.st_mtime_ns)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ from acoustic_kit.device import Compute
 from acoustic_kit.ensemble.result import BlendResult
 from acoustic_kit.errors import AkitError, RunError, UsageError
 from acoustic_kit.features import FEATURES, Feature, feature_from_parameters
+from acoustic_kit.features.embed.embed import weights_digest
 from acoustic_kit.features.learnt import with_learnt
-from acoustic_kit.features.weights import LOCAL, TENSORS, find_weights
+from acoustic_kit.features.weights import LOCAL
 from acoustic_kit.metrics.names import recorded_metric
 from acoustic_kit.prediction.saved_models import check_model, load_model
 from acoustic_kit.recipe.catalog import recipe_folders
@@ -123,7 +125,7 @@ def open_predictor(
     folder: Path = Path(),
     *,
     trust: bool = False,
-    weights: Path | None = None,
+    weights: str | Path | Sequence[str | Path] | None = None,
     on_note: OnNote = lambda _: None,
 ) -> Predictor:
     """Open a run or a blend for prediction.
@@ -135,14 +137,15 @@ def open_predictor(
         next to that folder, and in the workspace
     trust : execute recipes in the run folders that are not installed, and load all types that their scikit-learn
         models contain
-    weights : the folder with the weights of a model that computes features, if a run needs one
+    weights : folders and files with the weights of models that compute features, if a run needs any
     on_note : called with messages for the user
 
     Raises UsageError if the run does not exist, AkitError if it cannot predict on this machine.
 
     """
     workspace = Workspace.around(folder)
-    opener = _Opener(workspace, trust, weights, on_note)
+    places = [weights] if isinstance(weights, str | Path) else weights or ()
+    opener = _Opener(workspace, trust, tuple(map(str, places)), on_note)
     if isinstance(what, BlendResult):
         members = [opener.member(one.run, one.fold) for one in what.members]
         return _predictor(what.name, members, what.metric, what.blend.of_members())
@@ -219,7 +222,7 @@ class _Opener:
 
     workspace: Workspace | None
     trust: bool
-    weights: Path | None
+    weights: tuple[str, ...]
     on_note: OnNote
 
     def member(self, run: Run, fold: str | None = None) -> MemberModel:
@@ -275,7 +278,7 @@ class _Opener:
             self._check_weights(record, parameters)
             try:
                 known = _with_resampler(parameters, self.on_note)
-                features[name] = feature_from_parameters(known, str(self.weights) if self.weights else None, own)
+                features[name] = feature_from_parameters(known, self._places, own)
             except (AkitError, TypeError, ValueError) as error:
                 raise RunError(
                     f"{record.name} cannot predict here, because its feature {name} is unavailable: {error}"
@@ -289,17 +292,23 @@ class _Opener:
                 continue
             wanted, family = f"SHA-256 {link['weights_sha256']}", FEATURES.get(str(link["name"]))
             name = link.get(family.weights_parameter or "") if family is not None else None
-            if self.weights is None and name == LOCAL:
+            if link["weights_sha256"] in self._places:
+                continue
+            if name == LOCAL and self.weights:
+                given = " and ".join(self.weights)
+                raise RunError(f"{given} contains other weights than those of {record.name} ({wanted}).")
+            if name == LOCAL:
                 raise RunError(
                     f"{record.name} reads the feature {link['name']}, whose weights came from a folder ({wanted}).\n"
-                    "Pass a folder with these weights: --weights FOLDER."
+                    "Pass the place of these weights: --weights FOLDER."
                 )
-            if self.weights is None and not re.fullmatch(HUB_NAME, str(name)):
+            if not re.fullmatch(HUB_NAME, str(name)):
                 raise RunError(f"The weights of {record.name} have a name that is not valid on the Hugging Face hub.")
-            if self.weights is not None:
-                found = find_weights(str(self.weights), how="--weights FOLDER.").digests()[TENSORS]
-                if found != link["weights_sha256"]:
-                    raise RunError(f"{self.weights} contains other weights than those of {record.name} ({wanted}).")
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """The places of weights, by their digests. Raises AkitError if there are none."""
+        return {weights_digest(place): place for place in self.weights}
 
 
 def _is_the_recipe(path: Path, record: RunRecord) -> bool:

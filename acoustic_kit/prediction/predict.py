@@ -51,7 +51,7 @@ def predict_clips(
     windows: Windows | None = None,
     table: Path | None = None,
     trust: bool = False,
-    weights: Path | None = None,
+    weights: str | Path | Sequence[str | Path] | None = None,
     workers: int = 0,
     compute: Compute = AUTO,
     on_progress: OnProgress = lambda *_: None,

@@ -11,11 +11,12 @@ import numpy as np
 
 from acoustic_kit.dsp.sound_file import check_wave
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features.embed.onnx_model import SUFFIX, OnnxEncoder
 from acoustic_kit.features.embed.transformers_models import TransformersEncoder
 from acoustic_kit.features.embed.windows import POOLS, Pool, batches, pool, split
 from acoustic_kit.features.feature import Feature, StoredClip
 from acoustic_kit.features.wave import Wave
-from acoustic_kit.features.weights import AST_NAME, LOCAL
+from acoustic_kit.features.weights import AST_NAME, LOCAL, TENSORS, find_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,14 +42,15 @@ class Embed(Feature):
     ----------
     model : a model of transformers: a name on the Hugging Face hub, or a folder with ``config.json``,
         ``preprocessor_config.json`` and ``model.safetensors``. Families: AST, CLAP (its audio tower), Whisper (its
-        encoder), wav2vec 2.0, HuBERT, WavLM and their relatives
+        encoder), wav2vec 2.0, HuBERT, WavLM and their relatives. Or an ONNX file that takes waves
     layer : the number of a hidden state, 0 for the input of the first layer, or negative from the last; or a named
-        output such as ``last_hidden_state``. None is the family's usual one
+        output such as ``last_hidden_state``, which an ONNX file always takes. None is the usual one
     pool : over all frames of the clip: ``mean``, ``max``, both ``mean+std``, or ``none`` to store the frames
     window : seconds, at most the length that the model takes, which is the default; 30 if it takes any length.
         Longer clips are divided into windows, shorter ones padded if the model needs it, and padding is not pooled
     hop : seconds from one window to the next, at most; default: the window. The last window ends with the clip
     revision : branch, tag or commit on the hub
+    sample_rate : Hz, of an ONNX file that does not name it
     wave : the source; its sample rate is that of the model
 
     """
@@ -66,6 +68,7 @@ class Embed(Feature):
     window: float | None = None
     hop: float | None = None
     revision: str | None = None
+    sample_rate: int | None = None
     wave: Wave = field(default_factory=Wave)
 
     def __post_init__(self) -> None:
@@ -158,4 +161,18 @@ class Embed(Feature):
             raise AkitError(
                 "this embed was built with a model from a folder, whose path is not stored: name the folder"
             )
+        if self.model.endswith(SUFFIX):
+            return OnnxEncoder.find(self.model, self.layer, self.sample_rate)
+        if self.sample_rate is not None:
+            raise UsageError(f"sample_rate is {self.sample_rate}; it is only for ONNX files, other models name theirs")
         return TransformersEncoder.find(self.model, self.revision, self.layer)
+
+
+def weights_digest(model: str) -> str:
+    """Return the SHA-256 by which keys identify the weights of a model: a folder, a name on the hub or an ONNX file.
+
+    Raises AkitError if they are missing or damaged.
+    """
+    if model.endswith(SUFFIX):
+        return OnnxEncoder.find(model, None, None).digest
+    return find_weights(model, how="--weights FOLDER.").digests()[TENSORS]

@@ -282,7 +282,7 @@ def test_a_models_weights_are_named_and_must_be_the_same(
     name = next(iter(tensors))
     save_file(tensors | {name: tensors[name] + 1}, moved / "model.safetensors")
     with pytest.raises(AkitError, match="other weights than"):
-        open_predictor(run.path, trust=True, weights=moved)
+        open_predictor(run.path, trust=True, weights=[moved])
 
 
 def test_a_run_keeps_the_shape_of_its_backbone(tiny_ast: Path, tmp_path: Path) -> None:
