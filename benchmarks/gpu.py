@@ -36,7 +36,7 @@ from acoustic_kit.nn import pcen as pcen_module
 from acoustic_kit.recipe.recipe import Recipe, find_recipes, load_recipe, recipe_folders
 from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.training import loop
-from acoustic_kit.training.batches import Batch
+from acoustic_kit.training.batch import Batch
 from acoustic_kit.training.fabric import describe
 from acoustic_kit.workspace.init import init_workspace
 from acoustic_kit.workspace.workspace import Workspace

@@ -17,6 +17,7 @@ from torch import nn
 import acoustic_kit as akit
 from acoustic_kit.training import (
     Batches,
+    ClipRng,
     LossName,
     MixupLabels,
     Phase,
@@ -37,8 +38,10 @@ class Settings(akit.Settings):
     sample_rate: int = Field(22050, ge=4000, description="Hz; clips are resampled to it")
     n_mels: int = Field(64, ge=1, description="mel bands")
     frames: int = Field(216, ge=1, description="length that clips are repeated or cut to, in hops of 512 samples")
-    short: Literal["fit", "repeat"] = Field(
-        "fit", description="if all training clips are shorter: fit the input to the longest, or repeat them to `frames`"
+    short: Literal["fit", "halves", "repeat"] = Field(
+        "fit",
+        description="if all training clips are shorter: fit the input to the longest, or repeat them to `frames`; "
+        "halves: fit it too, and group clips of like length in batches of a half, a fourth, … of it",
     )
     window: Window = Field("random", description="part of longer clips that is trained on: random, first or loudest")
     crops: int | None = Field(None, ge=1, description="crops of long clips that are averaged; 12, but 1 of the loudest")
@@ -74,14 +77,18 @@ def features(s: Settings) -> dict[str, akit.Feature]:
 
 def batches(s: Settings, frames: int) -> Batches:
     """Return batches with shorter clips repeated; each clip is rolled along time, masked and mixed with another."""
-    augment = [time_shift(), spec_augment(s.n_mels // 6, frames // 6, n_band_masks=2, n_frame_masks=2)]
+
+    def mask(x: torch.Tensor, rng: ClipRng) -> torch.Tensor:
+        return spec_augment(s.n_mels // 6, x.shape[-1] // 6, n_band_masks=2, n_frame_masks=2)(x, rng)
+
     return Batches(
         "mel",
         s.batch_size,
         frames,
         "wrap",
+        halves=s.short == "halves",
         channel_axis=True,
-        augment=augment,
+        augment=[time_shift(), mask],
         mixup=s.mixup,
         mixup_labels=s.mixup_labels,
         window=s.window,
@@ -142,7 +149,7 @@ def build_model(s: Settings, n_classes: int) -> LogMelCnn:
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     torch.manual_seed(fold.seed)
     net = build_model(s, fold.n_classes)
-    if s.short == "fit":
+    if s.short != "repeat":
         net.frames.fill_(input_length(fold.train, "mel", s.frames))
     return akit.fit(
         fold,

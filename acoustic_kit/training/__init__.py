@@ -1,7 +1,8 @@
 """Training: one loop for every torch recipe, with its batches, augmentation, schedules and checkpoints."""
 
 from acoustic_kit.training.augment import Augment, spec_augment, time_shift
-from acoustic_kit.training.batches import Batch, BatchAugment, Batches, BatchRng, Loader, Loss, MixupLabels
+from acoustic_kit.training.batch import Batch, BatchAugment, BatchRng, Loss
+from acoustic_kit.training.batches import Batches, Loader
 from acoustic_kit.training.checkpoint import load_tensors, save_tensors
 from acoustic_kit.training.clip_rng import ClipRng
 from acoustic_kit.training.crops import Window, decibel_power, input_length
@@ -9,6 +10,7 @@ from acoustic_kit.training.evaluation import forward
 from acoustic_kit.training.fabric import make_fabric
 from acoustic_kit.training.loop import Phase, fit
 from acoustic_kit.training.losses import LossName, TargetLoss, default_loss, make_loss
+from acoustic_kit.training.mixup import MixupLabels
 from acoustic_kit.training.sam import Sam
 from acoustic_kit.training.sampling import class_balanced
 from acoustic_kit.training.schedules import (

@@ -14,49 +14,26 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.special import betaincinv
 
 from acoustic_kit.data.clips import Clips
 from acoustic_kit.data.targets import loss_targets
 from acoustic_kit.task import Task
 from acoustic_kit.training.augment import Augment
+from acoustic_kit.training.batch import Batch, BatchAugment, BatchRng
 from acoustic_kit.training.clip_reader import ClipReader
 from acoustic_kit.training.clip_rng import ClipRng, digests
-from acoustic_kit.training.crops import LONG, MOST, Crops, FramePower, Window, loudest_crop, mean_square, spread_crops
-
-MixupLabels = Literal["weighted", "union"]
-Loss = Callable[..., torch.Tensor]  # logits and targets (clips, classes); a `TargetLoss` also: weights → a scalar
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Inputs and targets of one training step."""
-
-    inputs: tuple[torch.Tensor, ...]  # x, float32 (clips, …, frames), and the side input if there is one
-    targets: torch.Tensor  # float32 (clips, classes): one-hot, mixed, soft, or several labels; NaN if unknown
-    loss: Loss | None = None  # instead of the stage's
-    whole: int | None = None  # clips of the whole batch, if this is the part of one of several processes
-    weights: torch.Tensor | None = None  # float32 (clips,), see `Loader.weights`; None: all are 1, all targets known
-
-    @property
-    def x(self) -> torch.Tensor:
-        """The feature: float32 (clips, …, frames)."""
-        return self.inputs[0]
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
-@dataclass(frozen=True)
-class BatchRng:
-    """Random numbers of a batch and of its clips, and the epoch."""
-
-    epoch: int  # of the stage, from 1
-    clips: ClipRng  # of each clip
-    batch: ClipRng  # of the batch: one row
-
-
-BatchAugment = Callable[[Batch, BatchRng], Batch]
+from acoustic_kit.training.crops import (
+    LONG,
+    MOST,
+    Crops,
+    FramePower,
+    Window,
+    halved_inputs,
+    loudest_crop,
+    mean_square,
+    spread_crops,
+)
+from acoustic_kit.training.mixup import MixupLabels, beta, mixed
 
 
 @dataclass(frozen=True)
@@ -71,6 +48,8 @@ class Batches:
         others have the last of the range. None pads each batch to its longest clip
     pad : values beyond a clip's ends: a number; `wrap`, which repeats the clip; or `symmetric`, which mirrors it
     short : place of a clip that is shorter than `frames`: random, as a longer one is cut, or at the `start`
+    halves : give a short clip the shortest of `frames`, `frames` / 2, … `frames` / 16 that holds it, and make batches
+        of clips of one such length: a batch costs what its clips last
     channel_axis : insert an axis of size one after the clips, for two-dimensional convolutions
     side : computes a second input of the network from the clips: float32 (clips, columns); mixed as x is
     augment : augmentations per clip, in this order, in training only
@@ -98,6 +77,7 @@ class Batches:
     frames: int | range | None = None
     pad: float | Literal["wrap", "symmetric"] = 0.0
     short: Literal["random", "start"] = "random"
+    halves: bool = False
     channel_axis: bool = False
     side: Callable[[Clips], np.ndarray] | None = None
     augment: Sequence[Augment] = ()
@@ -113,8 +93,9 @@ class Batches:
     crops: int | None = 1
 
     def __post_init__(self) -> None:
-        if self.window == "loudest" and not isinstance(self.frames, int):
-            raise ValueError("the loudest window needs one length: give `frames` as a number")
+        for name, needed in {"the loudest window": self.window == "loudest", "halves": self.halves}.items():
+            if needed and not isinstance(self.frames, int):
+                raise ValueError(f"{name} needs one length: give `frames` as a number")
         if self.mixup > 0 and self.frames is None:
             raise ValueError("mixup needs clips of one length: give `frames`")
 
@@ -152,8 +133,13 @@ class Loader:
 
     def training(self, key: str, epoch: int = 1) -> Iterator[Batch]:
         """Yield the batches of one epoch, shuffled and augmented. `key`, of seed, fold, stage and epoch, seeds them."""
-        order, partners = self._order(f"{key}/order"), self._order(f"{key}/partner")
         chunks = self._chunks(self.n_clips, self.form.drop_last)
+        order, partners = (self._order(f"{key}/{name}")[: chunks[-1].stop] for name in ("order", "partner"))
+        if len(set(self._input_lengths)) > 1:
+            order, partners = (of[np.concatenate(self._of_one_length(of))] for of in (order, partners))
+            numbers = ClipRng(f"{key}/batches", np.arange(len(chunks), dtype=np.uint64), self.device)
+            chunks = [chunks[number] for number in np.argsort(numbers.uniform64("permutation")[:, 0])]
+        mixes_clips = self.form.mixup > 0 and self.form.mixup_by == "clip"
         mixes_within = self.form.mixup > 0 and self.form.mixup_by == "batch"
         needs_all = mixes_within or self.form.batch_augment is not None
 
@@ -161,12 +147,12 @@ class Loader:
             chunk, own = chunks[number], ClipRng(f"{key}/batch {number}", np.zeros(1, np.uint64), self.device)
             share = share_of(chunk, self.rank, self.world)
             chosen = chunk if needs_all else share
-            frames = self._frames(own, order[chunk])
+            frames = self._frames(own, np.concatenate([of[chunk] for of in (order, partners)[: 1 + mixes_clips]]))
             batch = self._augmented(order, chosen, frames, f"{key}/first")
-            if self.form.mixup > 0 and self.form.mixup_by == "clip":
+            if mixes_clips:
                 other = self._augmented(partners, chosen, frames, f"{key}/second")
                 weight = self._rng(order, chosen, key).uniform64("mixup")[:, 0]
-                batch = _mixed(batch, other, _beta(self.form.mixup, weight), self.form.mixup_labels)
+                batch = mixed(batch, other, beta(self.form.mixup, weight), self.form.mixup_labels)
             elif mixes_within:
                 batch = self._mixed_within(batch, own)
             if self.form.batch_augment is not None:
@@ -183,12 +169,15 @@ class Loader:
         """Yield the network's inputs of each batch of `places`, without augmentation; by default as in validation."""
         crops = crops or self.crops()
         for place in self.places(crops):
-            x, *side = self._inputs(crops.clips[place], self._longest_input, crops.first[place])
+            chosen = crops.clips[place]
+            x, *side = self._inputs(chosen, int(self._input_lengths[chosen[0]]), crops.first[place])
             yield self._shaped(x), *side
 
-    def places(self, crops: Crops) -> list[slice]:
-        """Return slices of the crops for the batches of `in_order`; in one process, of all crops."""
-        return self._chunks(len(crops.clips), drop_last=False)[self.rank :: self.world]
+    def places(self, crops: Crops) -> list[np.ndarray]:
+        """Return the positions of the crops in each batch of `in_order`; in one process, of all crops."""
+        groups = self._of_one_length(crops.clips)
+        batches = [group[chunk] for group in groups for chunk in self._chunks(len(group), drop_last=False)]
+        return batches[self.rank :: self.world]
 
     def crops(self, key: str | None = None, most: int | None = 1) -> Crops:
         """Return the crops in which the clips are predicted: one of each, or up to `most` of a long one.
@@ -200,8 +189,8 @@ class Loader:
             return Crops(clips, np.zeros(self.n_clips, np.int64))
         if key is not None:
             places = self._rng(clips, slice(0, self.n_clips), key).uniform64("crop")[:, 0]
-            return Crops(clips, self._starts(clips, frames, places))
-        first = self._fixed(clips, self._starts(clips, frames, np.full(self.n_clips, 0.5)))
+            return Crops(clips, self._starts(clips, self._input_lengths, places))
+        first = self._fixed(clips, self._starts(clips, self._input_lengths, np.full(self.n_clips, 0.5)))
         most = most or (1 if self.form.window == "loudest" else MOST)
         if most == 1:
             return Crops(clips, first)
@@ -262,7 +251,7 @@ class Loader:
         frames = self.form.frames
         if isinstance(frames, range):
             return frames[int(own.uniform64("frames")[0, 0] * len(frames))]
-        return frames or int(self._reader.lengths[chosen].max())
+        return int((self._reader.lengths if frames is None else self._input_lengths)[chosen].max())
 
     def _augmented(self, order: np.ndarray, chunk: slice, frames: int, key: str) -> Batch:
         rng, chosen = self._rng(order, chunk, key), order[chunk]
@@ -279,7 +268,19 @@ class Loader:
         frames = self.form.frames
         return frames[-1] if isinstance(frames, range) else frames
 
-    def _starts(self, chosen: np.ndarray, frames: int, places: np.ndarray) -> np.ndarray:
+    @cached_property
+    def _input_lengths(self) -> np.ndarray:
+        """Frames of each clip's input, int64 (clips,); 0 if it is as long as the longest clip of the batch."""
+        lengths, frames = self._reader.lengths, self._longest_input or 0
+        return halved_inputs(lengths, frames) if self.form.halves else np.full(len(lengths), frames)
+
+    def _of_one_length(self, chosen: np.ndarray) -> list[np.ndarray]:
+        """Return the positions in `chosen` by length of input, the shortest first, in order within a length."""
+        lengths = self._input_lengths[chosen]
+        order = np.argsort(lengths, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+
+    def _starts(self, chosen: np.ndarray, frames: int | np.ndarray, places: np.ndarray) -> np.ndarray:
         """Return the first frame of a window of each clip, at `places` in [0, 1) of its slack: int64 (clips,)."""
         slack = self._reader.lengths[chosen] - frames
         first = np.where(slack < 0, -np.floor(places * (1 - slack)), np.floor(places * (slack + 1)))
@@ -303,8 +304,8 @@ class Loader:
                 starts[clip] = loudest_crop(self.form.power(self._reader.read(clip)), self.form.frames)
         return starts
 
-    def _inputs(self, chosen: np.ndarray, frames: int | None, first: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """Return crops of clips, at one length, and their side input."""
+    def _inputs(self, chosen: np.ndarray, frames: int, first: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """Return crops of clips, at one length (0: that of the longest), and their side input."""
         frames = frames or int(self._reader.lengths[chosen].max())
         x = self._reader.cut(chosen, frames, first, self.form.pad)
         return (x,) if self._side is None else (x, self._side[self._index(chosen)])
@@ -323,8 +324,8 @@ class Loader:
         chosen = self._index(np.argsort(own.uniform64("order", len(batch))[0]))
         weights = None if batch.weights is None else batch.weights[chosen]
         other = Batch(tuple(t[chosen] for t in batch.inputs), batch.targets[chosen], weights=weights)
-        lam = np.repeat(_beta(self.form.mixup, own.uniform64("mixup")[:, 0]), len(batch))
-        return _mixed(batch, other, lam, self.form.mixup_labels)
+        lam = np.repeat(beta(self.form.mixup, own.uniform64("mixup")[:, 0]), len(batch))
+        return mixed(batch, other, lam, self.form.mixup_labels)
 
 
 def share_of(batch: slice, rank: int, world: int) -> slice:
@@ -338,31 +339,6 @@ def share_of(batch: slice, rank: int, world: int) -> slice:
         return batch
     first, end = (batch.start + n * i // world for i in (rank, rank + 1))
     return slice(first, end)
-
-
-def _beta(alpha: float, uniform: np.ndarray) -> np.ndarray:
-    """Transform numbers in [0, 1) to Beta(α, α) by its inverse distribution function."""
-    found: np.ndarray = betaincinv(alpha, alpha, uniform)
-    return found.astype(np.float32)
-
-
-def _mixed(first: Batch, second: Batch, lam: np.ndarray, labels: MixupLabels) -> Batch:
-    """Return λ·first + (1-λ)·second, with λ per clip: float32 (clips,), and targets as `mixup_labels` says."""
-    weight = torch.from_numpy(lam).to(first.targets.device, non_blocking=True)
-
-    def mix(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        return torch.lerp(other, one, weight.reshape(-1, *[1] * (one.ndim - 1)).expand_as(one))
-
-    inputs = tuple(mix(one, other) for one, other in zip(first.inputs, second.inputs, strict=True))
-    targets = (mix if labels == "weighted" else union)(first.targets, second.targets)
-    if first.weights is None or second.weights is None:
-        return Batch(inputs, targets)
-    return Batch(inputs, targets, weights=mix(first.weights, second.weights))
-
-
-def union(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Return the larger of two targets, NaN (unknown) if either is, unless the other one is 1."""
-    return torch.maximum(one, other).masked_fill((one == 1) | (other == 1), 1)
 
 
 def _scaled_weights(weights: np.ndarray, known: np.ndarray, task: Task) -> np.ndarray | None:

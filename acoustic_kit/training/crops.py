@@ -16,6 +16,7 @@ FramePower = Callable[[np.ndarray], np.ndarray]  # float32 (…, frames) → flo
 
 MOST = 12  # crops of a clip that are averaged by default
 LONG = 1.5  # times the input: a clip over this is predicted by several crops
+SHORTEST = 16  # the shortest input of halved ones is so many times shorter than the whole one
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,21 @@ def input_length(clips: Clips, feature: str, most: int) -> int:
     """
     stored = clips.features[feature]
     return min(most, max(stored.shape(id)[-1] for id in clips.ids))
+
+
+def halved_inputs(lengths: np.ndarray, frames: int) -> np.ndarray:
+    """Return the shortest of `frames`, `frames` / 2, … `frames` / 16 (rounded up) that holds each clip: int64 (clips,).
+
+    - ``lengths``: int (clips,); clips longer than `frames` have it as well
+
+    >>> halved_inputs(np.array([22, 54, 55, 300]), 216)
+    array([ 27,  54, 108, 216])
+    """
+    found, halved = np.full(len(lengths), frames), frames
+    while halved > math.ceil(frames / SHORTEST):
+        halved = math.ceil(halved / 2)
+        found[lengths <= halved] = halved
+    return found
 
 
 def mean_square(x: np.ndarray) -> np.ndarray:

@@ -79,9 +79,7 @@ def logits_of(net: nn.Module, loader: Loader, fabric: Fabric, crops: Crops, view
     net.eval()
     with fabric.autocast():
         found = [net(view(x), *side).float() for x, *side in loader.in_order(crops)]
-    if loader.world == 1:
-        return torch.cat(found)
     logits = torch.zeros(len(crops.clips), loader.n_classes, device=loader.device)
     for place, of_batch in zip(loader.places(crops), found, strict=True):
-        logits[place] = of_batch
+        logits[torch.from_numpy(place)] = of_batch
     return sum_over_processes(fabric, logits)  # rows of other processes are zero

@@ -20,7 +20,8 @@ from acoustic_kit.metrics.names import beside, get_metric, validate_metric
 from acoustic_kit.metrics.scores import score_or_nan
 from acoustic_kit.training.allocator import keep_freed_memory
 from acoustic_kit.training.average import WeightAverage, recompute_statistics
-from acoustic_kit.training.batches import Batch, Batches, Loader, Loss
+from acoustic_kit.training.batch import Batch, Loss
+from acoustic_kit.training.batches import Batches, Loader
 from acoustic_kit.training.checkpoint import (
     load_state,
     load_tensors,

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from acoustic_kit.errors import UsageError
 from acoustic_kit.task import Task
-from acoustic_kit.training.batches import Loss
+from acoustic_kit.training.batch import Loss
 
 LossName = Literal["auto", "bce", "cross_entropy", "focal"]
 Weighted = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]

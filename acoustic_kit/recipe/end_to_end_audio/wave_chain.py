@@ -32,7 +32,7 @@ from acoustic_kit.recipe.end_to_end_audio.wave_noise import (
 from acoustic_kit.recipe.end_to_end_audio.wave_resample import change_speed
 from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.training.augment import Augment
-from acoustic_kit.training.batches import Batch, BatchAugment, BatchRng, Loss
+from acoustic_kit.training.batch import Batch, BatchAugment, BatchRng, Loss
 from acoustic_kit.training.clip_rng import ClipRng
 
 SPECTROGRAMS = {  # windows and hops in samples, by sample rate; one pair is drawn per use

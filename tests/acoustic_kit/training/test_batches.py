@@ -13,8 +13,9 @@ from acoustic_kit.data.clips import Clips
 from acoustic_kit.training import batches as module_batches
 from acoustic_kit.training import clip_reader as module
 from acoustic_kit.training.augment import time_shift
-from acoustic_kit.training.batches import Batch, Batches, BatchRng
-from acoustic_kit.training.crops import decibel_power, input_length, spread_crops
+from acoustic_kit.training.batch import Batch, BatchRng
+from acoustic_kit.training.batches import Batches
+from acoustic_kit.training.crops import decibel_power, halved_inputs, input_length, spread_crops
 from acoustic_kit.training.evaluation import forward
 from acoustic_store import FeatureStore
 
@@ -335,8 +336,60 @@ def test_in_evaluation_no_clip_is_dropped_and_none_comes_twice(clips: Clips, wor
     loaders = [form.open(clips, CPU, rank, world) for rank in range(world)]
     dealt = {}
     for loader in loaders:
-        dealt |= {place.start: x for place, (x,) in zip(loader.places(crops), loader.in_order(crops), strict=True)}
+        dealt |= {place[0]: x for place, (x,) in zip(loader.places(crops), loader.in_order(crops), strict=True)}
     torch.testing.assert_close([dealt[start] for start in sorted(dealt)], [x for (x,) in whole], rtol=0, atol=0)
+
+
+@pytest.fixture
+def uneven(clips: Clips, tmp_path: Path) -> Clips:
+    """Clips of 2 to 40 frames, each with its own value in all frames."""
+    store = FeatureStore.open(tmp_path / "uneven.zarr", create=True)
+    lengths = [2 + (7 * i) % 39 for i in range(len(clips))]
+    with store.writer("x-1", "float32", {}) as writer:
+        for block in writer.plan([(id, "") for id in clips.ids]):
+            block.write(np.full((3, n), i + 1.0, np.float32) for i, n in enumerate(lengths))
+    return replace(clips, features={"mel": store["x-1"]})
+
+
+def test_halved_inputs_cost_what_clips_last(uneven: Clips) -> None:
+    form = Batches("mel", 6, 40, pad="wrap", halves=True, mixup=0.4)
+    loader = form.open(uneven, CPU)
+    mixed = list(loader.training("0/1"))
+    plain = [batch.x for batch in replace(form, mixup=0).open(uneven, CPU).training("0/1")]
+    assert [batch.x.shape for batch in mixed] == [x.shape for x in plain]
+    values = [x[:, 0, 0] for x in plain]
+    assert sorted(torch.cat(values).tolist()) == list(range(1, 37))  # each clip once
+    needed = [halved_inputs(np.array([2 + 7 * (int(i) - 1) % 39 for i in of]), 40) for of in values]
+    assert [x.shape[-1] for x in plain] == [frames.max() for frames in needed]
+    assert [frames.max() for frames in needed] != sorted(frames.max() for frames in needed)  # batches are shuffled
+    assert sum(len(set(frames)) > 1 for frames in needed) <= len({x.shape[-1] for x in plain})
+    again = [batch.x for batch in form.open(uneven, CPU).training("0/1")]
+    torch.testing.assert_close(again, [batch.x for batch in mixed], rtol=0, atol=0)
+
+
+def test_halved_inputs_of_a_clip_are_the_same_whatever_is_predicted_beside_it(uneven: Clips) -> None:
+    class Total(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.weight * x[:, 0].sum(-1, keepdim=True) / 1000 * torch.arange(3)
+
+    form = Batches("mel", 5, 40, pad="wrap", halves=True)
+    whole = forward(Total(), uneven, form)
+    some = replace(uneven, rows=uneven.rows[3:9])
+    np.testing.assert_array_equal(forward(Total(), some, form), whole[3:9])
+    frames = halved_inputs(np.array([2 + 7 * i % 39 for i in range(36)]), 40)
+    logits = torch.tensor(frames * np.arange(1, 37) / 1000)[:, None] * torch.arange(3)
+    np.testing.assert_allclose(whole, logits.softmax(1).numpy(), atol=1e-6)
+
+
+def test_clips_that_are_not_short_are_the_same_with_halved_inputs(clips: Clips) -> None:
+    options = {"frames": 12, "pad": "wrap", "mixup": 0.4}
+    torch.testing.assert_close(epoch(clips, halves=True, **options), epoch(clips, **options), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="halves"):
+        Batches("mel", 8, None, halves=True)
 
 
 def long_parts(clips: Clips, frames: int, **options: object) -> dict[str, set[int]]:
