@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,16 +30,19 @@ class Soundscapes:
 
     - `background`: classes that fill the recordings; they are not labeled
     - `sources`: least and greatest number of clips that are placed in a recording
-    - `calls`: least and greatest number of times that a clip is repeated, each an event of its own
+    - `calls`: least and greatest number of times that a clip is repeated, each an event of its own. None: from the
+      start of the recording to its end
     - `pause`: least and greatest time between them, seconds
-    - `snr`: least and greatest level of an event over the background, dB
+    - `snr`: least and greatest level of a source over the background, dB
+    - `snr_spread`: standard deviation of the level of its calls, dB
     """
 
     background: tuple[str, ...] = ("rain", "sea_waves")
     sources: tuple[int, int] = (1, 4)
-    calls: tuple[int, int] = (1, 6)
+    calls: tuple[int, int] | None = (1, 6)
     pause: tuple[float, float] = (0.5, 6.0)
     snr: tuple[float, float] = (-5.0, 15.0)
+    snr_spread: float = 0.0
     seconds: float = 60.0
     window: float = 5.0  # length that rows of a submission are about, seconds
     sample_rate: int = 32000  # Hz
@@ -180,13 +184,16 @@ class _Pool:
             event = self.events[label][int(rng.integers(len(self.events[label])))][: len(wave)]
             level = BACKGROUND_LEVEL * 10 ** (rng.uniform(*contents.snr) / 20)
             faded = event * _fade(len(event), rate) * (level / max(float(np.sqrt(np.mean(event**2))), 1e-6))
-            start = int(rng.integers(len(wave) - len(event) + 1))
-            for _ in range(_draw(contents.calls, rng)):
-                if start + len(event) > len(wave):
-                    break
-                wave[start : start + len(event)] += faded
+            latest = len(wave) - len(event)
+            first = min(latest, round(contents.pause[1] * rate)) if contents.calls is None else latest
+            start = int(rng.integers(first + 1))
+            n = math.inf if contents.calls is None else _draw(contents.calls, rng)
+            while start <= latest and n > 0:
+                change = 10 ** (rng.normal(0, contents.snr_spread) / 20) if contents.snr_spread else 1.0
+                wave[start : start + len(event)] += faded * change
                 found.append((start / rate, (start + len(event)) / rate, label))
                 start += len(event) + round(rng.uniform(*contents.pause) * rate)
+                n -= 1
         wave /= max(1.0, float(np.abs(wave).max()) / 0.99)
         soundfile.write(path, wave, rate, subtype="VORBIS" if path.suffix == ".ogg" else "PCM_16")
         return sorted(found)

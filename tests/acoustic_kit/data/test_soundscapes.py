@@ -49,6 +49,24 @@ def test_an_event_is_where_the_table_says(synthetic: Path, tmp_path: Path) -> No
         assert np.mean(wave[inside] ** 2) > 50 * np.mean(wave[~inside] ** 2)
 
 
+def test_a_source_stays_and_changes_its_level(synthetic: Path, tmp_path: Path) -> None:
+    staying = Soundscapes(
+        ("sound_00",), sources=(1, 1), calls=None, pause=(0.5, 1), snr=(25, 25), snr_spread=3, seconds=8,
+        sample_rate=8000,
+    )  # fmt: skip
+    make_soundscapes(read_dataset(synthetic), tmp_path / "a", n=5, test_fold=5, contents=staying)
+    rows = events_of(tmp_path / "a" / "data" / "train_events.csv")
+    for name in {row["filename"] for row in rows}:
+        calls = [(float(row["start"]), float(row["end"])) for row in rows if row["filename"] == name]
+        assert calls[0][0] <= 1
+        assert all(0.5 <= after[0] - before[1] <= 1 + 1e-3 for before, after in pairwise(calls))
+        length = calls[0][1] - calls[0][0]
+        assert 8 - calls[-1][1] <= length + 1
+        wave, rate = soundfile.read(tmp_path / "a" / "data" / "train" / name)
+        levels = [10 * np.log10(np.mean(wave[round(start * rate) : round(end * rate)] ** 2)) for start, end in calls]
+        assert np.std(levels) > 0.5
+
+
 def test_the_solution_has_the_rows_of_the_template(synthetic: Path, tmp_path: Path) -> None:
     contents = Soundscapes(background=("sound_00",), sources=(2, 3), seconds=2, window=0.5, sample_rate=8000)
     make_soundscapes(read_dataset(synthetic), tmp_path / "a", n=10, test_fold=5, contents=contents)
