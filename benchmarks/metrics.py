@@ -79,7 +79,7 @@ def selection() -> None:
     runs, targets = many_runs(RUNS)
     print(f"{RUNS} runs, {sum(run.nbytes for run in runs) / 2**20:.0f} MiB")
     greedy([run[:50, :5] for run in runs[:2]], targets[:50, :5], metric="roc_auc", picks=2)  # compiles
-    for metric in ("roc_auc", "map"):
+    for metric in ("roc_auc", "map", "cmap5", "micro_map", "lwlrap", "log_loss"):
         fits: list[Fit] = []
         wall, cpu = seconds(lambda metric=metric, fits=fits: fits.append(greedy(runs, targets, metric=metric)))
         best = max(score(metric, targets, run) for run in runs)

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoustic_kit.blending import greedy
-from acoustic_kit.blending.greedy_kernels import class_measures
-from acoustic_kit.blending.greedy_selection import TIE, greedy_weights
+from acoustic_kit.blending.greedy_selection import TIE, _OneMore, _RunningSum, _Task, greedy_weights
 from acoustic_kit.metrics import fitting_metrics, get_metric, score
 from acoustic_kit.metrics.counts import PredictionCounts
 
@@ -64,20 +63,51 @@ def test_weights_of_several_labels_equal_the_definition(seed, metric, runs, mask
 
 
 @pytest.mark.parametrize("clips", [300, 1200])  # fewer positive clips than are compared one by one, and more
-def test_measures_of_classes_are_those_of_the_sum(clips):
+@pytest.mark.parametrize("values", [9, 100_000])  # few distinct ones, and few equal ones
+def test_measures_of_classes_are_those_of_the_sum(clips, values):
     rng = np.random.default_rng(5)
-    one, other = rng.integers(0, 9, (2, clips, 3)) / 8
+    one, other = rng.integers(0, values, (2, clips, 3)) / 2**17
     targets = np.where(rng.random((clips, 3)) < 0.1, np.nan, rng.random((clips, 3)) < 0.5)
     targets[:, 2] = 0
-    known, positive = ~np.isnan(targets), targets == 1
-    assert (positive.sum(axis=0)[:2] > 256).all() == (clips == 1200)
-    total = np.where(known, one, np.nan).T.astype(np.float32)
-    first = np.concatenate([[0], np.cumsum(positive.sum(axis=0))])
-    pairs = np.flatnonzero(positive.T.ravel()) % clips
-    found = class_measures(total, np.ascontiguousarray(other.T, np.float32), pairs, first, known.sum(axis=0), 2.0)
+    assert ((targets == 1).sum(axis=0)[:2] > 256).all() == (clips == 1200)
+    candidate = _one_more([one, other], targets, "0.5*roc_auc+0.5*micro_map")
     counts = PredictionCounts(targets, (one + other) / 2)
-    expected = [counts.average_precision, counts.padded_average_precision, counts.roc_auc]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for measure in ("average_precision", "padded_average_precision", "roc_auc", "pooled_average_precision"):
+        np.testing.assert_allclose(getattr(candidate, measure), getattr(counts, measure), rtol=1e-12, err_msg=measure)
+
+
+@pytest.mark.parametrize("task", ["single", "multi", "masked"])
+def test_measures_of_clips_are_those_of_the_mean(task):
+    rng = np.random.default_rng(6)
+    one, other = np.round(rng.random((2, 100, 20)), 2)
+    one[:5], other[:5] = rng.random((5, 20)) < 0.5, rng.random((5, 20)) < 0.5
+    targets = rng.integers(0, 20, 100) if task == "single" else rng.random((100, 20)) < 0.2
+    if task == "masked":
+        targets = np.where(rng.random((100, 20)) < 0.3, np.nan, targets)
+        targets[:, 3] = np.nan
+    candidate = _one_more([one, other], targets, "lwlrap")
+    counts = PredictionCounts(targets, (one + other) / 2)
+    for measure in ("label_precision", "log_loss"):
+        np.testing.assert_allclose(getattr(candidate, measure), getattr(counts, measure), rtol=1e-12, err_msg=measure)
+
+
+def _one_more(runs, targets, metric):
+    """Return the counts of the first run with the second as one more pick."""
+    blend = _RunningSum(_Task(runs, targets, np.arange(len(targets)), get_metric(metric)), map)
+    blend.add(0)
+    return _OneMore(blend, 1)
+
+
+@pytest.mark.parametrize(("metric", "n_runs"), [("roc_auc", 12), ("log_loss", 12), ("micro_f1", 12), ("map", 4)])
+def test_weights_do_not_depend_on_the_number_of_threads(metric, n_runs, monkeypatch):
+    rng = np.random.default_rng(7)
+    targets = rng.random((200, 6)) < 0.3
+    p = list(rng.random((n_runs, 200, 6)).astype(np.float32) + 0.1 * targets)
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", threads)
+        found.append(greedy(p, targets, metric=metric, picks=10).weights)
+    assert np.array_equal(*found)
 
 
 @pytest.mark.parametrize("metric", ["f1", "map", "roc_auc"])
