@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Literal
 from acoustic_kit.api.blend import FittedBlend
 from acoustic_kit.api.features import WorkspaceFeatures
 from acoustic_kit.api.predict import predict
-from acoustic_kit.api.progress import is_switched_on, progress, tune_events
-from acoustic_kit.api.recipes import WorkspaceRecipes, merged_settings
-from acoustic_kit.api.runs import TrainedRun, TrainOptions, WorkspaceRuns, fold_names, train_jobs
-from acoustic_kit.api.session import Session, warn, warn_of_changes, warn_of_leaks
+from acoustic_kit.api.progress import progress
+from acoustic_kit.api.recipes import WorkspaceRecipes
+from acoustic_kit.api.runs import TrainedRun, WorkspaceRuns
+from acoustic_kit.api.session import warn, warn_of_changes, warn_of_leaks
 from acoustic_kit.api.submissions import WorkspaceSubmissions
+from acoustic_kit.api.training import TrainingSession
 from acoustic_kit.data import odd_clips, summarize
-from acoustic_kit.device import Compute
 from acoustic_kit.ensemble import competition
 from acoustic_kit.ensemble.run_blend import blend_runs
-from acoustic_kit.errors import UsageError
-from acoustic_kit.features.build.worker import worker_count
-from acoustic_kit.recipe.job import make_job
-from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.report import write_report
-from acoustic_kit.runs import tuning
 from acoustic_kit.runs.data_update import Update, update_data
 from acoustic_kit.runs.imported import import_run
 from acoustic_kit.runs.leaderboard import OnScored, Standing, by_setting, rank_runs, ranks
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
     from acoustic_kit.submission.submission import Problem
 
 
-class OpenWorkspace(Session):
+class OpenWorkspace(TrainingSession):
     """A competition's folder, opened for a notebook or a script.
 
     `akit.toml` and the manifest are read by each call, so that changes of them count.
@@ -98,115 +93,6 @@ class OpenWorkspace(Session):
         """Add new clips, corrected labels and changed files to the manifest, and remove deleted clips."""
         with progress(self.progress) as bar:
             return update_data(self.files, lambda done, total: bar("clips", done, total))
-
-    def run(
-        self,
-        recipe: str | Path,
-        *,
-        settings: Mapping[str, object] | None = None,
-        folds: Sequence[int | str] | None = None,
-        fast: bool = False,
-        full: bool = False,
-        seed: int = 0,
-        note: str = "",
-        fresh: bool = False,
-        workers: int | None = None,
-        device: str = "auto",
-        precision: str = "auto",
-        compile: bool = False,  # noqa: A002 (the name of the option)
-        cluster: str | None = None,
-        **setting: object,
-    ) -> TrainedRun:
-        """Build the features that are missing, train the folds of a recipe, predict, and store the run.
-
-        A stopped run resumes with the same call, and a finished one is returned at once.
-
-        >>> ws.run("logmel_cnn", epochs=20, augment={"mixup": 0}).score
-
-        Parameters
-        ----------
-        recipe : the name of a recipe, or its file
-        settings : settings by name, for those that have the name of an option: `settings={"seed": 1}`
-        folds : the folds to train; default: all
-        fast : use the recipe's small settings
-        full : fit one model on all training clips instead: test predictions, no out-of-fold ones
-        seed : of training
-        note : a remark, shown in the leaderboard
-        fresh : discard the run if it exists
-        workers : worker processes for features; default: one per core
-        device, precision, compile : see `Compute`
-        cluster : the address of a Dask scheduler, whose workers train the folds in parallel: `tcp://host:8786`
-        setting : settings as keywords. One inside another is given by a mapping, `augment={"mixup": 0}`, or by its
-            full name, `**{"augment.mixup": 0}`
-
-        Raises
-        ------
-        UsageError : a recipe, setting or fold is unknown, or a setting is given twice
-        AkitError : the recipe needs something that is missing, or fails
-
-        """
-        if full and folds is not None:
-            raise UsageError("full=True trains one model on all clips: leave out folds.")
-        workspace, compute = self.files, Compute(device, precision, compile)
-        loaded = load_recipe(recipe, workspace.recipes_path)
-        values = loaded.settings(merged_settings(loaded, settings or {}, setting), fast=fast)
-        warn_of_leaks(workspace)
-        warn_of_changes(workspace)
-        here = compute if cluster is None else None  # workers have devices of their own
-        job = make_job(workspace, loaded, values, seed, fast=fast, full=full, compute=here)
-        if job.warning:
-            warn(job.warning)
-        options: TrainOptions = {"folds": fold_names(folds), "note": note, "fresh": fresh, "compute": compute}
-        shown = {"progress": self.progress, "messages": is_switched_on(self.progress)}
-        ((run, _),) = train_jobs([job], workers, cluster, options, **shown)
-        for text in run.warnings:
-            warn(f"{run.name}: {text}.")
-        return TrainedRun(run, workspace)
-
-    def tune(
-        self,
-        recipe: str | Path,
-        *,
-        trials: int = 50,
-        settings: Mapping[str, object] | None = None,
-        folds: Sequence[int | str] | None = None,
-        fast: bool = False,
-        seed: int = 0,
-        workers: int | None = None,
-        device: str = "auto",
-        precision: str = "auto",
-        **setting: object,
-    ) -> tuning.TuneResult:
-        """Search the search space of a recipe; a stopped search resumes with the same call.
-
-        >>> best = ws.tune("stats_pca_linear", trials=20).best
-        >>> run = ws.run("stats_pca_linear", settings=best.settings)
-
-        Parameters
-        ----------
-        trials : total number of trials, earlier calls included
-        folds : folds to use; the last is held out of the search and scores the best settings; default: all
-        recipe, settings, fast, seed, workers, device, precision, setting : see `run`
-
-        Raises UsageError if the recipe has no search space or there are fewer than three folds, and as `run` does.
-
-        """
-        workspace = self.files
-        loaded = load_recipe(recipe, workspace.recipes_path)
-        warn_of_leaks(workspace)
-        with progress(self.progress) as bar:
-            return tuning.tune_recipe(
-                workspace,
-                loaded,
-                merged_settings(loaded, settings or {}, setting),
-                n_trials=trials,
-                folds=fold_names(folds),
-                fast=fast,
-                seed=seed,
-                workers=worker_count(workers),
-                compute=Compute(device, precision),
-                events=tune_events(bar) if is_switched_on(self.progress) else tuning.SILENT,
-            )
 
     def import_run(
         self,

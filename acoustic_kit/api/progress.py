@@ -149,6 +149,7 @@ def run_events(bar: OnProgress, *, parallel: bool = False) -> RunEvents:
         on_built=say_failures,
         on_fold=on_fold,
         on_epoch=on_epoch,
+        on_label=lambda fold, done, total: bar(f"fold {fold}, pseudo-labels", done, total),
     )
 
 

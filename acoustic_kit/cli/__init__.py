@@ -10,6 +10,7 @@ try:
         features,
         init,
         predict,
+        pseudo,
         recipe_run,
         recipes,
         report,

@@ -20,7 +20,7 @@ from acoustic_kit.errors import AkitError, AkitWarning
 STAGES = {
     "Data": ("init", "data"),
     "Features": ("features",),
-    "Train": ("recipe", "runs"),
+    "Train": ("recipe", "pseudo", "runs"),
     "Blend": ("blend", "submission", "submit", "score"),
     "Use": ("predict", "report", "demo"),
 }

@@ -58,10 +58,15 @@ def run(
         bool, typer.Option("--compile", help="Train networks through torch.compile: minutes to start, faster steps.")
     ] = False,
     cluster: OnCluster = None,
+    pseudo: Annotated[
+        str | None,
+        typer.Option(metavar="RUN|BLEND", help="Learn also from what its models predict for clips without labels."),
+    ] = None,
 ) -> None:
     """Train recipes on the folds.
 
     Builds missing features, trains, predicts and stores the run. The same command resumes a run that was stopped.
+    With --pseudo, there are also the settings pseudo.weight, pseudo.power, pseudo.min and pseudo.on.
     """
     from acoustic_kit.api.runs import TrainOptions, train_jobs
     from acoustic_kit.api.session import warn_of_changes, warn_of_leaks
@@ -81,7 +86,7 @@ def run(
         warn_of_leaks(workspace)
         warn_of_changes(workspace)
         here = compute if cluster is None else None  # workers have devices of their own
-        jobs = _make_jobs(workspace, recipes, assignments or (), seed, fast=fast, full=full, compute=here)
+        jobs = _make_jobs(workspace, recipes, assignments or (), seed, pseudo, fast=fast, full=full, compute=here)
         named = None if folds is None else split_list("--folds", folds)
         options: TrainOptions = {"folds": named, "note": note, "fresh": fresh, "compute": compute}
         for made, trained in train_jobs(jobs, workers, cluster, options):
@@ -94,6 +99,7 @@ def _make_jobs(
     recipes: Sequence[Recipe],
     assignments: Sequence[str],
     seed: str,
+    teacher: str | None,
     *,
     fast: bool,
     full: bool,
@@ -101,13 +107,17 @@ def _make_jobs(
 ) -> list[Job]:
     """Return a job per recipe and seed; all are checked before the first is trained. Print their warnings."""
     from acoustic_kit.api.session import warn
+    from acoustic_kit.prediction.teacher import open_pseudo_labels
     from acoustic_kit.recipe.job import make_job
+    from acoustic_kit.recipe.pseudo import split_settings
 
     jobs = []
     for recipe in recipes:
-        settings = recipe.settings(parse_assignments(recipe, assignments), fast=fast)
+        values, of_pseudo = split_settings(parse_assignments(recipe, assignments))
+        settings, pseudo = recipe.settings(values, fast=fast), open_pseudo_labels(workspace, teacher, of_pseudo)
         for n in _seeds_of(recipe, seed):
-            jobs.append(make_job(workspace, recipe, settings, n, fast=fast, full=full, compute=compute))
+            job = make_job(workspace, recipe, settings, n, fast=fast, full=full, compute=compute, pseudo=pseudo)
+            jobs.append(job)
     for warning in dict.fromkeys(job.warning for job in jobs if job.warning):
         warn(warning)
     return jobs

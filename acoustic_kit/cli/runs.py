@@ -97,6 +97,7 @@ def _as_json(standing: Standing, placing: Placing, metric: str) -> dict[str, Any
         "optimistic": standing.run.bias_warnings,
         "warnings": standing.run.warnings,
         "other_labels": standing.other_labels,
+        "pseudo": record.pseudo and record.pseudo.model_dump(mode="json"),
         "note": record.note,
     }
 
@@ -118,6 +119,7 @@ def show(
         return
     rows: list[tuple[str, object]] = [("run", found.name), ("recipe", record.title), ("folder", found.path)]
     rows += [(f"setting {key}", value) for key, value in record.settings.items()]
+    rows += [("pseudo-labels", record.pseudo)]
     rows += [("seed", record.seed), ("note", record.note or None), ("made", record.created)]
     rows += [(f"feature {name}", key) for name, key in record.features.items()]
     rows += [(f"out-of-fold {metric}", f"{value:.4f}") for metric, value in record.metrics.items()]

@@ -17,13 +17,14 @@ from acoustic_kit.device import AUTO, Compute, require_one_process
 from acoustic_kit.errors import AkitError, RunError
 from acoustic_kit.files import replacing
 from acoustic_kit.recipe.job import SILENT, Job, RunEvents, fit_fold, stored_features, wanted_folds
+from acoustic_kit.recipe.pseudo import PREDICTIONS_NAME, PseudoLabels
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.recipe.recipe_file import RecipeFile
 from acoustic_kit.runs import remote_runs
 from acoustic_kit.runs.locked_run import LockedRun, lock_run
 from acoustic_kit.runs.remote_runs import RemoteCheckpoints, push_fold
 from acoustic_kit.runs.run import Run, new_fold, open_run
-from acoustic_kit.runs.runner import store_fold
+from acoustic_kit.runs.runner import check_teacher, predict_pseudo_labels, store_fold
 from acoustic_kit.workspace.config import Config
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -50,6 +51,8 @@ class FoldTask:
     seed: int
     fast: bool
     full: bool
+    pseudo: PseudoLabels | None  # without its teacher
+    predictions: bytes | None  # of the teacher, as parquet
     compute: Compute
     run_folder: Path  # on the client
 
@@ -96,7 +99,10 @@ def _tasks(one: LockedRun, cluster: Cluster, compute: Compute, events: RunEvents
     if not one.todo:
         return []
     job, workspace = one.job, one.job.workspace
+    check_teacher(job, one.todo)
     stored = stored_features(job, one.todo, 0, events, compute.device, ClusterExecutor(cluster))
+    predict_pseudo_labels(job, one.todo, one.run.path, 0, AUTO, events)
+    pseudo = None if job.pseudo is None else replace(job.pseudo, teacher=None)
     config = workspace.config.model_copy(update={"data": str(workspace.data_root), "store": workspace.store().url})
     manifest = io.BytesIO()
     job.manifest.drop(_FILE_COLUMNS, strict=False).write_parquet(manifest)
@@ -115,6 +121,8 @@ def _tasks(one: LockedRun, cluster: Cluster, compute: Compute, events: RunEvents
             seed=job.seed,
             fast=job.fast,
             full=job.full,
+            pseudo=pseudo,
+            predictions=(one.run.path / "checkpoints" / fold / PREDICTIONS_NAME).read_bytes() if pseudo else None,
             compute=compute,
             run_folder=one.run.path,
         )
@@ -177,6 +185,10 @@ def train_fold(task: FoldTask, send: Send) -> dict[str, bytes] | None:
             checkpoints = Path(scratch, "checkpoints")
             remote = RemoteCheckpoints(task.config.runs, task.run, task.fold, checkpoints)
             remote.pull()
+        if task.predictions is not None:
+            checkpoints.mkdir(parents=True, exist_ok=True)
+            with replacing(checkpoints / PREDICTIONS_NAME) as temporary:
+                temporary.write_bytes(task.predictions)
 
         def on_epoch(fold: str, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
             send([task.run, fold, stage, done, total, {name: float(value) for name, value in figures.items()}])
@@ -204,7 +216,7 @@ def _unpacked(task: FoldTask, scratch: Path) -> tuple[Job, Stored]:
     manifest = pl.read_parquet(io.BytesIO(task.manifest))
     store = workspace.store()
     stored = {alias: store[key] for alias, key in task.features.items()}
-    return Job(workspace, recipe, settings, manifest, task.seed, task.fast, task.full), stored
+    return Job(workspace, recipe, settings, manifest, task.seed, task.fast, task.full, pseudo=task.pseudo), stored
 
 
 def _shared_checkpoints(task: FoldTask) -> Path | None:

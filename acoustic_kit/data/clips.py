@@ -70,6 +70,13 @@ class Clips:
         """The weight of each clip in losses: float32 (clips,)."""
         return clip_weights(self.rows)
 
+    @cached_property
+    def is_pseudo(self) -> np.ndarray:
+        """Whether the targets of each clip are pseudo-labels: bool (clips,)."""
+        if "pseudo" not in self.rows.columns:
+            return np.zeros(len(self), dtype=bool)
+        return self.rows["pseudo"].to_numpy()
+
 
 @dataclass(frozen=True)
 class Fold:

@@ -127,6 +127,16 @@ def predict_rows(
     return ClipPredictions(tuple(row.id for row in plan.rows), predictor.task_spec.names, probabilities, failed)
 
 
+def predict_fold(member: MemberModel, fold: str, clips: Clips, on_clips: Callable[[int], None]) -> np.ndarray:
+    """Return the predictions of a run's model of one fold: float64 (clips, classes).
+
+    - `clips`: with the features of the fold
+    - `on_clips`: called with the number of clips after each part
+    """
+    model, frequencies = member.model(fold, clips.compute), member.frequencies(fold)
+    return infer(member.recipe, member.settings, model, clips, frequencies, at_once=AT_ONCE, on_clips=on_clips)[0]
+
+
 @dataclass
 class _Job:
     predictor: Predictor
@@ -187,17 +197,7 @@ class _Job:
         for fold in member.folds:
             stored = {name: store[feature.key] for name, feature in features[fold].items()}
             clips = Clips(rows, task_spec.names, task_spec.task, stored, self.compute)
-            model = member.model(fold, self.compute)
-            found, _ = infer(
-                member.recipe,
-                member.settings,
-                model,
-                clips,
-                member.frequencies(fold),
-                at_once=AT_ONCE,
-                on_clips=self._on_clips,
-            )
-            total += found
+            total += predict_fold(member, fold, clips, self._on_clips)
         mean: np.ndarray = total / len(member.folds)
         return mean
 

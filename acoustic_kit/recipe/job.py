@@ -25,6 +25,7 @@ from acoustic_kit.features.build.executor import Executor
 from acoustic_kit.features.store_users import note_user
 from acoustic_kit.recipe.inference import class_frequencies, has_features, infer
 from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.recipe.pseudo import PREDICTIONS_NAME, PseudoLabels
 from acoustic_kit.recipe.recipe import Recipe
 from acoustic_kit.recipe.settings import Fast, Settings
 from acoustic_kit.workspace.workspace import Workspace
@@ -47,6 +48,7 @@ class RunEvents:
     on_fold: Callable[[int, int], None] = lambda *_: None  # folds done, folds to do
     on_epoch: Callable[[str, str, int, int, Mapping[str, float]], None] = lambda *_: None
     """Called with the fold, the stage, epochs done, epochs in all, and the epoch's figures by name."""
+    on_label: Callable[[str, int, int], None] = lambda *_: None  # fold, clips that its teacher labeled, in all
 
 
 # Columns of the manifest with paths and properties of files; in a run's name, `content` represents them.
@@ -69,6 +71,7 @@ class Job:
     fast: bool = False
     full: bool = False
     warning: str | None = None  # about what the recipe needs, such as missing weights
+    pseudo: PseudoLabels | None = None
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -116,6 +119,7 @@ class Job:
             "fast": self.fast,
             "full": self.full,
             **({"left_out": left_out} if any(left_out.values()) else {}),  # earlier versions trained on them
+            **({"pseudo": self.pseudo.identity} if self.pseudo else {}),
         }
 
     @cached_property
@@ -138,10 +142,11 @@ def make_job(
     fast: bool = False,
     full: bool = False,
     compute: Compute | None = None,
+    pseudo: PseudoLabels | None = None,
 ) -> Job:
     """Return the job of a recipe on a workspace's clips, or on those of its small form, if all that it needs exists.
 
-    If the recipe's result depends on no seed, its job has seed 0.
+    If the recipe's result depends on no seed, its job has seed 0. Without `pseudo`, unlabeled extra clips are left out.
 
     - `compute`: device and precision of the training, which are checked; None if other machines train it
 
@@ -152,9 +157,16 @@ def make_job(
     if compute is not None:
         device_in_words(recipe, compute)
     warning = recipe.needs(settings).check(workspace.manifest.columns, full=full)
-    manifest = workspace.manifest.filter((pl.col("split") == "test") | ~is_unlabeled())
+    manifest = workspace.manifest
+    if pseudo is None or pseudo.settings.on == "labelled":
+        manifest = manifest.filter((pl.col("split") == "test") | ~is_unlabeled())
+    elif not manifest.select(is_unlabeled().any()).item():
+        raise UsageError(
+            "There are no clips without labels to pseudo-label: no test clips and no unlabeled --extra clips. "
+            "For distillation to the labeled ones, use --set pseudo.on=labelled."
+        )
     manifest = fast_manifest(manifest, recipe.fast) if fast else manifest
-    return Job(workspace, recipe, settings, manifest, seed if recipe.is_seeded else 0, fast, full, warning)
+    return Job(workspace, recipe, settings, manifest, seed if recipe.is_seeded else 0, fast, full, warning, pseudo)
 
 
 def _hash(parts: Mapping[str, Any]) -> str:
@@ -167,12 +179,17 @@ def fit_fold(
     """Train the model of one fold on the clips that have all features.
 
     - `name`: of the fold, or `FULL`
-    - `folder`: for checkpoints, from which the same call resumes
+    - `folder`: for checkpoints, from which the same call resumes; has what the teacher of pseudo-labels predicts
 
     Returns the fold that the recipe trained on, and its model with all warnings and notes. Raises DataError if too few
     clips can be read.
     """
     train, valid, left_out = job.rows[name]
+    remarks: list[str] = []
+    if job.pseudo is not None:
+        spec = job.workspace.task_spec
+        found = Predictions.read(folder / PREDICTIONS_NAME, spec.names)
+        train, remarks = job.pseudo.label(job.manifest, job.rows[name], found, spec.names, spec.task)
     usable = _readable(job.clips(train, stored, compute))
     if usable.rows["label"].explode().drop_nulls().n_unique() < 2:
         raise DataError(
@@ -180,9 +197,9 @@ def fit_fold(
         )
     bias_warnings = [f"{x} was fitted on validation clips too" for x, f in job.features.items() if f.sees_validation]
     bias_warnings += bias_of_fold(usable.rows, valid)
-    notes = [
-        f"fold {name}: not trained on {len(left_out)} extra clips that are equal to held-out clips or share a group"
-    ]
+    bias_warnings += job.pseudo.bias_warnings if job.pseudo else ()
+    if len(left_out):
+        remarks.append(f"not trained on {len(left_out)} extra clips that are equal to held-out clips or share a group")
     fold = Fold(
         name,
         usable,
@@ -192,18 +209,21 @@ def fit_fold(
         folder,
         partial(events.on_epoch, name),
     )
-    found = FitResult(None, tuple(bias_warnings) if len(valid) else (), tuple(notes) if len(left_out) else ())
+    notes = tuple(f"fold {name}: {remark}" for remark in remarks)
+    before = FitResult(None, tuple(bias_warnings) if len(valid) else (), notes)
     result = job.recipe.train(fold, job.settings)
-    return fold, result.after(found, notes=_unused_targets(job.manifest, result.uses))
+    return fold, result.after(before, notes=_unused_targets(job, result.uses))
 
 
-def _unused_targets(manifest: pl.DataFrame, uses: Collection[TargetKind]) -> list[str]:
+def _unused_targets(job: Job, uses: Collection[TargetKind]) -> list[str]:
     """Return a note on soft and unknown targets and weights that training did not use; the same for each fold."""
-    found = summarize_targets(manifest.filter(manifest["split"] != "test"))
+    found = summarize_targets(job.manifest.filter(~is_unlabeled()))
     unused = [
         f"{found.soft:,} soft targets" if found.soft and "soft" not in uses else "",
         f"{found.unknown:,} unknown targets" if found.unknown and "unknown" not in uses else "",
         f"the weights of {found.weighted_clips:,} clips" if found.weighted_clips and "weights" not in uses else "",
+        "the probabilities of pseudo-labels" if job.pseudo and "soft" not in uses else "",
+        "their weights" if job.pseudo and "weights" not in uses and not job.recipe.has_network else "",
     ]
     named = " and ".join(filter(None, unused))
     return [f"trained on the hard labels: these settings of the recipe do not use {named}"] if named else []

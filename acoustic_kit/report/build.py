@@ -84,6 +84,7 @@ def _score_runs(workspace: Workspace, unreadable: list[str]) -> tuple[list[Stand
 
 def _row(rank: int | None, placing: Placing) -> Row:
     notes = [run.record.note for run in placing.runs if run.record.note]
+    notes += [f"pseudo-labels: {run.record.pseudo}" for run in placing.runs if run.record.pseudo]
     notes += [why for run in placing.runs for why in (*run.warnings, *run.bias_warnings, *run.notes)]
     if placing.score is None:
         notes.append("no out-of-fold predictions, so there is no score")

@@ -54,8 +54,9 @@ class CombinedFolds:
             task_spec = job.workspace.task_spec
             targets = clip_targets(job.manifest, oof.ids, task_spec)
             metrics = all_scores(targets, oof.probabilities, metric=task_spec.metric)
+        pseudo = run.record.pseudo and run.record.pseudo.model_copy(update={"share": _pseudo_share(run)})
         # The record is written last, after all files that it lists.
-        return run.with_record(combined=list(folds), combined_from=folds, files=files, metrics=metrics)
+        return run.with_record(combined=list(folds), combined_from=folds, files=files, metrics=metrics, pseudo=pseudo)
 
     def _add(self, run: Run, folds: dict[str, str], parts: list[Literal["oof", "test"]]) -> None:
         """Read the folds that are not combined yet."""
@@ -71,6 +72,12 @@ class CombinedFolds:
                 else:
                     self._test_sum = self._test_sum + test.aligned(self._test_ids)
             self._folds[fold] = folds[fold]
+
+
+def _pseudo_share(run: Run) -> float:
+    """Return the share of pseudo-labeled clips among the training clips of all folds that are done."""
+    folds = run.done.values()
+    return sum(fold.pseudo_clips for fold in folds) / max(1, sum(fold.trained_on for fold in folds))
 
 
 def _of_fold(run: Run, fold: str, part: Literal["oof", "test"]) -> Predictions:

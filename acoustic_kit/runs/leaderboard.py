@@ -113,9 +113,11 @@ class Placing:
 
     @property
     def notes(self) -> list[str]:
-        """The settings, the marks that `folds` does not tell, and the user's remarks."""
+        """The settings, the marks that `folds` does not tell, the origin of pseudo-labels, and the user's remarks."""
         marks = [mark for mark in self.marks if mark not in {"full", "part"}]
-        return [*self.settings, *marks, *dict.fromkeys(run.record.note for run in self.runs if run.record.note)]
+        pseudo = dict.fromkeys(str(run.record.pseudo) for run in self.runs if run.record.pseudo)
+        remarks = dict.fromkeys(run.record.note for run in self.runs if run.record.note)
+        return [*self.settings, *marks, *pseudo, *remarks]
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -119,6 +119,7 @@ def _open_or_create(job: Job, wanted: Collection[str], note: str, fresh: bool) -
         labels=label_digest(job.workspace.manifest),
         folds=job.folds,
         asked=[fold for fold in job.folds if fold in wanted],
+        pseudo=job.pseudo.record() if job.pseudo else None,
         versions={package: metadata.version(package) for package in RECORDED_PACKAGES},
         akit=__version__,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

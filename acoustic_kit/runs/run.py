@@ -18,6 +18,7 @@ from acoustic_kit.data.windows import Windows
 from acoustic_kit.errors import AkitError, RunError, UsageError
 from acoustic_kit.files import locked, read_regular, write_atomically
 from acoustic_kit.recipe.predictions import Predictions, recovery_hint
+from acoustic_kit.recipe.pseudo import PseudoRecord
 
 RECORD_NAME, FOLD_RECORD_NAME = "run.json", "fold.json"
 
@@ -34,6 +35,7 @@ class FoldRecord(BaseModel):
 
     seconds: float  # wall time of training and prediction
     trained_on: int  # clips
+    pseudo_clips: int = 0  # of them, without a label of their own
     without_features: list[str]  # unreadable clips, predicted with the class frequencies
     frequencies: list[FiniteFloat] = []  # class frequencies of the training clips
     n_parameters: int | None = None  # trainable; None for a model without torch
@@ -94,6 +96,7 @@ class RunRecord(BaseModel):
     files: dict[str, str] = {}  # `oof.parquet` and `test.parquet` → their sha256; empty in older runs
     metrics: dict[str, float] = Field(default_factory=dict)  # of the out-of-fold predictions
     imported: dict[str, str] = Field(default_factory=dict)  # imported files → their sha256
+    pseudo: PseudoRecord | None = None  # origin of pseudo-labels
     versions: dict[str, str]
     akit: str
     created: str  # ISO 8601

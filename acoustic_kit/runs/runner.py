@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from acoustic_kit.data.clips import FitResult, Fold
@@ -28,6 +29,7 @@ from acoustic_kit.recipe.job import (
     wanted_folds,
 )
 from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.recipe.pseudo import PREDICTIONS_NAME
 from acoustic_kit.recipe.recipe import Recipe
 from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.runs.guessing import find_guessing
@@ -121,7 +123,9 @@ def run_job(
             todo = locked_run.todo
             if todo and where:
                 events.on_start(where)
+            check_teacher(job, todo)
             stored = stored_features(job, todo, workers, events, compute.device) if todo else {}
+            predict_pseudo_labels(job, todo, locked_run.run.path, workers, compute, events)
             broadcast(todo)
             if todo:
                 events.on_fold(0, len(todo))
@@ -132,6 +136,34 @@ def run_job(
             run = locked_run.finalize()  # also what a killed run left
             broadcast(None)  # all files are written
             return run, bool(todo)
+
+
+def check_teacher(job: Job, folds: Sequence[str]) -> None:
+    """Raise RunError if a job's teacher was trained on what these folds hold out, or on what it would label."""
+    if job.pseudo is None or job.pseudo.teacher is None:
+        return
+    for fold in folds:
+        rows = job.rows[fold]
+        unlabeled = job.pseudo.clips(job.manifest, rows)[1]
+        job.pseudo.teacher.check(fold, rows.valid["id"].to_list(), unlabeled["id"].to_list())
+
+
+def predict_pseudo_labels(
+    job: Job, folds: Sequence[str], run: Path, workers: int, compute: Compute, events: RunEvents
+) -> None:
+    """Write what a job's teacher predicts for folds beside their checkpoints, unless a stopped run has written it."""
+    import polars as pl
+
+    if job.pseudo is None or job.pseudo.teacher is None:
+        return
+    for fold in folds:
+        path = run / "checkpoints" / fold / PREDICTIONS_NAME
+        if not path.exists():
+            rows = pl.concat(job.pseudo.clips(job.manifest, job.rows[fold]))
+            on_clips = partial(events.on_label, fold)
+            found = job.pseudo.teacher.predict(fold, rows, compute, workers, events.on_build, on_clips)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            found.write(path, job.workspace.task_spec.names)
 
 
 Broadcast = Callable[[Any], Any]  # a value of the first process → the same value, in all processes
@@ -191,6 +223,7 @@ def store_fold(folder: Path, job: Job, fold: Fold, result: FitResult, stored: St
     record = FoldRecord(
         seconds=time.monotonic() - began,
         trained_on=len(fold.train),
+        pseudo_clips=int(fold.train.is_pseudo.sum()),
         without_features=without,
         frequencies=class_frequencies(fold).tolist(),
         n_parameters=sum(p.numel() for p in model.parameters()) if _is_torch(model) else None,

@@ -6,6 +6,7 @@ memory, one thread prepares the next batch during a training step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from acoustic_kit.training.crops import (
     spread_crops,
 )
 from acoustic_kit.training.mixup import MixupLabels, beta, mixed
+from acoustic_kit.training.sampling import draw_weights, expected_draws, systematic_draws
 
 
 @dataclass(frozen=True)
@@ -123,17 +125,17 @@ class Loader:
         self._digests = digests(clips.ids)
         self._reader = ClipReader(clips.features[form.feature], clips.ids, device)
         self._side = None if form.side is None else torch.as_tensor(form.side(clips), device=device).float()
-        self._draw_weights: np.ndarray | None = None
-        if form.weights is not None and any(clips.rows["label"].list.len() > 0):
-            self._draw_weights = np.asarray(form.weights(clips), dtype=np.float64)
+        self._draws = expected_draws(clips)
+        self._n_drawn = len(clips) if self._draws is None else math.ceil(self._draws.sum())  # in an epoch
+        self._draw_weights = None if form.weights is None else draw_weights(clips, form.weights)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch of training."""
-        return len(self._chunks(self.n_clips, self.form.drop_last))
+        return len(self._chunks(self._n_drawn, self.form.drop_last))
 
     def training(self, key: str, epoch: int = 1) -> Iterator[Batch]:
         """Yield the batches of one epoch, shuffled and augmented. `key`, of seed, fold, stage and epoch, seeds them."""
-        chunks = self._chunks(self.n_clips, self.form.drop_last)
+        chunks = self._chunks(self._n_drawn, self.form.drop_last)
         order, partners = (self._order(f"{key}/{name}")[: chunks[-1].stop] for name in ("order", "partner"))
         if len(set(self._input_lengths)) > 1:
             order, partners = (of[np.concatenate(self._of_one_length(of))] for of in (order, partners))
@@ -215,7 +217,8 @@ class Loader:
         """
         if self._hard:
             return None
-        weights = _scaled_weights(self._clips.weights, ~self.targets.isnan().cpu().numpy(), self._clips.task)
+        own = np.where(self._clips.is_pseudo, np.float32(1), self._clips.weights)  # pseudo-labeled are drawn by weight
+        weights = _scaled_weights(own, ~self.targets.isnan().cpu().numpy(), self._clips.task)
         return None if weights is None else torch.as_tensor(weights, device=self.device)
 
     def _chunks(self, n: int, drop_last: bool) -> list[slice]:
@@ -230,11 +233,15 @@ class Loader:
         return [slice(start, end) for start, end in zip(starts, [*starts[1:], n], strict=True)]
 
     def _order(self, key: str) -> np.ndarray:
-        """Return the order of the clips in an epoch: each once, or drawn by weight."""
+        """Return the clips of an epoch: each once, pseudo-labeled ones by weight; or all drawn by weight."""
         if self._draw_weights is None:
             rng = ClipRng(key, self._digests, self.device)
-            return np.argsort(rng.uniform64("permutation")[:, 0], kind="stable")
-        places = ClipRng(key, np.arange(self.n_clips, dtype=np.uint64), self.device).uniform64("weighted")[:, 0]
+            order = np.argsort(rng.uniform64("permutation")[:, 0], kind="stable")
+            if self._draws is None:
+                return order
+            place = ClipRng(key, np.zeros(1, np.uint64), self.device).uniform64("first")[0, 0]
+            return systematic_draws(order, self._draws, self._n_drawn, place)
+        places = ClipRng(key, np.arange(self._n_drawn, dtype=np.uint64), self.device).uniform64("weighted")[:, 0]
         reached = np.cumsum(self._draw_weights)
         drawn: np.ndarray = np.searchsorted(reached, places * reached[-1], side="right")
         return drawn
@@ -242,7 +249,7 @@ class Loader:
     def _rng(self, order: np.ndarray, chunk: slice, key: str) -> ClipRng:
         """Return the random numbers of the clips of a batch; a clip that is drawn twice gets different ones."""
         digests = self._digests[order[chunk]]
-        if self._draw_weights is not None:
+        if self._draw_weights is not None or self._draws is not None:
             digests = digests ^ np.arange(chunk.start, chunk.stop, dtype=np.uint64)
         return ClipRng(key, digests, self.device)
 
