@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -155,3 +155,18 @@ def class_probabilities(model: Any, x: np.ndarray, n_classes: int) -> np.ndarray
     probabilities = np.zeros((len(x), n_classes))
     probabilities[:, classes] = found
     return probabilities
+
+
+def slices_by_file(files: Sequence[str], most: int) -> Iterator[slice]:
+    """Divide clips, given by their files, into consecutive slices of at most `most`.
+
+    A slice ends between two files if possible, as a file that is divided is decoded in both slices.
+    """
+    start = 0
+    while start < len(files):
+        end = stop = min(start + most, len(files))
+        while start < end < len(files) and files[end - 1] == files[end]:
+            end -= 1
+        end = end if end > start else stop
+        yield slice(start, end)
+        start = end

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.data.clips import Clips
+from acoustic_kit.data.clips import Clips, slices_by_file
 from acoustic_kit.data.windows import Windows
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.dsp.sound_file import NOT_READ
@@ -19,7 +19,7 @@ from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import NO_FILE, clips_at, manifest_rows, read_columns
 from acoustic_kit.prediction.rows import RowPlan
-from acoustic_kit.prediction.slices import FinishedSlices, SlicePredictions, slices
+from acoustic_kit.prediction.slices import FinishedSlices, SlicePredictions
 from acoustic_kit.recipe.inference import infer
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def predict_rows(
     columns = None if table is None else read_columns(table, [clip.file for clip in clips])
     job = _Job(predictor, len(clips), workers, compute, on_progress)
     parts = []
-    for part in slices([clip.file for clip in clips], SLICE):
+    for part in slices_by_file([clip.file for clip in clips], SLICE):
         rows = manifest_rows(clips[part], None if columns is None else columns[part])
         found = finished.read(rows) if finished else None
         if found is None:

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,21 +33,6 @@ class SlicePredictions:
 
     probabilities: np.ndarray  # float64 (members, clips, classes)
     errors: dict[str, str]  # id → why a clip could not be read
-
-
-def slices(files: Sequence[str], most: int) -> Iterator[slice]:
-    """Divide clips, given by their files, into consecutive slices of at most `most`.
-
-    A slice ends between two files if possible, as a file that is divided is decoded in both slices.
-    """
-    start = 0
-    while start < len(files):
-        end = stop = min(start + most, len(files))
-        while start < end < len(files) and files[end - 1] == files[end]:
-            end -= 1
-        end = end if end > start else stop
-        yield slice(start, end)
-        start = end
 
 
 @dataclass(frozen=True)

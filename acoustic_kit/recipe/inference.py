@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from acoustic_kit.data.clips import Clips, Fold
+from acoustic_kit.data.clips import Clips, Fold, slices_by_file
 from acoustic_kit.errors import RecipeError
 from acoustic_kit.recipe.recipe import Recipe
 from acoustic_kit.recipe.settings import Settings
@@ -31,7 +31,7 @@ def infer(
     Parameters
     ----------
     frequencies : of the classes among the training clips: float64 (classes,)
-    at_once : clips that the recipe gets at once; None for all
+    at_once : clips that the recipe gets at once, those of one file together if possible; None for all
     on_clips : called with the number of clips after each part
 
     Returns
@@ -46,13 +46,12 @@ def infer(
     """
     held = has_features(clips)
     probabilities = np.tile(frequencies, (len(clips), 1))
-    step = at_once or max(1, len(clips))
-    for start in range(0, len(clips), step):
+    for place in slices_by_file(clips.rows["path"].to_list(), at_once or max(1, len(clips))):
         part = np.zeros(len(clips), dtype=bool)
-        part[start : start + step] = held[start : start + step]
+        part[place] = held[place]
         if part.any():
             probabilities[part] = _predict(recipe, settings, model, replace(clips, rows=clips.rows.filter(part)))
-        on_clips(min(step, len(clips) - start))
+        on_clips(place.stop - place.start)
     return probabilities, held
 
 

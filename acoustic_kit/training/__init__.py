@@ -8,8 +8,9 @@ from acoustic_kit.training.clip_rng import ClipRng
 from acoustic_kit.training.crops import Window, decibel_power, input_length
 from acoustic_kit.training.evaluation import forward
 from acoustic_kit.training.fabric import make_fabric
+from acoustic_kit.training.frames import forward_frames
 from acoustic_kit.training.loop import Phase, fit
-from acoustic_kit.training.losses import LossName, TargetLoss, default_loss, make_loss
+from acoustic_kit.training.losses import LossName, TargetLoss, default_loss, make_loss, with_frame_loss
 from acoustic_kit.training.mixup import MixupLabels
 from acoustic_kit.training.sam import Sam
 from acoustic_kit.training.sampling import class_balanced
@@ -53,6 +54,7 @@ __all__ = [
     "default_loss",
     "fit",
     "forward",
+    "forward_frames",
     "input_length",
     "load_tensors",
     "make_fabric",
@@ -63,4 +65,5 @@ __all__ = [
     "step_decay",
     "time_shift",
     "warmup",
+    "with_frame_loss",
 ]

@@ -71,6 +71,19 @@ def default_loss(task: Task, label_smoothing: float = 0.0) -> TargetLoss:
     return make_loss("auto", task, label_smoothing)
 
 
+def with_frame_loss(loss: TargetLoss, weight: float) -> TargetLoss:
+    """Return a loss of the clip-wise output plus `weight` times that of the largest frame-wise one.
+
+    It is for networks that return both in training, side by side, see `FrameNet`; of other outputs it is `loss`.
+    """
+
+    def total(logits: torch.Tensor, targets: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        clip, *frames = torch.split(logits, targets.shape[1], dim=1)
+        return sum((weight * loss(one, targets, *weights) for one in frames), start=loss(clip, targets, *weights))
+
+    return TargetLoss(total, total)
+
+
 def _bce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
 

@@ -30,6 +30,7 @@ SLOW = [
     "eat_s_esc50",  # the variants share one small form
     "itmo_ast_inception",
     "freesound_mobilenet_pca",
+    "sed_cnn",
     "resnet34_pcen_sam_8fold",
     "resnet34_pcen_sam_8f_200e",
     "resnet34_attention",

@@ -36,7 +36,7 @@ def test_after_the_warm_up_the_decay_is_what_was_asked_for() -> None:
     assert average.module.weight.item() == pytest.approx(0.1)
 
 
-def test_stochastic_weight_averaging_is_the_mean_of_the_ends_of_epochs() -> None:
+def test_swa_is_the_mean_of_the_ends_of_epochs() -> None:
     net = one_weight(0.0)
     average, found = WeightAverage(net, swa=3), []
     for epoch in range(1, 6):

@@ -17,6 +17,7 @@ from acoustic_kit.training.losses import (
     make_loss,
     smoothed_cross_entropy,
     summed,
+    with_frame_loss,
 )
 
 LOGITS, LABELS = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 4, 0])
@@ -123,3 +124,16 @@ def test_weighted_loss_is_the_mean_of_its_parts(loss: TargetLoss) -> None:
     parts = [(0, 1), (1, 6)]
     found = sum(loss(LOGITS[a:b], targets[a:b], weights[a:b]) * (b - a) / 6 for a, b in parts)
     torch.testing.assert_close(found, loss(LOGITS, targets, weights))
+
+
+@pytest.mark.parametrize("name", ["bce", "cross_entropy", "focal"])
+@pytest.mark.parametrize("weights", [(), (torch.linspace(0.5, 2, 6),)], ids=["equal", "weighted"])
+def test_the_loss_of_the_largest_frame_is_added_in_training(name: str, weights: tuple[torch.Tensor, ...]) -> None:
+    loss, targets = make_loss(name, "single"), TARGETS.clone()  # type: ignore[arg-type]
+    if weights:
+        targets[0, 1] = math.nan
+    total = with_frame_loss(loss, 0.5)
+    frames = LOGITS.flip(0)
+    expected = loss(LOGITS, targets, *weights) + 0.5 * loss(frames, targets, *weights)
+    torch.testing.assert_close(total(torch.cat([LOGITS, frames], dim=1), targets, *weights), expected)
+    torch.testing.assert_close(total(LOGITS, targets, *weights), loss(LOGITS, targets, *weights))

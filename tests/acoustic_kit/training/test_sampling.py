@@ -33,7 +33,7 @@ def test_clips_without_a_class_count_as_one_more() -> None:
     assert weights == pytest.approx([1.5, 0.5, 1 / 3, 1 / 3, 1 / 3])
 
 
-def test_soft_targets_count_by_their_probability_and_unknown_ones_not() -> None:
+def test_soft_targets_count_by_their_probability() -> None:
     unknown, half = [{"label": "b", "target": None}], [{"label": "b", "target": 0.5}]
     weights = class_balanced(clips_of([["a"], ["a"], []], "multi", soft=[unknown, half, half]))
     assert np.isfinite(weights).all()
