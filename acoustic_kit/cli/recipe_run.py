@@ -32,6 +32,9 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE|@FILE", help="Override a setting, or all that a file lists; repeatable."),
 ]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Execute the recipe in a teacher's folder if it was changed since.")
+]
 
 
 @commands.command(epilog="Example: akit recipe run stats_pca_linear --set n_components=40 --folds 1,2")
@@ -62,6 +65,7 @@ def run(
         str | None,
         typer.Option(metavar="RUN|BLEND", help="Learn also from what its models predict for clips without labels."),
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Train recipes on the folds.
 
@@ -86,7 +90,9 @@ def run(
         warn_of_leaks(workspace)
         warn_of_changes(workspace)
         here = compute if cluster is None else None  # workers have devices of their own
-        jobs = _make_jobs(workspace, recipes, assignments or (), seed, pseudo, fast=fast, full=full, compute=here)
+        jobs = _make_jobs(
+            workspace, recipes, assignments or (), seed, pseudo, fast=fast, full=full, compute=here, trust=trust
+        )
         named = None if folds is None else split_list("--folds", folds)
         options: TrainOptions = {"folds": named, "note": note, "fresh": fresh, "compute": compute}
         for made, trained in train_jobs(jobs, workers, cluster, options):
@@ -104,6 +110,7 @@ def _make_jobs(
     fast: bool,
     full: bool,
     compute: Compute | None,
+    trust: bool,
 ) -> list[Job]:
     """Return a job per recipe and seed; all are checked before the first is trained. Print their warnings."""
     from acoustic_kit.api.session import warn
@@ -114,7 +121,8 @@ def _make_jobs(
     jobs = []
     for recipe in recipes:
         values, of_pseudo = split_settings(parse_assignments(recipe, assignments))
-        settings, pseudo = recipe.settings(values, fast=fast), open_pseudo_labels(workspace, teacher, of_pseudo)
+        settings = recipe.settings(values, fast=fast)
+        pseudo = open_pseudo_labels(workspace, teacher, of_pseudo, trust=trust)
         for n in _seeds_of(recipe, seed):
             job = make_job(workspace, recipe, settings, n, fast=fast, full=full, compute=compute, pseudo=pseudo)
             jobs.append(job)
