@@ -32,9 +32,6 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE|@FILE", help="Override a setting, or all that a file lists; repeatable."),
 ]
-Trust = Annotated[
-    bool, typer.Option("--trust", help="Execute the recipe in a teacher's folder if it was changed since.")
-]
 
 
 @commands.command(epilog="Example: akit recipe run stats_pca_linear --set n_components=40 --folds 1,2")
@@ -65,7 +62,6 @@ def run(
         str | None,
         typer.Option(metavar="RUN|BLEND", help="Learn also from what its models predict for clips without labels."),
     ] = None,
-    trust: Trust = False,
 ) -> None:
     """Train recipes on the folds.
 
@@ -75,7 +71,7 @@ def run(
     from acoustic_kit.api.runs import TrainOptions, train_jobs
     from acoustic_kit.api.session import warn_of_changes, warn_of_leaks
     from acoustic_kit.device import Compute, is_first_process, require_one_process
-    from acoustic_kit.errors import UsageError
+    from acoustic_kit.errors import AkitError, UsageError
     from acoustic_kit.recipe.recipe import match_recipes
 
     if full and folds:
@@ -90,14 +86,16 @@ def run(
         warn_of_leaks(workspace)
         warn_of_changes(workspace)
         here = compute if cluster is None else None  # workers have devices of their own
-        jobs = _make_jobs(
-            workspace, recipes, assignments or (), seed, pseudo, fast=fast, full=full, compute=here, trust=trust
+        jobs, left_out = _make_jobs(
+            workspace, recipes, assignments or (), seed, pseudo, fast=fast, full=full, compute=here
         )
         named = None if folds is None else split_list("--folds", folds)
         options: TrainOptions = {"folds": named, "note": note, "fresh": fresh, "compute": compute}
         for made, trained in train_jobs(jobs, workers, cluster, options):
             if is_first_process():
                 _print_run(workspace, made, trained)
+        if left_out:
+            raise AkitError(f"Not run: {', '.join(left_out)}. The warnings above say what is missing.")
 
 
 def _make_jobs(
@@ -110,25 +108,36 @@ def _make_jobs(
     fast: bool,
     full: bool,
     compute: Compute | None,
-    trust: bool,
-) -> list[Job]:
-    """Return a job per recipe and seed; all are checked before the first is trained. Print their warnings."""
+) -> tuple[list[Job], list[str]]:
+    """Return a job per recipe and seed, and the recipes that cannot run; all are checked before the first is trained.
+
+    Print their warnings. Raises the error of a recipe that cannot run if no other can.
+    """
     from acoustic_kit.api.session import warn
+    from acoustic_kit.errors import AkitError
     from acoustic_kit.prediction.teacher import open_pseudo_labels
     from acoustic_kit.recipe.job import make_job
     from acoustic_kit.recipe.pseudo import split_settings
 
-    jobs = []
+    jobs: list[Job] = []
+    left_out: list[str] = []
     for recipe in recipes:
         values, of_pseudo = split_settings(parse_assignments(recipe, assignments))
-        settings = recipe.settings(values, fast=fast)
-        pseudo = open_pseudo_labels(workspace, teacher, of_pseudo, trust=trust)
-        for n in _seeds_of(recipe, seed):
-            job = make_job(workspace, recipe, settings, n, fast=fast, full=full, compute=compute, pseudo=pseudo)
-            jobs.append(job)
+        settings, pseudo = recipe.settings(values, fast=fast), open_pseudo_labels(workspace, teacher, of_pseudo)
+        seeds = _seeds_of(recipe, seed)
+        try:
+            jobs += [
+                make_job(workspace, recipe, settings, n, fast=fast, full=full, compute=compute, pseudo=pseudo)
+                for n in seeds
+            ]
+        except AkitError as error:
+            left_out.append(recipe.name)
+            if len(left_out) == len(recipes):
+                raise
+            warn(f"{recipe.name} is left out: {error}")
     for warning in dict.fromkeys(job.warning for job in jobs if job.warning):
         warn(warning)
-    return jobs
+    return jobs, left_out
 
 
 def _seeds_of(recipe: Recipe, text: str) -> list[int]:

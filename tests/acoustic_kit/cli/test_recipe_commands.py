@@ -309,3 +309,40 @@ def test_the_list_has_a_line_per_recipe_and_fits(columns: int | None, monkeypatc
     assert rows["eat_s_esc50"] == ["ESC-50", "accuracy", "0.9215", "wave"]
     solution = lines.index("github.com/Jaasssoooonnnnn/Urbansound8K_Competition")
     assert {"res2net50", "wideresnet"} <= {line.split()[0] for line in lines[solution + 1 : solution + 9]}
+
+
+NEEDS = """
+
+def needs(s):
+    def find():
+        raise akit.AkitError("there are no weights /none")
+    return akit.Needs(weights=find)
+"""
+
+
+def write_recipes_without_weights(workspace: Workspace) -> None:
+    write_variants(workspace, "large_a", "large_b")
+    for path in workspace.recipes_path.iterdir():
+        path.write_text(path.read_text() + NEEDS)
+
+
+def test_a_recipe_that_lacks_weights_does_not_hold_up_the_others(workspace: Workspace) -> None:
+    write_recipes_without_weights(workspace)
+    result = akit("-C", workspace.root, "recipe", "run", "large_*", "stats_pca_linear", "--folds", "1", code=1)
+    assert re.search(r"all +[\d.]+ s +0\.\d{4}", result.stdout)
+    assert [run.name.partition("-")[0] for run in workspace.runs_path.iterdir()] == ["stats_pca_linear"]
+    assert result.stderr.count("/none") == 2
+    assert "large_a, large_b" in result.stderr
+
+
+def test_recipes_none_of_which_can_run_are_an_error(workspace: Workspace) -> None:
+    write_recipes_without_weights(workspace)
+    result = akit("-C", workspace.root, "recipe", "run", "large_*", code=1)
+    assert result.stderr.count("/none") == 2
+    assert not list(workspace.root.glob("runs/*"))
+
+
+def test_a_setting_that_one_recipe_lacks_stops_all(workspace: Workspace) -> None:
+    write_recipes_without_weights(workspace)
+    akit("-C", workspace.root, "recipe", "run", "large_*", "logmel_cnn", "--set", "C=1", code=2)
+    assert not list(workspace.root.glob("runs/*"))
