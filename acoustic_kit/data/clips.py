@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from acoustic_kit.data.targets import clip_weights, encode_labels, loss_targets, scored_targets
+from acoustic_kit.data.targets import clip_groups, clip_weights, encode_labels, loss_targets, scored_targets
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.task import Task
 
@@ -76,6 +76,11 @@ class Clips:
         if "pseudo" not in self.rows.columns:
             return np.zeros(len(self), dtype=bool)
         return self.rows["pseudo"].to_numpy()
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """The group of each clip, which folds must not divide: int64 (clips,), see `clip_groups`."""
+        return clip_groups(self.rows)[0]
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-# Contents of fitted estimators of scikit-learn, besides the types that skops trusts by itself. None of them executes
+# Contents of fitted estimators of scikit-learn, and heads of akit, besides the types that skops trusts. None executes
 # content of a file: functions compute on arrays, and classes contain numbers. `array_indices` checks trees.
 HARMLESS = frozenset(
     {
+        "acoustic_kit.recipe.heads.linear.LinearModel",
+        "acoustic_kit.recipe.heads.neighbors.NeighborModel",
         "numpy.clip",
         "numpy.dtype",
         "numpy.mean",

@@ -105,7 +105,8 @@ def _features(module: ast.Module) -> tuple[str, ...]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    values = [value for node in nodes if isinstance(node, ast.Dict) for value in node.values]
+    values = [node.value for node in nodes if isinstance(node, ast.DictComp)]
+    values += [value for node in nodes if isinstance(node, ast.Dict) for value in node.values]
     calls = sorted((node for node in nodes if isinstance(node, ast.Call)), key=lambda n: (n.lineno, n.col_offset))
     values += [one.value for call in calls if getattr(call.func, "id", "") == "dict" for one in call.keywords]
     names = [assigned.get(value.id, "") if isinstance(value, ast.Name) else _class_name(value) for value in values]

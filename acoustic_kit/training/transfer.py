@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from acoustic_kit.errors import AkitError
 
@@ -29,6 +30,8 @@ def weights_of_run(path: Path) -> Path:
 def load_but(net: nn.Module, tensors: dict[str, torch.Tensor], new: Sequence[str], source: Path) -> None:
     """Load weights into a network, except those whose name begins with one of `new`.
 
+    Lazy layers take the shapes of the weights.
+
     Raises AkitError, naming `source`, if the networks differ in other names or in shapes.
     """
     own = net.state_dict()
@@ -37,7 +40,7 @@ def load_but(net: nn.Module, tensors: dict[str, torch.Tensor], new: Sequence[str
     if odd := sorted(given.keys() ^ (own.keys() - kept.keys())):
         raise AkitError(f"{source} holds another network's weights: {odd[0]} is in one of the two only.")
     for name, tensor in given.items():
-        if tensor.shape != own[name].shape:
+        if not is_lazy(own[name]) and tensor.shape != own[name].shape:
             shapes = f"{list(tensor.shape)} there, {list(own[name].shape)} here"
             raise AkitError(f"{source} holds the weights of a network of another size: {name} is {shapes}.")
     net.load_state_dict({**given, **kept})

@@ -42,7 +42,10 @@ SLOW = [
 ]
 
 
-@pytest.mark.parametrize("name", ["logmel_cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize(
+    "name",
+    ["logmel_cnn", "embedding_linear", "embedding_mlp", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
+)
 def test_the_small_form_beats_chance(tones: Workspace, name: str) -> None:
     recipe = load_recipe(name)
     run, _ = run_recipe(tones, recipe, recipe.settings(fast=True), fast=True, compute=Compute("cpu"))

@@ -1,0 +1,53 @@
+"""The columns that heads read: embeddings of one or several models, and spectral statistics, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from acoustic_kit.data.clips import Clips
+from acoustic_kit.errors import AkitError
+from acoustic_kit.features import Feature
+from acoustic_kit.features.weights import AST_NAME
+from acoustic_kit.recipe.needs import Needs
+from acoustic_kit.recipe.settings import Settings
+
+
+class EmbeddingSettings(Settings):
+    """The settings that all recipes on embeddings share."""
+
+    models: tuple[str, ...] = Field(
+        (AST_NAME,),
+        description="of the embeddings, side by side: names on the Hugging Face hub, folders, files or runs",
+    )
+    layer: str | None = Field(None, description="of the models, by number or name; none: each model's usual one")
+    pool: Literal["mean", "max", "mean+std"] = Field("mean", description="over the frames of a clip")
+    stats: bool = Field(False, description="spectral statistics beside the embeddings")
+    clip: float = Field(3.0, gt=0, description="standardized columns are clipped at so many deviations")
+
+    @model_validator(mode="after")
+    def _reads_anything(self) -> EmbeddingSettings:
+        if not (self.models or self.stats):
+            raise ValueError("without models it needs stats=true")
+        return self
+
+
+def embedding_needs(features: Mapping[str, Feature]) -> Needs:
+    """Return the need of the models of all features; the error for a missing one names the setting."""
+
+    def find() -> None:
+        try:
+            _ = [feature.key for feature in features.values()]
+        except AkitError as error:
+            hint = "For this recipe: --set models=FOLDER. Without a model: --set models= --set stats=true."
+            raise AkitError(f"{error}\n{hint}") from error
+
+    return Needs(weights=find)
+
+
+def side_by_side(clips: Clips, names: Sequence[str] = ()) -> np.ndarray:
+    """Return features of the clips, all by default, as one table: float32 (clips, columns)."""
+    return np.concatenate([clips[name] for name in names or sorted(clips.features)], axis=1)

@@ -1,0 +1,148 @@
+"""Logistic regression and ridge on principal axes, which make a whole path of strengths cheap.
+
+Rows are rotated to the principal axes of the training clips, as many as clips or columns, whichever are fewer. Both
+penalties are rotation-invariant, so that the solutions are those of the columns. Ridge then has a closed form for each
+strength; for logistic regression the curvature along each axis is known well enough to precondition L-BFGS, which
+starts from the solution of the strength before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from acoustic_kit.data.clips import ALL_TARGETS, TargetKind
+from acoustic_kit.recipe.heads.examples import Examples, LogLoss
+
+RANK = 1e-6  # axes with less than this fraction of the largest variance are noise of float32
+ITERATIONS = 500
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Logits that are linear in the columns."""
+
+    coefficients: np.ndarray  # float32 (columns, classes)
+    intercept: np.ndarray  # float32 (classes,)
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits of float32 (clips, columns): float32 (clips, classes)."""
+        return np.asarray(x @ self.coefficients + self.intercept)
+
+
+class _Axes:
+    """Principal axes of weighted rows.
+
+    - `center`: float32 (columns,), the weighted mean
+    - `axes`: float32 (columns, axes), orthonormal
+    - `squares`: float64 (axes,), weighted sum of squares along each
+    """
+
+    def __init__(self, x: np.ndarray, weights: np.ndarray) -> None:
+        self.center = (weights @ x) / weights.sum()
+        rows = (x - self.center) * np.sqrt(weights)[:, None]
+        wide = x.shape[1] > len(x)
+        squares, axes = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
+        kept = squares > RANK * squares[-1]
+        self.squares = squares[kept].astype(np.float64)
+        self.axes = np.ascontiguousarray(axes[:, kept])
+        if wide:
+            self.axes = (rows.T @ self.axes) / np.sqrt(squares[kept])
+
+    def rotate(self, x: np.ndarray) -> np.ndarray:
+        """Return rows along the axes: float32 (clips, axes)."""
+        return np.asarray((x - self.center) @ self.axes)
+
+
+class _Linear:
+    """A linear head that is fitted along a path of strengths."""
+
+    def __init__(self, clips: Examples) -> None:
+        self.axes = _Axes(clips.x, clips.weights)
+
+    def _solve(self, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the coefficients of the axes, float64 (axes, classes), and the intercept at their center."""
+        raise NotImplementedError
+
+    def scores(self, x: np.ndarray, strengths: Sequence[float]) -> Iterator[np.ndarray]:
+        """Yield the scores of float32 (clips, columns) for each strength: float32 (clips, classes)."""
+        rotated = self.axes.rotate(x)
+        for strength in strengths:
+            coefficients, intercept = self._solve(strength)
+            yield rotated @ coefficients.astype(np.float32) + intercept.astype(np.float32)
+
+    def model(self, strength: float, slope: float = 1.0, offset: float = 0.0) -> LinearModel:
+        """Return the model of one strength, whose logits are `slope` · scores + `offset`."""
+        coefficients, intercept = self._solve(strength)
+        coefficients = slope * (self.axes.axes @ coefficients)
+        intercept = slope * intercept + offset - self.axes.center @ coefficients
+        return LinearModel(coefficients.astype(np.float32), intercept.astype(np.float32))
+
+
+class Ridge(_Linear):
+    """Ridge regression of the targets: minimizes Σ w (y - x·W - b)² + α |W|², as scikit-learn's `Ridge`.
+
+    Unknown targets count as the mean of their class.
+    """
+
+    STRENGTHS: ClassVar[tuple[float, ...]] = tuple(10.0 ** np.arange(6, -1.5, -0.5))  # α
+    NEEDS_CALIBRATION: ClassVar[bool] = True
+    USES: ClassVar[frozenset[TargetKind]] = frozenset({"soft", "weights"})
+
+    def __init__(self, clips: Examples) -> None:
+        super().__init__(clips)
+        targets = np.where(np.isnan(clips.targets), clips.frequencies, clips.targets)
+        self.mean = clips.weights @ targets / clips.weights.sum()
+        weighted = (targets - self.mean) * clips.weights[:, None]
+        self.products = self.axes.rotate(clips.x).T @ weighted  # (axes, classes)
+
+    def _solve(self, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        return self.products / (self.axes.squares + strength)[:, None], self.mean
+
+
+class Logistic(_Linear):
+    """Logistic regression: minimizes C Σ w · log loss + |W|² / 2, as scikit-learn's for weights of mean 1.
+
+    In multi-label tasks that is one regression per class, all fitted together.
+    """
+
+    STRENGTHS: ClassVar[tuple[float, ...]] = tuple(10.0 ** np.arange(-4, 1.5, 0.5))  # C
+    NEEDS_CALIBRATION: ClassVar[bool] = False
+    USES: ClassVar[frozenset[TargetKind]] = ALL_TARGETS
+
+    def __init__(self, clips: Examples, tolerance: float = 3e-5) -> None:
+        super().__init__(clips)
+        self.n, self.loss, self.tolerance = len(clips), LogLoss(clips), tolerance
+        self.rows = self.axes.rotate(clips.x)
+        p = clips.frequencies
+        self.curvature = float(np.mean(p * (1 - p)))  # of the loss of the starting point, by a logit
+        intercept = np.log(p / (1 - p)) if clips.task == "multi" else np.log(p)
+        self.solution = np.zeros((self.rows.shape[1], len(p))), intercept
+
+    def _solve(self, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        from scipy.optimize import minimize
+
+        decay, n_classes = 1 / (strength * self.n), len(self.solution[1])
+        curvature = self.curvature * np.append(self.axes.squares / self.n + decay / self.curvature, 1)
+        unit = 1 / np.sqrt(curvature)[:, None]  # L-BFGS varies coefficients in units of their curvature
+
+        def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            theta = flat.reshape(-1, n_classes) * unit
+            coefficients = theta[:-1]
+            logits = self.rows @ coefficients.astype(np.float32)
+            logits += theta[-1].astype(np.float32)
+            value, residual = self.loss(logits)
+            gradient = np.vstack(
+                [self.rows.T @ residual + decay * coefficients, residual.sum(axis=0, dtype=np.float64)]
+            )
+            return value + decay / 2 * float(np.vdot(coefficients, coefficients)), (gradient * unit).ravel()
+
+        start = np.vstack(self.solution) / unit
+        options = {"maxiter": ITERATIONS, "gtol": self.tolerance, "ftol": 1e-9}
+        found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+        theta = found.x.reshape(-1, n_classes) * unit
+        self.solution = theta[:-1], theta[-1]
+        return self.solution
