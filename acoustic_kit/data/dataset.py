@@ -98,6 +98,7 @@ class Dataset:
     template: Path | None = None  # the competition's sample submission
     label_separator: str | None = None  # between several labels of one clip; set exactly for task "multi"
     metric: str = "f1"  # the competition's, if akit knows it
+    secondary: str | None = None  # what secondary labels become without `--secondary`
     notes: tuple[str, ...] = ()  # for the user, a line each: how many clips are left out, and why
 
 

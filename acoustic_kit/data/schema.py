@@ -52,11 +52,11 @@ def clip_schema() -> dict[str, Any]:
 
 
 def is_unlabeled() -> pl.Expr:
-    """Return which rows of a manifest are of clips without labels: test clips, and extra clips without any label."""
+    """Return which rows of a manifest are of clips without targets: test clips, and extra ones without any label."""
     import polars as pl
 
     split = pl.col("split")
-    return (split == "test") | (split == "extra") & (pl.col("label").list.len() == 0)
+    return (split == "test") | (split == "extra") & (pl.col("label").list.len() == 0) & pl.col("soft").is_null()
 
 
 def with_later_columns(manifest: pl.DataFrame) -> pl.DataFrame:

@@ -89,7 +89,8 @@ def read_label_list(cell: str | None) -> list[str]:
 def with_secondary(dataset: Dataset, options: CsvOptions) -> Dataset:
     """Return the data set with its secondary labels as labels or soft targets, as `options.secondary` says.
 
-    They make the task multi-label. Without the option, a note says that a column of them is not used.
+    They make the task multi-label. Without the option it is what `dataset.secondary` says; without that, a note says
+    that a column of them is not used.
 
     Raises
     ------
@@ -100,12 +101,13 @@ def with_secondary(dataset: Dataset, options: CsvOptions) -> Dataset:
     import polars as pl
 
     column, clips = options.secondary_column or COLUMN, dataset.clips
-    if options.secondary is None:
+    by_default = dataset.secondary if column in clips.columns else None
+    if options.secondary is None and by_default is None:
         known = column in clips.columns and clips[column].dtype == pl.String
         n = sum(bool(cell) and re.search(r"\w", cell) is not None for cell in clips[column]) if known else 0
         hint = f"{n} clips have secondary labels in {quoted(column)}, which are not used (see {OPTION})"
         return replace(dataset, notes=(*dataset.notes, hint)) if n else dataset
-    option = Secondary.parse(options.secondary)
+    option = Secondary.parse(options.secondary or by_default or "")
     if column not in clips.columns:
         raise DataError(f"{dataset.root} has no column {quoted(column)} of secondary labels; it has {_own(clips)}.")
     if option.use == "ignore":

@@ -52,12 +52,13 @@ def with_weights(dataset: Dataset, options: CsvOptions) -> Dataset:
     return replace(dataset, clips=clips, notes=(*dataset.notes, note))
 
 
-def with_soft_targets(dataset: Dataset, options: CsvOptions) -> Dataset:
-    """Return the data set with the probabilities of `options.soft_targets` as targets of the clips in that table.
+def with_soft_targets(dataset: Dataset, extra: Dataset | None, options: CsvOptions) -> tuple[Dataset, Dataset | None]:
+    """Return a data set and its extra clips with the probabilities of `options.soft_targets` as targets.
 
     The table has a column of ids and one column per class, of probabilities; an empty cell is an unknown target. Labels
     are the classes of at least 0.5, or, if clips have one label, the most probable class. Classes without a column, and
-    clips without a row, keep their labels.
+    clips without a row, keep their labels. Extra clips, labeled or not, have the ids `extra/…`, as in the manifest; the
+    `extra/` may be left out if no other clip has the id.
 
     Raises
     ------
@@ -67,28 +68,51 @@ def with_soft_targets(dataset: Dataset, options: CsvOptions) -> Dataset:
 
     """
     if options.soft_targets is None:
-        return dataset
+        return dataset, extra
     table = read_label_table(_table_path(dataset.root, options.soft_targets))
     ids, names = table.ids(table.columns[0]), table.columns[1:]
     if unknown := [name for name in names if name not in dataset.classes]:
         raise DataError(f"{table.path}: the columns {listed(unknown)} are not classes of {dataset.root}.")
-    row_of, clips, classes = {id: row for row, id in enumerate(ids)}, dataset.clips, list(dataset.classes)
+    row_of = {id: row for row, id in enumerate(ids)}
     found = [
         row_of.get(id, row_of.get(id.removeprefix("train/"))) if labels or split != "test" else None
-        for id, labels, split in clips.select("id", "label", "split").iter_rows()
+        for id, labels, split in dataset.clips.select("id", "label", "split").iter_rows()
     ]
-    chosen = [i for i, row in enumerate(found) if row is not None]
-    rows = np.array([row for row in found if row is not None], dtype=np.int64)
-    if not chosen:
+    of_extra = list[int | None]()
+    if extra is not None:
+        taken = set(found)
+        free = {id: row for id, row in row_of.items() if row not in taken}
+        of_extra = [free.get(f"extra/{id}", free.get(id)) for id in extra.clips["id"]]
+    used = {row for row in (*found, *of_extra) if row is not None}
+    if not used:
         raise DataError(f"{table.path}: no id, such as {quoted(ids[0])}, is that of a labeled clip of {dataset.root}.")
-    targets = loss_targets(clips[chosen], classes, dataset.task).astype(np.float64)
+    n_extra = len(of_extra) - of_extra.count(None)
+    n = len(found) - found.count(None) + n_extra
+    more = f", of which {n_extra} are extra" if n_extra else ""
+    rest = f"; {len(ids) - len(used)} of its rows are of no labeled clip" if len(used) < len(ids) else ""
+    classes = list(dataset.classes)
+    dataset = replace(
+        dataset,
+        clips=_joined(dataset.clips, table, found, classes, dataset.task),
+        notes=(*dataset.notes, f"{table.path.name}: targets of {n} clips{more}{rest}"),
+    )
+    if extra is not None:
+        extra = replace(extra, clips=_joined(extra.clips, table, of_extra, classes, dataset.task))
+    return dataset, extra
+
+
+def _joined(
+    clips: pl.DataFrame, table: LabelTable, row_of_clip: Sequence[int | None], classes: list[str], task: Task
+) -> pl.DataFrame:
+    """Return the clips with the targets of their rows of the table; None is a clip without one."""
+    chosen = [clip for clip, row in enumerate(row_of_clip) if row is not None]
+    rows = np.array([row for row in row_of_clip if row is not None], dtype=np.int64)
+    names = table.columns[1:]
+    targets = loss_targets(clips[chosen], classes, "multi").astype(np.float64)
     targets[:, [classes.index(name) for name in names]] = table.probabilities(names, unknown=UNKNOWN)[rows]
-    if dataset.task == "single":
+    if task == "single":
         _require_sums(table, targets, rows)
-    clips = _with_targets(clips, chosen, *target_columns(targets, classes, dataset.task))
-    rest = f"; {n} of its rows are of no labeled clip" if (n := len(ids) - len(set(rows.tolist()))) else ""
-    note = f"{table.path.name}: targets of {len(chosen)} clips{rest}"
-    return replace(dataset, clips=clips, notes=(*dataset.notes, note))
+    return _with_targets(clips, chosen, *target_columns(targets, classes, task))
 
 
 def target_columns(targets: np.ndarray, classes: Sequence[str], task: Task) -> tuple[pl.Series, pl.Series]:

@@ -45,8 +45,7 @@ def changes_of(workspace: Workspace) -> Changes:
 
     Raises AkitError if the data set cannot be read.
     """
-    dataset, init = _read_again(workspace)
-    clips, _ = _clips(workspace, dataset, init)
+    clips, _ = _clips(workspace, *_read_again(workspace))
     return find_changes(workspace.manifest, clips)
 
 
@@ -79,8 +78,8 @@ def update_data(workspace: Workspace, on_progress: Callable[[int, int], None] | 
     from acoustic_kit.data import check_manifest
     from acoustic_kit.data.schema import clip_schema
 
-    dataset, init = _read_again(workspace)
-    clips, truth = _clips(workspace, dataset, init)
+    dataset, extra, init = _read_again(workspace)
+    clips, truth = _clips(workspace, dataset, extra, init)
     before = workspace.manifest
     changes = find_changes(before, clips)
     scanned, changed_files = scan_changed(clips, before, dataset.root, workspace.config.mono, on_progress)
@@ -101,8 +100,10 @@ def update_data(workspace: Workspace, on_progress: Callable[[int, int], None] | 
     return Update(changes, changed_files, new_classes)
 
 
-def _read_again(workspace: Workspace) -> tuple[Dataset, InitOptions]:
-    from acoustic_kit.data import CsvOptions, read_dataset
+def _read_again(workspace: Workspace) -> tuple[Dataset, Dataset | None, InitOptions]:
+    """Return the data set, its extra clips, and the options with which both are read."""
+    from acoustic_kit.data import CsvOptions
+    from acoustic_kit.data.extra import read_with_extra
 
     root, config = workspace.data_root, workspace.config
     if isinstance(root, str):
@@ -117,10 +118,11 @@ def _read_again(workspace: Workspace) -> tuple[Dataset, InitOptions]:
     if "own_weight" in workspace.manifest.columns:  # a column `weight`, which was not read as weights
         values = {"weight_column": "", **values}
     options = CsvOptions(**values, windows=init.windows)
-    dataset = read_dataset(root, config.layout, options, known_lengths(workspace.manifest, root))
+    lengths = known_lengths(workspace.manifest, root)
+    dataset, extra = read_with_extra(root, config.layout, options, Path(init.extra) if init.extra else None, lengths)
     if dataset.task == "multi" and config.task == "single":
         raise AkitError(f"{root} has clips of several labels now, but akit.toml says: task = single.")
-    return dataset, init
+    return dataset, extra, init
 
 
 def _guessed_options(workspace: Workspace) -> InitOptions:
@@ -132,16 +134,16 @@ def _guessed_options(workspace: Workspace) -> InitOptions:
     return InitOptions(test_folds=[_UNKNOWN_FOLD] if held_out else [], options=options)
 
 
-def _clips(workspace: Workspace, dataset: Dataset, init: InitOptions) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _clips(
+    workspace: Workspace, dataset: Dataset, extra: Dataset | None, init: InitOptions
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the clips in the manifest's form, without the columns of a file scan, and the truth."""
-    from acoustic_kit.data.extra import read_extra
     from acoustic_kit.data.manifest import without_test_labels
 
     if init.unofficial:
         dataset = replace(dataset, official_folds=False)
     clips = update_clips(workspace.manifest, dataset, init.test_folds)
     dataset = replace(dataset, classes=_all_classes(workspace.config.classes, dataset.classes))
-    extra = read_extra(Path(init.extra), dataset, init.windows) if init.extra else None
     return without_test_labels(dataset, clips, extra)
 
 

@@ -56,15 +56,14 @@ def init_workspace(
     SubmissionError : the data set's template does not fit its classes
 
     """
-    from acoustic_kit.data import CsvOptions, make_manifest, read_dataset
-    from acoustic_kit.data.extra import read_extra
+    from acoustic_kit.data import CsvOptions, make_manifest
+    from acoustic_kit.data.extra import read_with_extra
     from acoustic_kit.metrics.names import MetricName
     from acoustic_kit.workspace.init_options import InitOptions, given_options
 
     _check_folders(root, data)
     options = options or CsvOptions()
-    dataset = read_dataset(data, layout, options)
-    others = None if extra is None else read_extra(extra, dataset, options.windows)
+    dataset, others = read_with_extra(data, layout, options, extra)
     for note in (*dataset.notes, *(others.notes if others else ())):
         on_note(note)
     metric = MetricName(dataset.metric if metric is None else metric, root.resolve() / OWN_METRICS)

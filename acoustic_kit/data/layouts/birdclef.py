@@ -12,7 +12,6 @@ A row of the sample submission, `soundscape_7_15`, is about the part of `test_so
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ from acoustic_kit.data.audio_index import AudioIndex, locate
 from acoustic_kit.data.dataset import CsvOptions, Dataset, class_order, free_separator, join_splits, make_clips
 from acoustic_kit.data.label_tables import LabelTable, find_template, header_names, read_label_table
 from acoustic_kit.data.layouts.template_rows import windows_of_ids
-from acoustic_kit.data.secondary import COLUMN, with_secondary
 from acoustic_kit.data.windows import Windows
 from acoustic_kit.errors import DataError
 
@@ -65,7 +63,7 @@ def read(root: Path, options: CsvOptions) -> Dataset:
         test_note,
         *(f"{n} unlabeled recordings of {name}/ are left out" for name, n in unlabeled.items() if n),
     ]
-    dataset = Dataset(
+    return Dataset(
         layout="birdclef",
         root=root,
         clips=train if test is None else join_splits(train, test),
@@ -74,11 +72,9 @@ def read(root: Path, options: CsvOptions) -> Dataset:
         template=template.path if template else None,
         label_separator=free_separator(classes),
         metric=_metric(root),
+        secondary="positive",
         notes=tuple(filter(None, notes)),
     )
-    if options.secondary is not None or COLUMN not in dataset.clips.columns:
-        return dataset
-    return with_secondary(dataset, replace(options, secondary="positive"))
 
 
 def _metric(root: Path) -> str:

@@ -25,9 +25,9 @@ from acoustic_kit.data.layouts import (
 )
 from acoustic_kit.data.layouts.contradictions import NamingTable, folder_contradictions, tables_naming_clips
 from acoustic_kit.data.recordings import cut_recordings
-from acoustic_kit.data.secondary import with_secondary
+from acoustic_kit.data.secondary import COLUMN, with_secondary
 from acoustic_kit.errors import DataError, UsageError
-from acoustic_kit.tables import listed
+from acoustic_kit.tables import listed, quoted
 
 # In the order in which they are tried, those with distinctive files first.
 ADAPTERS: dict[str, ModuleType] = {
@@ -73,6 +73,8 @@ def read_dataset(
     layout: str = "auto",
     options: CsvOptions = CsvOptions(),  # noqa: B008
     lengths: Mapping[str, float] | None = None,
+    *,
+    added_to: Dataset | None = None,
 ) -> Dataset:
     """Read the data set in `root` without decoding its audio files; with `options.windows`, their headers are read.
 
@@ -84,6 +86,8 @@ def read_dataset(
     layout : one of `LAYOUTS`, or "auto"
     options : options if guesses are not enough
     lengths : path → seconds, of files whose header need not be read
+    added_to : the data set that these clips will be added to: the task and the classes are its own, weights and
+        secondary labels are read if there is a column of them, and soft targets are not
 
     Raises
     ------
@@ -116,9 +120,35 @@ def read_dataset(
         dataset = _only_wanted(dataset, options)
     if finder is not None:
         dataset = _with_groups(dataset, finder)
+    if added_to is not None:
+        dataset, options = _as_added(dataset, options, added_to)
     dataset = with_secondary(with_weights(dataset, options), options)
-    dataset = with_soft_targets(cut_recordings(dataset, options, lengths or {}), options)
+    dataset, _ = with_soft_targets(cut_recordings(dataset, options, lengths or {}), None, options)
     return replace(dataset, notes=(note, *dataset.notes)) if note else dataset
+
+
+def _as_added(dataset: Dataset, options: CsvOptions, to: Dataset) -> tuple[Dataset, CsvOptions]:
+    """Return the data set with the task and the classes of another one, and the options that fit its columns."""
+    column, notes = options.secondary_column or COLUMN, dataset.notes
+    lacks_secondary = column not in dataset.clips.columns
+    if lacks_secondary and options.secondary is not None:
+        notes = (*notes, f"{dataset.root} has no column {quoted(column)} of secondary labels")
+    given = options.weight_column
+    options = replace(
+        options,
+        weight_column=None if given and given not in dataset.clips.columns else given,
+        secondary=None if lacks_secondary else options.secondary,
+        secondary_column=None if lacks_secondary else options.secondary_column,
+        soft_targets=None,
+    )
+    added = replace(
+        dataset,
+        classes=to.classes | {name: -1 for name in dataset.classes if name not in to.classes},  # refused later
+        task=to.task,
+        label_separator=to.label_separator,
+        notes=notes,
+    )
+    return added, options
 
 
 def _require_folder(root: Path) -> None:
