@@ -69,6 +69,10 @@ NOISE_RATIO = 15.0  # dB by which white and pink noise are below the clip
 class Settings(akit.Settings):
     sample_rate: int = Field(32000, ge=4000, description="Hz; clips are resampled to it")
     seconds: float = Field(5.0, gt=0, description="length of the input; longer clips are cut, shorter ones repeated")
+    short: Literal["repeat", "halves"] = Field(
+        "repeat",
+        description="halves: shorter clips only fill a half, a fourth, … of the input, in batches of their own",
+    )
     spectrogram: Literal["logmel", "pcen"] = Field("logmel", description="decibels, or a trainable PCEN")
     n_fft: tuple[PositiveInt, ...] = Field((2048,), min_length=1, description="samples in each channel's window")
     hop_length: int = Field(512, ge=1, description="samples from one frame to the next")
@@ -184,7 +188,8 @@ def pretrained_weights(s: Settings) -> tuple[Path, str]:
 
 
 def batches(s: Settings) -> Batches:
-    return Batches("wave", s.batch_size, s.samples, "wrap", window=s.window, crops=s.crops)
+    halves = s.short == "halves"
+    return Batches("wave", s.batch_size, s.samples, "wrap", halves=halves, window=s.window, crops=s.crops)
 
 
 def training_batches(s: Settings, clips: akit.Clips) -> Batches:

@@ -88,6 +88,20 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any
         load_recipe("sed_cnn").settings({**SMALL, **settings})
 
 
+def test_short_clips_take_a_part_of_the_input(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, lengths = load_recipe("sed_cnn"), set[int]()
+    frame_output = recipe.module.SedCnn.frame_output
+
+    def noted(net: torch.nn.Module, waves: torch.Tensor) -> object:
+        lengths.add(waves.shape[-1])
+        return frame_output(net, waves)
+
+    monkeypatch.setattr(recipe.module.SedCnn, "frame_output", noted)
+    settings = recipe.settings({**SMALL, "seconds": 2.5, "short": "halves", "backbone": "test_vit"})
+    run_recipe(workspace, recipe, settings, folds=["1"], compute=CPU)
+    assert lengths == {5000}  # clips of half a second at 8 kHz
+
+
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Eight recordings of 2 s of noise, in windows of 0.5 s, of which every second one has a low or a high tone."""
