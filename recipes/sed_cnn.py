@@ -10,8 +10,8 @@ Source: the code of three winners, whose networks, losses and augmentations the 
     attention; focal loss; balanced sampling; recorded background without calls; three masks of each kind; SWA).
   - 2025, 2nd: github.com/VSydorskyy/BirdCLEF_2025_2nd_place (eca_nfnet_l0, tf_efficientnetv2_s; CEUR-WS Vol-4038,
     paper 256).
-  - 2026, 2nd: github.com/FlorentinGe/Birdclef2026-2ndplace @ 23e9f9e (13 backbones; mixup of waves with the labels of
-    both; SWA; overlapping windows as in the 1st place of 2025; rolled views).
+  - 2026, 2nd: github.com/FlorentinGe/Birdclef2026-2ndplace @ 23e9f9e (many backbones; mixup of waves with the labels
+    of both; SWA; overlapping windows as in the 1st place of 2025; rolled views).
   The head is that of PANNs (Kong et al. 2020); the loss of the largest frame, at half the weight, is as in
   kozistr.tech/2023-05-26-birdcelf-2023 (24th of 2023), which took it from 2021.
 Data: any; recordings above all.
@@ -19,8 +19,8 @@ Published: none; it reproduces a family of solutions, not one of them, nor a sco
 Reproduce:
   - `akit recipe run sed_cnn --set backbone=eca_nfnet_l0 --set loss=focal --set balanced=true --set swa=20`
 Differs: see "What all recipes share" in docs/recipes.md; and:
-  - One stage: no pre-training on the recordings of earlier years, and no pseudo-labels.
-  - Bands are normalized over the batch, as in PANNs; the winners normalize each spectrogram by its own values.
+  - One stage, without pre-training on the recordings of earlier years. `--pseudo` adds pseudo-labels.
+  - Bands are normalized over the batch, as in PANNs; the 1st place of 2023 normalizes each spectrogram by itself.
   - Frames of overlapping inputs are averaged as logits, which fits tasks of one label too; there as probabilities.
 """
 
