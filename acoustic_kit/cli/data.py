@@ -39,7 +39,10 @@ def update(ctx: typer.Context) -> None:
 
 def print_summary(summary: Summary) -> None:
     """Print what a data set contains."""
-    rows: list[tuple[str, object]] = [("clips", _counts(summary.clips, "{1} {0}")), ("classes", len(summary.classes))]
+    rows: list[tuple[str, object]] = [("clips", _counts(summary.clips, "{1} {0}"))]
+    if summary.recordings:
+        rows.append(("recordings", _counts(summary.recordings, "{1} {0}")))
+    rows.append(("classes", len(summary.classes)))
     if summary.durations:
         d = summary.durations
         rows.append(("durations", f"{d.min:.2f} – {d.max:.2f} s, median {d.median:.2f} s"))
@@ -78,6 +81,7 @@ def inspect(ctx: typer.Context, as_json: Json = False) -> None:
         print_json(
             {
                 "clips": summary.clips,
+                "recordings": summary.recordings,
                 "classes": summary.classes.to_dicts(),
                 "durations": vars(summary.durations) if summary.durations else None,
                 "sample_rates": summary.sample_rates,

@@ -86,7 +86,8 @@ class Dataset:
 
     `clips` has one row per clip with the columns of `clip_schema` (`path` relative to `root`, with /; `label` empty if
     unknown; `fold` null if the data set has none), then the data set's own columns. Labels of test clips become the
-    truth. In adapters, before `cut_recordings`, a row may be a recording, or an event: `start`, `end` and labels.
+    truth, also none if `soft` is an empty list, not null. In adapters, before `cut_recordings`, a row may be a
+    recording, or an event: `start`, `end` and labels.
     """
 
     layout: str

@@ -32,6 +32,7 @@ class Summary:
     """Summary of a manifest."""
 
     clips: dict[str, int]  # split → number of clips; `unlabeled`: extra clips without labels
+    recordings: dict[str, int]  # split → number of files, if clips are parts of them; else empty
     classes: pl.DataFrame  # class, index (the data set's own), train (clips), seconds (of them); in class order
     durations: Durations | None  # None if no clip can be read
     sample_rates: dict[int, int]  # Hz → clips
@@ -60,10 +61,14 @@ def summarize(manifest: pl.DataFrame, classes: Mapping[str, int]) -> Summary:
         durations = Durations(shortest, median, longest)
     table = _class_table(manifest, classes)
     is_extra = (pl.col("split") == "extra") & is_unlabeled()
-    kinds = manifest.select(kind=pl.when(is_extra).then(pl.lit("unlabeled")).otherwise("split"))["kind"]
-    splits: dict[str, int] = dict(kinds.value_counts().iter_rows())
+    kind = pl.when(is_extra).then(pl.lit("unlabeled")).otherwise("split").alias("kind")
+    counts = manifest.group_by(kind).agg(clips=pl.len(), files=pl.col("path").n_unique())
+    splits = {split: numbers for split, *numbers in counts.iter_rows()}
+    in_order = [split for split in ("train", "test", "extra", "unlabeled") if split in splits]
+    has_parts = manifest["start"].is_not_null().any()
     return Summary(
-        clips={split: splits[split] for split in ("train", "test", "extra", "unlabeled") if split in splits},
+        clips={split: splits[split][0] for split in in_order},
+        recordings={split: splits[split][1] for split in in_order if has_parts},
         classes=table,
         durations=durations,
         sample_rates=_count(manifest["sample_rate"]),

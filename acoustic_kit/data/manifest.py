@@ -93,7 +93,10 @@ def without_test_labels(
     is_test = pl.col("split") == "test"
     held_out = dataset.clips.filter(pl.col("split") == "train")["id"].to_list()  # labeled, if with no class
     is_labeled = (pl.col("label").list.len() > 0) | pl.col("id").is_in(held_out)
-    truth = clips.filter(is_test & is_labeled).select("id", "label", "soft")
+    if dataset.task == "multi":
+        is_labeled |= pl.col("soft").is_not_null()
+    soft = pl.when(pl.col("soft").list.len() > 0).then("soft")
+    truth = clips.filter(is_test & is_labeled).select("id", "label", soft)
     if truth["soft"].null_count() == len(truth):
         truth = truth.drop("soft")
     clips = clips.with_columns(

@@ -117,7 +117,10 @@ def with_secondary(dataset: Dataset, options: CsvOptions) -> Dataset:
         option.targets(primary, others, dataset.classes)
         for primary, others in zip(clips["label"].to_list(), lists, strict=True)
     ]
-    soft = [[*(one or []), *(two or [])] or None for one, (_, two) in zip(clips["soft"].to_list(), found, strict=True)]
+    soft = [
+        one if two is None else [*(one or []), *two]
+        for one, (_, two) in zip(clips["soft"].to_list(), found, strict=True)
+    ]
     clips = clips.with_columns(
         label=pl.Series([labels for labels, _ in found], dtype=clips.schema["label"]),
         soft=pl.Series(soft, dtype=clips.schema["soft"]),

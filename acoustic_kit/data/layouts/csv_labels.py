@@ -20,7 +20,7 @@ class Target(NamedTuple):
     """What a row says about its clip."""
 
     labels: list[str]
-    soft: list[dict[str, Any]] | None = None  # as in the manifest
+    soft: list[dict[str, Any]] | None = None  # as in the manifest; an empty list: it has no other labels
 
 
 class Labels(Protocol):
@@ -116,7 +116,7 @@ class _ClassColumns:
                 table.fail(int(wrong.argmax()), f"the columns of the {len(self.names)} classes do not sum to 1.")
         labels, soft = target_columns(targets, self.names, "single" if self.separator is None else "multi")
         rows = zip(labels.to_list(), soft.to_list(), is_empty, strict=True)
-        return [Target([]) if empty else Target(of_row, softly) for of_row, softly, empty in rows]
+        return [Target([]) if empty else Target(of_row, softly or []) for of_row, softly, empty in rows]
 
 
 def _probabilities(table: LabelTable, names: tuple[str, ...]) -> np.ndarray:

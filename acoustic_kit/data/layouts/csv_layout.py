@@ -102,6 +102,8 @@ def _read_tests(
     """Yield the test clips: those of a table of their own, then the others in the training table."""
     known = labels.of(own_test, may_lack=True)
     if columns.start and not listed and own_test.lines:  # rows that share the name of their recording
+        if any(target.labels for target in known):  # then parts without an event are known too
+            known = [Target(target.labels, target.soft or []) for target in known]
         yield reader.read(own_test, columns, "test", known)
     if columns.start:
         own_test, known = own_test.keep([False] * len(own_test.lines)), []
@@ -218,7 +220,7 @@ class _Reader:
                 "start": starts,
                 "end": ends,
                 "label": [target.labels for target in targets],
-                "soft": [target.soft for target in targets],
+                "soft": [target.soft if split == "test" else target.soft or None for target in targets],
                 "fold": folds,
                 "group": table.cells[columns.group] if columns.group else None,
                 "split": [split] * len(targets),

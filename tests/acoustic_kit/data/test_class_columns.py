@@ -11,7 +11,7 @@ from acoustic_kit.errors import DataError
 
 @pytest.fixture
 def root(tmp_path, write_clip):
-    for name in "abcdef":
+    for name in "abcdefgh":
         write_clip(tmp_path / "clips" / f"{name}.wav")
     return tmp_path
 
@@ -92,9 +92,16 @@ def test_a_cell_that_is_no_probability_names_its_row(root, cell):
 
 
 def test_labels_of_test_rows_become_the_truth(root):
-    rows = ("a,1,0,train", "b,1,0.25,train", "c,0,1,train", "d,1,1,test", "e,1,0.7,test", "f,,,test")
+    rows = ("a,1,0,train", "b,1,0.25,train", "c,0,1,train", "d,1,1,test", "e,1,0.7,test", "f,0,0,test")
+    rows = (*rows, "g,,,test", "h,0,-1,test")
     write(root, "id,rain,wind,split", *rows)
     manifest, truth = make_manifest(read_dataset(root), n_folds=2)
-    assert truth.select("id", "label").rows() == [("d", ["rain", "wind"]), ("e", ["rain", "wind"])]
-    assert truth["soft"].to_list() == [None, [{"label": "wind", "target": 0.7}]]
-    assert manifest.filter(pl.col("split") == "test")["soft"].null_count() == 3
+    assert truth.select("id", "label").rows() == [
+        ("d", ["rain", "wind"]),
+        ("e", ["rain", "wind"]),
+        ("f", []),
+        ("h", []),
+    ]
+    unknown = [{"label": "wind", "target": None}]
+    assert truth["soft"].to_list() == [None, [{"label": "wind", "target": 0.7}], None, unknown]
+    assert manifest.filter(pl.col("split") == "test")["soft"].null_count() == 5

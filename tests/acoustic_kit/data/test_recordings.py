@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 import soundfile
 
-from acoustic_kit.data import CsvOptions, make_manifest, read_dataset
+from acoustic_kit.data import CsvOptions, make_manifest, read_dataset, summarize
 from acoustic_kit.data.recordings import MOST_CLIPS, Event, labels_of_windows
 from acoustic_kit.data.scan import scan_audio
 from acoustic_kit.data.windows import Windows
@@ -234,11 +234,23 @@ def test_rows_without_times_are_recordings_without_events(root):
 
 def test_test_rows_of_strong_labels_become_the_truth(root):
     train = ("a,0,1,x,train", "a,2,3,y,train", "b,2,3,y,train", "d,0,1,x,train")
-    rows = (*train, "e,0,1,y,test", "e,0.5,1,x,test")
+    rows = (*train, "e,0,1,y,test", "e,0.5,1,x,test", "c,,,,test")
     write(root, "recording_id,start,end,label,split", *rows)
     manifest, truth = make_manifest(read_dataset(root, options=TWO), n_folds=2)
-    assert truth.rows() == [("e_2", ["y", "x"])]
-    assert manifest.filter(pl.col("split") == "test")["id"].to_list() == ["e_2", "e_4"]
+    assert truth.rows() == [("e_2", ["y", "x"]), ("e_4", []), ("c_2", [])]
+    assert manifest.filter(pl.col("split") == "test")["id"].to_list() == ["e_2", "e_4", "c_2"]
+    assert summarize(manifest, {"x": 0, "y": 1}).recordings == {"train": 3, "test": 2}
+    single = CsvOptions(windows=TWO.windows, label_separator="")
+    _, truth = make_manifest(read_dataset(root, options=single), n_folds=2)
+    assert truth.rows() == [("e_2", ["y"])]
+
+
+def test_test_rows_without_any_label_have_no_truth(root):
+    rows = ("a,0,1,x,train", "a,2,3,y,train", "b,2,3,y,train", "d,0,1,x,train", "e,,,,test", "c,,,,test")
+    write(root, "recording_id,start,end,label,split", *rows)
+    manifest, truth = make_manifest(read_dataset(root, options=TWO), n_folds=2)
+    assert len(truth) == 0
+    assert manifest.filter(pl.col("split") == "test")["id"].to_list() == ["e_2", "e_4", "c_2"]
 
 
 @pytest.mark.parametrize(
