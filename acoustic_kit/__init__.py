@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # `as` exports a name
     from acoustic_kit.features import Embed as Embed
     from acoustic_kit.features import Feature as Feature
     from acoustic_kit.features import LogMel as LogMel
+    from acoustic_kit.features import Modulation as Modulation
     from acoustic_kit.features import Pca as Pca
     from acoustic_kit.features import Pcen as Pcen
     from acoustic_kit.features import Stats as Stats
@@ -73,7 +74,7 @@ else:
         "acoustic_kit.data": "make_manifest read_dataset",
         "acoustic_kit.data.clips": "Clips FitResult Fold class_probabilities",
         "acoustic_kit.errors": "AkitError AkitWarning DataError RecipeError RunError SubmissionError UsageError",
-        "acoustic_kit.features": "Ast AstInput Embed Feature LogMel Pca Pcen Stats Wave build_features",
+        "acoustic_kit.features": "Ast AstInput Embed Feature LogMel Modulation Pca Pcen Stats Wave build_features",
         "acoustic_kit.prediction": "predict_clips",
         "acoustic_kit.recipe.needs": "Needs",
         "acoustic_kit.recipe.recipe": "load_recipe",

@@ -13,6 +13,7 @@ from acoustic_kit.features.embed.embed import Embed
 from acoustic_kit.features.feature import Feature, Training
 from acoustic_kit.features.fingerprints import fingerprints, for_folds
 from acoustic_kit.features.logmel import LogMel
+from acoustic_kit.features.modulation import Modulation
 from acoustic_kit.features.pca import Pca
 from acoustic_kit.features.pcen import Pcen
 from acoustic_kit.features.registry import FEATURES, feature_from_parameters, feature_from_text, own_features
@@ -28,6 +29,7 @@ __all__ = [
     "Embed",
     "Feature",
     "LogMel",
+    "Modulation",
     "Pca",
     "Pcen",
     "Stats",

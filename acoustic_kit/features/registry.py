@@ -18,6 +18,7 @@ from acoustic_kit.features.ast_input import AstInput
 from acoustic_kit.features.embed.embed import Embed
 from acoustic_kit.features.feature import Feature
 from acoustic_kit.features.logmel import LogMel
+from acoustic_kit.features.modulation import Modulation
 from acoustic_kit.features.pca import Pca
 from acoustic_kit.features.pcen import Pcen
 from acoustic_kit.features.stats import Stats
@@ -25,7 +26,7 @@ from acoustic_kit.features.wave import Wave
 from acoustic_kit.features.weights import LOCAL
 
 FEATURES: dict[str, type[Feature]] = {
-    family.name: family for family in (Wave, LogMel, Pcen, AstInput, Ast, Embed, Stats, Pca)
+    family.name: family for family in (Wave, LogMel, Pcen, AstInput, Ast, Embed, Stats, Modulation, Pca)
 }
 
 

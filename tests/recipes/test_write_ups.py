@@ -12,7 +12,14 @@ from acoustic_kit.recipe.recipe import find_recipes, load_recipe, recipe_folders
 from acoustic_kit.recipe.write_up import differences, has_write_up
 
 # These reproduce no single write-up.
-BASELINES = {"stats_pca_linear", "logmel_cnn", "embedding_linear", "embedding_mlp", "sed_cnn"}
+BASELINES = {
+    "stats_pca_linear",
+    "stats_modulation_linear",
+    "logmel_cnn",
+    "embedding_linear",
+    "embedding_mlp",
+    "sed_cnn",
+}
 PUBLISHED = sorted(set(find_recipes(recipe_folders())) - BASELINES)
 COMMANDS = (Path(__file__).parents[2] / "docs" / "commands.md").read_text("utf-8")
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text("utf-8")
