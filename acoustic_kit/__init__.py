@@ -41,7 +41,6 @@ if TYPE_CHECKING:  # `as` exports a name
     from acoustic_kit.errors import UsageError as UsageError
     from acoustic_kit.features import Ast as Ast
     from acoustic_kit.features import AstInput as AstInput
-    from acoustic_kit.features import Embed as Embed
     from acoustic_kit.features import Feature as Feature
     from acoustic_kit.features import LogMel as LogMel
     from acoustic_kit.features import Modulation as Modulation
@@ -50,6 +49,7 @@ if TYPE_CHECKING:  # `as` exports a name
     from acoustic_kit.features import Stats as Stats
     from acoustic_kit.features import Wave as Wave
     from acoustic_kit.features import build_features as build_features
+    from acoustic_kit.prediction import Embed as Embed
     from acoustic_kit.prediction import predict_clips as predict_clips
     from acoustic_kit.recipe.needs import Needs as Needs
     from acoustic_kit.recipe.recipe import load_recipe as load_recipe
@@ -74,8 +74,8 @@ else:
         "acoustic_kit.data": "make_manifest read_dataset",
         "acoustic_kit.data.clips": "Clips FitResult Fold class_probabilities",
         "acoustic_kit.errors": "AkitError AkitWarning DataError RecipeError RunError SubmissionError UsageError",
-        "acoustic_kit.features": "Ast AstInput Embed Feature LogMel Modulation Pca Pcen Stats Wave build_features",
-        "acoustic_kit.prediction": "predict_clips",
+        "acoustic_kit.features": "Ast AstInput Feature LogMel Modulation Pca Pcen Stats Wave build_features",
+        "acoustic_kit.prediction": "Embed predict_clips",
         "acoustic_kit.recipe.needs": "Needs",
         "acoustic_kit.recipe.recipe": "load_recipe",
         "acoustic_kit.recipe.settings": "Fast Settings",

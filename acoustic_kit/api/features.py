@@ -120,7 +120,9 @@ class WorkspaceFeatures:
 
         """
         workspace = self._session.files
-        stored = open_feature(workspace.store(), name, fold=_text(fold), mono=workspace.config.mono)
+        stored = open_feature(
+            workspace.store(), name, fold=_text(fold), mono=workspace.config.mono, folders=workspace.model_folders
+        )
         return BuiltFeature(stored)
 
     def build(
@@ -156,7 +158,7 @@ class WorkspaceFeatures:
         """
         workspace = self._session.files
         feature = feature_from_text(name)
-        fits = of_all_folds(workspace, [feature.with_mono(workspace.config.mono)])
+        fits = of_all_folds(workspace, [feature.with_mono(workspace.config.mono).located(workspace.model_folders)])
         if fold is None and len(fits) > 1:
             raise UsageError(
                 f"{name} is fitted for each of {len(fits)} folds. Pass fold=… to choose the one to return."

@@ -143,7 +143,7 @@ def info(
         ranges = [" – ".join(str(n) for n in sorted({min(axis), max(axis)})) for axis in zip(*shapes, strict=False)]
         rows += [("stored as", stored.dtype), ("shape", "(" + ", ".join(ranges) + ")")]
         rows += [("clips", len(stored)), ("blocks", stored.n_blocks), ("size", size(stored.n_bytes))]
-        if "training" in stored.attributes:
+        if stored.attributes["name"] == "pca" and "training" in stored.attributes:
             from acoustic_kit.features.pca import fit_key
 
             share = workspace.store()[fit_key(stored.key)].read("explained_variance_ratio")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from operator import attrgetter
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, SupportsIndex
 
@@ -119,8 +120,16 @@ class Feature:
 
     def with_mono(self, mono: Mono) -> Feature:
         """Return the feature, computed from these channels of the files."""
+        return self._with_sources(lambda source: source.with_mono(mono))
+
+    def located(self, folders: Sequence[Path]) -> Feature:
+        """Return the feature with the paths of models, if it names any that are in one of the folders."""
+        return self._with_sources(lambda source: source.located(folders))
+
+    def _with_sources(self, change: Callable[[Feature], Feature]) -> Feature:
         sources = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Feature)}
-        return replace(self, **{name: source.with_mono(mono) for name, source in sources.items()}) if sources else self
+        changed = {name: change(source) for name, source in sources.items()}
+        return self if changed == sources else replace(self, **changed)
 
     @property
     def sees_validation(self) -> bool:

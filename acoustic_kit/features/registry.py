@@ -23,7 +23,6 @@ from acoustic_kit.features.pca import Pca
 from acoustic_kit.features.pcen import Pcen
 from acoustic_kit.features.stats import Stats
 from acoustic_kit.features.wave import Wave
-from acoustic_kit.features.weights import LOCAL
 
 FEATURES: dict[str, type[Feature]] = {
     family.name: family for family in (Wave, LogMel, Pcen, AstInput, Ast, Embed, Stats, Modulation, Pca)
@@ -66,14 +65,15 @@ def feature_from_parameters(
         place = weights.get(str(wanted.get("weights_sha256")))
         if place is not None and family.weights_parameter is not None:
             local = {family.weights_parameter: place}
-            wanted |= {family.weights_parameter: LOCAL, "revision": None}
         given = {f.name: wanted[f.name] for f in fields(family) if f.name in wanted} | local
         feature = family(**{name: _from_json(value, weights, own) for name, value in given.items()})
     except (KeyError, TypeError) as error:
         raise AkitError(
             f"A feature with the parameters {dict(parameters)} is unknown to this version of akit."
         ) from error
-    if feature.parameters() != wanted:
+    place_names = {*local, "revision"} if local else set()  # differ for weights at another place
+    found, wanted = ({k: v for k, v in p.items() if k not in place_names} for p in (feature.parameters(), wanted))
+    if found != wanted:
         raise AkitError(f"{feature.name} was built by another version of akit or of a library; build it again.")
     return feature
 

@@ -9,11 +9,16 @@ from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features.registry import FEATURES, feature_from_parameters, feature_from_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from acoustic_kit.dsp.sound_file import Mono
     from acoustic_store import FeatureStore, StoredFeature
 
 
-def open_feature(store: FeatureStore, text: str, *, fold: str | None = None, mono: Mono = "mean") -> StoredFeature:
+def open_feature(
+    store: FeatureStore, text: str, *, fold: str | None = None, mono: Mono = "mean", folders: Sequence[Path] = ()
+) -> StoredFeature:
     """Return the reader of a stored feature.
 
     >>> mel = open_feature(FeatureStore.open("features.zarr"), "logmel:n_mels=64")
@@ -27,6 +32,7 @@ def open_feature(store: FeatureStore, text: str, *, fold: str | None = None, mon
     fold : for a feature that is fitted for each fold (`pca`): the fold whose fit is read; `all` is the fit on the
         training clips of all folds. Optional if the store has only one fit
     mono : the channels that the feature was built from, `mono` in akit.toml
+    folders : in which models are looked up that the feature names, `model_folders` of a workspace
 
     Raises
     ------
@@ -36,7 +42,7 @@ def open_feature(store: FeatureStore, text: str, *, fold: str | None = None, mon
     """
     if text in store:
         return store[text]
-    feature = feature_from_text(text).with_mono(mono)
+    feature = feature_from_text(text).with_mono(mono).located(folders)
     if feature.key in store:
         return store[feature.key]
     parameters = feature.parameters()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +16,10 @@ from acoustic_kit.data.windows import Windows
 from acoustic_kit.device import Compute
 from acoustic_kit.ensemble.result import BlendResult
 from acoustic_kit.errors import AkitError, RunError, UsageError
-from acoustic_kit.features import FEATURES, Feature, feature_from_parameters
-from acoustic_kit.features.embed.embed import weights_digest
+from acoustic_kit.features import Feature, feature_from_parameters
 from acoustic_kit.features.learnt import with_learnt
-from acoustic_kit.features.weights import LOCAL
 from acoustic_kit.metrics.names import recorded_metric
+from acoustic_kit.prediction.pretrained import find_models
 from acoustic_kit.prediction.saved_models import check_model, load_model
 from acoustic_kit.recipe.catalog import recipe_folders
 from acoustic_kit.recipe.recipe import Recipe, load_recipe
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
     from acoustic_kit.blending.recordings import Recordings
 
 OnNote = Callable[[str], None]
-HUB_NAME = r"\w[\w.-]*/\w[\w.-]*"  # no path out of the run's folder
 
 
 @dataclass(frozen=True)
@@ -252,7 +248,7 @@ class _Opener:
             raise RunError(f"The settings in {run.path / RECORD_NAME} do not fit the recipe: {reason}.") from error
         for name in folds:
             check_model(run.path / "folds" / name, recipe.module, trusted=self.trust)
-        return MemberModel(run, tuple(folds), recipe, settings, self._features(record, recipe), self.trust)
+        return MemberModel(run, tuple(folds), recipe, settings, self._features(run, recipe), self.trust)
 
     def _recipe(self, run: Run) -> Recipe:
         """Return the installed recipe with the recorded digest, else the run's copy of it, if that is trusted."""
@@ -272,43 +268,17 @@ class _Opener:
             )
         return load_recipe(copy, called=record.recipe)
 
-    def _features(self, record: RunRecord, recipe: Recipe) -> dict[str, Feature]:
-        features, own = {}, recipe.own_features
+    def _features(self, run: Run, recipe: Recipe) -> dict[str, Feature]:
+        record, features, models = run.record, {}, find_models(run, self.weights)
         for name, parameters in record.parameters.items():
-            self._check_weights(record, parameters)
             try:
                 known = _with_resampler(parameters, self.on_note)
-                features[name] = feature_from_parameters(known, self._places, own)
+                features[name] = feature_from_parameters(known, models, recipe.own_features)
             except (AkitError, TypeError, ValueError) as error:
                 raise RunError(
                     f"{record.name} cannot predict here, because its feature {name} is unavailable: {error}"
                 ) from error
         return features
-
-    def _check_weights(self, record: RunRecord, parameters: Mapping[str, Any]) -> None:
-        """Raise RunError if the weights of a feature's model are missing, or others than in training."""
-        for link in _chain(parameters):
-            if "weights_sha256" not in link:
-                continue
-            wanted, family = f"SHA-256 {link['weights_sha256']}", FEATURES.get(str(link["name"]))
-            name = link.get(family.weights_parameter or "") if family is not None else None
-            if link["weights_sha256"] in self._places:
-                continue
-            if name == LOCAL and self.weights:
-                given = " and ".join(self.weights)
-                raise RunError(f"{given} contains other weights than those of {record.name} ({wanted}).")
-            if name == LOCAL:
-                raise RunError(
-                    f"{record.name} reads the feature {link['name']}, whose weights came from a folder ({wanted}).\n"
-                    "Pass the place of these weights: --weights FOLDER."
-                )
-            if not re.fullmatch(HUB_NAME, str(name)):
-                raise RunError(f"The weights of {record.name} have a name that is not valid on the Hugging Face hub.")
-
-    @cached_property
-    def _places(self) -> dict[str, str]:
-        """The places of weights, by their digests. Raises AkitError if there are none."""
-        return {weights_digest(place): place for place in self.weights}
 
 
 def _is_the_recipe(path: Path, record: RunRecord) -> bool:
@@ -319,14 +289,6 @@ def _is_the_recipe(path: Path, record: RunRecord) -> bool:
         return record.helpers in (None, RecipeFile.read(path, path.stem).helper_digests)  # None in older runs
     except (AkitError, OSError, UnicodeDecodeError):
         return False
-
-
-def _chain(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the parameters of a feature and of all its sources."""
-    yield parameters
-    for value in parameters.values():
-        if isinstance(value, Mapping):
-            yield from _chain(value)
 
 
 def _with_resampler(parameters: Mapping[str, Any], on_note: OnNote) -> dict[str, Any]:

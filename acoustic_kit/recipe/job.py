@@ -81,8 +81,11 @@ class Job:
     @cached_property
     def features(self) -> dict[str, Feature]:
         """The features that the recipe reads, by its own names."""
-        features, mono = self.recipe.features(self.settings), self.workspace.config.mono
-        return {name: feature.with_mono(mono) for name, feature in features.items()}
+        features, workspace = self.recipe.features(self.settings), self.workspace
+        return {
+            name: feature.with_mono(workspace.config.mono).located(workspace.model_folders)
+            for name, feature in features.items()
+        }
 
     @property
     def folds(self) -> list[str]:

@@ -37,7 +37,7 @@ def named_features(workspace: Workspace, names: Sequence[str]) -> list[Feature]:
             where = " It is listed in `features` of akit.toml." if name in workspace.config.features else ""
             raise UsageError(f"{error}{where}") from error
         wanted += recipe.features(recipe.settings()).values()
-    return [feature.with_mono(workspace.config.mono) for feature in wanted]
+    return [feature.with_mono(workspace.config.mono).located(workspace.model_folders) for feature in wanted]
 
 
 def listed_features(workspace: Workspace, on_missing: Callable[[str], None] = lambda _: None) -> list[Feature]:

@@ -89,6 +89,11 @@ class Workspace:
         return self.root / ("runs" if "://" in place else place)
 
     @property
+    def model_folders(self) -> tuple[Path, ...]:
+        """Folders in which features look up models that they name: runs by their name, and other paths."""
+        return self.runs_path, self.root
+
+    @property
     def tuning_path(self) -> Path:
         """Folder of the studies of `akit recipe tune`, one sub-folder each."""
         return self.root / "tuning"

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from acoustic_kit.dsp.sound_file import check_wave
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features.embed.encoder import OPENERS, Asked, Encoder
 from acoustic_kit.features.embed.onnx_model import SUFFIX, OnnxEncoder
 from acoustic_kit.features.embed.transformers_models import TransformersEncoder
-from acoustic_kit.features.embed.windows import POOLS, Pool, batches, pool, split
-from acoustic_kit.features.feature import Feature, StoredClip
+from acoustic_kit.features.embed.windows import POOLS, Pool, pool
+from acoustic_kit.features.feature import Feature, StoredClip, Training
 from acoustic_kit.features.wave import Wave
-from acoustic_kit.features.weights import AST_NAME, LOCAL, TENSORS, find_weights
+from acoustic_kit.features.weights import AST_NAME, LOCAL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
-
-    from acoustic_kit.features.embed.encoder import Encoder
-
-MAX_SECONDS = 30.0  # of a window, for models that take any length
-SECONDS_AT_ONCE = {"cpu": 40.0, "cuda": 320.0}  # of sound in a batch
 
 
 @dataclass(frozen=True)
@@ -42,9 +37,11 @@ class Embed(Feature):
     ----------
     model : a model of transformers: a name on the Hugging Face hub, or a folder with ``config.json``,
         ``preprocessor_config.json`` and ``model.safetensors``. Families: AST, CLAP (its audio tower), Whisper (its
-        encoder), wav2vec 2.0, HuBERT, WavLM and their relatives. Or an ONNX file that takes waves
+        encoder), wav2vec 2.0, HuBERT, WavLM and their relatives. Or an ONNX file that takes waves. Or a run of akit, by
+        its folder or its name in the workspace: fold k of it embeds the clips of fold k, which it has not seen
     layer : the number of a hidden state, 0 for the input of the first layer, or negative from the last; or a named
-        output such as ``last_hidden_state``, which an ONNX file always takes. None is the usual one
+        output such as ``last_hidden_state``, which an ONNX file always takes; or a module of a run's network. None is
+        the usual one; for a run, the input of its last linear layer
     pool : over all frames of the clip: ``mean``, ``max``, both ``mean+std``, or ``none`` to store the frames
     window : seconds, at most the length that the model takes, which is the default; 30 if it takes any length.
         Longer clips are divided into windows, shorter ones padded if the model needs it, and padding is not pooled
@@ -71,6 +68,8 @@ class Embed(Feature):
     sample_rate: int | None = None
     wave: Wave = field(default_factory=Wave)
 
+    training: Training | None = field(default=None, repr=False)
+
     def __post_init__(self) -> None:
         if self.pool not in POOLS:
             raise UsageError(f"pool is {self.pool!r}; it must be {', '.join(POOLS)}")
@@ -79,17 +78,46 @@ class Embed(Feature):
                 raise UsageError(f"{name} is {seconds}; it must be a positive number of seconds")
 
     @property
-    def source(self) -> Wave:
-        """The wave, at the model's sample rate. Raises AkitError if the model is missing."""
-        return replace(self.wave, sample_rate=self._encoder.sample_rate)
+    def source(self) -> Feature:
+        """The wave, at the model's sample rate; for a run, its own feature. Raises AkitError without the model."""
+        return self._encoder.source(self.wave)
+
+    @property
+    def sees_validation(self) -> bool:
+        """Whether it is a run that looked at the folds that it held out, as for the best epoch."""
+        return self._encoder.sees_validation
+
+    def located(self, folders: Sequence[Path]) -> Embed:
+        """Return the feature with the path of its model, if that is in one of the folders."""
+        places = [] if Path(self.model).exists() else [folder / self.model for folder in folders]
+        found = next((place for place in places if place.exists()), None)
+        return self if found is None else replace(self, model=str(found))
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters as for every feature, and digests of the model's files instead of a path.
 
-        Raises AkitError if they are missing or damaged, UsageError if the model has no such layer.
+        Raises AkitError if they are missing or damaged, UsageError for parameters that the model does not have.
         """
-        self._samples()
-        return super().parameters() | {"wave": self.source.parameters(), **self._encoder.parameters()}
+        encoder = self._encoder
+        found = super().parameters() | {**encoder.parameters(), "wave": self.source.parameters()}
+        if encoder.learns:
+            found["source"] = found.pop("wave")
+        return {name: value for name, value in found.items() if not (name == "training" and value is None)}
+
+    def for_fold(self, training: Training, everything: Training) -> Embed:
+        """Return the feature for the models of one fold: of a run, by its model of that fold.
+
+        Raises AkitError if there is none, or if it was trained on a clip that the fold holds out.
+        """
+        if not self._encoder.learns:
+            return self
+        held_out = {id for id, _ in everything.clips} - {id for id, _ in training.clips}
+        self._encoder.require_unseen(training.fold, held_out)
+        return replace(self, training=training)
+
+    def with_learnt(self, fold: str, arrays: Mapping[str, np.ndarray]) -> Embed:
+        """Return the feature for the models of one fold, whose run and name are `fold`: RUN/FOLD."""
+        return replace(self, training=Training(fold, ())) if self._encoder.learns else self
 
     def compute(self, source: np.ndarray) -> np.ndarray:
         """Return the embedding of one clip; see ``compute_batch``."""
@@ -100,7 +128,8 @@ class Embed(Feature):
 
         Parameters
         ----------
-        sources : each float32 (n,), n ≥ 1, finite, at the model's sample rate, full scale ±1
+        sources : each float32 (n,), n ≥ 1, finite, at the model's sample rate, full scale ±1; for a run, arrays of its
+            feature
 
         Returns
         -------
@@ -122,57 +151,34 @@ class Embed(Feature):
 
         return self._embedded(device, [as_float(source) for source in sources])
 
-    def _embedded(self, device: torch.device, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        import torch
-
-        from acoustic_kit.features.on_device import as_fits
-
-        encoder, (length, hop) = self._encoder, self._samples()
-        for wave in waves:
-            check_wave(wave)
-        windows = [split(wave, length, hop) for wave in waves]
-        flat = [window for found in windows for window in found]
-
-        def on_cpu(window: np.ndarray) -> np.ndarray:
-            return encoder.frames([window], torch.device("cpu"))[0]
-
-        frames: dict[int, np.ndarray] = {}
-        at_once = round(SECONDS_AT_ONCE[device.type] * encoder.sample_rate)
-        for batch in batches([len(window) for window in flat], at_once, mixed=encoder.pads):
-            found = as_fits(partial(encoder.frames, device=device), [flat[i] for i in batch], on_cpu)
-            frames.update(zip(batch, found, strict=True))
-        ordered = iter(frames[i] for i in range(len(flat)))
-        return [pool(np.concatenate([next(ordered) for _ in found]), self.pool) for found in windows]
-
-    def _samples(self) -> tuple[int, int]:
-        """Return window and hop in samples. Raises UsageError if the model takes no window so long."""
-        rate, longest = self._encoder.sample_rate, self._encoder.max_samples
-        length = longest or round(MAX_SECONDS * rate)
-        if self.window is not None:
-            length = max(1, round(self.window * rate))
-            if longest is not None and length > longest:
-                raise UsageError(f"window is {self.window}; the model takes at most {longest / rate:.6g} s")
-        return length, length if self.hop is None else max(1, round(self.hop * rate))
+    def _embedded(self, device: torch.device, sources: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [pool(frames, self.pool) for frames in self._encoder.embed(sources, device)]
 
     @property
     def _encoder(self) -> Encoder:
         """The model. Raises AkitError if it is missing."""
-        if self.model == LOCAL:
-            raise AkitError(
-                "this embed was built with a model from a folder, whose path is not stored: name the folder"
-            )
-        if self.model.endswith(SUFFIX):
-            return OnnxEncoder.find(self.model, self.layer, self.sample_rate)
-        if self.sample_rate is not None:
-            raise UsageError(f"sample_rate is {self.sample_rate}; it is only for ONNX files, other models name theirs")
-        return TransformersEncoder.find(self.model, self.revision, self.layer)
+        asked = Asked(self.layer, self.window, self.hop, self.sample_rate, self.revision, self.training)
+        return open_encoder(self.model, asked)
+
+
+def open_encoder(model: str, asked: Asked) -> Encoder:
+    """Return the encoder of a model of any kind, which is told by what `model` names.
+
+    Raises AkitError if it is missing, UsageError for parameters that such models do not have.
+    """
+    if model == LOCAL:
+        raise AkitError("this embed was built with a model from a folder, whose path is not stored: name the folder")
+    for opener in OPENERS:
+        if (found := opener(model, asked)) is not None:
+            return found
+    if model.endswith(SUFFIX):
+        return OnnxEncoder.find(model, asked)
+    return TransformersEncoder.find(model, asked)
 
 
 def weights_digest(model: str) -> str:
-    """Return the SHA-256 by which keys identify the weights of a model: a folder, a name on the hub or an ONNX file.
+    """Return the SHA-256 by which keys identify the weights of a model, named as for `Embed`.
 
     Raises AkitError if they are missing or damaged.
     """
-    if model.endswith(SUFFIX):
-        return OnnxEncoder.find(model, None, None).digest
-    return find_weights(model, how="--weights FOLDER.").digests()[TENSORS]
+    return open_encoder(model, Asked()).digest

@@ -260,11 +260,12 @@ def padded(wave: np.ndarray, n: int) -> np.ndarray:
 
 
 def taken(output: Any, layer: str) -> Tensor:
-    """Return a hidden state by its number, or a named output: (waves, frames, d).
+    """Return a hidden state by its number, or a named output: (waves, frames, d)."""
+    return as_frames(output.hidden_states[int(layer)] if layer.isdecimal() else getattr(output, layer))
 
-    A vector is one frame; of a feature map (waves, d, height, width) the patches are the frames.
-    """
-    found: Tensor = output.hidden_states[int(layer)] if layer.isdecimal() else getattr(output, layer)
-    if found.ndim == 4:
-        return found.flatten(2).transpose(1, 2)
-    return found[:, None] if found.ndim == 2 else found
+
+def as_frames(values: Tensor) -> Tensor:
+    """Return vectors (n, d), frames (n, frames, d) or feature maps (n, d, height, width) as (n, frames, d)."""
+    if values.ndim == 4:
+        return values.flatten(2).transpose(1, 2)
+    return values[:, None] if values.ndim == 2 else values

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features.embed.encoder import Asked, WaveEncoder
 from acoustic_kit.features.weights import LOCAL, file_digest, first_line
 
 if TYPE_CHECKING:
@@ -24,28 +25,27 @@ OWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}  # operators that a
 
 
 @dataclass(frozen=True)
-class OnnxEncoder:
+class OnnxEncoder(WaveEncoder):
     """An ONNX file whose only input is waves: (samples,), (waves, samples) or (waves, 1, samples).
 
     Its metadata may name ``sample_rate`` (Hz), ``window`` (seconds, for an input of any length) and ``output``.
     """
 
     path: Path
-    layer: str | None = None  # the name of an output
-    rate: int | None = None  # Hz, if the metadata does not name it, or names another
+    asked: Asked  # its layer is the name of an output
 
     @classmethod
-    def find(cls, model: str, layer: str | None, rate: int | None) -> Self:
+    def find(cls, model: str, asked: Asked) -> Self:
         """Return the encoder of a file. Raises AkitError if it is missing."""
         path = Path(model).expanduser()
         if not path.is_file():
             raise AkitError(f"There is no file {model}.")
-        return cls(path, layer, rate)
+        return cls(path, asked)
 
     @property
     def sample_rate(self) -> int:
         """Sample rate of the waves, in Hz. Raises UsageError if it is unknown."""
-        found = self.rate or self._header.number("sample_rate")
+        found = self.asked.sample_rate or self._header.number("sample_rate")
         if found is None:
             raise UsageError(f"{self.path} does not name its sample rate in its metadata; pass it: sample_rate=16000")
         return round(found)
@@ -65,6 +65,7 @@ class OnnxEncoder:
 
     def parameters(self) -> Mapping[str, Any]:
         """Return the digest of the file, with the files of its tensors, the sample rate and the output."""
+        self.windows()
         return {
             "model": LOCAL,
             "revision": None,
@@ -113,7 +114,7 @@ class OnnxEncoder:
     def _output(self) -> str:
         """The output that is taken. Raises UsageError if it is unknown."""
         names = self._header.outputs
-        found = self.layer or self._header.metadata.get("output") or (names[0] if len(names) == 1 else None)
+        found = self.asked.layer or self._header.metadata.get("output") or (names[0] if len(names) == 1 else None)
         if found not in names:
             reason = "has several outputs" if found is None else f"has no output {found!r}"
             raise UsageError(f"{self.path} {reason}; pass one of them: layer={'|'.join(names)}")

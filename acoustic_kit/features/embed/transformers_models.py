@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.features.embed.encoder import Asked, WaveEncoder
 from acoustic_kit.features.embed.families import FAMILIES, Family
 from acoustic_kit.features.weights import CONFIG, LOCAL, TENSORS, Weights, find_weights, first_line, load_model
 
@@ -24,16 +25,23 @@ HOW = 'embed:model=FOLDER for a build, --weights FOLDER for akit predict, Embed(
 
 
 @dataclass(frozen=True)
-class TransformersEncoder:
+class TransformersEncoder(WaveEncoder):
     """An encoder of transformers with its feature extractor, and the output that is taken from it."""
 
     weights: Weights
-    layer: str | None = None  # None: the family's usual one
+    asked: Asked
 
     @classmethod
-    def find(cls, model: str, revision: str | None, layer: str | None) -> Self:
+    def find(cls, model: str, asked: Asked) -> Self:
         """Return the encoder of a folder or a name on the hub. Raises as `find_weights` does."""
-        return cls(find_weights(model, revision, how=HOW, one_of=EXTRACTORS), layer)
+        if asked.sample_rate is not None:
+            raise UsageError(f"sample_rate is {asked.sample_rate}; it is only for ONNX files, other models name theirs")
+        return cls(find_weights(model, asked.revision, how=HOW, one_of=EXTRACTORS), asked)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the tensors."""
+        return self.weights.digest(TENSORS)
 
     @property
     def sample_rate(self) -> int:
@@ -52,13 +60,13 @@ class TransformersEncoder:
 
     def parameters(self) -> Mapping[str, Any]:
         """Return digests of the files, the name on the hub and the commit, and the layer."""
-        digests = self.weights.digests()
+        self.windows()
         return {
             "model": self.weights.name or LOCAL,
             "revision": self.weights.revision,
             "layer": self._layer,
-            "weights_sha256": digests[TENSORS],
-            "config_sha256": digests[CONFIG],
+            "weights_sha256": self.digest,
+            "config_sha256": self.weights.digest(CONFIG),
             "extractor_sha256": self.weights.digest(self._extractor_name),
         }
 
@@ -109,16 +117,15 @@ class TransformersEncoder:
     def _layer(self) -> str:
         """The output that is taken: a name, or the number of a hidden state. Raises UsageError if there is none."""
         outputs, n = self.family.outputs, self.family.n_layers(self._config)
-        if self.layer is None or self.layer in outputs:
-            return self.layer or outputs[0]
+        layer = self.asked.layer
+        if layer is None or layer in outputs:
+            return layer or outputs[0]
         try:
-            number = int(self.layer)
+            number = int(layer)
         except ValueError:
             number = n + 1
         if not -n - 1 <= number <= n:
-            raise UsageError(
-                f"layer is {self.layer!r}; this model has {', '.join(outputs)} and the numbers {-n - 1} to {n}"
-            )
+            raise UsageError(f"layer is {layer!r}; this model has {', '.join(outputs)} and the numbers {-n - 1} to {n}")
         return str(number % (n + 1))
 
     def load(self) -> tuple[torch.nn.Module, Any]:
