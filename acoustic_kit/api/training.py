@@ -42,6 +42,7 @@ class TrainingSession(Session):
         compile: bool = False,  # noqa: A002 (the name of the option)
         cluster: str | None = None,
         pseudo: str | TrainedRun | FittedBlend | None = None,
+        trust: bool = False,
         **setting: object,
     ) -> TrainedRun:
         """Build the features that are missing, train the folds of a recipe, predict, and store the run.
@@ -65,6 +66,7 @@ class TrainingSession(Session):
         cluster : the address of a Dask scheduler, whose workers train the folds in parallel: `tcp://host:8786`
         pseudo : a run or a blend whose models label clips without labels, which are trained on, too. Its settings are
             given like those of the recipe: `**{"pseudo.power": 2}`, see `acoustic_kit.recipe.pseudo.PseudoSettings`
+        trust : execute the recipe in the folder of `pseudo` if it was changed since
         setting : settings as keywords. One inside another is given by a mapping, `augment={"mixup": 0}`, or by its
             full name, `**{"augment.mixup": 0}`
 
@@ -80,7 +82,7 @@ class TrainingSession(Session):
         loaded = load_recipe(recipe, workspace.recipes_path)
         own, of_pseudo = split_settings(merged_settings(loaded, settings or {}, setting))
         values = loaded.settings(own, fast=fast)
-        labels = open_pseudo_labels(workspace, _teacher_name(pseudo), of_pseudo)
+        labels = open_pseudo_labels(workspace, _teacher_name(pseudo), of_pseudo, trust=trust)
         warn_of_leaks(workspace)
         warn_of_changes(workspace)
         here = compute if cluster is None else None  # workers have devices of their own
@@ -108,6 +110,7 @@ class TrainingSession(Session):
         workers: int | None = None,
         device: str = "auto",
         precision: str = "auto",
+        trust: bool = False,
         **setting: object,
     ) -> list[Round]:
         """Train a recipe on pseudo-labels in rounds: the run of each round is the teacher of the next.
@@ -120,14 +123,15 @@ class TrainingSession(Session):
         ----------
         teacher : of the first round, see `run`
         rounds : the largest number of rounds
-        recipe, settings, folds, fast, seed, note, workers, device, precision, setting : see `run`
+        recipe, settings, folds, fast, seed, note, workers, device, precision, trust, setting : see
+            `run`
 
         Returns the rounds, each with its run, score and gain. Raises as `run` does.
 
         """
         found: list[Round] = []
         options: dict[str, Any] = {"settings": settings, "folds": folds, "fast": fast, "seed": seed, "note": note}
-        options |= {"workers": workers, "device": device, "precision": precision, **setting}
+        options |= {"workers": workers, "device": device, "precision": precision, "trust": trust, **setting}
         while len(found) < rounds and (len(found) < 2 or (found[-1].gain or 0) > 0):
             last = found[-1] if found else None
             if is_switched_on(self.progress):

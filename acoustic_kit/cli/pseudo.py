@@ -10,7 +10,7 @@ from acoustic_kit.cli.app import app, opened
 from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.cli.compute import Device, Precision, Workers
 from acoustic_kit.cli.console import MAX_SEED, Json, print_json, print_table, split_list
-from acoustic_kit.cli.recipe_run import Assignments
+from acoustic_kit.cli.recipe_run import Assignments, Trust
 from acoustic_kit.cli.recipes import warn_of_outside_recipes
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def pseudo(
     workers: Workers = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Train a recipe on pseudo-labels in rounds.
@@ -52,6 +53,7 @@ def pseudo(
         workers=workers,
         device=device,
         precision=precision,
+        trust=trust,
     )
     metric = workspace.files.config.metric
     if as_json:

@@ -32,6 +32,9 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE|@FILE", help="Override a setting, or all that a file lists; repeatable."),
 ]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Execute the recipe in a teacher's folder if it was changed since.")
+]
 
 
 @commands.command(epilog="Example: akit recipe run stats_pca_linear --set n_components=40 --folds 1,2")
@@ -62,6 +65,7 @@ def run(
         str | None,
         typer.Option(metavar="RUN|BLEND", help="Learn also from what its models predict for clips without labels."),
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Train recipes on the folds.
 
@@ -87,7 +91,7 @@ def run(
         warn_of_changes(workspace)
         here = compute if cluster is None else None  # workers have devices of their own
         jobs, left_out = _make_jobs(
-            workspace, recipes, assignments or (), seed, pseudo, fast=fast, full=full, compute=here
+            workspace, recipes, assignments or (), seed, pseudo, fast=fast, full=full, compute=here, trust=trust
         )
         named = None if folds is None else split_list("--folds", folds)
         options: TrainOptions = {"folds": named, "note": note, "fresh": fresh, "compute": compute}
@@ -108,6 +112,7 @@ def _make_jobs(
     fast: bool,
     full: bool,
     compute: Compute | None,
+    trust: bool,
 ) -> tuple[list[Job], list[str]]:
     """Return a job per recipe and seed, and the recipes that cannot run; all are checked before the first is trained.
 
@@ -123,7 +128,8 @@ def _make_jobs(
     left_out: list[str] = []
     for recipe in recipes:
         values, of_pseudo = split_settings(parse_assignments(recipe, assignments))
-        settings, pseudo = recipe.settings(values, fast=fast), open_pseudo_labels(workspace, teacher, of_pseudo)
+        settings = recipe.settings(values, fast=fast)
+        pseudo = open_pseudo_labels(workspace, teacher, of_pseudo, trust=trust)
         seeds = _seeds_of(recipe, seed)
         try:
             jobs += [

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def open_pseudo_labels(workspace: Workspace, teacher: str | None, values: Mapping[str, Any]) -> PseudoLabels | None:
+def open_pseudo_labels(
+    workspace: Workspace, teacher: str | None, values: Mapping[str, Any], *, trust: bool = False
+) -> PseudoLabels | None:
     """Return pseudo-labels by a run or a blend of the workspace; None without a teacher.
 
     A blend's runs have equal weights: its own are fitted on the labels of all folds, and so would carry labels of fold
@@ -38,6 +40,7 @@ def open_pseudo_labels(workspace: Workspace, teacher: str | None, values: Mappin
     ----------
     teacher : a run, or enough of its name; a submission, or its JSON or CSV; or several of them, separated by commas
     values : settings of pseudo-labels, by name without `pseudo.`
+    trust : see `open_predictor`, for runs that have not predicted all clips without labels
 
     Raises UsageError for an unknown teacher or setting, or settings without a teacher, and RunError for a teacher that
     has no models of folds for the workspace's classes.
@@ -61,7 +64,7 @@ def open_pseudo_labels(workspace: Workspace, teacher: str | None, values: Mappin
         runs=tuple(run.name for run in runs),
         round=max(rounds, default=0) + 1,
         bias_warnings=tuple(dict.fromkeys(reasons)),
-        teacher=FoldTeacher(workspace, runs),
+        teacher=FoldTeacher(workspace, runs, trust),
     )
 
 
@@ -102,6 +105,7 @@ class FoldTeacher:
 
     workspace: Workspace
     runs: tuple[Run, ...]
+    trust: bool = False  # execute recipes in their folders that are not installed
 
     def check(self, fold: str, held_out: Sequence[str], unlabeled: Sequence[str]) -> None:
         """Raise RunError if a model of the fold was trained on `held_out` or `unlabeled` clips, by id."""
@@ -178,7 +182,7 @@ class FoldTeacher:
             return probabilities
         require_one_process("Pseudo-labeling of clips that the teacher has not predicted yet")
         rest, store = rows.filter(~known), self.workspace.store()
-        (member,) = open_predictor(run.path, self.workspace.root).members
+        (member,) = open_predictor(run.path, self.workspace.root, trust=self.trust).members
         features = member.features_of(fold)
         build_features(
             rest,

@@ -61,8 +61,8 @@ def has_features(clips: Clips) -> np.ndarray:
 
 
 def class_frequencies(fold: Fold) -> np.ndarray:
-    """Return the class frequencies of the training clips: float64 (classes,)."""
-    labels = fold.train.labels
+    """Return the class frequencies of the training clips, without pseudo-labeled ones: float64 (classes,)."""
+    labels = fold.train.labels[~fold.train.is_pseudo]
     return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=fold.n_classes) / len(labels)
 
 

@@ -12,12 +12,13 @@ from acoustic_kit.cluster import Cluster, connect
 from acoustic_kit.cluster.folds import run_on_cluster
 from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.prediction.teacher import open_pseudo_labels
 from acoustic_kit.recipe.job import RunEvents, make_job
 from acoustic_kit.recipe.recipe import Recipe, load_recipe
 from acoustic_kit.recipe.settings import Settings
 from acoustic_kit.runs.remote_runs import pull
 from acoustic_kit.runs.run import Run, open_run
-from acoustic_kit.runs.runner import run_recipe
+from acoustic_kit.runs.runner import run_job, run_recipe
 from acoustic_kit.workspace.workspace import Workspace
 from acoustic_store.files import open_files
 
@@ -53,6 +54,19 @@ def test_network_is_bit_identical_after_worker_death(
     assert epochs.count((epochs[0][0], 1)) == 1  # it went on from its checkpoint, as the workspace is shared
     here, _ = run_recipe(elsewhere, recipe, settings, fast=True, compute=CPU)
     assert tree(run.path) == tree(here.path)
+
+
+def test_pseudo_labels_are_those_of_this_machine(
+    workspace: Workspace, elsewhere: Workspace, cluster: Cluster, one_thread: None, tree
+) -> None:
+    recipe, jobs = load_recipe("stats_pca_linear"), []
+    for one in (workspace, elsewhere):
+        run_recipe(one, recipe)
+        jobs.append(make_job(one, recipe, recipe.settings(), pseudo=open_pseudo_labels(one, recipe.name, {})))
+    ((there, _),) = run_on_cluster(jobs[:1], cluster, compute=CPU)
+    here, _ = run_job(jobs[1], compute=CPU)
+    assert there.done["1"].pseudo_clips == 12
+    assert tree(there.path) == tree(here.path)
 
 
 FAILS = '''"""Fails in one fold."""

@@ -15,6 +15,7 @@ from acoustic_kit.errors import AkitError, RunError, UsageError
 from acoustic_kit.prediction.teacher import open_pseudo_labels
 from acoustic_kit.recipe.job import Job, make_job
 from acoustic_kit.recipe.recipe import Recipe, load_recipe
+from acoustic_kit.report.build import build_report
 from acoustic_kit.runs.imported import import_run
 from acoustic_kit.runs.leaderboard import by_setting, rank_runs
 from acoustic_kit.runs.run import Run, list_runs
@@ -134,6 +135,20 @@ def test_teacher_computes_what_it_did_not_store(
     np.testing.assert_allclose(diary("1")["weight"].fill_null(1), stored["weight"].fill_null(1), atol=1e-6)
 
 
+def test_changed_recipe_of_a_teacher_is_executed_only_if_trusted(
+    taught: Workspace, student: Recipe, diary: Callable[[str], pl.DataFrame]
+) -> None:
+    for path in taught.runs_path.glob("components-*/folds/1/test.parquet"):
+        path.unlink()
+    recipe = taught.recipes_path / "components.py"
+    recipe.write_text(recipe.read_text() + "# changed\n")
+    with pytest.raises(RunError, match="--trust"):
+        run_job(job_of(taught, student, "components"), folds=["1"])
+    pseudo = open_pseudo_labels(taught, "components", {}, trust=True)
+    run_job(make_job(taught, student, student.settings(), pseudo=pseudo), folds=["1"])
+    assert diary("1")["pseudo"].sum() == 12
+
+
 def test_lineage_is_recorded(taught: Workspace, student: Recipe) -> None:
     teacher = next(run for run in list_runs(taught.runs_path) if run.record.recipe == "stats_pca_linear")
     run, _ = run_job(job_of(taught, student, teacher.name, min=0.4))
@@ -148,6 +163,8 @@ def test_lineage_is_recorded(taught: Workspace, student: Recipe) -> None:
     notes = {placing.runs[0].name: placing.notes for placing in by_setting(rank_runs(taught, resample=False))}
     assert any(f"{pseudo['share']:.0%}" in note and teacher.name in note for note in notes[run.name])
     assert not any(teacher.name in note for note in notes[teacher.name])
+    rows = {row.names[0]: row.notes for row in build_report(taught).rows}
+    assert any("pseudo-labels: round 1" in note and teacher.name in note for note in rows[run.name])
 
 
 def test_settings_and_teacher_are_part_of_the_name(taught: Workspace, student: Recipe) -> None:
