@@ -101,12 +101,20 @@ class RunEncoder:
             raise RunError(f"The run {self.run.name} reads {read}; embed supports runs that read one feature.")
         return next(iter(features.values()))
 
+    def load(self) -> None:
+        """Load the network of the fold on the CPU."""
+        if self._fold is not None:
+            self._loaded(self._fold, "cpu")
+
+    def _loaded(self, fold: str, device: str) -> _Loaded:
+        return _loaded(self.run.path, self.digest, self.asked.layer, fold, device)
+
     def embed(self, sources: Sequence[np.ndarray], device: torch.device) -> list[np.ndarray]:
         """Return the frames of some clips: one of each crop that the recipe predicts, or of each place of a map."""
         fold = self._fold
         if fold is None:
             raise RunError(f"The run {self.run.name} has a model for each fold: take the feature from `for_fold`.")
-        loaded = _loaded(self.run.path, self.digest, self.asked.layer, fold, str(device))
+        loaded = self._loaded(fold, str(device))
         with temporary_folder("akit-embed-") as folder:
             clips = self._clips(folder, sources, device)
             one_by_one = [replace(clips, rows=clips.rows[i : i + 1]) for i in range(len(sources))]

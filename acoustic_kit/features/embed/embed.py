@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from acoustic_store import FeatureStore
+
 
 @dataclass(frozen=True)
 class Embed(Feature):
@@ -114,6 +116,11 @@ class Embed(Feature):
         held_out = {id for id, _ in everything.clips} - {id for id, _ in training.clips}
         self._encoder.require_unseen(training.fold, held_out)
         return replace(self, training=training)
+
+    def ready(self, store: FeatureStore) -> Embed:
+        """Return the feature. Raises AkitError if its model is damaged."""
+        self._encoder.load()
+        return self
 
     def with_learnt(self, fold: str, arrays: Mapping[str, np.ndarray]) -> Embed:
         """Return the feature for the models of one fold, whose run and name are `fold`: RUN/FOLD."""

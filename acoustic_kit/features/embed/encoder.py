@@ -66,6 +66,9 @@ class Encoder(Protocol):
         Raises AkitError if a file is missing or damaged, UsageError for parameters that the model does not have.
         """
 
+    def load(self) -> None:
+        """Load the network, which finds damaged files before any clip is computed. Raises AkitError for one."""
+
     def embed(self, sources: Sequence[np.ndarray], device: torch.device) -> list[np.ndarray]:
         """Return the frames of some clips, from arrays of the source: each float32 (frames, d), at least one.
 

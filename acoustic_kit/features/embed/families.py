@@ -171,11 +171,17 @@ class WhisperFamily(Family):
         return True
 
     def inputs(self, config: Settings, extractor: Any, waves: Sequence[np.ndarray]) -> dict[str, Tensor]:
-        """Return the log-mel spectrograms."""
+        """Return the log-mel spectrograms. Those of the clips alone are computed; silence, like their end, follows."""
         import torch
 
-        features = extractor(list(waves), sampling_rate=self._rate(extractor), return_tensors="np").input_features
-        return {"input_features": torch.from_numpy(np.asarray(features, np.float32))}
+        hop, longest = extractor.hop_length, extractor.n_samples
+        found = []
+        for wave in waves:
+            ended = padded(wave, min(longest, -(-(len(wave) + extractor.n_fft) // hop) * hop))
+            given = extractor(ended, sampling_rate=self._rate(extractor), padding="do_not_pad", return_tensors="np")
+            mel = np.asarray(given.input_features[0], np.float32)
+            found.append(np.pad(mel, ((0, 0), (0, longest // hop - mel.shape[1])), mode="edge"))
+        return {"input_features": torch.from_numpy(np.stack(found))}
 
     def n_frames(self, model: Any, samples: Sequence[int], layer: str) -> list[int | None]:
         """Return the number of frames, each of two of the spectrogram, that begin within the wave."""
@@ -220,12 +226,21 @@ class ClapFamily(Family):
         return True
 
     def inputs(self, config: Settings, extractor: Any, waves: Sequence[np.ndarray]) -> dict[str, Tensor]:
-        """Return the mel spectrograms. Windows are never longer than the model takes, so nothing is drawn at random."""
+        """Return the mel spectrograms, as `logmel` computes them; the extractor draws parts and marks at random."""
         import torch
 
-        features = extractor(list(waves), sampling_rate=self._rate(extractor), return_tensors="np")["input_features"]
-        longer = torch.zeros((len(waves), 1), dtype=torch.bool)  # where the extractor marks one at random
-        return {"input_features": torch.from_numpy(np.asarray(features, np.float32)), "is_longer": longer}
+        from acoustic_kit.features.logmel import LogMel
+        from acoustic_kit.features.wave import Wave
+
+        rate, fused = self._rate(extractor), extractor.truncation == "fusion"
+        mel = LogMel(
+            Wave(rate), extractor.fft_window_size, extractor.hop_length, len(extractor.mel_filters[0]),
+            mel_scale="htk" if fused else "slaney", fmin=extractor.frequency_min, fmax=extractor.frequency_max,
+            pad_mode="reflect", top_db=None,
+        )  # fmt: skip
+        rows = [mel.compute(repeated(wave, extractor.nb_max_samples, extractor.padding)).T for wave in waves]
+        features = torch.from_numpy(np.stack(rows))[:, None].expand(-1, 4 if fused else 1, -1, -1)
+        return {"input_features": features, "is_longer": torch.zeros((len(waves), 1), dtype=torch.bool)}
 
     def output(self, model: Any, inputs: dict[str, Tensor], layer: str) -> Tensor:
         """Return the projected or pooled vector, (waves, 1, d), or the patches, (waves, patches, d)."""
@@ -257,6 +272,12 @@ FAMILIES: dict[str, Family] = {  # by `model_type`
 def padded(wave: np.ndarray, n: int) -> np.ndarray:
     """Return a wave with zeros at its end, at least n samples long."""
     return np.pad(wave, (0, max(0, n - len(wave))))
+
+
+def repeated(wave: np.ndarray, n: int, padding: str) -> np.ndarray:
+    """Return a wave at n samples, padded as CLAP's extractor does: `repeat`, `repeatpad` (whole times), or zeros."""
+    times = {"repeat": n // len(wave) + 1, "repeatpad": max(1, n // len(wave))}.get(padding, 1)
+    return padded(np.tile(wave, times)[:n], n)
 
 
 def taken(output: Any, layer: str) -> Tensor:

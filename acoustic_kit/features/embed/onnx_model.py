@@ -110,6 +110,10 @@ class OnnxEncoder(WaveEncoder):
             return row[: math.ceil(fraction * len(row))]
         return row.reshape(-1, row.shape[-1])
 
+    def load(self) -> None:
+        """Open the session on the CPU."""
+        _session(self.path, self.digest, "cpu")
+
     @property
     def _output(self) -> str:
         """The output that is taken. Raises UsageError if it is unknown."""

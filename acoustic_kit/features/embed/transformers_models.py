@@ -76,7 +76,7 @@ class TransformersEncoder(WaveEncoder):
 
         from acoustic_kit.nn.matmul_precision import full_float32_matmul
 
-        model, extractor = _loaded(self, json.dumps(self.parameters()), device)
+        model, extractor = self._loaded(device)
         inputs = {name: x.to(device) for name, x in self.family.inputs(self._config, extractor, waves).items()}
         with torch.inference_mode(), full_float32_matmul(device), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # in WavLM, of torch
@@ -128,7 +128,16 @@ class TransformersEncoder(WaveEncoder):
             raise UsageError(f"layer is {layer!r}; this model has {', '.join(outputs)} and the numbers {-n - 1} to {n}")
         return str(number % (n + 1))
 
-    def load(self) -> tuple[torch.nn.Module, Any]:
+    def load(self) -> None:
+        """Load network and extractor on the CPU."""
+        import torch
+
+        self._loaded(torch.device("cpu"))
+
+    def _loaded(self, device: torch.device) -> tuple[torch.nn.Module, Any]:
+        return _loaded(self, json.dumps(self.parameters()), device)
+
+    def read(self) -> tuple[torch.nn.Module, Any]:
         """Return the network on the CPU, in evaluation mode, and the feature extractor.
 
         Raises AkitError if their files are damaged, or do not fit each other. No weight stays random.
@@ -157,5 +166,5 @@ def _loaded(encoder: TransformersEncoder, parameters: str, device: torch.device)
 
     ``parameters`` detect replaced files.
     """
-    model, extractor = encoder.load()
+    model, extractor = encoder.read()
     return model.to(device), extractor

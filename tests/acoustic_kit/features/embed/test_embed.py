@@ -124,6 +124,15 @@ def test_a_build_stores_what_compute_returns(workspace: Workspace, tiny_ast: Pat
         np.testing.assert_allclose(stored.read(id), feature.compute(waves.read(id)), atol=1e-6)
 
 
+def test_a_damaged_model_stops_the_build(workspace: Workspace, tiny_ast: Path, tmp_path: Path) -> None:
+    copy, rows = shutil.copytree(tiny_ast, tmp_path / "copy"), workspace.manifest.head(3)
+    (copy / "model.safetensors").write_bytes(b"\x80\x04" * 500)
+    feature = Embed(str(copy))
+    with pytest.raises(AkitError, match=f"{copy}.*model.safetensors is damaged"):
+        build_features(rows, workspace.data_root, workspace.store(), [feature])
+    assert not workspace.store()[feature.key].failures
+
+
 @pytest.mark.gpu
 def test_the_gpu_agrees_with_the_cpu(tiny_ast: Path) -> None:
     import torch
