@@ -69,6 +69,44 @@ def test_weights_of_clips(workspace: Workspace) -> None:
     assert means[2] < means[0] / 2
 
 
+def fit(labels: np.ndarray, targets: np.ndarray, weights: np.ndarray, task: str) -> np.ndarray:
+    """Return the predictions of a model of two columns, one a class."""
+
+    class Clips(dict):
+        pass
+
+    x = np.concatenate([np.random.default_rng(0).normal(0, 1, (200, 1)), np.linspace(-1, 1, 200)[:, None]], axis=1)
+    clips = Clips(x=(x + 2 * (labels if labels.ndim == 2 else np.eye(2)[labels])).astype(np.float32))
+    clips.labels = np.nan_to_num(targets) > 0.5 if task == "multi" else labels
+    clips.targets, clips.weights, clips.task, clips.classes = targets, weights, task, ("a", "b")
+    recipe = load_recipe("stats_pca_linear")
+    found = recipe.module.train(type("Fold", (), {"train": clips}), recipe.settings({"C": 1000.0}))
+    assert found.uses == {"soft", "weights"} | ({"unknown"} if task == "multi" else set())
+    return recipe.module.predict(found.model, clips, recipe.settings())
+
+
+def test_soft_unknown_and_weighted_targets_of_several_labels() -> None:
+    labels = np.random.default_rng(1).random((200, 2)) < 0.5
+    hard, one = labels.astype(np.float32), np.ones(200, np.float32)
+    plain = fit(labels, hard, one, "multi")
+    np.testing.assert_allclose(fit(labels, hard, 2 * one, "multi"), plain, atol=1e-6)
+    light = fit(labels, hard, np.where(labels[:, 0], np.float32(0.01), 1), "multi")
+    assert light[:, 0].mean() < plain[:, 0].mean() - 0.1
+    soft = fit(labels, np.column_stack([np.full(200, 0.3, np.float32), hard[:, 1]]), one, "multi")
+    np.testing.assert_allclose(soft[:, 0], 0.3, atol=0.01)
+    np.testing.assert_allclose(soft[:, 1], plain[:, 1], atol=1e-4)
+    masked = hard.copy()
+    masked[::2, 0] = np.nan
+    unknown = fit(labels, masked, one, "multi")
+    assert abs(unknown[:, 0].mean() - plain[:, 0].mean()) < 0.05  # as negatives they would halve it
+
+
+def test_soft_targets_of_one_label() -> None:
+    labels, one = np.arange(200) % 2, np.ones(200, np.float32)
+    soft = fit(labels, np.tile(np.float32([0.3, 0.7]), (200, 1)), one, "single")
+    np.testing.assert_allclose(soft, np.tile([0.3, 0.7], (200, 1)), atol=0.01)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_seed_gives_the_same_predictions(workspace: Workspace, seed: int) -> None:
     recipe = load_recipe("stats_pca_linear")
@@ -83,7 +121,8 @@ FIT = """
 import numpy as np
 from acoustic_kit import load_recipe
 rng = np.random.default_rng(0)
-class Clips(dict): labels, weights = rng.integers(4, size=240), np.ones(240)
+class Clips(dict): labels, weights, task = rng.integers(4, size=240), np.ones(240), "single"
+Clips.targets = np.eye(4)[Clips.labels]
 rows = rng.standard_t(2, (240, 300)).cumsum(axis=1) + 4 * rng.standard_normal((4, 300))[Clips.labels]
 class Fold: train = Clips(x=rows.astype(np.float32))
 recipe = load_recipe("stats_pca_linear")
