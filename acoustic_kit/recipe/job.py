@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -23,6 +24,7 @@ from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.features import BuildReport, Feature, build_features, fingerprints, for_folds
 from acoustic_kit.features.build.executor import Executor
 from acoustic_kit.features.store_users import note_user
+from acoustic_kit.features.wave import Wave
 from acoustic_kit.recipe.inference import class_frequencies, has_features, infer
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.recipe.pseudo import PREDICTIONS_NAME, PseudoLabels
@@ -56,6 +58,7 @@ _FILE_COLUMNS = (
     *("path", "start", "end"),
     *("duration", "sample_rate", "channels", "peak", "rms", "size", "mtime_ns", "content", "problem"),
 )
+MUCH_LONGER = 1.5  # times what a recipe reads: such clips are noted
 SILENT = RunEvents()  # no callbacks
 
 
@@ -215,7 +218,7 @@ def fit_fold(
     notes = tuple(f"fold {name}: {remark}" for remark in remarks)
     before = FitResult(None, tuple(bias_warnings) if len(valid) else (), notes)
     result = job.recipe.train(fold, job.settings)
-    return fold, result.after(before, notes=_unused_targets(job, result.uses))
+    return fold, result.after(before, notes=_unused_targets(job, result.uses) + _cut_clips(job))
 
 
 def _unused_targets(job: Job, uses: Collection[TargetKind]) -> list[str]:
@@ -230,6 +233,23 @@ def _unused_targets(job: Job, uses: Collection[TargetKind]) -> list[str]:
     ]
     named = " and ".join(filter(None, unused))
     return [f"trained on the hard labels: these settings of the recipe do not use {named}"] if named else []
+
+
+def _cut_clips(job: Job) -> list[str]:
+    """Return a note on clips of which the features hold only a part; the same for each fold."""
+    lengths = set()
+    for feature in job.features.values():
+        while feature.source is not None:
+            feature = feature.source  # noqa: PLW2901
+        lengths.add(feature.seconds if isinstance(feature, Wave) else None)
+    read = max((seconds or math.inf for seconds in lengths), default=math.inf)
+    n = int((job.manifest["duration"] > MUCH_LONGER * read).sum())
+    if not n or job.fast:
+        return []
+    return [
+        f"{n:,} clips are much longer than the {read:g} s that this recipe reads of a clip: divide them with "
+        "`akit init --window`"
+    ]
 
 
 def predict_rows(job: Job, fold: Fold, model: Any, rows: pl.DataFrame, stored: Stored) -> tuple[Predictions, list[str]]:

@@ -59,3 +59,14 @@ def test_unused_targets_are_named_once(soft: Workspace, tmp_path: Path, uses: tu
     assert len(run.notes) == bool(unused)
     for text in ("1 soft targets", "1 unknown targets", "weights of 2 clips"):
         assert any(text in note for note in run.notes) == (text in unused)
+
+
+def test_clips_that_features_cut_are_noted_once(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "cut.py"
+    uses = ("soft", "unknown", "weights")
+    lengths = workspace.manifest["duration"]
+    for seconds, n in ((lengths.max(), 0), (0.1, len(lengths))):
+        wave = f"akit.Stats(wave=akit.Wave(8000, seconds={seconds}))"
+        path.write_text(RECIPE.format(uses=uses).replace("akit.Stats()", wave))
+        notes = run_recipe(workspace, load_recipe(path), folds=["1", "2"])[0].notes
+        assert [f"{n} clips" in note and "0.1 s" in note and "--window" in note for note in notes] == [True] * bool(n)
