@@ -28,7 +28,9 @@ Device = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option(metavar="auto|32|bf16", help="Precision of networks; auto: bf16 on GPUs that support it, else 32."),
+    typer.Option(
+        metavar="auto|32|bf16|fp16", help="Precision of networks; auto: bf16 or fp16 on GPUs that have it, else 32."
+    ),
 ]
 GRACE = 5.0  # seconds that a failed process waits; if it failed because another one did, torchrun ends it before
 

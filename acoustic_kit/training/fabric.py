@@ -10,19 +10,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
-from acoustic_kit.device import Compute, gpu_name, n_processes
+from acoustic_kit.device import Compute, n_processes, network_precision
 from acoustic_kit.errors import AkitError
 
+MIXED: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "fp16": "16-mixed"}
 TIMEOUT = timedelta(days=30)  # the other processes wait while the first builds features, which may take hours
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # `describe` says the same
+
+
+class Autocast(MixedPrecision):
+    """Mixed precision with a network's inputs as they are: its front end computes spectra of them in float32."""
+
+    def convert_input(self, data: Any) -> Any:
+        """Return the inputs unchanged. Waves and spectra would be rounded, and can overflow in float16."""
+        return data
+
+    def unscale_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the gradients by the loss scale, also those of optimizers that could do so in their fused step."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
 
 
 @cache
@@ -32,12 +47,13 @@ def make_fabric(compute: Compute) -> Fabric:
     Raises AkitError if the device or the precision is not available, see `describe`.
     """
     accelerator: Literal["cpu", "cuda"] = "cuda" if compute.gpu() else "cpu"
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if _is_bf16(compute) else "32-true"
+    precision = network_precision(compute.precision, compute.gpus())
+    plugins: list[Any] = [] if precision == "32" else [Autocast(MIXED[precision], accelerator)]
     if accelerator == "cuda":
         torch.set_float32_matmul_precision("high")
     if n_processes() == 1:
         devices = [compute.index or 0] if accelerator == "cuda" else 1
-        return Fabric(accelerator=accelerator, devices=devices, precision=precision)
+        return Fabric(accelerator=accelerator, devices=devices, plugins=plugins)
     strategy = DDPStrategy(
         timeout=TIMEOUT,
         # Objects are sent over gloo: with NCCL, a process that waits keeps its GPU busy.
@@ -48,9 +64,8 @@ def make_fabric(compute: Compute) -> Fabric:
     fabric = Fabric(
         accelerator=accelerator,
         devices=n_processes(),
-        precision=precision,
         strategy=strategy,
-        plugins=[TorchElasticEnvironment()],
+        plugins=[*plugins, TorchElasticEnvironment()],
     )
     with _quiet_stdout():
         fabric.launch()
@@ -60,12 +75,14 @@ def make_fabric(compute: Compute) -> Fabric:
 def describe(compute: Compute) -> str:
     """Return the device in words: `cpu, float32`, or `NVIDIA H200, bf16, 4 processes`. Nothing is started.
 
-    Raises AkitError if a GPU, a GPU for each process, or bf16 is asked for and not available.
+    Raises AkitError if a GPU, a GPU for each process, or a precision is asked for and not available, or torch has no
+    kernels for a GPU.
     """
-    gpu, n = compute.gpu(), n_processes()
-    device = "cpu" if gpu is None else gpu_name(gpu)
+    gpus, n = compute.gpus(), n_processes()
+    device = gpus[0].name if gpus else "cpu"
+    precision = network_precision(compute.precision, gpus)
     processes = f", {n} processes" if n > 1 else ""
-    return f"{device}, {'bf16' if _is_bf16(compute) else 'float32'}{processes}"
+    return f"{device}, {'float32' if precision == '32' else precision}{processes}"
 
 
 def sum_over_processes(fabric: Fabric, x: torch.Tensor) -> torch.Tensor:
@@ -73,6 +90,18 @@ def sum_over_processes(fabric: Fabric, x: torch.Tensor) -> torch.Tensor:
     total = fabric.all_reduce(x, reduce_op="sum")
     assert isinstance(total, torch.Tensor)
     return total
+
+
+@contextmanager
+def suggesting_micro_batch(clips: int) -> Iterator[None]:
+    """Raise AkitError, with a smaller micro-batch than of so many clips, if the GPU's memory is too small."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise AkitError(
+            f"The GPU's memory is too small for {clips} clips at once. "
+            f"Accumulate gradients over smaller parts: --set micro_batch={max(1, clips // 2)}."
+        ) from error
 
 
 def use_fused(optimizer: torch.optim.Optimizer, device: torch.device) -> torch.optim.Optimizer:
@@ -120,18 +149,6 @@ def _is_of_connection(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, RuntimeError):
         error = error.__cause__
     return error is not None and re.search("gloo|nccl|connection", str(error), re.IGNORECASE) is not None
-
-
-def _is_bf16(compute: Compute) -> bool:
-    if compute.precision == "32":
-        return False
-    if compute.gpu() is None:
-        return compute.precision == "bf16"  # slower on most CPUs: only if asked for
-    used = range(n_processes()) if compute.index is None else [compute.index]
-    lacking = [n for n in used if torch.cuda.get_device_capability(n) < (8, 0)]  # emulated before Ampere
-    if compute.precision == "bf16" and lacking:
-        raise AkitError(f"{torch.cuda.get_device_name(lacking[0])} has no bf16. Use --precision 32, or auto.")
-    return not lacking
 
 
 @contextmanager

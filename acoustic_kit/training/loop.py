@@ -31,7 +31,8 @@ from acoustic_kit.training.checkpoint import (
 )
 from acoustic_kit.training.clip_rng import digest64
 from acoustic_kit.training.evaluation import accuracy, logits_of, to_probabilities
-from acoustic_kit.training.fabric import compiled, make_fabric, sum_over_processes, use_fused
+from acoustic_kit.training.fabric import compiled, make_fabric, suggesting_micro_batch, sum_over_processes, use_fused
+from acoustic_kit.training.loss_scale import LossScale
 from acoustic_kit.training.losses import TargetLoss, default_loss
 from acoustic_kit.training.sam import Sam
 from acoustic_kit.training.schedules import Plateau, Progress, Schedule
@@ -65,6 +66,7 @@ class _State:
     best_loss: float = math.inf  # of this phase, for patience
     waited: int = 0  # epochs without a better validation loss
     history: list[dict[str, float]] = field(default_factory=list)  # one line of `log.jsonl` per epoch
+    scale: dict[str, float] = field(default_factory=dict)  # of the loss, in float16
 
 
 def fit(
@@ -160,6 +162,7 @@ class _Training:
 
     def __post_init__(self) -> None:
         self.fabric = make_fabric(self.fold.compute)
+        self.scale = LossScale(self.fabric)
         self.rank, self.world = self.fabric.global_rank, self.fabric.world_size
         if self.fabric.device.type == "cpu":
             keep_freed_memory()
@@ -271,8 +274,7 @@ class _Training:
             clips += clips_of_all
         total = sum_over_processes(self.fabric, total) / self.world
         loss, right = total.tolist()
-        if not math.isfinite(loss):
-            raise AkitError(f"The training loss of stage {self.stage!r} is not finite. Lower the learning rate.")
+        self.scale.require_finite(loss, self.stage)
         return {"train_loss": loss / clips, "train_accuracy": right / clips}
 
     def _step(self, batch: Batch) -> torch.Tensor:
@@ -282,7 +284,7 @@ class _Training:
             self.optimizer.step()
             self.optimizer.zero_grad()
         else:
-            self.sam.ascend()
+            self.sam.ascend(enabled=self.scale.end_pass())
             self._gradients(batch)
             self.sam.descend()
         if self.average is not None:
@@ -290,15 +292,15 @@ class _Training:
         return figures
 
     def _gradients(self, batch: Batch) -> torch.Tensor:
-        """Write the clipped gradients of the whole batch to the parameters.
+        """Write the clipped gradients of the whole batch, without the loss scale, to the parameters.
 
         Return this process's part of its mean loss and accuracy, (2,): the mean over processes is that of all clips.
         """
         total = torch.zeros(2, device=batch.x.device)
         weight, parts = self._weight_and_parts(batch)
-        try:
-            given = (batch.targets,) if batch.weights is None else (batch.targets, batch.weights)
-            split = [tensor.tensor_split(parts) for tensor in (*batch.inputs, *given)]
+        given = (batch.targets,) if batch.weights is None else (batch.targets, batch.weights)
+        split = [tensor.tensor_split(parts) for tensor in (*batch.inputs, *given)]
+        with suggesting_micro_batch(math.ceil(len(batch) / parts)):
             for number, tensors in enumerate(zip(*split, strict=True), start=1):
                 inputs, (targets, *weights) = tensors[: len(batch.inputs)], tensors[len(batch.inputs) :]
                 with self.fabric.no_backward_sync(self.net, enabled=number < parts):
@@ -308,14 +310,7 @@ class _Training:
                 known = logits.detach()[:, : targets.shape[1]]  # a network may have more outputs than classes
                 right = accuracy(known, targets, self.fold.train.task) * fraction
                 total += torch.stack([loss.detach().float(), right])
-        except torch.cuda.OutOfMemoryError as error:
-            at_once = math.ceil(len(batch) / parts)
-            raise AkitError(
-                f"The GPU's memory is too small for {at_once} clips at once. "
-                f"Accumulate gradients over smaller parts: --set micro_batch={max(1, at_once // 2)}."
-            ) from error
-        if self.clip_norm is not None:  # a check of the norm would synchronize; the loss of the epoch is checked
-            self.fabric.clip_gradients(self.net, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False)
+        self.scale.unscale_and_clip(self.net, self.optimizer, self.clip_norm)
         return total
 
     def _weight_and_parts(self, batch: Batch) -> tuple[float, int]:
@@ -378,6 +373,7 @@ class _Training:
         self.fold.on_epoch(self.stage, done, sum(p.epochs for p in self.phases), figures)
 
     def _save(self) -> None:
+        self.state.scale = self.scale.state_dict()
         tensors = {f"net.{name}": tensor for name, tensor in self.bare.state_dict().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
         if self.average is not None:
@@ -390,6 +386,7 @@ class _Training:
         if not path.exists():
             return
         self.state = _State(**load_state(path))
+        self.scale.load_state_dict(self.state.scale)
         parts: dict[str, dict[str, torch.Tensor]] = {"net": {}, "optimizer": {}, "average": {}}
         for name, tensor in load_tensors(path).items():
             part, _, rest = name.partition(".")

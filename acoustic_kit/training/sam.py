@@ -28,15 +28,22 @@ class Sam:
         self._moved: list[tuple[nn.Parameter, torch.Tensor]] = []
 
     @torch.no_grad()
-    def ascend(self) -> None:
-        """Move the weights uphill by `rho`, and clear the gradients."""
+    def ascend(self, *, enabled: bool = True) -> None:
+        """Move the weights uphill by `rho`, if enabled, and clear the gradients.
+
+        Disable it for gradients that are not finite: the step is then one with the gradient at the weights themselves.
+        """
+        if enabled:
+            self._move_uphill()
+        self.optimizer.zero_grad()
+
+    def _move_uphill(self) -> None:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [p.grad for p in parameters]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         scale = self.rho / (norm + 1e-12)  # a tensor on the device: no synchronization
         self._moved = [(p, p.clone()) for p in parameters]
         torch._foreach_add_(parameters, torch._foreach_mul(gradients, scale))
-        self.optimizer.zero_grad()
 
     @torch.no_grad()
     def descend(self) -> None:

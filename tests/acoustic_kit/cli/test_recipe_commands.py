@@ -243,7 +243,7 @@ def test_show_fits_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     ("options", "code", "message"),
     [
         (["--device", "gpu"], 2, "There is no device 'gpu': it is auto, cpu, cuda, or a GPU's number as cuda:1."),
-        (["--precision", "16"], 2, "There is no precision '16': it is auto, 32, bf16."),
+        (["--precision", "16"], 2, "There is no precision '16': it is auto, 32, bf16, fp16."),
         (["--device", "cuda:99"], 1, "no"),
     ],
 )

@@ -22,6 +22,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int]]]:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(there))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda n: there[n][0])
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda n: there[n][1])
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90"])
     return there
 
 
@@ -39,7 +40,7 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return call
 
 
-NEW, OLD = ("New GPU", (9, 0)), ("Old GPU", (7, 5))
+NEW, OLD, P100 = ("New GPU", (9, 0)), ("Old GPU", (7, 5)), ("Tesla P100", (6, 0))
 
 
 @pytest.mark.parametrize(
@@ -51,9 +52,13 @@ NEW, OLD = ("New GPU", (9, 0)), ("Old GPU", (7, 5))
         ([NEW], Compute(), 1, "New GPU, bf16"),
         ([NEW], Compute("cuda", "32"), 1, "New GPU, float32"),
         ([NEW], Compute("cpu"), 1, "cpu, float32"),
-        ([OLD], Compute(), 1, "Old GPU, float32"),
+        ([], Compute(precision="fp16"), 1, "cpu, fp16"),
+        ([OLD], Compute(), 1, "Old GPU, fp16"),
+        ([OLD], Compute(precision="32"), 1, "Old GPU, float32"),
+        ([NEW], Compute(precision="fp16"), 1, "New GPU, fp16"),
         ([OLD, NEW], Compute("cuda:1"), 1, "New GPU, bf16"),
-        ([NEW, OLD], Compute(), 2, "New GPU, float32, 2 processes"),
+        ([NEW, OLD], Compute(), 2, "New GPU, fp16, 2 processes"),
+        ([P100, NEW], Compute("cuda:1"), 1, "New GPU, bf16"),
     ],
 )
 def test_the_device_is_described(
@@ -71,8 +76,10 @@ def test_the_device_is_described(
         ([NEW, OLD], Compute("cuda:3"), 1, r"no cuda:3. This machine has cuda:0 \(New GPU\), cuda:1 \(Old GPU\)"),
         ([NEW, NEW], Compute(), 4, "4 processes need as many GPUs. This machine has cuda:0"),
         ([NEW, NEW], Compute("cuda:1"), 2, "cuda:1 is one GPU, for 2 processes"),
-        ([OLD], Compute(precision="bf16"), 1, "Old GPU has no bf16. Use --precision 32"),
-        ([NEW, OLD], Compute(precision="bf16"), 2, "Old GPU has no bf16"),
+        ([OLD], Compute(precision="bf16"), 1, r"Old GPU .*7\.5\) has no bf16. Use --precision 32"),
+        ([NEW, OLD], Compute(precision="bf16"), 2, "Old GPU .* has no bf16"),
+        ([P100], Compute(), 1, r"Tesla P100 .*6\.0\), only for sm_75, sm_80, sm_90\.\n.*cu126.*--device cpu"),
+        ([NEW, P100], Compute(), 2, "no kernels for Tesla P100"),
     ],
 )
 def test_a_missing_device_is_an_error_and_never_the_cpu(
@@ -97,6 +104,7 @@ def test_a_lost_process_is_named_also_below_a_recipes_line(torchrun: Callable[[i
 def test_a_fabric_is_made_once(gpus: list) -> None:
     assert make_fabric(Compute("cpu", "bf16")) is make_fabric(Compute("cpu", "bf16"))
     assert make_fabric(Compute("cpu", "bf16")).strategy.precision.precision == "bf16-mixed"
+    assert make_fabric(Compute("cpu", "fp16")).strategy.precision.precision == "16-mixed"
     assert make_fabric(Compute("cpu")).strategy.precision.precision == "32-true"
 
 
