@@ -64,7 +64,7 @@ def has_kernels(capability: tuple[int, int], architectures: Sequence[str]) -> bo
 
 
 def require_kernels(gpu: Gpu, architectures: Sequence[str], torch_version: str) -> None:
-    """Raise AkitError, with the way out, if the installed torch has no kernels for a GPU."""
+    """Raise AkitError, with what to install instead, if the installed torch has no kernels for a GPU."""
     if has_kernels(gpu.capability, architectures):
         return
     newer = "pip install --upgrade torch torchvision"
