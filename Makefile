@@ -1,9 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?=
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+TORCH ?= 2.8.0
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help install demo test test-all check bench
+.PHONY: help install demo test test-all test-torch check bench
 
 help:  ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,6 +25,16 @@ test: install  ## the test suite
 
 test-all: install  ## the test suite with its slow tests
 	$(PYTEST) -m ""
+
+# pip finds the torchvision that fits. torchaudio 2.11 no longer says which torch it needs: one that is not older.
+test-torch: BIN := .venv-torch-$(TORCH)/bin
+test-torch:  ## the tests of networks with another torch (TORCH=2.8.0), in an environment of its own
+	$(PYTHON) -m venv .venv-torch-$(TORCH)
+	grep -vE '^(torch|triton|nvidia|cuda|setuptools)' constraints.txt > $(BIN)/constraints.txt
+	printf '%s\n' 'torch==$(TORCH)' 'torchaudio<=$(TORCH)' >> $(BIN)/constraints.txt
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1" --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable . --group dev --constraint $(BIN)/constraints.txt
+	$(PYTEST) tests/acoustic_kit/nn tests/acoustic_kit/training tests/acoustic_kit/features tests/recipes
 
 check: install  ## format, lint, types
 	$(BIN)/ruff format --check .
