@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from acoustic_kit.api.session import warn
 from acoustic_kit.ensemble.blend_submission import rebuild
 from acoustic_kit.ensemble.competition import score_predictions, submit
+from acoustic_kit.ensemble.pick_submissions import PUBLIC_FRACTION, Pick, pick_submissions
 from acoustic_kit.submission.record import annotate, list_records
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -78,6 +79,27 @@ class WorkspaceSubmissions:
     def note(self, name: str, text: str | None = None, *, public: float | None = None) -> None:
         """Record a remark on a submission, or its score on the public leaderboard. Raises UsageError."""
         annotate(self._session.files.submissions_path, name, text, public)
+
+    def pick(self, n: int = 2, *, public_fraction: float = PUBLIC_FRACTION, test_clips: int | None = None) -> Pick:
+        """Choose the submissions whose best one has the highest expected score on the private board.
+
+        >>> ws.submissions.pick(2).names
+        ('first', 'third')
+
+        Parameters
+        ----------
+        n : how many to choose
+        public_fraction : fraction of the test clips that the public board scores, above 0 and below 1
+        test_clips : their number, if the competition scores others than those of the manifest
+
+        Raises UsageError for options out of range, SubmissionError for fewer than `n` submissions with a nested
+        estimate in the workspace's metric on the same clips.
+
+        """
+        workspace = self._session.files_with_runs()
+        return pick_submissions(
+            workspace, n, public_fraction=public_fraction, test_clips=test_clips, on_unreadable=warn
+        )
 
     def rebuild(self, path: str | Path, name: str | None = None, *, overwrite: bool = False) -> Path:
         """Write the submission that a record (JSON) describes again, with the same bytes, and return the CSV.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from acoustic_kit.cli.app import app, folder_of, opened, workspace_of
 from acoustic_kit.cli.console import Json, display_path, print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from acoustic_kit.ensemble.pick_submissions import Pick
     from acoustic_kit.submission.record import SubmissionRecord
 
 commands = typer.Typer(no_args_is_help=True, help="List, check and annotate submissions.")
@@ -60,6 +62,104 @@ def note(
     from acoustic_kit.submission.record import annotate
 
     say(f"Recorded in {display_path(annotate(workspace_of(ctx).submissions_path, name, text, public))}.")
+
+
+@commands.command(epilog="Example: akit submission pick 2 --public-fraction 0.35")
+def pick(
+    ctx: typer.Context,
+    n: Annotated[int, typer.Argument(help="How many submissions the competition lets you choose.")] = 2,
+    public_fraction: Annotated[
+        float | None, typer.Option(help="Fraction of the test clips on the public leaderboard (default: 0.3).")
+    ] = None,
+    test_clips: Annotated[
+        int | None, typer.Option(help="Number of test clips (default: those of the manifest).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose the submissions whose best one should score highest on the private leaderboard.
+
+    Compares nested estimates, their intervals and correlations, and the public scores that `akit submission note`
+    recorded. Tells whether validation and the public leaderboard agree.
+    """
+    from dataclasses import asdict
+
+    from acoustic_kit.ensemble.pick_submissions import PUBLIC_FRACTION
+
+    fraction = PUBLIC_FRACTION if public_fraction is None else public_fraction
+    found = opened(ctx).submissions.pick(n, public_fraction=fraction, test_clips=test_clips)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        _print_pick(found)
+
+
+def _print_pick(found: Pick) -> None:
+    for name, why in found.left_out.items():
+        say(f"Left out: {name} {why}.")
+    columns = ["submission", "nested", "95 % interval", "public", "private, expected", "95 % of it", "chosen"]
+    print_table(
+        columns,
+        [
+            (
+                one.name,
+                f"{one.nested:.4f}",
+                "none" if one.nested_interval is None else _range(one.nested_interval),
+                "" if one.public is None else f"{one.public:.4f}",
+                f"{one.private:.4f}",
+                _range(one.private_interval),
+                "yes" if one.chosen else "",
+            )
+            for one in found.submissions
+        ],
+        right=["nested", "public", "private, expected"],
+    )
+    print_line()
+    best = "" if len(found.names) == 1 else "the better of " if len(found.names) == 2 else "the best of "
+    print_line(f"Choose {_listed(found.names)}: {best}{'them' if best else 'it'} is expected to score "
+               f"{found.expected:.4f} ({_range(found.interval)}).")  # fmt: skip
+    if set(found.names) == set(found.best_by_nested):
+        print_line("The nested estimate alone chooses the same.")
+    else:
+        print_line(
+            f"The nested estimate alone chooses {_listed(found.best_by_nested)}: {found.expected_by_nested:.4f}."
+        )
+    print_line(_agreement(found))
+    if found.shift is not None and found.shift_interval is not None:
+        low, high = found.shift_interval
+        print_line(f"Shift of the board, common to all: {found.shift:+.4f} ({low:+.4f} – {high:+.4f}).")
+    else:
+        print_line("Without public scores a shift is unknown: scores are expected for clips like the training clips.")
+    clips = found.clips
+    print_line(
+        f"Noise is that of {clips.validation:,} training, {clips.public:,} public and {clips.private:,} private clips "
+        "(--public-fraction, --test-clips)."
+    )
+
+
+def _agreement(found: Pick) -> str:
+    """Describe whether validation and public leaderboard agree."""
+    n = sum(one.public is not None for one in found.submissions)
+    if found.agreement is None:
+        return f"Validation and public leaderboard cannot be compared: {n} of 3 different public scores are recorded."
+    agreed = found.agreement
+    interval = "no interval" if agreed.interval is None else _range(agreed.interval, 2)
+    verdict = {
+        "agree": "They agree",
+        "disagree": "They disagree more than the noise of their clips explains: the test clips may be of another kind",
+        "unclear": "These are too few, or too similar, to tell whether they agree",
+    }[agreed.verdict]
+    return (
+        f"Validation and public leaderboard: rank correlation {agreed.correlation:.2f} ({interval}) of {n} "
+        f"submissions; noise alone leaves {_range(agreed.expected, 2)}. {verdict}."
+    )
+
+
+def _range(interval: tuple[float, float], digits: int = 4) -> str:
+    return " – ".join(f"{bound:.{digits}f}" for bound in interval)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 @commands.command("check", epilog="Example: akit submission check submissions/first.csv")

@@ -152,17 +152,7 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
     predictions or the template differ from those that were blended.
     """
     record = read_record(path)
-    missing = [m.name for m in record.runs if not (workspace.runs_path / m.name).is_dir()]
-    if missing:
-        raise UsageError(f"{path.name} blends runs that are not in this workspace: {', '.join(missing)}.")
-    members = [Candidate(open_run(workspace.runs_path / m.name), m.fold) for m in record.runs]
-    changed = [
-        one.name
-        for one, member in zip(members, record.runs, strict=True)
-        if not (one.folder / "test.parquet").is_file() or file_sha256(one.folder / "test.parquet") != member.test_sha256
-    ]
-    if changed:
-        raise RunError(f"The test predictions of {', '.join(changed)} are not those that {path.name} blended.")
+    members = recorded_members(workspace, record)
     if workspace.template_path and file_sha256(workspace.template_path) != record.template_sha256:
         raise SubmissionError(f"{workspace.template_path} is not the template that {path.name} was written for.")
     tests = [found for found in _test_predictions(workspace, members).values() if found is not None]
@@ -182,6 +172,26 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
     noted = history_of(target, record.sha256)
     record.model_copy(update={"submission": target.name, **noted}).write(target.with_suffix(".json"))
     return target
+
+
+def recorded_members(workspace: Workspace, record: SubmissionRecord) -> list[Candidate]:
+    """Return the runs that a submission blends, in the order of its record.
+
+    Raises UsageError for a missing run, RunError if its predictions are not those that were blended.
+    """
+    name = Path(record.submission).with_suffix(".json")
+    missing = [m.name for m in record.runs if not (workspace.runs_path / m.name).is_dir()]
+    if missing:
+        raise UsageError(f"{name} blends runs that are not in this workspace: {', '.join(missing)}.")
+    members = [Candidate(open_run(workspace.runs_path / m.name), m.fold) for m in record.runs]
+    changed = [
+        one.name
+        for one, member in zip(members, record.runs, strict=True)
+        if not (one.folder / "test.parquet").is_file() or file_sha256(one.folder / "test.parquet") != member.test_sha256
+    ]
+    if changed:
+        raise RunError(f"The test predictions of {', '.join(changed)} are not those that {name} blended.")
+    return members
 
 
 def _finite(value: float) -> float | None:

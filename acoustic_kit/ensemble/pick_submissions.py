@@ -1,0 +1,225 @@
+"""The submissions of a workspace to choose for the private board: records and predictions for `submission.pick`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from acoustic_kit.blending.blend import Blend
+from acoustic_kit.blending.recordings import Recordings
+from acoustic_kit.ensemble.blend_submission import recorded_members
+from acoustic_kit.ensemble.candidates import Candidate, common_clips
+from acoustic_kit.errors import AkitError, SubmissionError, UsageError
+from acoustic_kit.metrics.bootstrap import paired_scores
+from acoustic_kit.metrics.names import get_metric
+from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.submission.pick import Agreement, ClipCounts, Estimate, agreement, best_set, estimate_private
+from acoustic_kit.submission.record import SubmissionRecord, list_records
+from acoustic_kit.workspace.workspace import Workspace
+
+PUBLIC_FRACTION = 0.3  # of the test clips, if the competition does not say
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A submission, and what the private board may say of it."""
+
+    name: str
+    nested: float
+    nested_interval: tuple[float, float] | None  # 95 %, as recorded
+    public: float | None
+    private: float  # expected
+    private_interval: tuple[float, float]  # 95 %
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The submissions to choose, and why.
+
+    Without public scores, private scores are those of clips like the training clips: the shift of the board is unknown.
+    """
+
+    names: tuple[str, ...]  # best first
+    expected: float  # the better one's score on the private board, on average
+    interval: tuple[float, float]  # 95 % of it
+    best_by_nested: tuple[str, ...]  # as many, by the nested estimate alone
+    expected_by_nested: float  # the better one's of these
+    agreement: Agreement | None  # None if fewer than three submissions have a public score
+    shift: float | None  # of the board, common to all submissions; None without public scores
+    shift_interval: tuple[float, float] | None  # 95 %
+    metric: str
+    clips: ClipCounts
+    submissions: tuple[Standing, ...]  # best expected score first
+    left_out: dict[str, str]  # submission → why it is not a candidate
+
+
+def pick_submissions(
+    workspace: Workspace,
+    n: int = 2,
+    *,
+    public_fraction: float = PUBLIC_FRACTION,
+    test_clips: int | None = None,
+    on_unreadable: Callable[[str], None] = lambda _: None,
+) -> Pick:
+    """Choose the submissions whose best one has the highest expected score on the private board.
+
+    Parameters
+    ----------
+    n : how many to choose
+    public_fraction : fraction of the test clips that the public board scores, above 0 and below 1
+    test_clips : their number, if the competition scores others than those of the manifest
+    on_unreadable : called with the reason why a record is left out
+
+    Raises UsageError for options out of range, SubmissionError for fewer than `n` submissions with a nested estimate
+    in the workspace's metric on the same clips.
+
+    """
+    if n < 1:
+        raise UsageError(f"pick {n}: choose at least 1 submission.")
+    if not 0 < public_fraction < 1:
+        raise UsageError(f"--public-fraction {public_fraction:g}: write a number above 0 and below 1, such as 0.3.")
+    if test_clips is not None and test_clips < 2:
+        raise UsageError(f"--test-clips {test_clips}: at least 2, one on each board.")
+    records = list_records(workspace.submissions_path, on_unreadable)
+    left_out = _reasons_to_leave_out(workspace, records)
+    members = _members(workspace, {name: one for name, one in records.items() if name not in left_out}, left_out)
+    if len(members) < n:
+        reasons = "; ".join(f"{name} {why}" for name, why in left_out.items())
+        raise SubmissionError(
+            f"{n} submissions are asked for, and {len(members)} can be compared. "
+            + (f"Left out: {reasons}." if reasons else "`akit blend --name NAME` writes one.")
+        )
+    chosen = {name: records[name] for name in members}
+    covariance, n_clips = _covariance(workspace, chosen, members)
+    n_test = max(2, test_clips or len(workspace.clip_ids("test")))
+    n_public = min(max(1, round(public_fraction * n_test)), n_test - 1)
+    clips = ClipCounts(n_clips, n_public, n_test - n_public)
+    return _pick(n, workspace.metric(), chosen, covariance, clips, left_out)
+
+
+def _reasons_to_leave_out(workspace: Workspace, records: Mapping[str, SubmissionRecord]) -> dict[str, str]:
+    """Return submission → why its nested estimate cannot be compared with the others'."""
+    found, metric, first = {}, str(workspace.metric()), dict[str, str]()
+    for name, record in sorted(records.items(), key=lambda pair: pair[1].public is None):  # keep the one with a score
+        if record.metric != metric:
+            found[name] = f"was blended for {record.metric}, not {metric}"
+        elif record.scores is None or record.scores.nested is None:
+            found[name] = "has no nested estimate"
+        elif (same := first.setdefault(record.sha256, name)) != name:
+            found[name] = f"is the same file as {same}"
+    parts = {name: one.scores.scored_on for name, one in records.items() if name not in found and one.scores}
+    counts = Counter(parts.values())
+    part = min(counts, key=lambda one: (one != "", -counts[one]), default="")
+    for name, own in parts.items():
+        if own != part:
+            found[name] = f"was scored on other clips ({own or 'all'})"
+    return found
+
+
+def _members(
+    workspace: Workspace, records: Mapping[str, SubmissionRecord], left_out: dict[str, str]
+) -> dict[str, list[Candidate]]:
+    """Return the runs that each submission blends; those whose runs are missing or changed are added to `left_out`."""
+    found = {}
+    for name, record in records.items():
+        try:
+            found[name] = recorded_members(workspace, record)
+        except AkitError as error:
+            left_out[name] = f"cannot be compared: {str(error).rstrip('.')}"
+    return found
+
+
+def _covariance(
+    workspace: Workspace, records: Mapping[str, SubmissionRecord], members: Mapping[str, Sequence[Candidate]]
+) -> tuple[np.ndarray, int]:
+    """Return the covariance of the submissions' scores, by a paired bootstrap, and the number of clips.
+
+    The blends were fitted to the predictions that are scored here: their scores are too high, but vary alike.
+    """
+    read: dict[str, Predictions] = {}
+    for one in (one for runs in members.values() for one in runs):
+        if one.name not in read:
+            oof = one.predictions("oof", workspace.task_spec.names)
+            if oof is None:
+                raise SubmissionError(f"{one.name} has lost its out-of-fold predictions; run or import it again.")
+            read[one.name] = oof
+    train = workspace.training_set
+    clips = train.filter(common_clips(train, list(read.values()), whole_folds=False))
+    recordings = Recordings.of(clips.rows["path"], clips.rows["start"])
+    predictions = [
+        Blend.from_dict(records[name].blend).predict([read[one.name].aligned(clips.ids) for one in runs], recordings)
+        for name, runs in members.items()
+    ]
+    groups = recordings.groups() if recordings and not clips.n_groups else clips.groups
+    draws = paired_scores(workspace.metric(), clips.targets, predictions, groups)
+    if len(draws) < 2:
+        raise SubmissionError(
+            f"{workspace.metric()} has no value in resampled training clips; nothing can be compared."
+        )
+    return np.atleast_2d(np.cov(draws.T)), len(clips)
+
+
+def _pick(
+    n: int,
+    metric: str,
+    records: Mapping[str, SubmissionRecord],
+    covariance: np.ndarray,
+    clips: ClipCounts,
+    left_out: dict[str, str],
+) -> Pick:
+    """Choose among records with a nested estimate; `covariance` is in their order."""
+    names, sign = list(records), get_metric(metric).sign
+    nested = sign * np.array([one.scores.nested if one.scores else np.nan for one in records.values()], float)
+    public = sign * np.array([np.nan if one.public is None else one.public for one in records.values()])
+    found = estimate_private(nested, covariance, clips, public)
+    draws = found.draws()
+    chosen, by_nested = best_set(draws, n), np.argsort(-nested, kind="stable")[:n]
+    best = draws[:, list(chosen)].max(axis=1)
+    shift = found.shift_interval()
+    return Pick(
+        names=tuple(names[i] for i in chosen),
+        expected=sign * float(best.mean()),
+        interval=_ordered(sign * np.quantile(best, [0.025, 0.975])),
+        best_by_nested=tuple(names[i] for i in by_nested),
+        expected_by_nested=sign * float(draws[:, by_nested].max(axis=1).mean()),
+        agreement=agreement(nested, covariance, clips, public),
+        shift=None if found.shift is None else sign * found.shift[0],
+        shift_interval=None if shift is None else _ordered(sign * np.array(shift)),
+        metric=str(metric),
+        clips=clips,
+        submissions=_standings(records, found, chosen, sign),
+        left_out=left_out,
+    )
+
+
+def _standings(
+    records: Mapping[str, SubmissionRecord], found: Estimate, chosen: Sequence[int], sign: int
+) -> tuple[Standing, ...]:
+    """Return all submissions, the best expected score first."""
+    rows, intervals = list(records.items()), found.intervals()
+    standings = []
+    for i in np.argsort(-found.mean, kind="stable").tolist():
+        name, record = rows[i]
+        assert record.scores is not None
+        assert record.scores.nested is not None
+        low, high = record.scores.interval
+        standings.append(
+            Standing(
+                name=name,
+                nested=record.scores.nested,
+                nested_interval=None if low is None or high is None else (low, high),
+                public=record.public,
+                private=sign * float(found.mean[i]),
+                private_interval=_ordered(sign * intervals[i]),
+                chosen=i in chosen,
+            )
+        )
+    return tuple(standings)
+
+
+def _ordered(interval: np.ndarray) -> tuple[float, float]:
+    return float(interval.min()), float(interval.max())
