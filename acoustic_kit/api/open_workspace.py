@@ -50,7 +50,7 @@ class OpenWorkspace(TrainingSession):
     features : build, read, verify and prune features
     recipes : list and load recipes, write a new one
     runs : the runs by name
-    submissions : list, annotate, rebuild and submit submissions
+    submissions : list, annotate, choose, rebuild and submit submissions
 
     Raises AkitError if there is no valid `akit.toml`, or the folder belongs to another user.
 

@@ -96,44 +96,42 @@ def pick(
 def _print_pick(found: Pick) -> None:
     for name, why in found.left_out.items():
         say(f"Left out: {name} {why}.")
-    columns = ["submission", "nested", "95 % interval", "public", "private, expected", "95 % of it", "chosen"]
-    print_table(
-        columns,
-        [
-            (
-                one.name,
-                f"{one.nested:.4f}",
-                "none" if one.nested_interval is None else _range(one.nested_interval),
-                "" if one.public is None else f"{one.public:.4f}",
-                f"{one.private:.4f}",
-                _range(one.private_interval),
-                "yes" if one.chosen else "",
-            )
-            for one in found.submissions
-        ],
-        right=["nested", "public", "private, expected"],
-    )
-    print_line()
-    best = "" if len(found.names) == 1 else "the better of " if len(found.names) == 2 else "the best of "
-    print_line(f"Choose {_listed(found.names)}: {best}{'them' if best else 'it'} is expected to score "
-               f"{found.expected:.4f} ({_range(found.interval)}).")  # fmt: skip
+    _print_standings(found)
+    who = "it" if len(found.names) == 1 else "the best of them"
+    interval = _range(found.interval)
+    print_line(f"\nChoose {_listed(found.names)}: {who} is expected to score {found.expected:.4f} ({interval}).")
     if set(found.names) == set(found.best_by_nested):
         print_line("The nested estimate alone chooses the same.")
     else:
-        print_line(
-            f"The nested estimate alone chooses {_listed(found.best_by_nested)}: {found.expected_by_nested:.4f}."
-        )
+        others = _listed(found.best_by_nested)
+        print_line(f"The nested estimate alone chooses {others}, for {found.expected_by_nested:.4f}.")
     print_line(_agreement(found))
-    if found.shift is not None and found.shift_interval is not None:
-        low, high = found.shift_interval
-        print_line(f"Shift of the board, common to all: {found.shift:+.4f} ({low:+.4f} – {high:+.4f}).")
-    else:
+    if found.shift is None or found.shift_interval is None:
         print_line("Without public scores a shift is unknown: scores are expected for clips like the training clips.")
+    else:
+        print_line(f"Shift of the board, common to all: {found.shift:+.4f} ({_signed(found.shift_interval, '+.4f')}).")
     clips = found.clips
     print_line(
         f"Noise is that of {clips.validation:,} training, {clips.public:,} public and {clips.private:,} private clips "
         "(--public-fraction, --test-clips)."
     )
+
+
+def _print_standings(found: Pick) -> None:
+    columns = ["submission", "nested", "95 % interval", "public", "expected", "95 % interval", "chosen"]
+    rows = [
+        (
+            one.name,
+            f"{one.nested:.4f}",
+            "none" if one.nested_interval is None else _range(one.nested_interval),
+            "" if one.public is None else f"{one.public:.4f}",
+            f"{one.private:.4f}",
+            _range(one.private_interval),
+            "yes" if one.chosen else "",
+        )
+        for one in found.submissions
+    ]
+    print_table(columns, rows, right=["nested", "public", "expected"])
 
 
 def _agreement(found: Pick) -> str:
@@ -142,7 +140,7 @@ def _agreement(found: Pick) -> str:
     if found.agreement is None:
         return f"Validation and public leaderboard cannot be compared: {n} of 3 different public scores are recorded."
     agreed = found.agreement
-    interval = "no interval" if agreed.interval is None else _range(agreed.interval, 2)
+    interval = "no interval" if agreed.interval is None else _signed(agreed.interval)
     verdict = {
         "agree": "They agree",
         "disagree": "They disagree more than the noise of their clips explains: the test clips may be of another kind",
@@ -150,12 +148,16 @@ def _agreement(found: Pick) -> str:
     }[agreed.verdict]
     return (
         f"Validation and public leaderboard: rank correlation {agreed.correlation:.2f} ({interval}) of {n} "
-        f"submissions; noise alone leaves {_range(agreed.expected, 2)}. {verdict}."
+        f"submissions; noise alone leaves {_signed(agreed.expected)}. {verdict}."
     )
 
 
-def _range(interval: tuple[float, float], digits: int = 4) -> str:
-    return " – ".join(f"{bound:.{digits}f}" for bound in interval)
+def _range(interval: tuple[float, float]) -> str:
+    return "{:.4f} – {:.4f}".format(*interval)
+
+
+def _signed(interval: tuple[float, float], form: str = ".2f") -> str:
+    return " to ".join(format(bound, form) for bound in interval)
 
 
 def _listed(names: Sequence[str]) -> str:

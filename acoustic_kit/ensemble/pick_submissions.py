@@ -16,7 +16,7 @@ from acoustic_kit.errors import AkitError, SubmissionError, UsageError
 from acoustic_kit.metrics.bootstrap import paired_scores
 from acoustic_kit.metrics.names import get_metric
 from acoustic_kit.recipe.predictions import Predictions
-from acoustic_kit.submission.pick import Agreement, ClipCounts, Estimate, agreement, best_set, estimate_private
+from acoustic_kit.submission.pick import Agreement, ClipCounts, agreement, best_set, estimate_private
 from acoustic_kit.submission.record import SubmissionRecord, list_records
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -172,11 +172,12 @@ def _pick(
     left_out: dict[str, str],
 ) -> Pick:
     """Choose among records with a nested estimate; `covariance` is in their order."""
-    names, sign = list(records), get_metric(metric).sign
+    names, measured = list(records), get_metric(metric)
+    sign, limits = measured.sign, (measured.lowest, measured.highest)
     nested = sign * np.array([one.scores.nested if one.scores else np.nan for one in records.values()], float)
     public = sign * np.array([np.nan if one.public is None else one.public for one in records.values()])
     found = estimate_private(nested, covariance, clips, public)
-    draws = found.draws()
+    draws = sign * np.clip(sign * found.draws(), *limits)
     chosen, by_nested = best_set(draws, n), np.argsort(-nested, kind="stable")[:n]
     best = draws[:, list(chosen)].max(axis=1)
     shift = found.shift_interval()
@@ -191,18 +192,18 @@ def _pick(
         shift_interval=None if shift is None else _ordered(sign * np.array(shift)),
         metric=str(metric),
         clips=clips,
-        submissions=_standings(records, found, chosen, sign),
+        submissions=_standings(records, draws, chosen, sign),
         left_out=left_out,
     )
 
 
 def _standings(
-    records: Mapping[str, SubmissionRecord], found: Estimate, chosen: Sequence[int], sign: int
+    records: Mapping[str, SubmissionRecord], draws: np.ndarray, chosen: Sequence[int], sign: int
 ) -> tuple[Standing, ...]:
-    """Return all submissions, the best expected score first."""
-    rows, intervals = list(records.items()), found.intervals()
+    """Return all submissions, the best expected score first; `draws` of their private scores, higher is better."""
+    rows, means, intervals = list(records.items()), draws.mean(axis=0), np.quantile(draws, [0.025, 0.975], axis=0).T
     standings = []
-    for i in np.argsort(-found.mean, kind="stable").tolist():
+    for i in np.argsort(-means, kind="stable").tolist():
         name, record = rows[i]
         assert record.scores is not None
         assert record.scores.nested is not None
@@ -213,7 +214,7 @@ def _standings(
                 nested=record.scores.nested,
                 nested_interval=None if low is None or high is None else (low, high),
                 public=record.public,
-                private=sign * float(found.mean[i]),
+                private=sign * float(means[i]),
                 private_interval=_ordered(sign * intervals[i]),
                 chosen=i in chosen,
             )
