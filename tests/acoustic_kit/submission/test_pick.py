@@ -43,13 +43,13 @@ def covariance(*correlations: tuple[int, int, float], n: int = 3, of_all: float 
     return VARIANCE * found
 
 
-def test_of_two_alike_the_second_is_replaced_by_another_that_is_slightly_worse() -> None:
+def test_of_two_alike_only_one_is_chosen() -> None:
     nested, alike = np.array([0.93, 0.925, 0.905]), covariance((0, 1, 0.999))
     assert best_set(estimate_private(nested, alike, CLIPS).draws(), 2) == (0, 2)
     assert best_set(estimate_private(nested, covariance(), CLIPS).draws(), 2) == (0, 1)
 
 
-def test_a_clearly_worse_submission_is_not_chosen_for_its_difference() -> None:
+def test_a_clearly_worse_one_is_not_chosen_for_its_difference() -> None:
     nested, alike = np.array([0.902, 0.901, 0.70]), covariance((0, 1, 0.99), of_all=0)
     assert best_set(estimate_private(nested, alike, CLIPS).draws(), 2) == (0, 1)
 
@@ -73,7 +73,7 @@ def test_a_set_of_any_size_is_chosen() -> None:
     assert set(best_set(draws, 4)) == {0, 1, 2, 3}
 
 
-def test_without_public_scores_differences_shrink_and_the_level_stays() -> None:
+def test_without_public_scores_only_differences_shrink() -> None:
     nested = np.array([0.92, 0.90, 0.88])
     found = estimate_private(nested, covariance(), CLIPS)
     assert found.mean.mean() == pytest.approx(0.9)
@@ -94,7 +94,7 @@ def test_a_common_shift_is_found_and_changes_no_choice() -> None:
     assert best_set(found[0].draws(), 2) == best_set(found[1].draws(), 2)
 
 
-def test_a_board_that_contradicts_validation_is_believed_more_the_larger_it_is() -> None:
+def test_a_larger_public_board_counts_more() -> None:
     nested = np.array([0.94, 0.92, 0.90, 0.88])
     public, sigma = nested[::-1] - 0.1, covariance(n=4)
     small = estimate_private(nested, sigma, ClipCounts(400, 20, 420), public).mean
@@ -164,7 +164,7 @@ def test_the_interval_of_the_rank_correlation_covers(correlation: float, n: int)
     assert 0.90 <= covered / 400 <= 0.99
 
 
-def test_in_simulated_competitions_the_pair_beats_the_two_best_and_intervals_cover(benchmark: ModuleType) -> None:
+def test_the_pair_beats_the_two_best_in_simulations(benchmark: ModuleType) -> None:
     setting = benchmark.Setting("", noted=6, shift=2)
     found = [benchmark.simulate(setting, seed) for seed in range(20)]
     gains = np.array([one.gain for one in found])
