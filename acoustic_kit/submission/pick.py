@@ -81,7 +81,7 @@ class Estimate:
         found = _normal(rng, self.covariance, n)
         if math.isfinite(self.freedom):
             found /= np.sqrt(rng.chisquare(self.freedom, (n, 1)) / self.freedom)
-        return self.mean + found
+        return np.asarray(self.mean + found)
 
     @property
     def _quantile(self) -> float:
@@ -223,4 +223,4 @@ def _ratio(values: np.ndarray, sigma: np.ndarray, prior: float) -> float:
 def _normal(rng: np.random.Generator, covariance: np.ndarray, n: int) -> np.ndarray:
     """Return draws of a normal distribution around 0: float64 (n, values)."""
     values, vectors = np.linalg.eigh(covariance)
-    return rng.standard_normal((n, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0))).T
+    return np.asarray(rng.standard_normal((n, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0))).T)
