@@ -24,7 +24,7 @@ PUBLIC_FRACTION = 0.3  # of the test clips, if the competition does not say
 
 
 @dataclass(frozen=True)
-class Standing:
+class ScoredSubmission:
     """A submission, and what the private board may say of it."""
 
     name: str
@@ -53,7 +53,7 @@ class Pick:
     shift_interval: tuple[float, float] | None  # 95 %
     metric: str
     clips: ClipCounts
-    submissions: tuple[Standing, ...]  # best expected score first
+    submissions: tuple[ScoredSubmission, ...]  # best expected score first
     left_out: dict[str, str]  # submission → why it is not a candidate
 
 
@@ -199,7 +199,7 @@ def _pick(
 
 def _standings(
     records: Mapping[str, SubmissionRecord], draws: np.ndarray, chosen: Sequence[int], sign: int
-) -> tuple[Standing, ...]:
+) -> tuple[ScoredSubmission, ...]:
     """Return all submissions, the best expected score first; `draws` of their private scores, higher is better."""
     rows, means, intervals = list(records.items()), draws.mean(axis=0), np.quantile(draws, [0.025, 0.975], axis=0).T
     standings = []
@@ -209,7 +209,7 @@ def _standings(
         assert record.scores.nested is not None
         low, high = record.scores.interval
         standings.append(
-            Standing(
+            ScoredSubmission(
                 name=name,
                 nested=record.scores.nested,
                 nested_interval=None if low is None or high is None else (low, high),
