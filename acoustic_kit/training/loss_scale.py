@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
 from acoustic_kit.errors import AkitError
 
@@ -27,10 +28,10 @@ class LossScale:
 
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
-        self._scaler: torch.amp.GradScaler | None = None
+        self._scaler: GradScaler | None = None
         precision = fabric.strategy.precision
         if isinstance(precision, MixedPrecision) and precision.scaler is not None:
-            self._scaler = precision.scaler = torch.amp.GradScaler(fabric.device.type)
+            self._scaler = precision.scaler = GradScaler(fabric.device.type)
 
     def unscale_and_clip(self, net: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float | None) -> None:
         """Divide the gradients of a whole batch by the scale, and clip their norm if there is a largest one.

@@ -44,8 +44,8 @@ def weights(net: torch.nn.Module) -> torch.Tensor:
 @pytest.fixture
 def first_scale(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """A function that sets the scale with which trainings start."""
-    scaler = torch.amp.GradScaler
-    return lambda scale: monkeypatch.setattr(torch.amp, "GradScaler", partial(scaler, init_scale=scale))
+    name = "acoustic_kit.training.loss_scale.GradScaler"
+    return lambda scale: monkeypatch.setattr(name, partial(torch.amp.GradScaler, init_scale=scale))
 
 
 OPTIONS: list[dict[str, Any]] = [
