@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
 
 # fmt: off
 # First bytes of formats that libsndfile does not read: offset, bytes, name.
@@ -73,7 +73,7 @@ def _frame_length(header: bytes) -> int | None:
     return samples * 1000 * rates[bit_rate - 1] // hertz + (header[2] >> 1 & 1)
 
 
-def ogg_links(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
+def ogg_links(file: io.BufferedIOBase, size: int) -> Iterator[tuple[int, int]]:
     """Yield the first byte and the end of each link of a chained Ogg file: a link begins after another's data."""
     start, at, in_data = 0, 0, False
     while at < size:

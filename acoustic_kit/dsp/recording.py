@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -91,7 +92,8 @@ class Recording:
                 wave = self._waves[decoding.mono].between(start, end)
                 check_wave(wave)
                 resampled = resample(wave, rate, decoding.sample_rate or rate)
-                found[decoding] = Sound(wave.copy() if resampled is wave else resampled, decoding.sample_rate or rate)
+                is_shared = resampled is wave and wave.base is not None  # with other spans
+                found[decoding] = Sound(wave.copy() if is_shared else resampled, decoding.sample_rate or rate)
             return found
 
     def _opened_file(self, span: Span, monos: Collection[Mono]) -> SoundFile:
@@ -139,24 +141,24 @@ class Recording:
 
 
 class _LastSamples:
-    """The last samples of a wave that is appended to, in an array that is reused."""
+    """The last blocks of a wave."""
 
     def __init__(self) -> None:
-        self._array = np.empty(0, np.float32)
+        self._blocks: deque[np.ndarray] = deque()
         self.begin, self.end = 0, 0  # samples of the wave: the first and the end of those that are held
 
     def append(self, block: np.ndarray, start: int) -> None:
-        """Append float32 (n,), and hold at least the samples of the wave from `start` on."""
-        if self.end - self.begin + len(block) > len(self._array):
-            kept = self.between(start, self.end)
-            if len(kept) + len(block) > len(self._array):
-                self._array = np.empty(2 * (len(kept) + len(block)), np.float32)
-            self._array[: len(kept)] = kept
-            self.begin = self.end - len(kept)
-        at = self.end - self.begin
-        self._array[at : at + len(block)] = block
+        """Append float32 (n,), and release blocks that end before the sample `start` of the wave."""
+        self._blocks.append(block)
         self.end += len(block)
+        while len(self._blocks) > 1 and self.begin + len(self._blocks[0]) <= start:
+            self.begin += len(self._blocks.popleft())
 
     def between(self, start: int, end: int) -> np.ndarray:
-        """Return the samples from `start` to `end`, as far as they are held; valid until the next block."""
-        return self._array[max(0, start - self.begin) : max(0, min(end, self.end) - self.begin)]
+        """Return the samples from `start` to `end`, as far as they are held: of one block a view, else new."""
+        parts, first = [], self.begin
+        for block in self._blocks:
+            if first < end and first + len(block) > start:
+                parts.append(block[max(0, start - first) : end - first])
+            first += len(block)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, np.float32)])

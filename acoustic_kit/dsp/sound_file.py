@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from acoustic_kit.dsp.audio_headers import find_mp3, guesses_length, names_format, ogg_links, with_length
 from acoustic_kit.errors import DataError
@@ -96,8 +96,7 @@ class SoundFile:
 
         Yields
         ------
-        float32 (n, channels), n ≥ 1, full scale ±1; at least one. It is overwritten by the next block, whose number of
-        channels may differ.
+        float32 (n, channels), n ≥ 1, full scale ±1; at least one. The number of channels of the next may differ.
 
         Raises
         ------
@@ -113,8 +112,8 @@ class SoundFile:
             if part.sample_rate != self.sample_rate:
                 raise SoundError(f"{UNDECODABLE}parts of it have {self.sample_rate} and {part.sample_rate} Hz")
             samples = _MP3_BLOCK if part.is_mp3 else _BLOCK
-            block = np.empty((max(1, samples // part.channels), part.channels), np.float32)
-            while len(read := part.read(block)):
+            shape = max(1, samples // part.channels), part.channels
+            while len(read := part.read(np.empty(shape, np.float32))):
                 is_empty = False
                 yield read
             part = next(self._rest, None)
@@ -166,7 +165,11 @@ def open_sound(place: str | Path | io.BytesIO) -> Iterator[SoundFile]:
     """
     with ExitStack() as stack, sound_errors():
         source = place if isinstance(place, io.BytesIO) else fetch(place)
-        file = source if isinstance(source, io.BytesIO) else stack.enter_context(source.open("rb", buffering=_HEAD))
+        file: io.BufferedIOBase
+        if isinstance(source, io.BytesIO):
+            file = source
+        else:
+            file = stack.enter_context(io.BufferedReader(io.FileIO(source), _HEAD))
         parts = stack.enter_context(closing(_parts(file)))
         first = next(parts)
         if not MIN_RATE <= first.sample_rate <= MAX_RATE:
@@ -185,7 +188,7 @@ def fetch(place: str | Path) -> Path | io.BytesIO:
     return source
 
 
-def _parts(file: BinaryIO) -> Generator[_Part]:
+def _parts(file: io.BufferedIOBase) -> Generator[_Part]:
     """Yield the consecutive parts of a file, opened: links of a chained Ogg, MP3 files, or a single part.
 
     Raises SoundError for a part that cannot be opened.
@@ -214,7 +217,7 @@ def _parts(file: BinaryIO) -> Generator[_Part]:
         opened = _opened(*found)
 
 
-def _mp3_behind(file: BinaryIO, place: int, size: int) -> tuple[_Bytes, bytes] | None:
+def _mp3_behind(file: io.BufferedIOBase, place: int, size: int) -> tuple[_Bytes, bytes] | None:
     """Return the next MP3 frames from a byte on, after tags and padding, and their beginning; None if none follow."""
     file.seek(place)
     head = file.read(_HEAD)
@@ -303,7 +306,7 @@ def _undecodable(error: Any) -> SoundError:
 class _Bytes:
     """The bytes of a file from `start` to `end`, with its beginning replaced by `head`, as libsndfile reads them."""
 
-    def __init__(self, file: BinaryIO, start: int, end: int, head: bytes = b"") -> None:
+    def __init__(self, file: io.BufferedIOBase, start: int, end: int, head: bytes = b"") -> None:
         self._file, self._start, self._size, self._head = file, start, end - start, head
         self._at = 0
         self._is_there = False  # whether the file is at that position
@@ -333,20 +336,21 @@ class _Bytes:
 
     def readinto(self, buffer: Any) -> int:
         """Read as files do; zeros after the end of an endless file."""
-        n = max(0, min(len(buffer), self._size - self._at))
         if self.is_endless and self._at > self._size:
             buffer[:] = bytes(len(buffer))
             return len(buffer)
+        rest = self._size - self._at
+        content = buffer if len(buffer) <= rest else memoryview(buffer)[: max(0, rest)]
         try:
             if not self._is_there:
                 self._file.seek(self.place)
                 self._is_there = True
-            content = self._file.read(n)
+            n = self._file.readinto(content)
         except OSError as error:
             self._error = error
             return 0
         if self._at < len(self._head):
-            content = self._head[self._at : self._at + n] + content[max(0, len(self._head) - self._at) :]
-        buffer[: len(content)] = content
-        self._at += len(content)
-        return len(content)
+            head = self._head[self._at : self._at + n]
+            content[: len(head)] = head
+        self._at += n
+        return n

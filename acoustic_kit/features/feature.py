@@ -107,7 +107,7 @@ class Feature:
             return super().__reduce_ex__(protocol)
         return _restored, (self.defined_in, type(self).__module__, type(self).__qualname__, self.__dict__)
 
-    @property
+    @cached_property
     def source(self) -> Feature | None:
         """The feature whose arrays ``compute`` receives; None if it receives the decoded file."""
         sources = [value for f in fields(self) if isinstance(value := getattr(self, f.name), Feature)]

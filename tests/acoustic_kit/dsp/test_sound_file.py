@@ -175,9 +175,16 @@ class FailingFile(io.BytesIO):
     """A file whose second half the disk cannot read."""
 
     def read(self, size: int | None = -1) -> bytes:
-        if self.tell() + (size or 0) > len(self.getbuffer()) // 2 and self.tell():
-            raise OSError(errno.EIO, "Input/output error")
+        self._fail_beyond_half(size or 0)
         return super().read(size)
+
+    def readinto(self, buffer: memoryview) -> int:
+        self._fail_beyond_half(len(buffer))
+        return super().readinto(buffer)
+
+    def _fail_beyond_half(self, size: int) -> None:
+        if self.tell() + size > len(self.getbuffer()) // 2 and self.tell():
+            raise OSError(errno.EIO, "Input/output error")
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "VORBIS", "OPUS", "MP3", "AIFF", "CAF"])
