@@ -1,10 +1,12 @@
 """What a classification task is: its classes, labels per clip, metric and label separator."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Task = Literal["single", "multi"]  # one label per clip, or several
+SUM_TOLERANCE = 0.01  # by which probabilities of one label may differ from a sum of 1, as many rounded ones do
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,15 @@ class TaskSpec:
     def names(self) -> tuple[str, ...]:
         """Class names, in class order."""
         return tuple(self.classes)
+
+    @property
+    def has_ordered_classes(self) -> bool:
+        """Whether the classes are ascending numbers, as grades are."""
+        try:
+            numbers = [float(name) for name in self.classes]
+        except ValueError:
+            return False
+        return all(map(math.isfinite, numbers)) and numbers == sorted(numbers)
 
     @property
     def cell_separator(self) -> str:

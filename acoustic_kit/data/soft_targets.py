@@ -14,12 +14,11 @@ from acoustic_kit.data.label_tables import UNKNOWN, LabelTable, read_label_table
 from acoustic_kit.data.targets import loss_targets
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.tables import listed, quoted
-from acoustic_kit.task import Task
+from acoustic_kit.task import SUM_TOLERANCE, Task
 
 if TYPE_CHECKING:
     import polars as pl
 
-SUM_TOLERANCE = 0.01  # by which the probabilities of a clip of one label may differ from a sum of 1
 _OWN_WEIGHT = "own_weight"  # the name of a table's column `weight` among the data set's own columns
 
 

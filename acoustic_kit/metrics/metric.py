@@ -35,6 +35,7 @@ class Metric:
     ranks_clips: bool = False  # it compares the probabilities of a class between clips
     macro: bool = False  # it averages over classes
     scores_absent_classes: bool = False  # among them classes that are predicted only
+    needs_order: bool = False  # of the classes
     greater_is_better: bool = True
     lowest: float = 0.0  # possible value
     highest: float = 1.0  # possible value; of a weighted sum, the sum of the weights
@@ -192,6 +193,7 @@ METRICS = {
             "Cohen's kappa with quadratic weights, of ordered classes",
             _kappa,
             ("single",),
+            needs_order=True,
             lowest=-1.0,
         ),
     )

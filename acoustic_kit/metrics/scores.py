@@ -21,8 +21,9 @@ import numpy as np
 
 from acoustic_kit.errors import UsageError
 from acoustic_kit.metrics.counts import PredictionCounts
-from acoustic_kit.metrics.metric import fitting_metrics
+from acoustic_kit.metrics.metric import METRICS, fitting_metrics
 from acoustic_kit.metrics.names import get_metric
+from acoustic_kit.task import TaskSpec
 
 
 def score(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> float:
@@ -54,18 +55,24 @@ def score_or_nan(metric: str, targets: np.ndarray, probabilities: np.ndarray) ->
 
 
 def all_scores(
-    targets: np.ndarray, probabilities: np.ndarray | None = None, *, ranked: np.ndarray | None = None, metric: str = ""
+    targets: np.ndarray,
+    probabilities: np.ndarray | None = None,
+    *,
+    ranked: np.ndarray | None = None,
+    task_spec: TaskSpec | None = None,
 ) -> dict[str, float]:
     """Return the value of each metric that fits the task and is defined for these predictions, by name.
 
     - ``targets``, ``probabilities``: as in ``score``
     - ``ranked``: labels instead of probabilities, as in ``score_ranked``
-    - ``metric``: one more, such as a weighted sum
+    - ``task_spec``: its metric is added, such as a weighted sum; ``kappa`` only then, or if its classes are ordered
     """
     counts = _counts(targets, probabilities) if ranked is None else _counts_of_labels(targets, ranked)
-    names = fitting_metrics("multi" if counts.multi_label else "single")
+    fitting = fitting_metrics("multi" if counts.multi_label else "single")
+    is_ordered = task_spec is not None and task_spec.has_ordered_classes
+    names = [name for name in fitting if is_ordered or not METRICS[name].needs_order]
     found = dict[str, float]()
-    for name in dict.fromkeys((*names, *([metric] if metric else []))):
+    for name in dict.fromkeys((*names, *([task_spec.metric] if task_spec else []))):
         if ranked is None or not get_metric(name).needs_probabilities:
             found[name] = float(get_metric(name).value(counts))
     return {name: value for name, value in found.items() if not math.isnan(value)}

@@ -53,7 +53,7 @@ class CombinedFolds:
             files["oof.parquet"] = oof.write(run.path / "oof.parquet", run.record.classes)
             task_spec = job.workspace.task_spec
             targets = clip_targets(job.manifest, oof.ids, task_spec)
-            metrics = all_scores(targets, oof.probabilities, metric=task_spec.metric)
+            metrics = all_scores(targets, oof.probabilities, task_spec=task_spec)
         pseudo = run.record.pseudo and run.record.pseudo.model_copy(update={"share": _pseudo_share(run)})
         # The record is written last, after all files that it lists.
         return run.with_record(combined=list(folds), combined_from=folds, files=files, metrics=metrics, pseudo=pseudo)

@@ -23,9 +23,9 @@ from acoustic_kit.metrics.scores import all_scores
 from acoustic_kit.recipe.predictions import Predictions
 from acoustic_kit.runs import remote_runs
 from acoustic_kit.runs.run import Run, RunRecord
-from acoustic_kit.submission.submission import SUM_TOLERANCE
 from acoustic_kit.submission.template import class_positions
 from acoustic_kit.tables import listed, quoted, read_parquet, read_table, repeated
+from acoustic_kit.task import SUM_TOLERANCE
 from acoustic_kit.workspace.workspace import Workspace
 
 RECIPE = "imported"  # the recipe in the record of such a run
@@ -74,7 +74,7 @@ def import_run(
     metrics = {}
     if found := parts.get("oof"):
         targets = clip_targets(workspace.manifest, found.ids, workspace.task_spec)
-        metrics = all_scores(targets, found.probabilities, metric=workspace.config.metric)
+        metrics = all_scores(targets, found.probabilities, task_spec=workspace.task_spec)
     run = run.with_record(metrics=metrics, files=files)  # after its files
     if remote := remote_runs.of_workspace(workspace):
         remote.push(run.name)

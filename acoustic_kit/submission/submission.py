@@ -38,7 +38,7 @@ from acoustic_kit.submission.template import (
     template_of,
 )
 from acoustic_kit.tables import Problem, Table, listed, parse_table, problems, quoted, read_table, repeated
-from acoustic_kit.task import TaskSpec
+from acoustic_kit.task import SUM_TOLERANCE, TaskSpec
 
 __all__ = [
     "Problem",
@@ -55,7 +55,6 @@ __all__ = [
 if TYPE_CHECKING:
     import polars as pl
 
-SUM_TOLERANCE = 0.01  # allows for rows rounded to three decimals
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
@@ -186,10 +185,10 @@ def score_submission(
         refuse(path, problems({"not a finite number": _not_numbers(table)}))
         order = np.argsort(class_positions(str(path), template.columns[1:], task_spec.classes))
         probabilities = np.array([row[1:] for row in table.rows], dtype=np.float64)[:, order]
-        return all_scores(targets, probabilities, metric=task_spec.metric)
+        return all_scores(targets, probabilities, task_spec=task_spec)
     cells = _split_cells(table, template, set(names), task_spec)
     refuse(path, _label_problems(table, cells, set(names), len(names)))
-    return all_scores(targets, ranked=_ranked(cells, names), metric=task_spec.metric)
+    return all_scores(targets, ranked=_ranked(cells, names), task_spec=task_spec)
 
 
 def _labels_a_cell(task_spec: TaskSpec) -> int:

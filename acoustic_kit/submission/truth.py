@@ -13,10 +13,10 @@ from acoustic_kit.data.schema import clip_schema
 from acoustic_kit.data.soft_targets import target_columns
 from acoustic_kit.errors import DataError, SubmissionError, UsageError
 from acoustic_kit.metrics import MULTI_LABEL_THRESHOLD, get_metric, validate_metric
-from acoustic_kit.submission.submission import SUM_TOLERANCE, score_submission
+from acoustic_kit.submission.submission import score_submission
 from acoustic_kit.submission.template import BETWEEN, SEPARATORS
 from acoustic_kit.tables import Table, listed, read_table
-from acoustic_kit.task import TaskSpec
+from acoustic_kit.task import SUM_TOLERANCE, TaskSpec
 
 if TYPE_CHECKING:
     import polars as pl

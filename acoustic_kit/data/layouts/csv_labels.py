@@ -9,11 +9,10 @@ from acoustic_kit.data.dataset import CsvOptions, class_order, free_separator
 from acoustic_kit.data.label_tables import UNKNOWN, LabelTable
 from acoustic_kit.data.layouts.csv_columns import Columns, guess_separator, read_marks, separator_note, split_labels
 from acoustic_kit.tables import quoted
+from acoustic_kit.task import SUM_TOLERANCE
 
 if TYPE_CHECKING:
     import numpy as np
-
-_SUM_ERROR = 1e-3  # of the probabilities of a single-label clip
 
 
 class Target(NamedTuple):
@@ -94,7 +93,7 @@ class _ClassColumns:
 
         targets = _probabilities(train, names)
         known = not np.isnan(targets).any()
-        is_single = known and bool((np.abs(targets.sum(axis=1) - 1) <= _SUM_ERROR).all())
+        is_single = known and bool((np.abs(targets.sum(axis=1) - 1) <= SUM_TOLERANCE).all())
         is_soft = bool(((targets > 0) & (targets < 1)).any())
         note = (
             f"{train.path.name}: {len(names)} columns are classes ({', '.join(map(quoted, names[:3]))}, …), with "
@@ -111,7 +110,7 @@ class _ClassColumns:
         targets = _probabilities(table, self.names)
         is_empty = np.isnan(targets).all(axis=1) if may_lack else np.zeros(len(targets), bool)
         if self.separator is None:
-            wrong = ~(np.abs(targets.sum(axis=1) - 1) <= _SUM_ERROR) & ~is_empty  # NaN is wrong too
+            wrong = ~(np.abs(targets.sum(axis=1) - 1) <= SUM_TOLERANCE) & ~is_empty  # NaN is wrong too
             if wrong.any():
                 table.fail(int(wrong.argmax()), f"the columns of the {len(self.names)} classes do not sum to 1.")
         labels, soft = target_columns(targets, self.names, "single" if self.separator is None else "multi")

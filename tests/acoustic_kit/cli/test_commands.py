@@ -131,7 +131,6 @@ def test_read_commands_print_one_json_document_and_nothing_else(workspace: Works
         "accuracy",
         "balanced_accuracy",
         "f1",
-        "kappa",
         "map3",
     }
 

@@ -58,10 +58,10 @@ def test_probabilities_are_soft_targets(root):
 
 
 def test_probabilities_that_sum_to_one_are_of_one_label(root):
-    write(root, "id,rain,wind,snow", "a,0.2,0.5,0.3", "b,1,0,0", "c,0,0.0005,0.9995")
+    write(root, "id,rain,wind,snow", "a,0.2,0.5,0.3", "b,1,0,0", "c,0,0.0005,0.9995", "d,0.332,0.332,0.331")
     dataset = read_dataset(root)
     assert dataset.task == "single"
-    assert labels(dataset) == {"a": ["wind"], "b": ["rain"], "c": ["snow"]}
+    assert labels(dataset) == {"a": ["wind"], "b": ["rain"], "c": ["snow"], "d": ["rain"]}
     targets = loss_targets(dataset.clips, ["rain", "wind", "snow"], "single")
     assert targets.tolist()[0] == pytest.approx([0.2, 0.5, 0.3])
 

@@ -17,6 +17,7 @@ from sklearn.metrics import (
 )
 
 from acoustic_kit.metrics import all_scores, fitting_metrics, get_metric, score, score_ranked, top_k
+from acoustic_kit.task import TaskSpec
 
 laws = settings(deadline=None, max_examples=30)
 
@@ -191,7 +192,7 @@ def test_many_places_are_a_stable_sort():
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_undefined_metrics_are_left_out_of_all_scores(task):
     alike = np.zeros(3, int) if task == "single" else np.zeros((3, 2), bool)
-    found = all_scores(alike, np.full((3, 2), 0.5))
+    found = all_scores(alike, np.full((3, 2), 0.5), task_spec=TaskSpec({"0": 0, "1": 1}, "f1", task))
     assert set(fitting_metrics(task)) - set(found) == (
         {"roc_auc", "kappa"} if task == "single" else {"map", "roc_auc", "lwlrap", "micro_map"}
     )

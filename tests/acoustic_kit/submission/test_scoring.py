@@ -15,7 +15,25 @@ def test_scores_are_joined_by_id_and_other_rows_left_out(tmp_path, write, labels
     path = write(tmp_path / "s.csv", "id,label\nx,siren\nb,dog rain\na,siren dog rain\n")
     found = score_submission(path, labels({"a": ["rain"], "b": ["dog"]}), TaskSpec(CLASSES, "accuracy"))
     by_label = {"accuracy": 0.5, "balanced_accuracy": 0.5, "f1": 1 / 3, "map3": (1 / 3 + 1) / 2}
-    assert found == pytest.approx(by_label | {"kappa": found["kappa"]})
+    assert found == pytest.approx(by_label)
+
+
+@pytest.mark.parametrize(
+    ("classes", "metric", "listed"),
+    [
+        (("0", "1", "2", "10"), "accuracy", True),
+        (("0.5", "1", "2", "3.5"), "accuracy", True),
+        (("dog", "rain", "sea", "siren"), "accuracy", False),
+        (("0", "10", "1", "2"), "accuracy", False),  # not in ascending order
+        (("dog", "rain", "sea", "siren"), "kappa", True),
+    ],
+)
+def test_kappa_is_listed_for_ordered_classes_or_by_name(tmp_path, write, labels, classes, metric, listed):
+    rows = "".join(f"{clip},{label}\n" for clip, label in zip("abcd", classes, strict=True))
+    truth = labels({clip: [label] for clip, label in zip("abcd", classes, strict=True)})
+    task_spec = TaskSpec({name: index for index, name in enumerate(classes)}, metric)
+    found = score_submission(write(tmp_path / "s.csv", "id,label\n" + rows), truth, task_spec)
+    assert ("kappa" in found) == listed
 
 
 @pytest.mark.parametrize(
