@@ -120,6 +120,43 @@ def test_the_metric_of_2023_and_the_folders_of_2021(root):
     assert read_dataset(root).clips["path"][0] == "train_short_audio/wren/XC0.flac"
 
 
+def test_labeled_windows_of_2021_are_training_clips(root, write_clip):
+    write_clip(root / "train_soundscapes" / "7019_COR_20190904.flac", 12)
+    write(
+        root, "row_id,site,seconds,birds", "7019_COR_5,COR,5,nocall", "7019_COR_10,COR,10,wren abethr1",
+        name="train_soundscape_labels.csv",
+    )  # fmt: skip
+    (root / "taxonomy.csv").unlink()
+    write(root, "row_id,birds", "2782_SSW_5,nocall")
+    for options in (CsvOptions(), CsvOptions(windows=FIVE)):
+        dataset = read_dataset(root, options=options)
+        found = dataset.clips.filter(pl.col("path").str.starts_with("train_soundscapes/"), split="train")
+        rows = found.select("start", "end", "label", "group").rows()
+        assert rows[:2] == [
+            (0, 5, [], "train_soundscapes/7019_COR_20190904.flac"),
+            (5, 10, ["wren", "abethr1"], "train_soundscapes/7019_COR_20190904.flac"),
+        ]
+        assert list(dataset.classes) == ["1139490", "abethr1", "wren"]
+        assert dataset.template is None
+        assert any("'birds'" in note and "--window 5" in note for note in dataset.notes)
+        assert "test" in set(dataset.clips["split"])
+    write(root, "row_id,seconds,birds", "7019_COR_5,5,owl", name="train_soundscape_labels.csv")
+    with pytest.raises(DataError, match=r"train_soundscape_labels\.csv, line 2: (.|\n)*owl"):
+        read_dataset(root)
+    write(root, "row_id,seconds,birds", "1_SSW_5,5,wren", name="train_soundscape_labels.csv")
+    with pytest.raises(DataError, match="1_SSW"):
+        read_dataset(root)
+
+
+def test_a_template_of_2022_is_not_taken_for_a_class(root):
+    (root / "taxonomy.csv").unlink()
+    write(root, "row_id,target", "soundscape_0_wren_5,False")
+    dataset = read_dataset(root, options=CsvOptions(windows=FIVE))
+    assert list(dataset.classes) == ["1139490", "abethr1", "wren"]
+    assert any("'target'" in note for note in dataset.notes)
+    assert dataset.clips.filter(split="test")["id"][0] == "soundscape_0_5"
+
+
 @pytest.mark.parametrize("cell", ["/etc/passwd", "../XC0.flac", "wren/../../XC0.flac"])
 def test_a_file_name_that_leaves_the_data_set_is_refused(root, cell):
     table = root / "train_metadata.csv"
