@@ -75,7 +75,11 @@ def rebuildable(workspace: Workspace, parameters: Mapping[str, Any]) -> Feature 
     if found := next((f for f in listed if f.name == parameters["name"] and f.key == key), None):
         return found
     folds = [*fold_names(workspace.manifest), FULL]
-    feature = feature_from_parameters(parameters, own={f.name: type(f) for f in listed if f.defined_in})
+    if "training" in parameters:
+        folds = [name for name in folds if (parameters["training"]["fold"] == ("all" if name == FULL else name))]
+    run = workspace.runs_path / str(parameters.get("model"))
+    models = {str(parameters["weights_sha256"]): str(run)} if "weights_sha256" in parameters and run.is_dir() else {}
+    feature = feature_from_parameters(parameters, models, {f.name: type(f) for f in listed if f.defined_in})
     fitted = for_folds([feature], workspace.manifest, workspace.data_root, folds)
     return next((f for (f,) in fitted.values() if f.key == key), None)
 

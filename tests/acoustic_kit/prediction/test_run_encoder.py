@@ -17,6 +17,7 @@ from acoustic_kit.features import Embed, build_features, fingerprints, for_folds
 from acoustic_kit.prediction import predict_clips
 from acoustic_kit.prediction.saved_models import TENSORS
 from acoustic_kit.recipe.recipe import load_recipe
+from acoustic_kit.runs.feature_usage import unused_keys
 from acoustic_kit.runs.run import Run, open_run
 from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.workspace.workspace import Workspace
@@ -177,6 +178,8 @@ def test_a_run_without_networks_is_refused(run: Run, tmp_path: Path) -> None:
 def test_a_head_on_a_run_predicts_new_clips(trained: Workspace, run: Run, tmp_path: Path) -> None:
     recipe = load_recipe("head", trained.recipes_path)
     head, _ = run_recipe(trained, recipe, recipe.settings({"model": run.name}), folds=["1", "2"])
+    embedded = {feature.key for feature in built_folds(trained, Embed(str(run.path)), "1", "2").values()}
+    assert embedded.isdisjoint(unused_keys(trained))  # the head refers to them
     own = head.test
     assert own is not None
     test = trained.manifest.filter(pl.col("split") == "test")
