@@ -37,6 +37,7 @@ class Clips:
     task: Task
     features: Mapping[str, StoredFeature]  # by the recipe's own name for them
     compute: Compute = AUTO  # device and precision of networks
+    pseudo: frozenset[str] = frozenset()  # ids of clips whose only targets are pseudo-labels
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,10 +73,8 @@ class Clips:
 
     @cached_property
     def is_pseudo(self) -> np.ndarray:
-        """Whether the targets of each clip are pseudo-labels: bool (clips,)."""
-        if "pseudo" not in self.rows.columns:
-            return np.zeros(len(self), dtype=bool)
-        return self.rows["pseudo"].to_numpy()
+        """Whether the only targets of each clip are pseudo-labels: bool (clips,)."""
+        return np.array([id in self.pseudo for id in self.ids], dtype=bool)
 
     @cached_property
     def groups(self) -> np.ndarray:

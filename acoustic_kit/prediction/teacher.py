@@ -20,7 +20,7 @@ from acoustic_kit.prediction.predict import predict_fold
 from acoustic_kit.recipe.predictions import Predictions, predicted_ids
 from acoustic_kit.recipe.pseudo import PseudoLabels, pseudo_settings
 from acoustic_kit.runs import remote_runs
-from acoustic_kit.runs.run import Run, find_run, open_run, trained_on_other_labels
+from acoustic_kit.runs.run import RECORD_NAME, Run, find_run, open_run, trained_on_other_labels
 from acoustic_kit.submission.record import read_record
 from acoustic_kit.workspace.workspace import Workspace
 
@@ -79,7 +79,10 @@ def _runs(workspace: Workspace, teacher: str) -> list[Run]:
     members = read_record(blend).runs
     if of_fold := [member.label for member in members if member.fold is not None]:
         raise RunError(f"{blend.stem} blends models of single folds ({of_fold[0]}); a teacher needs one of every fold.")
-    return [open_run(find_run(workspace.runs_path, member.name)) for member in members]
+    for member in members:
+        if not (workspace.runs_path / member.name / RECORD_NAME).is_file():
+            raise UsageError(f"{blend.stem} blends the run {member.name}, which is not in {workspace.runs_path}.")
+    return [open_run(workspace.runs_path / member.name) for member in members]
 
 
 def _require_usable(run: Run, workspace: Workspace) -> None:

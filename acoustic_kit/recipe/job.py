@@ -191,12 +191,12 @@ def fit_fold(
     clips can be read.
     """
     train, valid, left_out = job.rows[name]
-    remarks: list[str] = []
+    pseudo, remarks = frozenset[str](), list[str]()
     if job.pseudo is not None:
         spec = job.workspace.task_spec
         found = Predictions.read(folder / PREDICTIONS_NAME, spec.names)
-        train, remarks = job.pseudo.label(job.manifest, job.rows[name], found, spec.names, spec.task)
-    usable = _readable(job.clips(train, stored, compute))
+        train, pseudo, remarks = job.pseudo.label(job.manifest, job.rows[name], found, spec.names, spec.task)
+    usable = replace(_readable(job.clips(train, stored, compute)), pseudo=pseudo)
     if usable.rows["label"].explode().drop_nulls().n_unique() < 2:
         raise DataError(
             f"Fold {name} has no training clips of two classes. `akit features info NAME` lists what failed."

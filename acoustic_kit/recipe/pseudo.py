@@ -121,19 +121,19 @@ class PseudoLabels:
 
     def label(
         self, manifest: pl.DataFrame, rows: FoldRows, found: Predictions, classes: Sequence[str], task: Task
-    ) -> tuple[pl.DataFrame, list[str]]:
-        """Return the training rows of a fold with pseudo-labels, and remarks.
+    ) -> tuple[pl.DataFrame, frozenset[str], list[str]]:
+        """Return the training rows of a fold with pseudo-labels, the ids of those without other labels, and remarks.
 
-        The rows have the column `pseudo`, true for clips without a label of their own: their `weight` is
-        `settings.weight` times the largest probability, and `soft` the transformed probabilities. Targets of labeled
-        clips become the mean of their own, of weight 1, and the teacher's, of `settings.weight`.
+        The `weight` of such clips is `settings.weight` times the largest probability, and `soft` are the transformed
+        probabilities. Targets of labeled clips become the mean of their own, of weight 1, and the teacher's, of
+        `settings.weight`.
 
         - `found`: the predictions of the teacher's model of the fold for the clips of `clips`
         """
         import polars as pl
 
         labeled, unlabeled = self.clips(manifest, rows)
-        train, remarks = rows.train.with_columns(pseudo=pl.lit(False)), list[str]()
+        train, ids, remarks = rows.train, frozenset[str](), list[str]()
         if len(labeled):
             train = self._blend_targets(train, found.aligned(labeled["id"].to_list()), classes, task)
         if self.settings.on != "labelled":
@@ -147,11 +147,11 @@ class PseudoLabels:
                 )
             label, soft = target_columns(self._targets(probabilities[kept], task), classes, task)
             added = unlabeled.filter(kept).with_columns(
-                label=label, soft=soft, weight=self.settings.weight * confidence[kept], pseudo=pl.lit(True)
+                label=label, soft=soft, weight=self.settings.weight * confidence[kept]
             )
-            train = pl.concat([train, added])
+            train, ids = pl.concat([train, added]), frozenset(added["id"])
             remarks = _remarks(rows.train, added, len(unlabeled), classes)
-        return train, remarks
+        return train, ids, remarks
 
     def _targets(self, probabilities: np.ndarray, task: Task) -> np.ndarray:
         """Return probabilities (clips, classes) to the power of the setting, of one label normalized to a sum of 1."""

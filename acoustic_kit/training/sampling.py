@@ -54,5 +54,5 @@ def systematic_draws(order: np.ndarray, draws: np.ndarray, n: int, place: float)
     """
     reached = np.cumsum(draws[order])
     places = (np.arange(n) + place) * (reached[-1] / n)
-    found: np.ndarray = order[np.searchsorted(reached, places, side="right")]
+    found: np.ndarray = order[np.searchsorted(reached, places, side="right").clip(max=len(order) - 1)]
     return found

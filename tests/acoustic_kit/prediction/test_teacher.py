@@ -37,7 +37,8 @@ def features(s): return {"x": akit.Stats()}
 
 def train(fold, s):
     if os.environ.get("STOP_AT") == fold.name: raise KeyboardInterrupt
-    fold.train.rows.write_parquet(Path(os.environ["DIARY"]) / f"{fold.name}.parquet")
+    rows = fold.train.rows.with_columns(is_pseudo=fold.train.is_pseudo)
+    rows.write_parquet(Path(os.environ["DIARY"]) / f"{fold.name}.parquet")
     return DummyClassifier(strategy="prior").fit(fold.train["x"], fold.train.labels, sample_weight=fold.train.weights)
 
 def predict(model, clips, s): return akit.class_probabilities(model, clips["x"], len(clips.classes))
@@ -109,7 +110,7 @@ def test_student_learns_from_the_model_of_its_fold(
     taught: Workspace, student: Recipe, diary: Callable[[str], pl.DataFrame]
 ) -> None:
     run, _ = run_job(job_of(taught, student, "stats_pca_linear", weight=0.5, power=2), folds=["2"])
-    rows = diary("2").filter("pseudo")
+    rows = diary("2").filter("is_pseudo")
     teacher = Run(taught.runs_path / next(iter(run.record.pseudo.runs)), run.record)
     teacher = next(one for one in list_runs(taught.runs_path) if one.name == teacher.name)
     found = teacher.predictions("test", teacher.record.classes, "2")
@@ -146,13 +147,14 @@ def test_changed_recipe_of_a_teacher_is_executed_only_if_trusted(
         run_job(job_of(taught, student, "components"), folds=["1"])
     pseudo = open_pseudo_labels(taught, "components", {}, trust=True)
     run_job(make_job(taught, student, student.settings(), pseudo=pseudo), folds=["1"])
-    assert diary("1")["pseudo"].sum() == 12
+    assert diary("1")["is_pseudo"].sum() == 12
 
 
 def test_lineage_is_recorded(taught: Workspace, student: Recipe) -> None:
     teacher = next(run for run in list_runs(taught.runs_path) if run.record.recipe == "stats_pca_linear")
     run, _ = run_job(job_of(taught, student, teacher.name, min=0.4))
     pseudo = json.loads((run.path / "run.json").read_text())["pseudo"]
+    assert any("probabilities of pseudo-labels and their weights" in note for note in run.notes)
     n = sum(fold.pseudo_clips for fold in run.done.values())
     assert pseudo["teacher"] == teacher.name
     assert pseudo["runs"] == {teacher.name: 1.0}
@@ -273,7 +275,7 @@ def test_runs_of_a_blend_have_equal_weights(
     assert run.record.pseudo.teacher == "both"
     assert run.record.pseudo.runs == {one.name: 0.5 for one in runs}
     mean = np.mean([one.predictions("test", one.record.classes, "1").probabilities for one in runs], axis=0)
-    np.testing.assert_allclose(diary("1").filter("pseudo")["weight"], mean.max(axis=1))
+    np.testing.assert_allclose(diary("1").filter("is_pseudo")["weight"], mean.max(axis=1))
 
 
 def test_blend_of_fold_models_is_refused(taught: Workspace) -> None:

@@ -33,15 +33,25 @@ def labeled_by(manifest: pl.DataFrame, found: dict[str, list[float]], task: Task
     """The training rows of fold 1 with the predictions of a teacher."""
     pseudo = PseudoLabels(pseudo_settings(settings), "t", ("t",), 1, (), None)
     predictions = Predictions(tuple(found), np.array(list(found.values())))
-    return pseudo.label(manifest, training_rows(manifest, "1"), predictions, CLASSES, task)[0]
+    rows, ids, _ = pseudo.label(manifest, training_rows(manifest, "1"), predictions, CLASSES, task)
+    assert ids == {id for id in rows["id"] if id.startswith("u")}
+    return rows
 
 
 def test_single_label_targets_are_normalized_powers() -> None:
     rows = labeled_by(manifest_of([["a"], ["b"]], 2), {"u0": [0.6, 0.3, 0.1], "u1": [0.2, 0.2, 0.6]}, "single", power=2)
     assert rows["id"].to_list() == ["l1", "u0", "u1"]
-    assert rows["pseudo"].to_list() == [False, True, True]
     np.testing.assert_allclose(clip_weights(rows), [1, 0.6, 0.6])
     np.testing.assert_allclose(loss_targets(rows, CLASSES, "single")[1], np.array([36, 9, 1]) / 46, rtol=1e-6)
+
+
+def test_class_that_the_teacher_avoids_is_named() -> None:
+    manifest = manifest_of([["a"], ["b"], ["a"], ["c"]], 2)
+    found = Predictions(("u0", "u1"), np.array([[0.1, 0.2, 0.7], [0.5, 0.1, 0.4]]))
+    pseudo = PseudoLabels(pseudo_settings({"min": 0.6}), "t", ("t",), 1, (), None)
+    remarks = pseudo.label(manifest, training_rows(manifest, "1"), found, CLASSES, "single")[2]
+    assert any("1 of 2" in remark for remark in remarks)
+    assert any("'b'" in remark and "'c'" not in remark for remark in remarks)
 
 
 def test_multi_label_targets_are_powers() -> None:
@@ -57,7 +67,6 @@ def test_labeled_clips_learn_the_mean_of_label_and_teacher() -> None:
         manifest, {"l1": [0.5, 0.5, 0], "l3": [0.2, 0.2, 0.6]}, "single", on="labelled", weight=3, min=0.6
     )
     np.testing.assert_allclose(loss_targets(rows, CLASSES, "single"), [[0, 1, 0], [0.15, 0.15, 0.7]], atol=1e-6)
-    assert not rows["pseudo"].any()
     assert clip_weights(rows).tolist() == [1, 1]
 
 

@@ -59,8 +59,8 @@ def test_epoch_has_as_many_clips_as_the_weights_say(tmp_path: Path) -> None:
         for block in writer.plan([(f"{i}", "") for i in range(10)]):
             block.write(np.full((1, 1), int(id), np.float32) for id, _ in block.clips)
     plain = clips_of([["a"]] * 10, "single")
-    drawn = {"weight": pl.Series([None] * 4 + [0.5] * 6), "pseudo": pl.Series([False] * 4 + [True] * 6)}
-    clips = replace(plain, rows=plain.rows.with_columns(**drawn), features={"x": store["x-1"]})
+    rows, pseudo = plain.rows.with_columns(weight=pl.Series([None] * 4 + [0.5] * 6)), frozenset("456789")
+    clips = replace(plain, rows=rows, features={"x": store["x-1"]}, pseudo=pseudo)
     loader = Batches("x", 2).open(clips, torch.device("cpu"))
     assert len(loader) == 3  # of 7 clips: a single one joins the last batch
     epochs = [list(loader.training(str(epoch))) for epoch in range(40)]
