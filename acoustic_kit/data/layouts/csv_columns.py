@@ -108,7 +108,8 @@ def guess_columns(train: LabelTable, template: LabelTable | None, options: CsvOp
         end=end,
     )
     if label is None and not classes:
-        found = replace(found, classes=_columns_of_probabilities(train, found.used()))
+        weight = "weight" if options.weight_column is None else options.weight_column
+        found = replace(found, classes=_columns_of_probabilities(train, {*found.used(), weight}))
         if not found.classes:
             raise DataError(unknown_column(train, "label", "--label-column"))
     return found

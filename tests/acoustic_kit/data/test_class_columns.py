@@ -66,6 +66,15 @@ def test_probabilities_that_sum_to_one_are_of_one_label(root):
     assert targets.tolist()[0] == pytest.approx([0.2, 0.5, 0.3])
 
 
+@pytest.mark.parametrize("name", ["weight", "trust"])
+def test_a_column_of_weights_is_no_class(root, name):
+    write(root, f"id,rain,wind,{name}", "a,0,1,0.5", "b,1,1,1")
+    dataset = read_dataset(root, options=CsvOptions(weight_column=None if name == "weight" else name))
+    assert list(dataset.classes) == ["rain", "wind"]
+    assert dataset.clips["weight"].to_list() == [0.5, 1]
+    assert name in read_dataset(root, options=CsvOptions(weight_column="")).classes
+
+
 def test_the_template_names_the_columns(root):
     write(root, "id,label,rain,wind,quality", "a,x,1,1,0.5", "b,y,0,1,1")
     write(root, "id,wind,rain", "c,0,0", "d,0,0", name="sample_submission.csv")
