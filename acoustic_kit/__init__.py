@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # `as` exports a name
     from acoustic_kit.errors import UsageError as UsageError
     from acoustic_kit.features import Ast as Ast
     from acoustic_kit.features import AstInput as AstInput
+    from acoustic_kit.features import Covariance as Covariance
     from acoustic_kit.features import Feature as Feature
     from acoustic_kit.features import LogMel as LogMel
     from acoustic_kit.features import Modulation as Modulation
@@ -74,7 +75,7 @@ else:
         "acoustic_kit.data": "make_manifest read_dataset",
         "acoustic_kit.data.clips": "Clips FitResult Fold class_probabilities",
         "acoustic_kit.errors": "AkitError AkitWarning DataError RecipeError RunError SubmissionError UsageError",
-        "acoustic_kit.features": "Ast AstInput Feature LogMel Modulation Pca Pcen Stats Wave build_features",
+        "acoustic_kit.features": "Ast AstInput Covariance Feature LogMel Modulation Pca Pcen Stats Wave build_features",
         "acoustic_kit.prediction": "Embed predict_clips",
         "acoustic_kit.recipe.needs": "Needs",
         "acoustic_kit.recipe.recipe": "load_recipe",

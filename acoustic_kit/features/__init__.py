@@ -9,6 +9,7 @@ from acoustic_kit.features.ast_input import AstInput
 from acoustic_kit.features.build.build import build_features
 from acoustic_kit.features.build.plan import with_sources
 from acoustic_kit.features.build.report import BuildReport
+from acoustic_kit.features.covariance import Covariance
 from acoustic_kit.features.embed.embed import Embed
 from acoustic_kit.features.feature import Feature, Training
 from acoustic_kit.features.fingerprints import fingerprints, for_folds
@@ -26,6 +27,7 @@ __all__ = [
     "Ast",
     "AstInput",
     "BuildReport",
+    "Covariance",
     "Embed",
     "Feature",
     "LogMel",

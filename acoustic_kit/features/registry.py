@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features.ast import Ast
 from acoustic_kit.features.ast_input import AstInput
+from acoustic_kit.features.covariance import Covariance
 from acoustic_kit.features.embed.embed import Embed
 from acoustic_kit.features.feature import Feature
 from acoustic_kit.features.logmel import LogMel
@@ -25,7 +26,7 @@ from acoustic_kit.features.stats import Stats
 from acoustic_kit.features.wave import Wave
 
 FEATURES: dict[str, type[Feature]] = {
-    family.name: family for family in (Wave, LogMel, Pcen, AstInput, Ast, Embed, Stats, Modulation, Pca)
+    family.name: family for family in (Wave, LogMel, Pcen, AstInput, Ast, Embed, Stats, Modulation, Covariance, Pca)
 }
 
 

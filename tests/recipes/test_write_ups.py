@@ -15,6 +15,7 @@ from acoustic_kit.recipe.write_up import differences, has_write_up
 BASELINES = {
     "stats_pca_linear",
     "stats_modulation_linear",
+    "covariance_modulation_linear",
     "logmel_cnn",
     "embedding_linear",
     "embedding_mlp",
