@@ -11,7 +11,7 @@ import numpy as np
 from acoustic_kit.blending.blend import Blend
 from acoustic_kit.blending.recordings import Recordings
 from acoustic_kit.ensemble.blend_submission import recorded_members
-from acoustic_kit.ensemble.candidates import Candidate, common_clips
+from acoustic_kit.ensemble.candidates import common_clips
 from acoustic_kit.errors import AkitError, SubmissionError, UsageError
 from acoustic_kit.metrics.bootstrap import paired_scores
 from acoustic_kit.metrics.names import get_metric
@@ -86,19 +86,19 @@ def pick_submissions(
         raise UsageError(f"--test-clips {test_clips}: at least 2, one on each board.")
     records = list_records(workspace.submissions_path, on_unreadable)
     left_out = _reasons_to_leave_out(workspace, records)
-    members = _members(workspace, {name: one for name, one in records.items() if name not in left_out}, left_out)
-    if len(members) < n:
+    blended = _blended(workspace, {name: one for name, one in records.items() if name not in left_out}, left_out)
+    if len(blended) < n:
         reasons = "; ".join(f"{name} {why}" for name, why in left_out.items())
         raise SubmissionError(
-            f"{n} submissions are asked for, and {len(members)} can be compared. "
+            f"{n} submissions are asked for, and {len(blended)} can be compared. "
             + (f"Left out: {reasons}." if reasons else "`akit blend --name NAME` writes one.")
         )
-    chosen = {name: records[name] for name in members}
-    covariance, n_clips = _covariance(workspace, chosen, members)
+    covariance, n_clips = _covariance(workspace, blended)
     n_test = max(2, test_clips or len(workspace.clip_ids("test")))
     n_public = min(max(1, round(public_fraction * n_test)), n_test - 1)
     clips = ClipCounts(n_clips, n_public, n_test - n_public)
-    return _pick(n, workspace.metric(), chosen, covariance, clips, left_out)
+    compared = {name: records[name] for name in blended}
+    return _pick(n, workspace.metric(), compared, covariance, clips, left_out)
 
 
 def _reasons_to_leave_out(workspace: Workspace, records: Mapping[str, SubmissionRecord]) -> dict[str, str]:
@@ -120,40 +120,51 @@ def _reasons_to_leave_out(workspace: Workspace, records: Mapping[str, Submission
     return found
 
 
-def _members(
+def _blended(
     workspace: Workspace, records: Mapping[str, SubmissionRecord], left_out: dict[str, str]
-) -> dict[str, list[Candidate]]:
-    """Return the runs that each submission blends; those whose runs are missing or changed are added to `left_out`."""
-    found = {}
+) -> dict[str, tuple[Blend, list[Predictions]]]:
+    """Return the blend of each submission, and the out-of-fold predictions of its runs.
+
+    Submissions whose runs are missing or changed, or whose record is damaged, are added to `left_out`.
+    """
+    found, read = {}, dict[str, Predictions]()
     for name, record in records.items():
         try:
-            found[name] = recorded_members(workspace, record)
+            blend, members = Blend.from_dict(record.blend), recorded_members(workspace, record)
+            if len(blend.weights) != len(members):
+                raise SubmissionError(f"its record lists {len(members)} of {len(blend.weights)} blended runs")
+            for one in members:
+                oof = read.get(one.name) or one.predictions("oof", workspace.task_spec.names)
+                if oof is None:
+                    raise SubmissionError(f"{one.name} has no out-of-fold predictions any more")
+                read[one.name] = oof
+            found[name] = blend, [read[one.name] for one in members]
         except AkitError as error:
             left_out[name] = f"cannot be compared: {str(error).rstrip('.')}"
     return found
 
 
 def _covariance(
-    workspace: Workspace, records: Mapping[str, SubmissionRecord], members: Mapping[str, Sequence[Candidate]]
+    workspace: Workspace, blended: Mapping[str, tuple[Blend, Sequence[Predictions]]]
 ) -> tuple[np.ndarray, int]:
     """Return the covariance of the submissions' scores, by a paired bootstrap, and the number of clips.
 
     The blends were fitted to the predictions that are scored here: their scores are too high, but vary alike.
     """
-    read: dict[str, Predictions] = {}
-    for one in (one for runs in members.values() for one in runs):
-        if one.name not in read:
-            oof = one.predictions("oof", workspace.task_spec.names)
-            if oof is None:
-                raise SubmissionError(f"{one.name} has lost its out-of-fold predictions; run or import it again.")
-            read[one.name] = oof
     train = workspace.training_set
-    clips = train.filter(common_clips(train, list(read.values()), whole_folds=False))
+    oofs = [oof for _, of_runs in blended.values() for oof in of_runs]
+    clips = train.filter(common_clips(train, oofs, whole_folds=False))
+    if len(clips) < 2:
+        raise SubmissionError(
+            "The submissions' runs have no training clips in common, on which they could be compared."
+        )
     recordings = Recordings.of(clips.rows["path"], clips.rows["start"])
-    predictions = [
-        Blend.from_dict(records[name].blend).predict([read[one.name].aligned(clips.ids) for one in runs], recordings)
-        for name, runs in members.items()
-    ]
+    predictions = []
+    for name, (blend, of_runs) in blended.items():
+        try:
+            predictions.append(blend.predict([oof.aligned(clips.ids) for oof in of_runs], recordings))
+        except ValueError as error:
+            raise SubmissionError(f"{name}.json is not a record of these runs: {error}.") from error
     groups = recordings.groups() if recordings and not clips.n_groups else clips.groups
     draws = paired_scores(workspace.metric(), clips.targets, predictions, groups)
     if len(draws) < 2:
