@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
@@ -45,7 +45,7 @@ class Settings(EmbeddingSettings):
     head: Literal["logistic", "ridge", "knn"] = Field(
         "logistic", description="logistic regression, ridge on the targets, or nearest neighbors by cosine similarity"
     )
-    strengths: tuple[float, ...] = Field(
+    strengths: tuple[PositiveFloat, ...] = Field(
         (), description="of C (logistic), α (ridge) or k (knn), one is chosen; none: a wide range of the head's own"
     )
     inner_folds: int = Field(3, ge=2, description="folds of the training clips that choose the strength")
@@ -71,9 +71,14 @@ class Model:
 
 
 def inner_folds(clips: akit.Clips, n: int) -> np.ndarray:
-    """Return the inner fold of each clip, int (clips,), which keeps groups whole if there are several."""
-    found = nested_folds(clips.labels, clips.groups, seed=0, n_folds=n)
-    return found if found.any() else np.arange(len(clips)) % n
+    """Return the inner fold of each clip, int (clips,), which keeps groups whole if there are several.
+
+    It is -1 for extra clips and pseudo-labels, which are trained on only.
+    """
+    folds = nested_folds(clips.labels, clips.groups, seed=0, n_folds=n)
+    if not folds.any():
+        folds = np.arange(len(clips)) % n
+    return np.where((clips.rows["split"] == "train").to_numpy() & ~clips.is_pseudo, folds, -1)
 
 
 def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
@@ -92,8 +97,9 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
 
 
 def predict(model: Model, clips: akit.Clips, s: Settings) -> np.ndarray:
-    x = model.scaler.transform(side_by_side(clips))
-    return probabilities(model.head.logits(x), clips.task)
+    with threadpool_limits(1):
+        x = model.scaler.transform(side_by_side(clips))
+        return probabilities(model.head.logits(x), clips.task)
 
 
 def search(trial: "optuna.Trial") -> dict[str, Any]:

@@ -40,18 +40,25 @@ def trained(
 
 
 @pytest.mark.parametrize("head", ["logistic", "ridge", "knn"])
-def test_every_head_beats_chance_and_states_its_strength(workspace: Workspace, head: str) -> None:
+def test_every_head_beats_chance(workspace: Workspace, head: str) -> None:
     run = trained(workspace, LINEAR, folds=None, head=head)
+    test = workspace.manifest.filter(pl.col("split") == "test").head(4)
+    found = akit.predict_clips(run.path, [workspace.data_root / path for path in test["path"]])
+    assert run.test is not None
+    np.testing.assert_allclose(found.probabilities, run.test.aligned(test["id"].to_list()), atol=1e-5)
     assert run.record.metrics["accuracy"] > 0.6
     assert run.notes[0].startswith(f"fold 1: { {'logistic': 'C', 'ridge': 'α', 'knn': 'k'}[head] } = ")
 
 
 def test_the_strength_is_one_of_those_given(workspace: Workspace) -> None:
     assert trained(workspace, LINEAR, strengths=(0.02,)).notes == ["fold 1: C = 0.02"]
+    assert trained(workspace, LINEAR, strengths=(0.1, 1e-6)).notes == ["fold 1: C = 0.1"]
+    with pytest.raises(akit.UsageError, match="strengths"):
+        LINEAR.settings({"strengths": (0,)})
 
 
 @pytest.mark.parametrize("recipe", [LINEAR, MLP], ids=lambda recipe: recipe.name)
-def test_two_models_and_statistics_predict_new_clips_as_the_run_does(
+def test_several_models_predict_new_clips(
     workspace: Workspace, tiny_ast: Path, other_ast: Path, recipe: akit.load_recipe
 ) -> None:
     """Without trusting types of the model's file, and without knowing the number of columns."""
@@ -117,11 +124,15 @@ def test_inner_folds_keep_groups_whole(workspace: Workspace) -> None:
     folds = LINEAR.module.inner_folds(clips, 3)
     assert set(folds) == {0, 1, 2}
     assert all(len(set(folds[clips.groups == group])) == 1 for group in clips.groups)
+    extra = rows.with_columns(split=pl.when(pl.int_range(pl.len()) < 6).then(pl.lit("extra")).otherwise("split"))
+    found = LINEAR.module.inner_folds(akit.Clips(extra, clips.classes, "single", {}), 3)
+    assert (found[:6] == -1).all()
+    np.testing.assert_array_equal(found[6:], folds[6:])
     one = akit.Clips(rows.with_columns(group=pl.lit("one")), clips.classes, "single", {})
     assert set(LINEAR.module.inner_folds(one, 3)) == {0, 1, 2}  # a single group must be divided
 
 
-def test_one_and_two_cores_give_the_same_predictions(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_and_two_cores_agree(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for cores in (1, 2):
         monkeypatch.setattr(choice, "worker_count", lambda _, n=cores: n)

@@ -37,7 +37,7 @@ class Choice:
     strength: float
     slope: float
     offset: float
-    losses: np.ndarray  # float64 (strengths,), means over the inner folds
+    losses: np.ndarray  # float64 (strengths,), means over the inner folds, the strongest regularization first
 
 
 def choose(head: type[Head], clips: Examples, strengths: Sequence[float], folds: np.ndarray) -> Choice:
@@ -49,8 +49,8 @@ def choose(head: type[Head], clips: Examples, strengths: Sequence[float], folds:
 
     Parameters
     ----------
-    strengths : from the strongest regularization to the weakest
-    folds : int (clips,), the inner fold of each clip, which keeps groups whole; at least two
+    strengths : to choose from, in any order
+    folds : int (clips,), the inner fold of each clip, which keeps groups whole; -1 for clips that are only trained on
 
     """
 
@@ -58,7 +58,8 @@ def choose(head: type[Head], clips: Examples, strengths: Sequence[float], folds:
         held = folds == number
         return _along_path(head(clips.filter(~held)), clips.filter(held), strengths)
 
-    numbers = np.unique(folds)
+    strengths = sorted(strengths, reverse=bool(head.STRENGTHS[0] > head.STRENGTHS[-1]))
+    numbers = np.unique(folds[folds >= 0])
     with ThreadPoolExecutor(min(worker_count(None), len(numbers))) as threads:
         found = np.mean(list(threads.map(of_fold, numbers.tolist())), axis=0)  # (strengths, 3)
     best = int(found[:, 0].argmin())

@@ -113,7 +113,7 @@ class Logistic(_Linear):
     NEEDS_CALIBRATION: ClassVar[bool] = False
     USES: ClassVar[frozenset[TargetKind]] = ALL_TARGETS
 
-    def __init__(self, clips: Examples, tolerance: float = 3e-5) -> None:
+    def __init__(self, clips: Examples, tolerance: float = 1e-4) -> None:
         super().__init__(clips)
         self.n, self.loss, self.tolerance = len(clips), LogLoss(clips), tolerance
         self.rows = self.axes.rotate(clips.x)

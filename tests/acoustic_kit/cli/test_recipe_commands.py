@@ -326,7 +326,7 @@ def write_recipes_without_weights(workspace: Workspace) -> None:
         path.write_text(path.read_text() + NEEDS)
 
 
-def test_a_recipe_that_lacks_weights_does_not_hold_up_the_others(workspace: Workspace) -> None:
+def test_recipes_run_beside_one_without_weights(workspace: Workspace) -> None:
     write_recipes_without_weights(workspace)
     result = akit("-C", workspace.root, "recipe", "run", "large_*", "stats_pca_linear", "--folds", "1", code=1)
     assert re.search(r"all +[\d.]+ s +0\.\d{4}", result.stdout)
