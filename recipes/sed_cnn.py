@@ -159,12 +159,13 @@ def features(s: Settings) -> dict[str, akit.Feature]:
 
 
 def needs(s: Settings) -> akit.Needs:
-    return akit.Needs(weights=partial(required_files, s))
+    return akit.Needs(weights=partial(check_settings, s))
 
 
-def required_files(s: Settings) -> None:
-    """Find the weights and the folder of background. Raises AkitError if something is missing, or unknown to timm."""
-    timm_weights_name(s.backbone)
+def check_settings(s: Settings) -> None:
+    """Raise AkitError if timm has no such backbone for these spectrograms, or weights or background are missing."""
+    with torch.device("meta"):
+        build_model(s, 1)
     if s.pretrained:
         pretrained_weights(s)
     if s.background not in (None, UNLABELED):

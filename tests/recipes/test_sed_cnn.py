@@ -72,6 +72,8 @@ def test_missing_weights_are_an_error_before_any_work(workspace: Workspace, monk
     ("settings", "named"),
     [
         ({"backbone": "test_resnt"}, "test_resnet"),
+        ({"backbone": "mixer_s32_224"}, "32 bands × 32 frames"),
+        ({"fmax": 9000.0}, "fmax"),
         ({"pretrained": True, "weights": __file__}, "test_sed_cnn.py"),
         ({"background": "missing_folder"}, "missing_folder"),
         ({"background": "unlabeled"}, "background=FOLDER"),
