@@ -29,7 +29,6 @@ from acoustic_kit.recipe.heads import (
     Neighbors,
     Ridge,
     choose,
-    embedding_needs,
     probabilities,
     side_by_side,
 )
@@ -58,10 +57,6 @@ FAST = akit.Fast(clips_per_class=8, folds=2, settings={"models": (), "stats": Tr
 def features(s: Settings) -> dict[str, akit.Feature]:
     embeddings = {f"embed{i}": akit.Embed(model, layer=s.layer, pool=s.pool) for i, model in enumerate(s.models, 1)}
     return embeddings | ({"stats": akit.Stats()} if s.stats else {})
-
-
-def needs(s: Settings) -> akit.Needs:
-    return embedding_needs(features(s))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 import acoustic_kit as akit
-from acoustic_kit.recipe.heads import EmbeddingSettings, embedding_needs, side_by_side
+from acoustic_kit.recipe.heads import EmbeddingSettings, side_by_side
 from acoustic_kit.training import Batches, LossName, MixupLabels, Phase, make_loss, one_cycle
 
 if TYPE_CHECKING:
@@ -53,10 +53,6 @@ def search(trial: "optuna.Trial") -> dict[str, Any]:
 def features(s: Settings) -> dict[str, akit.Feature]:
     embeddings = {f"embed{i}": akit.Embed(model, layer=s.layer, pool=s.pool) for i, model in enumerate(s.models, 1)}
     return embeddings | ({"stats": akit.Stats()} if s.stats else {})
-
-
-def needs(s: Settings) -> akit.Needs:
-    return embedding_needs(features(s))
 
 
 def batches(s: Settings, clips: akit.Clips) -> Batches:

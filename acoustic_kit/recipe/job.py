@@ -156,7 +156,8 @@ def make_job(
 
     - `compute`: device and precision of the training, which are checked; None if other machines train it
 
-    Raises AkitError if the device is missing, or for the first of the recipe's needs that is not met, see `Needs`.
+    Raises AkitError if the device or the model of a feature is missing, or for the first of the recipe's needs that is
+    not met, see `Needs`.
     """
     import polars as pl
 
@@ -172,7 +173,10 @@ def make_job(
             "For distillation to the labeled ones, use --set pseudo.on=labelled."
         )
     manifest = fast_manifest(manifest, recipe.fast) if fast else manifest
-    return Job(workspace, recipe, settings, manifest, seed if recipe.is_seeded else 0, fast, full, warning, pseudo)
+    job = Job(workspace, recipe, settings, manifest, seed if recipe.is_seeded else 0, fast, full, warning, pseudo)
+    for feature in job.features.values():
+        _ = feature.key  # needs its model
+    return job
 
 
 def _hash(parts: Mapping[str, Any]) -> str:

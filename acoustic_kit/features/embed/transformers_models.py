@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     import torch
 
 EXTRACTORS = ("preprocessor_config.json", "processor_config.json")  # the latter holds it in later versions
-HOW = 'embed:model=FOLDER for a build, --weights FOLDER for akit predict, Embed("FOLDER") in Python.'
+HOW = (
+    "--set models=FOLDER for a recipe, embed:model=FOLDER for a build, --weights FOLDER for akit predict, "
+    'Embed("FOLDER") in Python.'
+)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from acoustic_kit.data.clips import Clips
-from acoustic_kit.errors import AkitError
-from acoustic_kit.features import Feature
 from acoustic_kit.features.weights import AST_NAME
-from acoustic_kit.recipe.needs import Needs
 from acoustic_kit.recipe.settings import Settings
 
 
@@ -33,19 +30,6 @@ class EmbeddingSettings(Settings):
         if not (self.models or self.stats):
             raise ValueError("without models it needs stats=true")
         return self
-
-
-def embedding_needs(features: Mapping[str, Feature]) -> Needs:
-    """Return the need of the models of all features; the error for a missing one names the setting."""
-
-    def find() -> None:
-        try:
-            _ = [feature.key for feature in features.values()]
-        except AkitError as error:
-            hint = "For this recipe: --set models=FOLDER. Without a model: --set models= --set stats=true."
-            raise AkitError(f"{error}\n{hint}") from error
-
-    return Needs(weights=find)
 
 
 def side_by_side(clips: Clips, names: Sequence[str] = ()) -> np.ndarray:
