@@ -164,9 +164,7 @@ def test_an_id_of_both_is_of_the_data_set(birds: Path, tmp_path: Path, write_cli
     assert _extra_of(birds, more, soft_targets=str(table))["extra/a/1.ogg"][1] is None
 
 
-def test_events_of_extra_recordings_overlap_windows_by_the_same_share(
-    tmp_path: Path, write_clip: Callable[..., object]
-) -> None:
+def test_events_of_extra_recordings_count_by_the_same_share(tmp_path: Path, write_clip: Callable[..., object]) -> None:
     for folder, name in (("data", "a"), ("data", "b"), ("more", "c")):
         write_clip(tmp_path / folder / "clips" / f"{name}.wav", seconds=4.0)
     rows = "filename,start,end,label\n{0}.wav,0,2,x\n{0}.wav,1.4,3.6,y\n"

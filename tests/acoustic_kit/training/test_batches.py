@@ -367,7 +367,7 @@ def test_halved_inputs_cost_what_clips_last(uneven: Clips) -> None:
     torch.testing.assert_close(again, [batch.x for batch in mixed], rtol=0, atol=0)
 
 
-def test_halved_inputs_of_a_clip_are_the_same_whatever_is_predicted_beside_it(uneven: Clips) -> None:
+def test_halved_inputs_do_not_depend_on_the_other_clips(uneven: Clips) -> None:
     class Total(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -385,7 +385,7 @@ def test_halved_inputs_of_a_clip_are_the_same_whatever_is_predicted_beside_it(un
     np.testing.assert_allclose(whole, logits.softmax(1).numpy(), atol=1e-6)
 
 
-def test_clips_that_are_not_short_are_the_same_with_halved_inputs(clips: Clips) -> None:
+def test_halved_inputs_leave_long_clips_as_they_are(clips: Clips) -> None:
     options = {"frames": 12, "pad": "wrap", "mixup": 0.4}
     torch.testing.assert_close(epoch(clips, halves=True, **options), epoch(clips, **options), rtol=0, atol=0)
     with pytest.raises(ValueError, match="halves"):
