@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from acoustic_kit.features.wave import Wave
 
 MAX_SECONDS = 30.0  # of a window, for models that take any length
-SECONDS_AT_ONCE = {"cpu": 40.0, "cuda": 320.0}  # of sound in a batch
+SECONDS_AT_ONCE = {"cpu": 10.0, "cuda": 320.0}  # of sound in a batch; on a CPU, more take as long a clip
 
 
 @dataclass(frozen=True)
