@@ -4,7 +4,8 @@
 `roc_auc_score` of each class, in interleaved rounds of one process, medians. Then every metric that fits, and 100
 bootstrap draws of some.
 
-`greedy`: 25 runs of that size, 50 picks, five bags: wall and processor time by `roc_auc` and `map`.
+`greedy`: 25 runs of that size, 50 picks, five bags: wall and processor time by each metric that reads all
+probabilities.
 
 Goals: `roc_auc` at least 20 times as fast; greedy by it in under 10 s on two cores. Other work on the machine makes
 times longer: the load is printed, and the processor time divided by the number of cores is about that on idle ones.
