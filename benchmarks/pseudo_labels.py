@@ -38,7 +38,7 @@ from acoustic_kit.recipe.pseudo import Teacher
 from acoustic_kit.runs.runner import run_job
 
 PER_FOLD = 16  # labeled clips
-CNN = {"sample_rate": 11025, "n_mels": 40, "frames": 108, "width": 12}
+CNN = {"sample_rate": 11025, "n_mels": 40, "frames": 54, "width": 12, "batch_size": 16}
 
 
 @dataclass
