@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ class Settings(akit.Settings):
     micro_batch: int | None = Field(None, ge=1, description="clips in memory at once; gradients are accumulated")
     window: Window = Field("random", description="part of longer clips that is trained on: random, first or loudest")
     crops: int | None = Field(None, ge=1, description="crops of long clips that are averaged; 12, but 1 of the loudest")
-    shifts: tuple[float, ...] = Field((0.0,), min_length=1, description="s by which clips are rolled in prediction")
+    shifts: tuple[Annotated[float, Field(gt=0)], ...] = Field((), description="s by which views are rolled, both ways")
     overlap: int = Field(1, ge=1, description="inputs that begin in each window of a recording; frames are averaged")
 
     @model_validator(mode="after")
@@ -261,7 +261,8 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
 
 
 def predict(model: SedCnn, clips: akit.Clips, s: Settings) -> np.ndarray:
-    views = [partial(torch.roll, shifts=round(shift * s.sample_rate), dims=-1) for shift in s.shifts]
+    seconds = [0.0, *(sign * shift for shift in s.shifts for sign in (-1, 1))]
+    views = [partial(torch.roll, shifts=round(shift * s.sample_rate), dims=-1) for shift in seconds]
     if s.overlap > 1:
         return forward_frames(model, clips, batches(s), s.overlap, views)
     return akit.forward(model, clips, batches(s), views)

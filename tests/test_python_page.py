@@ -22,7 +22,7 @@ def blocks(page: Path) -> list[str]:
 @pytest.fixture
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute features in this process."""
-    for module in ("features", "open_workspace", "predict", "runs"):
+    for module in ("features", "predict", "runs", "training"):
         monkeypatch.setattr(f"acoustic_kit.api.{module}.worker_count", lambda _: 0)
 
 

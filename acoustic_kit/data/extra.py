@@ -13,7 +13,6 @@ from acoustic_kit.data.layouts.contradictions import tables_naming_clips
 from acoustic_kit.data.layouts.detect import has_layout, inner_data_set, read_dataset
 from acoustic_kit.data.recordings import cut_recordings
 from acoustic_kit.data.schema import clip_schema
-from acoustic_kit.data.soft_targets import with_soft_targets
 from acoustic_kit.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ def read_with_extra(
 
     Windows, weights and secondary labels of extra clips are read by the same options; soft targets are joined to both.
     """
+    from acoustic_kit.data.soft_targets import with_soft_targets
+
     if extra is None:
         return read_dataset(root, layout, options, lengths), None
     dataset = read_dataset(root, layout, replace(options, soft_targets=None), lengths)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acoustic_kit.data.schema import is_unlabeled
+from acoustic_kit.data.schema import is_unlabeled, with_later_columns
 from acoustic_kit.task import Task, TaskSpec
 
 if TYPE_CHECKING:
@@ -158,10 +158,7 @@ def clip_groups(rows: pl.DataFrame) -> tuple[np.ndarray, int]:
 
 def label_digest(manifest: pl.DataFrame) -> str:
     """Return 16 hex digits of the ids and labels of all labeled clips, whatever their order."""
-    columns = ["id", "label", *(name for name in ("weight", "soft") if _is_given(manifest, name))]
-    rows = manifest.filter(~is_unlabeled()).select(columns).sort("id").rows()
+    manifest = with_later_columns(manifest)
+    given = [name for name in ("weight", "soft") if manifest[name].null_count() < len(manifest)]
+    rows = manifest.filter(~is_unlabeled()).select("id", "label", *given).sort("id").rows()
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
-
-
-def _is_given(manifest: pl.DataFrame, column: str) -> bool:
-    return column in manifest.columns and manifest[column].null_count() < len(manifest)

@@ -234,7 +234,7 @@ def test_waves_are_padded_at_the_end_and_float_at_full_scale_one(clips: Clips) -
 
 def test_tta_averages_clip_and_two_shifts_of_a_tenth_second(clips: Clips) -> None:
     recipe = load_recipe("resnet34_pcen_sam_8fold")
-    net = small(recipe.name)[0].eval()
+    net = recipe.build_model(len(clips.classes), **recipe.fast.settings).eval()
     settings = recipe.settings({"tta": True, "seconds": 4}, fast=True)
     waves = torch.from_numpy(clips["wave"])[:, None]
     with torch.no_grad():

@@ -19,7 +19,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "features.md"
 
 @pytest.fixture
 def recipe_path(workspace: Workspace) -> Path:
-    (text,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8").partition("## Keys")[0], flags=re.DOTALL)
+    texts = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
+    (text,) = (text for text in texts if "(akit.Feature)" in text)
     workspace.recipes_path.mkdir()
     path = workspace.recipes_path / "loudness_forest.py"
     path.write_text(text)

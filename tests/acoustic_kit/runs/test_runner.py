@@ -162,7 +162,7 @@ def test_a_run_keeps_its_models_its_recipe_and_its_record(workspace: Workspace, 
     assert skops.io.load(path).classes_.tolist() == [0, 1, 2]
     record = open_run(run.path).record
     assert record.features == {"x": recipe.features(recipe.settings())["x"].key}
-    assert set(record.metrics) == set(fitting_metrics("single"))
+    assert set(record.metrics) == set(fitting_metrics("single")) - {"kappa"}  # the classes have no order
     assert record.versions["numpy"] == np.__version__
 
 
