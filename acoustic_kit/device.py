@@ -68,7 +68,7 @@ def require_kernels(gpu: Gpu, architectures: Sequence[str], torch_version: str) 
     if has_kernels(gpu.capability, architectures):
         return
     newer = "pip install --upgrade torch torchvision"
-    older = "pip install 'torch<2.15' torchvision --index-url https://download.pytorch.org/whl/cu126"
+    older = "torch<2.15 and torchvision for CUDA 12.6 (cu126), by the command that pytorch.org shows for it"
     raise AkitError(
         f"torch {torch_version} has no kernels for {gpu}, only for {', '.join(architectures)}.\n"
         f"Install a build that has ({older if gpu.capability < CUDA_12_FROM else newer}), choose another GPU "
