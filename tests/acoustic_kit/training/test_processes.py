@@ -22,7 +22,7 @@ from acoustic_kit.runs.runner import run_recipe
 from acoustic_kit.workspace.workspace import Workspace
 
 RECIPE = Path(__file__).with_name("shared_recipe.py")
-PATIENCE = 300  # seconds, at most, for one command
+PATIENCE = 1800  # seconds, by which a command that hangs is known
 Start = Callable[..., subprocess.Popen[str]]
 
 
