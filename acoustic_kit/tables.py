@@ -10,7 +10,7 @@ import io
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -164,6 +164,29 @@ def listed(names: Sequence[str]) -> str:
 
 
 _stderr_lock = threading.Lock()
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in words: `8.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def aligned(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = (), *, header: bool = True
+) -> list[str]:
+    """Return the lines of a table in plain text, the header first; columns named in `right` are right-aligned."""
+    lines = [columns, *rows] if header else rows
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:

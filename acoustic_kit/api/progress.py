@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from acoustic_kit.tables import duration
+
 if TYPE_CHECKING:
     from acoustic_kit.features import BuildReport
     from acoustic_kit.recipe.job import RunEvents
@@ -36,14 +38,6 @@ def escape_controls(text: str) -> str:
 def say(text: str) -> None:
     """Print a message for the user on stderr: stdout is for results."""
     print(escape_controls(text), file=sys.stderr, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in words: `8.2 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def is_switched_on(wanted: bool = True) -> bool:

@@ -15,6 +15,7 @@ import typer
 from acoustic_kit.api.progress import ESCAPED, escape_controls
 from acoustic_kit.cli.tables import print_fitting
 from acoustic_kit.errors import UsageError
+from acoustic_kit.tables import aligned
 
 Row = Sequence[object]
 MAX_SEED = 2**32 - 1  # the largest that NumPy and scikit-learn accept
@@ -46,14 +47,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Row], right: Sequence[str
     if sys.stdout.isatty():
         print_fitting(columns, cells, right, header=header)
         return
-    lines = [list(columns), *cells] if header else cells
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for row in lines:
-        padded = (
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        )
-        print("  ".join(padded).rstrip(), flush=True)
+    for line in aligned(columns, cells, right, header=header):
+        print(line, flush=True)
 
 
 def inline_picture(png: bytes) -> bool:

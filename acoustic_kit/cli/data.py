@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acoustic_kit.api.progress import duration, megabytes, progress, say
+from acoustic_kit.api.progress import megabytes, progress, say
 from acoustic_kit.cli.app import app, opened
 from acoustic_kit.cli.console import Json, display_path, print_json, print_table
+from acoustic_kit.tables import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

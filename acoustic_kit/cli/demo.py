@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from acoustic_kit.api.progress import duration, escape_controls, say
+from acoustic_kit.api.progress import escape_controls, say
 from acoustic_kit.cli.app import app
 from acoustic_kit.errors import UsageError
 from acoustic_kit.files import write_atomically
+from acoustic_kit.tables import duration
 
 MARK = ".akit-demo"  # holds the first command of an unfinished demo
 STEPS = (

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from acoustic_kit.api.progress import duration, progress, say, say_failures
+from acoustic_kit.api.progress import progress, say, say_failures
 from acoustic_kit.cli.app import app, opened, workspace_of
 from acoustic_kit.cli.compute import OnCluster, Workers
 from acoustic_kit.cli.console import Json, inline_picture, print_json, print_table, size
+from acoustic_kit.tables import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,6 +54,14 @@ IdFormat = Annotated[
     str | None,
     typer.Option(help="Form of the ids of windows, with {stem} or {path}, {start} and {end} (default: {stem}_{end})."),
 ]
+BudgetOf = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="Forecast the time, and drop members of a blend until it fits: 45s, 90m, 1h30m.",
+    ),
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the recipe in the run's folder if it is not installed here.")]
 Weights = Annotated[
     list[Path] | None,
@@ -72,6 +81,7 @@ def predict(
     id_format: IdFormat = None,
     table: Table = None,
     allow_missing: AllowMissing = False,
+    budget: BudgetOf = None,
     trust: Trust = False,
     weights: Weights = None,
     workers: Workers = None,
@@ -84,12 +94,18 @@ def predict(
     of overlapping windows. For a clip that cannot be read, the row has the reason; with a template, the class
     frequencies. A stopped command resumes if it is given again with the same --out.
     """
+    began = time.monotonic()
+    from acoustic_kit.api.forecast import describe_forecast
     from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.features.build.worker import worker_count
+    from acoustic_kit.features.build.worker import workers as open_workers
     from acoustic_kit.prediction import choose_windows, clips_at, open_predictor, plan_rows, predict_rows
+    from acoustic_kit.prediction.budget import Budget, parse_time
+    from acoustic_kit.prediction.within_budget import fit_budget
     from acoustic_kit.submission.record import refuse_over_submission
     from acoustic_kit.submission.submission import read_template, require_writable
 
+    limit = None if budget is None else Budget(parse_time(budget), began)
     if out is not None:
         refuse_over_submission(out)
     require_one_process("predict")
@@ -109,12 +125,26 @@ def predict(
     )
     finished = _finished_slices(out, predictor, compute)
     try:
-        with progress() as bar:
+        with open_workers(worker_count(workers)) as processes, progress() as bar:
+            if limit is not None:
+                predictor = fit_budget(
+                    predictor,
+                    plan,
+                    limit,
+                    table=table,
+                    workers=processes,
+                    compute=compute,
+                    finished=finished,
+                    on_progress=bar,
+                    on_forecast=lambda forecast: say(describe_forecast(forecast)),
+                    on_note=say,
+                )
+                finished = _finished_slices(out, predictor, compute)
             found = predict_rows(
                 predictor,
                 plan,
                 table=table,
-                workers=worker_count(workers),
+                workers=processes,
                 compute=compute,
                 on_progress=bar,
                 finished=finished,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acoustic_kit.api.progress import duration, say
+from acoustic_kit.api.progress import say
 from acoustic_kit.cli.app import workspace_of
 from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.cli.compute import (
@@ -18,6 +18,7 @@ from acoustic_kit.cli.compute import (
 )
 from acoustic_kit.cli.console import display_path, print_table, split_list, whole_numbers
 from acoustic_kit.cli.recipes import commands, warn_of_outside_recipes
+from acoustic_kit.tables import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

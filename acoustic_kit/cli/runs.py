@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from acoustic_kit.api.progress import duration, say
+from acoustic_kit.api.progress import say
 from acoustic_kit.cli.app import app, opened, workspace_of
 from acoustic_kit.cli.console import Json, print_json, print_table
+from acoustic_kit.tables import duration
 
 if TYPE_CHECKING:
     from acoustic_kit.runs.leaderboard import Placing, Standing

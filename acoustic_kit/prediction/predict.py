@@ -15,6 +15,8 @@ from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.dsp.sound_file import NOT_READ
 from acoustic_kit.errors import DataError
 from acoustic_kit.features import Feature, build_features, with_sources
+from acoustic_kit.features.build.worker import Workers
+from acoustic_kit.features.build.worker import workers as open_workers
 from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import NO_FILE, clips_at, manifest_rows, read_columns
@@ -84,7 +86,7 @@ def predict_rows(
     plan: RowPlan,
     *,
     table: Path | None = None,
-    workers: int = 0,
+    workers: int | Workers = 0,
     compute: Compute = AUTO,
     on_progress: OnProgress = lambda *_: None,
     finished: FinishedSlices | None = None,
@@ -94,7 +96,7 @@ def predict_rows(
     Parameters
     ----------
     table : a CSV with further inputs of the recipe: ids or file names, then columns such as `salience`
-    workers : processes that compute features; 0 is this one
+    workers : processes that compute features, or their number; 0 is this one
     compute : device and precision, for recipes that train with torch
     on_progress : called with a feature's name and the clips done and in all; then with "predictions" and these numbers,
         each clip counted once per fold model
@@ -105,17 +107,19 @@ def predict_rows(
     """
     clips = plan.clips
     columns = None if table is None else read_columns(table, [clip.file for clip in clips])
-    job = _Job(predictor, len(clips), workers, compute, on_progress)
     parts = []
-    for part in slices_by_file([clip.file for clip in clips], SLICE):
-        rows = manifest_rows(clips[part], None if columns is None else columns[part])
-        found = finished.read(rows) if finished else None
-        if found is None:
-            found = job.predict(rows)
-            if finished and len(rows) < len(clips) and not any(e.startswith(NOT_READ) for e in found.errors.values()):
-                finished.write(rows, found)
-        job.begin_next(len(rows))
-        parts.append(found)
+    with open_workers(workers) as processes:
+        job = _Job(predictor, len(clips), processes, compute, on_progress)
+        for part in slices_by_file([clip.file for clip in clips], SLICE):
+            rows = manifest_rows(clips[part], None if columns is None else columns[part])
+            found = finished.read(rows) if finished else None
+            if found is None:
+                found = job.predict(rows)
+                is_whole = not any(reason.startswith(NOT_READ) for reason in found.errors.values())
+                if finished and is_whole and len(rows) < len(clips):
+                    finished.write(rows, found)
+            job.begin_next(len(rows))
+            parts.append(found)
     errors = {id: reason for found in parts for id, reason in found.errors.items()}
     if clips and len(errors) == len(clips) and any(clip.path is not NO_FILE for clip in clips):
         id, reason = next(iter(errors.items()))
@@ -141,7 +145,7 @@ def predict_fold(member: MemberModel, fold: str, clips: Clips, on_clips: Callabl
 class _Job:
     predictor: Predictor
     n_clips: int
-    workers: int
+    workers: Workers
     compute: Compute
     on_progress: OnProgress
     begun: int = 0  # number of clips of earlier slices

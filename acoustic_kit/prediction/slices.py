@@ -72,13 +72,17 @@ class FinishedSlices:
 
     def remove(self) -> None:
         """Delete the files, also those of earlier inputs and options, and the folder."""
-        for path in self.folder.glob("[0-9a-f]" * _DIGITS + ".npz"):
+        for path in self.folder.glob("[0-9a-f]" * _DIGITS + ".*"):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # it is missing, or contains a file of the user's
             self.folder.rmdir()
 
     def _path(self, rows: pl.DataFrame) -> Path:
-        return self.folder / f"{hashlib.sha256((self.key + rows.write_json()).encode()).hexdigest()[:_DIGITS]}.npz"
+        return self.path_of(rows.write_json(), ".npz")
+
+    def path_of(self, inputs: str, suffix: str) -> Path:
+        """Return the file of something that depends on the predictor, the options and these inputs."""
+        return self.folder / f"{hashlib.sha256((self.key + inputs).encode()).hexdigest()[:_DIGITS]}{suffix}"
 
 
 def predictor_digest(predictor: Predictor, compute: Compute) -> str:

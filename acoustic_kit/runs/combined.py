@@ -13,6 +13,7 @@ from acoustic_kit.files import file_sha256
 from acoustic_kit.metrics.scores import all_scores
 from acoustic_kit.recipe.job import Job
 from acoustic_kit.recipe.predictions import Predictions
+from acoustic_kit.runs.labels import write_labels
 from acoustic_kit.runs.run import FOLD_RECORD_NAME, Run
 
 
@@ -54,6 +55,7 @@ class CombinedFolds:
             task_spec = job.workspace.task_spec
             targets = clip_targets(job.manifest, oof.ids, task_spec)
             metrics = all_scores(targets, oof.probabilities, task_spec=task_spec)
+            write_labels(run, job.manifest)
         pseudo = run.record.pseudo and run.record.pseudo.model_copy(update={"share": _pseudo_share(run)})
         # The record is written last, after all files that it lists.
         return run.with_record(combined=list(folds), combined_from=folds, files=files, metrics=metrics, pseudo=pseudo)

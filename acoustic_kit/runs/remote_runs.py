@@ -3,7 +3,7 @@
 A fold is uploaded file by file, its record last, and so is a run: a record implies all the files that it lists. Models
 are downloaded when they are needed, all else whenever runs are read. Runs deleted on S3 stay in the working copy.
 
-    <run>/run.json, recipe.py and modules that it imports, oof.parquet, test.parquet
+    <run>/run.json, recipe.py and modules that it imports, oof.parquet, test.parquet, labels.parquet
     <run>/folds/<fold>/fold.json, model.…, oof.parquet, …
     <run>/checkpoints/<fold>/<stage>/…    of folds that cluster workers are training
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from acoustic_store.object_files import ObjectFiles
 
 _NAME = r"[\w-][\w.-]*"  # no leading dot: no path out of the folder
-_OF_RUN = re.compile(rf"({_NAME})/(run\.json|\w+\.py|oof\.parquet|test\.parquet)")
+_OF_RUN = re.compile(rf"({_NAME})/(run\.json|\w+\.py|(?:oof|test|labels)\.parquet)")
 _OF_FOLD = re.compile(rf"({_NAME})/folds/([\w-]+)/({_NAME})")
 _CHECKPOINT = re.compile(rf"({_NAME})/({_NAME})")  # stage and file
 

@@ -14,9 +14,9 @@ from acoustic_kit.dsp.sound_file import NOT_READ
 from acoustic_kit.features.build.execute import by_clips, execute
 from acoustic_kit.features.build.executor import Executor
 from acoustic_kit.features.build.job import BlockJob, Part
-from acoustic_kit.features.build.plan import BuildPlan, with_sources
+from acoustic_kit.features.build.plan import BLOCK_SIZE, BuildPlan, with_sources
 from acoustic_kit.features.build.report import BuildProgress, BuildReport, OnProgress, report_on
-from acoustic_kit.features.build.worker import workers
+from acoustic_kit.features.build.worker import Workers, workers
 from acoustic_kit.features.feature import Feature
 
 if TYPE_CHECKING:
@@ -33,13 +33,14 @@ def build_features(
     store: FeatureStore,
     features: Sequence[Feature],
     *,
-    workers: int = 0,
+    workers: int | Workers = 0,
     on_error: OnError = "skip",
     rebuild: Mapping[str, Collection[str]] = MappingProxyType({}),
     on_progress: OnProgress = lambda *_: None,
     device: str = "cpu",
     executor: Executor | None = None,
     digests: Mapping[str, str] | None = None,
+    block_size: int = BLOCK_SIZE,
 ) -> list[BuildReport]:
     """Build what the store lacks of the features, and of what they are computed from, for all clips of the manifest.
 
@@ -60,8 +61,8 @@ def build_features(
     data_root : the folder, or the s3://bucket/path, that `path` is relative to
     store : opened for writing
     features : those that learn from clips (`pca`) as `for_folds` returns them
-    workers : worker processes; 0 computes in this process. A clip on which one dies is tried a second time; one on
-        which two die is recorded as failed, and tried again by the next build
+    workers : worker processes, or their number; 0 computes in this process. A clip on which one dies is tried a second
+        time; one on which two die is recorded as failed, and tried again by the next build
     rebuild : feature key → clips to build again though they are held
     on_progress : called with the feature, clips done and clips to do
     device : `cpu`; or `cuda`, `cuda:1` or `auto` (a GPU if available) for the features that have a form for it.
@@ -69,6 +70,7 @@ def build_features(
         processes decode
     executor : computes the blocks instead of worker processes, such as `ClusterExecutor`; `workers` is ignored then
     digests : those of `fingerprints`, if they are known already
+    block_size : clips that a worker process computes at once
 
     Returns
     -------
@@ -86,7 +88,7 @@ def build_features(
     with _workers(workers) if executor is None else nullcontext(executor) as processes:
         is_gpu_of_use = device != "auto" or any(f.has_device_form for f in ordered)
         gpu = Compute(device).gpu() if executor is None and is_gpu_of_use else None
-        plan = BuildPlan.of(manifest, data_root, store, rebuild, digests)
+        plan = BuildPlan.of(manifest, data_root, store, rebuild, digests, block_size)
         for_jobs = device if executor is not None else gpu or "cpu"
         build = _Build(plan, processes, BuildProgress(on_progress), on_error, gpu, for_jobs)
         followers = build.followers(ordered)

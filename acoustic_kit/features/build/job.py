@@ -265,12 +265,19 @@ def _leave_out(reason: str) -> None:
     raise AkitError(reason)
 
 
-@lru_cache(maxsize=4)
 def _stored(store_url: str, key: str) -> StoredFeature:
     """Return the reader of a stored source feature, opened once a process."""
     from acoustic_store import FeatureStore
 
-    return FeatureStore.open(store_url)[key]
+    opened = _opened(store_url)
+    if key not in opened:
+        opened[key] = FeatureStore.open(store_url)[key]
+    return opened[key]
 
 
-forget_opened_features = _stored.cache_clear
+@lru_cache(maxsize=1)  # the files of an earlier store, perhaps deleted since, are closed
+def _opened(store_url: str) -> dict[str, StoredFeature]:
+    return {}
+
+
+forget_opened_features = _opened.cache_clear

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from acoustic_store import Block, FeatureStore, StoredFeature
 
 
+BLOCK_SIZE = 64  # clips
+
+
 def with_sources(features: Sequence[Feature]) -> list[Feature]:
     """Return the features and all that they are computed from, each once, sources first."""
     ordered: dict[str, Feature] = {}
@@ -47,6 +50,7 @@ class BuildPlan:
     paths: Mapping[str, Path | str]  # id → file, or URL on S3
     spans: Mapping[str, Span]  # id → part of the file
     clips: list[tuple[str, str]]  # id and fingerprint; those of one recording follow each other, by start
+    block_size: int = BLOCK_SIZE
     silent: dict[str, set[str]] = field(default_factory=dict)  # by key of a wave: clips that count as silence
     deadly: dict[str, set[str]] = field(default_factory=dict)  # by key: clips on which worker processes died
     complete: dict[str, StoredFeature] = field(default_factory=dict)  # by key: features of which nothing is missing
@@ -59,6 +63,7 @@ class BuildPlan:
         store: FeatureStore,
         rebuild: Mapping[str, Collection[str]],
         digests: Mapping[str, str] | None = None,
+        block_size: int = BLOCK_SIZE,
     ) -> Self:
         """Return the plan for all clips of a manifest; see `build_features`."""
         paths = {id: clip_place(data_root, path) for id, path in manifest.select("id", "path").iter_rows()}
@@ -67,7 +72,7 @@ class BuildPlan:
         if spans:
             order = {path: i for i, path in enumerate(dict.fromkeys(paths.values()))}
             clips.sort(key=lambda clip: (order[paths[clip[0]]], spans.get(clip[0], (-1.0, 0.0))))
-        return cls(store, data_root, rebuild, paths, spans, clips)
+        return cls(store, data_root, rebuild, paths, spans, clips, block_size)
 
     def missing(self, feature: Feature, locks: ExitStack) -> list[Part]:
         """Return the blocks of a feature that are to be built, and hold its lock.
@@ -83,7 +88,7 @@ class BuildPlan:
             return []
         again = {*self.rebuild.get(feature.key, ()), *self._readable_again(feature)}
         groups = self._recordings if feature.source is None else {}
-        blocks = writer.plan(self.clips, rebuild=again, states=states, groups=groups)
+        blocks = writer.plan(self.clips, again, self.block_size, states, groups)
         if blocks and feature.source is None and not self._has_data(blocks[0]):
             raise AkitError(
                 f"The data folder {self.data_root} is missing. Mount it, or set its path in akit.toml: data = …"

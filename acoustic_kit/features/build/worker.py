@@ -117,9 +117,12 @@ def worker_count(workers: int | None) -> int:
 
 
 @contextmanager
-def workers(n: int) -> Iterator[Workers]:
-    """Provide worker processes, which end with the `with` block."""
+def workers(n: int | Workers) -> Iterator[Workers]:
+    """Provide worker processes, which end with the `with` block; those that are given are kept."""
     forget_opened_features()  # of an earlier build in this process
+    if isinstance(n, Workers):
+        yield n
+        return
     found = Workers(n)
     try:
         yield found

@@ -1,0 +1,165 @@
+"""Forecast of the seconds that a prediction takes, measured on some of its clips."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from acoustic_kit.data.clips import Clips, slices_by_file
+from acoustic_kit.device import Compute
+from acoustic_kit.features import build_features, with_sources
+from acoustic_kit.features.build.worker import Workers
+from acoustic_kit.files import temporary_folder
+from acoustic_kit.prediction.budget import Costs
+from acoustic_kit.prediction.models import Predictor
+from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, manifest_rows
+from acoustic_kit.prediction.predict import BLOCK, SLICE, predict_fold
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from acoustic_kit.features import Feature
+    from acoustic_store import FeatureStore
+
+WARM_UP = 4  # clips; so many also show what does not depend on the number of clips, such as loading a model
+MOST = 128  # clips that are measured
+
+
+class Seconds(NamedTuple):
+    """Seconds that one pass over some clips took."""
+
+    n: int  # clips
+    waves: float  # decoding, with all waves
+    alone: dict[str, float]  # key of a wave → seconds without the others
+    features: dict[str, float]  # key → seconds
+    models: tuple[float, ...]  # of one fold model of each member: loading and prediction
+
+
+def measure_costs(
+    predictor: Predictor,
+    clips: Sequence[NewClip],
+    columns: pl.DataFrame | None,
+    processes: Workers,
+    compute: Compute,
+    seconds: float,
+    on_progress: Callable[[str, int, int], None],
+) -> Costs:
+    """Measure some of the clips and return the costs of all.
+
+    They are predicted by the same functions in the same processes, once to warm up; the results are discarded.
+
+    - `columns`: further inputs of each clip
+    - `seconds`: about how long to measure
+    """
+    readable = [i for i, clip in enumerate(clips) if clip.path is not NO_FILE]
+    few = min(max(WARM_UP, processes.n), -(-len(readable) // 4))
+    processes = processes if len(clips) > BLOCK else Workers(0)
+
+    def measure(n: int, step: int) -> Seconds:
+        chosen = [readable[i] for i in spread_sample([clips[k] for k in readable], n, max(4, processes.n))]
+        rows = manifest_rows([clips[i] for i in chosen], None if columns is None else columns[chosen])
+        found = _one_pass(predictor, rows, processes, compute)
+        on_progress("forecast", step, 3)
+        return found
+
+    began = time.perf_counter()
+    measure(few, 1)
+    rough = (time.perf_counter() - began) / few
+    n = min(max(2 * few, 8, round(seconds / rough)), MOST, len(readable))
+    n_slices = len(list(slices_by_file([clip.file for clip in clips], SLICE)))
+    return costs_of_all(measure(few, 2), measure(n, 3), len(readable), n_slices, predictor)
+
+
+def costs_of_all(few: Seconds, many: Seconds, n_clips: int, n_slices: int, predictor: Predictor) -> Costs:
+    """Return the costs of all clips from those of a few and of more of them.
+
+    What a slice costs whatever its clips is what remains of the time of a few clips without that of each clip.
+    """
+
+    def of_all(a: float, b: float) -> float:
+        each = max(b - a, 0.0) / (many.n - few.n) if many.n > few.n else b / many.n
+        return n_slices * max(a - few.n * each, 0.0) + n_clips * each
+
+    alone = {key: of_all(few.alone[key], many.alone[key]) for key in many.alone}
+    together = of_all(few.waves, many.waves)
+    decoding = together  # with the only wave
+    if len(alone) > 1:
+        decoding = min(max((sum(alone.values()) - together) / (len(alone) - 1), 0.0), *alone.values())
+    features = {key: of_all(few.features[key], many.features[key]) for key in many.features}
+    features |= {key: found - decoding for key, found in alone.items()}
+    models = zip(predictor.members, few.models, many.models, strict=True)
+    return Costs(
+        decoding,
+        features,
+        tuple(len(member.folds) * of_all(a, b) for member, a, b in models),
+        tuple(frozenset(f.key for f in with_sources(_features(predictor, i))) for i in range(len(predictor.members))),
+    )
+
+
+def spread_sample(clips: Sequence[NewClip], n: int, at_least: int) -> list[int]:
+    """Return the positions of about `n` clips, spread over the files by their size.
+
+    Windows are taken from the beginning of recordings, as those before a window are decoded too; of `at_least` so many
+    recordings, if there are.
+    """
+    of_file: dict[str, list[int]] = defaultdict(list)
+    for position, clip in enumerate(clips):
+        of_file[clip.file].append(position)
+    files = sorted(of_file.values(), key=lambda found: _size(clips[found[0]].path))
+    n_files = min(len(files), max(at_least, -(-n * len(files) // len(clips))), n)
+    chosen = [files[int((i + 0.5) * len(files) / n_files)] for i in range(n_files)]
+    return sorted(position for found in chosen for position in found[: -(-n // n_files)])
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _features(predictor: Predictor, member: int) -> list[Feature]:
+    one = predictor.members[member]
+    return [feature for fold in one.folds for feature in one.features_of(fold).values()]
+
+
+def _one_pass(predictor: Predictor, rows: pl.DataFrame, processes: Workers, compute: Compute) -> Seconds:
+    """Predict some clips by one fold model of each member, and return the seconds."""
+    from acoustic_store import FeatureStore
+
+    features = [feature for i in range(len(predictor.members)) for feature in _features(predictor, i)]
+    waves = [feature for feature in with_sources(features) if feature.source is None]
+    block_size = -(-len(rows) // max(1, processes.n))
+
+    def build(store: FeatureStore, some: Sequence[Feature]) -> dict[Feature, float]:
+        reports = build_features(
+            rows, Path("/"), store, some, workers=processes, device=compute.device, block_size=block_size
+        )
+        return {report.feature: report.seconds for report in reports}
+
+    alone = dict[str, float]()
+    for wave in waves if len(waves) > 1 else ():
+        with temporary_folder("akit-predict-") as folder:
+            alone[wave.key] = build(FeatureStore.open(folder, create=True), [wave])[wave]
+    with temporary_folder("akit-predict-") as folder:
+        store = FeatureStore.open(folder, create=True)
+        built = build(store, features)
+        models = tuple(_model_seconds(predictor, i, rows, store, compute) for i in range(len(predictor.members)))
+    together = max(built[wave] for wave in waves)
+    of_features = {feature.key: 0.0 if feature in waves else found for feature, found in built.items()}
+    return Seconds(len(rows), together, alone, of_features, models)
+
+
+def _model_seconds(
+    predictor: Predictor, position: int, rows: pl.DataFrame, store: FeatureStore, compute: Compute
+) -> float:
+    member, task_spec = predictor.members[position], predictor.task_spec
+    fold = member.folds[0]
+    began = time.perf_counter()
+    stored = {name: store[feature.key] for name, feature in member.features_of(fold).items()}
+    clips = Clips(rows, task_spec.names, task_spec.task, stored, compute)
+    predict_fold(member, fold, clips, lambda _: None)
+    return time.perf_counter() - began
