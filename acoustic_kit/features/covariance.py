@@ -27,6 +27,7 @@ class Covariance(Feature):
 
     name: ClassVar[str] = "covariance"
     version: ClassVar[int] = 1
+    no_layer: ClassVar[str] = "numba kernels compute it"
 
     logmel: LogMel = field(default_factory=lambda: LogMel(n_mels=64))
     n_mfcc: int = 20

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, SupportsIndex
 import numpy as np
 
 from acoustic_kit.dsp.decoding import Decoding
+from acoustic_kit.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from acoustic_kit.dsp.sound_file import Mono
     from acoustic_store import FeatureStore
@@ -95,6 +97,7 @@ class Feature:
     uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, on all cores or a GPU
 
     has_device_form: ClassVar[bool] = False  # True: `compute_on` can compute it on a GPU, with torch
+    no_layer: ClassVar[str] = "it has no torch layer"  # the reason, for a family without `layer`
     weights_parameter: ClassVar[str | None] = None  # the field that names a model's weights, if it has any
     defined_in: ClassVar[DefiningFile | None] = None  # the recipe that defines the family; None for akit's own
 
@@ -187,6 +190,17 @@ class Feature:
         Values differ from the CPU's by rounding; `docs/performance.md` and the tests say by how much.
         """
         raise NotImplementedError
+
+    def layer(self) -> nn.Module:
+        """Return the feature and its sources as a layer of waves, which `torch.onnx.export` exports.
+
+        Its input is what `compute` of the root is given, decoded and resampled as its `decoding` says: float32
+        (clips, n), zeros after the end of shorter clips, and int64 (clips,), the samples of each. It returns float32
+        (clips, …, frames) and int64 (clips,), how many of the frames are the clip's own; the others are arbitrary.
+
+        Raises UsageError if the feature has no such form, with the reason.
+        """
+        raise UsageError(f"{self.name} has no form in ONNX: {self.no_layer}")
 
 
 def _restored(file: DefiningFile, module: str, name: str, state: dict[str, Any]) -> Feature:

@@ -17,6 +17,7 @@ from acoustic_kit.features.wave import Wave
 if TYPE_CHECKING:
     import torch
 
+    from acoustic_kit.nn.feature_layer import FeatureLayer
     from acoustic_kit.nn.logmel import MelSpectrogram
 
 
@@ -99,18 +100,26 @@ class LogMel(Feature):
             self,
             device,
             sources,
-            _layer(self, device),
+            _on(self, device),
             cells=lambda n: (1 + n // self.hop_length) * self.n_fft,
             frames=lambda n: 1 + n // self.hop_length,
         )
 
+    def layer(self) -> FeatureLayer:
+        """Return the layer of the wave, then a `MelSpectrogram`."""
+        from acoustic_kit.nn.feature_layer import FeatureLayer
+
+        return FeatureLayer(self.wave.layer(), self._mel(), self.hop_length)
+
+    def _mel(self) -> MelSpectrogram:
+        from acoustic_kit.nn.logmel import MelSpectrogram
+
+        return MelSpectrogram(
+            self.wave.sample_rate, self.n_fft, self.hop_length, self.n_mels, mel_scale=self.mel_scale, fmin=self.fmin,
+            fmax=self.fmax, pad_mode=self.pad_mode, scale=self.scale, top_db=self.top_db,
+        )  # fmt: skip
+
 
 @lru_cache(maxsize=8)
-def _layer(feature: LogMel, device: torch.device) -> MelSpectrogram:
-    from acoustic_kit.nn.logmel import MelSpectrogram
-
-    f = feature
-    return MelSpectrogram(
-        f.wave.sample_rate, f.n_fft, f.hop_length, f.n_mels, mel_scale=f.mel_scale, fmin=f.fmin, fmax=f.fmax,
-        pad_mode=f.pad_mode, scale=f.scale, top_db=f.top_db,
-    ).to(device)  # fmt: skip
+def _on(feature: LogMel, device: torch.device) -> MelSpectrogram:
+    return feature._mel().to(device)

@@ -36,6 +36,7 @@ class Modulation(Feature):
 
     name: ClassVar[str] = "modulation"
     version: ClassVar[int] = 1
+    no_layer: ClassVar[str] = "numba kernels compute it"
 
     wave: Wave = field(default_factory=Wave)
     n_fft: int = 512

@@ -64,6 +64,7 @@ class Pca(Feature):
 
     name: ClassVar[str] = "pca"
     version: ClassVar[int] = 1
+    no_layer: ClassVar[str] = "it is a projection of statistics, which numba kernels compute"
     batch_size: ClassVar[int] = 64
     uses_all_cores: ClassVar[bool] = True  # one product of matrices a block
 

@@ -37,6 +37,7 @@ class Stats(Feature):
 
     name: ClassVar[str] = "stats"
     version: ClassVar[int] = 1
+    no_layer: ClassVar[str] = "numba kernels compute it"
 
     wave: Wave = field(default_factory=Wave)
     preset: Literal["basic", "freesound"] = "basic"

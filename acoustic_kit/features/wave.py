@@ -1,11 +1,13 @@
 """``wave``: the sound of one clip, mono, at one sample rate, without leading and trailing silence."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from acoustic_kit.dsp.sound_file import MAX_RATE, MAX_SAMPLE, MIN_RATE, Mono
 from acoustic_kit.dsp.trimming import fit_length, normalize_peak, trim
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features.feature import Feature
+
+if TYPE_CHECKING:
+    from acoustic_kit.nn.prepared_wave import PreparedWave
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,23 @@ class Wave(Feature):
             wave = trim(wave, self.trim_top_db, self.trim_pad)[0]
         if self.peak is not None:
             wave = normalize_peak(wave, self.peak)
-        return wave if self.seconds is None else fit_length(wave, round(self.seconds * self.sample_rate))
+        return wave if (samples := self._samples) is None else fit_length(wave, samples)
+
+    @property
+    def _samples(self) -> int | None:
+        return None if self.seconds is None else round(self.seconds * self.sample_rate)
+
+    def layer(self) -> PreparedWave:
+        """Return the layer of the decoded and resampled wave; it includes the rounding of stored waves."""
+        from acoustic_kit.nn.prepared_wave import PreparedWave
+
+        return PreparedWave(
+            trim_top_db=self.trim_top_db,
+            trim_pad=self.trim_pad,
+            peak=self.peak,
+            samples=self._samples,
+            int16=self.encoding == "int16",
+        )
 
 
 @cache

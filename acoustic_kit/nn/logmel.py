@@ -6,10 +6,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from acoustic_kit.dsp.filterbanks import MelScale, mel_filters
 from acoustic_kit.dsp.mel_parameters import AMIN, check_decibels, check_frames, check_mel
 from acoustic_kit.nn.matmul_precision import full_float32_matmul
+from acoustic_kit.nn.prepared_wave import reflected
+from acoustic_kit.nn.real_dft import power_spectrum
 
 
 class MelSpectrogram(nn.Module):
@@ -84,19 +87,8 @@ class MelSpectrogram(nn.Module):
         """
         with full_float32_matmul(wave.device):
             waves = wave.to(self.window.dtype).reshape(-1, wave.shape[-1])
-            if whole := lengths is not None and self.pad_mode == "reflect":
-                waves = _reflected(waves, lengths, self.n_fft // 2)
-            spectrum = torch.stft(
-                waves,
-                self.n_fft,
-                self.hop_length,
-                window=self.window,
-                center=not whole,
-                pad_mode=self.pad_mode,
-                return_complex=True,
-            )
-            bins = spectrum.abs() if self.scale == "magnitude" else torch.view_as_real(spectrum).square().sum(dim=-1)
-            mel = (self.filters @ bins.float()).view(*wave.shape[:-1], self.n_mels, -1)
+            padded = self._padded(waves, lengths)
+            mel = (self.filters @ self._bins(padded).float()).view(*wave.shape[:-1], self.n_mels, -1)
             if self.scale != "db":
                 return mel
             if lengths is not None:  # padding must not decide a wave's maximum
@@ -104,16 +96,24 @@ class MelSpectrogram(nn.Module):
                 mel = torch.where(inside[:, None], mel, 0.0)
             return _decibels(mel, self.top_db)
 
+    def _padded(self, waves: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return waves with half a frame more at both ends."""
+        half = self.n_fft // 2
+        if lengths is not None and self.pad_mode == "reflect":
+            return reflected(waves, lengths, half)
+        return pad(waves, (half, half), mode=self.pad_mode)
+
+    def _bins(self, waves: Tensor) -> Tensor:
+        """Return |X|², or |X| for magnitudes: (clips, bins, frames)."""
+        if torch.compiler.is_exporting():  # ONNX has no complex numbers
+            power = power_spectrum(waves, self.window, self.hop_length)
+            return power.sqrt() if self.scale == "magnitude" else power
+        spectrum = torch.stft(waves, self.n_fft, self.hop_length, window=self.window, center=False, return_complex=True)
+        return spectrum.abs() if self.scale == "magnitude" else torch.view_as_real(spectrum).square().sum(dim=-1)
+
     def extra_repr(self) -> str:
         """Return the parameters for ``repr``."""
         return f"sample_rate={self.sample_rate}, n_fft={self.n_fft}, hop_length={self.hop_length}, n_mels={self.n_mels}"
-
-
-def _reflected(waves: Tensor, lengths: Tensor, n: int) -> Tensor:
-    """Return waves with ``n`` more samples before the start and after the end of each, mirrored as often as needed."""
-    period = (2 * lengths - 2).clamp(min=1)[:, None]
-    place = torch.arange(-n, waves.shape[1] + n, device=waves.device) % period
-    return waves.gather(1, torch.where(place < lengths[:, None], place, period - place))
 
 
 def _decibels(power: Tensor, top_db: float | None) -> Tensor:
