@@ -97,7 +97,7 @@ class Feature:
     uses_all_cores: ClassVar[bool] = False  # True: computed in the calling process, on all cores or a GPU
 
     has_device_form: ClassVar[bool] = False  # True: `compute_on` can compute it on a GPU, with torch
-    no_layer: ClassVar[str] = "it has no torch layer"  # the reason, for a family without `layer`
+    no_layer: ClassVar[str] = "it is not written in torch"  # the reason, for a family without `torch_layer`
     weights_parameter: ClassVar[str | None] = None  # the field that names a model's weights, if it has any
     defined_in: ClassVar[DefiningFile | None] = None  # the recipe that defines the family; None for akit's own
 
@@ -191,7 +191,7 @@ class Feature:
         """
         raise NotImplementedError
 
-    def layer(self) -> nn.Module:
+    def torch_layer(self) -> nn.Module:
         """Return the feature and its sources as a layer of waves, which `torch.onnx.export` exports.
 
         Its input is what `compute` of the root is given, decoded and resampled as its `decoding` says: float32

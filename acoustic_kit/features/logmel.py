@@ -105,11 +105,11 @@ class LogMel(Feature):
             frames=lambda n: 1 + n // self.hop_length,
         )
 
-    def layer(self) -> FeatureLayer:
+    def torch_layer(self) -> FeatureLayer:
         """Return the layer of the wave, then a `MelSpectrogram`."""
         from acoustic_kit.nn.feature_layer import FeatureLayer
 
-        return FeatureLayer(self.wave.layer(), self._mel(), self.hop_length)
+        return FeatureLayer(self.wave.torch_layer(), self._mel(), self.hop_length)
 
     def _mel(self) -> MelSpectrogram:
         from acoustic_kit.nn.logmel import MelSpectrogram

@@ -120,7 +120,7 @@ class Wave(Feature):
     def _samples(self) -> int | None:
         return None if self.seconds is None else round(self.seconds * self.sample_rate)
 
-    def layer(self) -> PreparedWave:
+    def torch_layer(self) -> PreparedWave:
         """Return the layer of the decoded and resampled wave; it includes the rounding of stored waves."""
         from acoustic_kit.nn.prepared_wave import PreparedWave
 

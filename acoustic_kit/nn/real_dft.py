@@ -35,5 +35,6 @@ def _frames(waves: Tensor, n: int, hop_length: int) -> Tensor:
     """
     frames, each = 1 + (waves.shape[1] - n) // hop_length, -(-n // hop_length)
     needed = (frames - 1 + each) * hop_length
-    hops = pad(waves, (0, max(0, needed - waves.shape[1])))[:, :needed].unflatten(1, (-1, hop_length))
+    padded = pad(waves, (0, max(0, needed - waves.shape[1])))[:, :needed]
+    hops = padded.reshape(len(waves), -1, hop_length)
     return torch.cat([hops[:, i : i + frames] for i in range(each)], dim=2)[:, :, :n]

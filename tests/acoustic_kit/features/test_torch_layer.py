@@ -64,7 +64,7 @@ def difference(feature: Feature, clips: Sequence[np.ndarray], values: np.ndarray
 def test_a_layer_has_the_values_of_its_feature(feature: Feature, tolerance: float) -> None:
     clips = waves()
     with torch.no_grad():
-        values, frames = feature.layer()(*together(clips))
+        values, frames = feature.torch_layer()(*together(clips))
     assert difference(feature, clips, values.numpy(), frames.numpy()) <= tolerance
 
 
@@ -73,7 +73,7 @@ class _Layers(nn.Module):
 
     def __init__(self, features: Sequence[Feature]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(feature.layer() for feature in features)
+        self.layers = nn.ModuleList(feature.torch_layer() for feature in features)
 
     def forward(self, wave: Tensor, length: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [layer(wave, length) for layer in self.layers]
@@ -96,4 +96,4 @@ def test_exported_layers_have_the_values_of_their_features(tmp_path: Path) -> No
 
 def test_a_feature_without_a_layer_says_why() -> None:
     with pytest.raises(UsageError, match=r"stats.*numba"):
-        Stats().layer()
+        Stats().torch_layer()
