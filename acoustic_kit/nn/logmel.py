@@ -12,7 +12,7 @@ from acoustic_kit.dsp.filterbanks import MelScale, mel_filters
 from acoustic_kit.dsp.mel_parameters import AMIN, check_decibels, check_frames, check_mel
 from acoustic_kit.nn.matmul_precision import full_float32_matmul
 from acoustic_kit.nn.prepared_wave import reflected
-from acoustic_kit.nn.real_dft import power_spectrum
+from acoustic_kit.nn.real_dft import filtered_spectrum, frames_of
 
 
 class MelSpectrogram(nn.Module):
@@ -65,10 +65,10 @@ class MelSpectrogram(nn.Module):
         check_decibels(scale, top_db)
         self.sample_rate, self.n_fft, self.hop_length, self.n_mels = sample_rate, n_fft, hop_length, n_mels
         self.pad_mode, self.scale, self.top_db = pad_mode, scale, top_db
-        bank = mel_filters(sample_rate, n_fft, n_mels, fmin, fmax, mel_scale)
+        self.bank = mel_filters(sample_rate, n_fft, n_mels, fmin, fmax, mel_scale)
         window = torch.hann_window(n_fft, dtype=torch.float64).to(getattr(torch, precision))
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("filters", torch.from_numpy(bank.weights.copy()), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(self.bank.weights.copy()), persistent=False)
 
     def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the mel spectrogram of each wave.
@@ -87,8 +87,7 @@ class MelSpectrogram(nn.Module):
         """
         with full_float32_matmul(wave.device):
             waves = wave.to(self.window.dtype).reshape(-1, wave.shape[-1])
-            padded = self._padded(waves, lengths)
-            mel = (self.filters @ self._bins(padded).float()).view(*wave.shape[:-1], self.n_mels, -1)
+            mel = self._mel(self._padded(waves, lengths)).view(*wave.shape[:-1], self.n_mels, -1)
             if self.scale != "db":
                 return mel
             if lengths is not None:  # padding must not decide a wave's maximum
@@ -103,13 +102,15 @@ class MelSpectrogram(nn.Module):
             return reflected(waves, lengths, half)
         return pad(waves, (half, half), mode=self.pad_mode)
 
-    def _bins(self, waves: Tensor) -> Tensor:
-        """Return |X|², or |X| for magnitudes: (clips, bins, frames)."""
-        if torch.compiler.is_exporting():  # ONNX has no complex numbers
-            power = power_spectrum(waves, self.window, self.hop_length)
-            return power.sqrt() if self.scale == "magnitude" else power
+    def _mel(self, waves: Tensor) -> Tensor:
+        """Return the bands of the power or the magnitude: float32 (clips, n_mels, frames)."""
+        magnitude = self.scale == "magnitude"
+        if torch.compiler.is_exporting():
+            frames = frames_of(waves, self.n_fft, self.hop_length) * self.window
+            return filtered_spectrum(frames, self.bank.weights, magnitude=magnitude)
         spectrum = torch.stft(waves, self.n_fft, self.hop_length, window=self.window, center=False, return_complex=True)
-        return spectrum.abs() if self.scale == "magnitude" else torch.view_as_real(spectrum).square().sum(dim=-1)
+        bins = spectrum.abs() if magnitude else torch.view_as_real(spectrum).square().sum(dim=-1)
+        return self.filters @ bins.float()
 
     def extra_repr(self) -> str:
         """Return the parameters for ``repr``."""
