@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 import acoustic_kit as akit
@@ -29,6 +28,7 @@ from acoustic_kit.recipe.heads import (
     Neighbors,
     Ridge,
     choose,
+    clipped_scaler,
     probabilities,
     side_by_side,
 )
@@ -80,10 +80,8 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     clips, kind = fold.train, HEADS[s.head]
     x = side_by_side(clips)
     with threadpool_limits(1):  # more threads would wait for each other on busy cores
-        scaler = make_pipeline(
-            StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -s.clip, "a_max": s.clip})
-        ).fit(x)
-        examples = Examples(scaler.transform(x), clips.targets, clips.weights / clips.weights.mean(), clips.task)
+        scaler = clipped_scaler(s.clip).fit(x)
+        examples = Examples.of(clips, scaler.transform(x))
         folds = inner_folds(clips, s.inner_folds)
         chosen = choose(kind, examples, s.strengths or kind.STRENGTHS, folds)
         model = Model(scaler, kind(examples).model(chosen.strength, chosen.slope, chosen.offset))

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
 import acoustic_kit as akit
-from acoustic_kit.recipe.heads import Examples, LinearModel, Logistic, probabilities, side_by_side
+from acoustic_kit.recipe.heads import Examples, LinearModel, Logistic, clipped_scaler, probabilities, side_by_side
 
 if TYPE_CHECKING:
     import optuna
@@ -55,11 +53,10 @@ class Model:
 
 def standardizer(n_modulation: int, n_spectrum: int, clip: float) -> ColumnTransformer:
     """Return a transformer that gives both families of columns the same total variance."""
-    clipped = FunctionTransformer(np.clip, kw_args={"a_min": -clip, "a_max": clip})  # kurtosis has heavy tails
     columns = {"modulation": slice(n_modulation), "spectrum": slice(n_modulation, n_modulation + n_spectrum)}
     total = 1351  # variance of each, the columns of `stats`: the scale for which C was chosen
     return ColumnTransformer(
-        [(name, make_pipeline(StandardScaler(), clipped), part) for name, part in columns.items()],
+        [(name, clipped_scaler(clip), part) for name, part in columns.items()],
         transformer_weights={
             "modulation": math.sqrt(total / n_modulation),
             "spectrum": math.sqrt(total / n_spectrum),
@@ -72,8 +69,8 @@ def train(fold: akit.Fold, s: Settings) -> akit.FitResult:
     with threadpool_limits(1):  # more threads would wait for each other on busy cores
         widths = clips["modulation"].shape[1], clips["spectrum"].shape[1]
         scaler = standardizer(*widths, s.clip).fit(x)
-        examples = Examples(scaler.transform(x), clips.targets, clips.weights / clips.weights.mean(), clips.task)
-        return akit.FitResult(Model(scaler, Logistic(examples).model(s.C)), uses=Logistic.USES)
+        head = Logistic(Examples.of(clips, scaler.transform(x))).model(s.C)
+        return akit.FitResult(Model(scaler, head), uses=Logistic.USES)
 
 
 def predict(model: Model, clips: akit.Clips, s: Settings) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 from acoustic_kit.data.clips import Clips
 from acoustic_kit.features.weights import AST_NAME
 from acoustic_kit.recipe.settings import Settings
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 class EmbeddingSettings(Settings):
@@ -35,3 +38,14 @@ class EmbeddingSettings(Settings):
 def side_by_side(clips: Clips, names: Sequence[str] = ()) -> np.ndarray:
     """Return features of the clips, all by default, as one table: float32 (clips, columns)."""
     return np.concatenate([clips[name] for name in names or sorted(clips.features)], axis=1)
+
+
+def clipped_scaler(limit: float) -> Pipeline:
+    """Return a transformer that standardizes columns and clips them at so many deviations.
+
+    Skewness and kurtosis, for example, have heavy tails.
+    """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    return make_pipeline(StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -limit, "a_max": limit}))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, softmax
 
+from acoustic_kit.data.clips import Clips
 from acoustic_kit.task import Task
 
 
@@ -18,6 +20,11 @@ class Examples:
     targets: np.ndarray  # float32 (clips, classes), from 0 to 1; NaN if unknown
     weights: np.ndarray  # float32 (clips,)
     task: Task
+
+    @staticmethod
+    def of(clips: Clips, x: np.ndarray) -> Examples:
+        """Return clips with their rows, (clips, columns); weights are scaled to a mean of one."""
+        return Examples(x, clips.targets, clips.weights / clips.weights.mean(), clips.task)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -52,6 +59,17 @@ class LogLoss:
     def __call__(self, logits: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss of logits, float32 (clips, classes), which are overwritten by its gradient, the second."""
         return (self._sigmoids if self.task == "multi" else self._softmax)(logits)
+
+    def hessian(self, logits: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the product of the Hessian with changes of the logits; the logits are overwritten."""
+        _, weighted = self(logits)
+        weighted += self.weights[:, None] * self.targets  # probabilities, each times `total`; 0 if unknown
+        total = self.weights if self.task == "multi" else weighted.sum(axis=1)
+        p = weighted / np.where(total > 0, total, 1)[:, None]
+        if self.task == "multi":
+            weighted *= 1 - p
+            return lambda change: weighted * change
+        return lambda change: weighted * (change - np.einsum("nc,nc->n", p, change)[:, None])
 
     def _softmax(self, logits: np.ndarray) -> tuple[float, np.ndarray]:
         if self.unknown is not None:

@@ -2,8 +2,8 @@
 
 Rows are rotated to the principal axes of the training clips, as many as clips or columns, whichever are fewer. Both
 penalties are rotation-invariant, so that the solutions are those of the columns. Ridge then has a closed form for each
-strength; for logistic regression the curvature along each axis is known well enough to precondition L-BFGS, which
-starts from the solution of the strength before.
+strength; for logistic regression the curvature along each axis is known well enough to precondition Newton's method,
+which starts from the solution of the strength before.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from acoustic_kit.data.clips import ALL_TARGETS, TargetKind
 from acoustic_kit.recipe.heads.examples import Examples, LogLoss
 
 RANK = 1e-6  # axes with less than this fraction of the largest variance are noise of float32
-ITERATIONS = 500
+QUICK, CONVERGED = 1e-4, 1e-7  # a fit ends where coefficients, in units of their curvature, change less in the mean
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ class _Linear:
         """Return the coefficients of the axes, float64 (axes, classes), and the intercept at their center."""
         raise NotImplementedError
 
+    def _converge(self, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same as exactly as possible, for a model."""
+        return self._solve(strength)
+
     def scores(self, x: np.ndarray, strengths: Sequence[float]) -> Iterator[np.ndarray]:
         """Yield the scores of float32 (clips, columns) for each strength: float32 (clips, classes)."""
         rotated = self.axes.rotate(x)
@@ -76,7 +80,7 @@ class _Linear:
 
     def model(self, strength: float, slope: float = 1.0, offset: float = 0.0) -> LinearModel:
         """Return the model of one strength, whose logits are `slope` · scores + `offset`."""
-        coefficients, intercept = self._solve(strength)
+        coefficients, intercept = self._converge(strength)
         coefficients = slope * (self.axes.axes @ coefficients)
         intercept = slope * intercept + offset - self.axes.center @ coefficients
         return LinearModel(coefficients.astype(np.float32), intercept.astype(np.float32))
@@ -106,43 +110,67 @@ class Ridge(_Linear):
 class Logistic(_Linear):
     """Logistic regression: minimizes C Σ w · log loss + |W|² / 2, as scikit-learn's for weights of mean 1.
 
-    In multi-label tasks that is one regression per class, all fitted together.
+    In multi-label tasks that is one regression per class, all fitted together. Fits along a path of strengths end
+    early and are computed in float32. A model is fitted until no probability would change by 1e-4, in float64.
     """
 
     STRENGTHS: ClassVar[tuple[float, ...]] = tuple(10.0 ** np.arange(-4, 1.5, 0.5))  # C
     NEEDS_CALIBRATION: ClassVar[bool] = False
     USES: ClassVar[frozenset[TargetKind]] = ALL_TARGETS
 
-    def __init__(self, clips: Examples, tolerance: float = 1e-4) -> None:
+    def __init__(self, clips: Examples) -> None:
         super().__init__(clips)
-        self.n, self.loss, self.tolerance = len(clips), LogLoss(clips), tolerance
-        self.rows = self.axes.rotate(clips.x)
+        self.n, self.loss, self.rows = len(clips), LogLoss(clips), self.axes.rotate(clips.x)
         p = clips.frequencies
         self.curvature = float(np.mean(p * (1 - p)))  # of the loss of the starting point, by a logit
         intercept = np.log(p / (1 - p)) if clips.task == "multi" else np.log(p)
         self.solution = np.zeros((self.rows.shape[1], len(p))), intercept
 
     def _solve(self, strength: float) -> tuple[np.ndarray, np.ndarray]:
-        from scipy.optimize import minimize
+        return self._newton(self.rows, strength, QUICK)
+
+    def _converge(self, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        self._solve(strength)
+        return self._newton(self.rows.astype(np.float64), strength, CONVERGED)
+
+    def _newton(self, rows: np.ndarray, strength: float, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+        """Move the solution to that of a strength: by gradients of the rows' precision, and Hessians of float32."""
+        from scipy.sparse.linalg import LinearOperator, cg
 
         decay, n_classes = 1 / (strength * self.n), len(self.solution[1])
         curvature = self.curvature * np.append(self.axes.squares / self.n + decay / self.curvature, 1)
-        unit = 1 / np.sqrt(curvature)[:, None]  # L-BFGS varies coefficients in units of their curvature
+        unit = 1 / np.sqrt(curvature)[:, None]  # coefficients are varied in units of their curvature
+
+        def logits(flat: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            theta = (flat.reshape(-1, n_classes) * unit).astype(rows.dtype)
+            return np.asarray(rows @ theta[:-1] + theta[-1])
+
+        def gradient(flat: np.ndarray, residual: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            of_loss = np.vstack([rows.T @ residual, residual.sum(axis=0, dtype=np.float64)])
+            penalty = np.append(np.full(len(unit) - 1, decay), 0)[:, None] * unit * flat.reshape(-1, n_classes)
+            return np.asarray(((of_loss + penalty) * unit).ravel())
 
         def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            theta = flat.reshape(-1, n_classes) * unit
-            coefficients = theta[:-1]
-            logits = self.rows @ coefficients.astype(np.float32)
-            logits += theta[-1].astype(np.float32)
-            value, residual = self.loss(logits)
-            gradient = np.vstack(
-                [self.rows.T @ residual + decay * coefficients, residual.sum(axis=0, dtype=np.float64)]
-            )
-            return value + decay / 2 * float(np.vdot(coefficients, coefficients)), (gradient * unit).ravel()
+            value, residual = self.loss(logits(flat, rows))
+            size = np.square(flat.reshape(-1, n_classes)[:-1] * unit[:-1]).sum()
+            return value + decay / 2 * float(size), gradient(flat, residual, rows)
 
-        start = np.vstack(self.solution) / unit
-        options = {"maxiter": ITERATIONS, "gtol": self.tolerance, "ftol": 1e-9}
-        found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options=options)
-        theta = found.x.reshape(-1, n_classes) * unit
+        def hessian(flat: np.ndarray) -> LinearOperator:
+            product = self.loss.hessian(logits(flat, self.rows))
+            return LinearOperator(
+                (len(flat), len(flat)), lambda change: gradient(change, product(logits(change, self.rows)), self.rows)
+            )
+
+        flat, last = (np.vstack(self.solution) / unit).ravel(), False
+        value, slope = loss(flat)
+        while not last:
+            change, _ = cg(hessian(flat), -slope, rtol=0.1, maxiter=500)
+            last = np.abs(change).mean() <= tolerance
+            new = loss(flat + change)
+            while new[0] > value and not last:
+                change /= 2
+                last, new = np.abs(change).mean() <= tolerance, loss(flat + change)
+            flat, (value, slope) = flat + change, new
+        theta = flat.reshape(-1, n_classes) * unit
         self.solution = theta[:-1], theta[-1]
         return self.solution

@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
-from acoustic_kit.recipe.heads import Examples, Logistic, Neighbors, Ridge, choice, choose, probabilities
+from acoustic_kit.recipe.heads import Examples, Logistic, Neighbors, Ridge, choice, choose, linear, probabilities
 from acoustic_kit.task import Task
 
 N, CLASSES = 150, 4
@@ -43,23 +43,35 @@ def examples(columns: int = 20, task: Task = "single", seed: int = 0, n: int = N
 
 
 @pytest.mark.parametrize("columns", [20, 300], ids=["more clips", "more columns"])
-@pytest.mark.parametrize("strength", [0.01, 1.0])
+@pytest.mark.parametrize("strength", [0.01, 1.0, 30.0])
 def test_logistic_regression_is_scikit_learns(columns: int, strength: float) -> None:
+    """Models are converged: no probability differs by more than 1e-4, even of separable classes and weak penalties."""
     clips, new = examples(columns), examples(columns, seed=1).x
-    peer = LogisticRegression(C=strength, tol=1e-8, max_iter=5000)
+    peer = LogisticRegression(C=strength, tol=1e-10, max_iter=20000, solver="newton-cg")
     peer.fit(clips.x.astype(np.float64), clips.targets.argmax(axis=1), clips.weights)
-    found = Logistic(clips, tolerance=1e-7).model(strength)
-    np.testing.assert_allclose(probabilities(found.logits(new), "single"), peer.predict_proba(new), atol=1e-3)
-    usual = probabilities(Logistic(clips).model(strength).logits(new), "single")
-    np.testing.assert_allclose(usual, peer.predict_proba(new), atol=1e-2)
+    found = probabilities(Logistic(clips).model(strength).logits(new), "single")
+    np.testing.assert_allclose(found, peer.predict_proba(new), rtol=0, atol=1e-4)
 
 
-def test_several_labels_are_one_regression_each() -> None:
-    clips, new = examples(task="multi"), examples(seed=1).x
+@pytest.mark.parametrize("strength", [0.1, 30.0])
+def test_several_labels_are_one_regression_each(strength: float) -> None:
+    clips, new = examples(100, task="multi"), examples(100, seed=1).x
     clips = Examples(clips.x, clips.targets, np.ones(N, np.float32), "multi")
-    peer = OneVsRestClassifier(LogisticRegression(C=0.1, tol=1e-8, max_iter=5000)).fit(clips.x, clips.targets > 0)
-    found = probabilities(Logistic(clips, tolerance=1e-7).model(0.1).logits(new), "multi")
-    np.testing.assert_allclose(found, peer.predict_proba(new), atol=1e-3)
+    one = LogisticRegression(C=strength, tol=1e-10, max_iter=20000, solver="newton-cg")
+    peer = OneVsRestClassifier(one).fit(clips.x.astype(np.float64), clips.targets > 0)
+    found = probabilities(Logistic(clips).model(strength).logits(new), "multi")
+    np.testing.assert_allclose(found, peer.predict_proba(new), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_a_tighter_tolerance_changes_no_prediction(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips, new = examples(300, task), examples(300, task, seed=1).x
+    for strength in Logistic.STRENGTHS:
+        found = [probabilities(Logistic(clips).model(strength).logits(new), task)]
+        with monkeypatch.context() as patch:
+            patch.setattr(linear, "CONVERGED", linear.CONVERGED / 100)
+            found.append(probabilities(Logistic(clips).model(strength).logits(new), task))
+        np.testing.assert_allclose(*found, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("columns", [20, 300], ids=["more clips", "more columns"])
@@ -80,12 +92,9 @@ def test_neighbors_vote_as_scikit_learns() -> None:
 @pytest.mark.parametrize("kind", HEADS.values(), ids=HEADS)
 def test_a_path_gives_the_scores_of_each_strength(kind: Any) -> None:
     clips, new = examples(), examples(seed=1).x
-    path, strengths = kind(clips), (1, 5, 12)
-    path.tolerance = 1e-6  # of logistic regression, which starts from the solution before
-    for strength, scores in zip(strengths, path.scores(new, strengths), strict=True):
-        one = kind(clips)
-        one.tolerance = 1e-6
-        of_one = one.model(strength).logits(new)
+    strengths = (1, 5, 12)
+    for strength, scores in zip(strengths, kind(clips).scores(new, strengths), strict=True):
+        of_one = kind(clips).model(strength).logits(new)
         np.testing.assert_allclose(probabilities(scores, "single"), probabilities(of_one, "single"), atol=1e-2)
 
 
@@ -103,8 +112,8 @@ def test_soft_targets_are_clips_counted_in_parts(kind: Any, task: Task) -> None:
     if kind is Neighbors:  # both copies are neighbors
         found = [next(Neighbors(soft).scores(new, [4])), next(Neighbors(twice).scores(new, [8]))]
     else:  # C multiplies the mean over the clips by their number
-        found = [Logistic(soft, 1e-7).model(0.1).logits(new), Logistic(twice, 1e-7).model(0.05).logits(new)]
-    np.testing.assert_allclose(*(probabilities(logits, task) for logits in found), atol=1e-3)
+        found = [Logistic(soft).model(0.1).logits(new), Logistic(twice).model(0.05).logits(new)]
+    np.testing.assert_allclose(*(probabilities(logits, task) for logits in found), atol=1e-4)
 
 
 def test_unknown_targets_are_left_out() -> None:
@@ -113,7 +122,7 @@ def test_unknown_targets_are_left_out() -> None:
     targets[:60, 2] = np.nan
     some = Examples(clips.x, targets, np.ones(N, np.float32), "multi")
     rest = some.filter(np.arange(N) >= 60)
-    found, peer = (Logistic(one, tolerance=1e-7).model(0.1).logits(new)[:, 2] for one in (some, rest))
+    found, peer = (Logistic(one).model(0.1).logits(new)[:, 2] for one in (some, rest))
     np.testing.assert_allclose(found, peer, atol=1e-2)
     found, peer = (next(Neighbors(one).scores(new, [len(one)]))[:, 2] for one in (some, rest))  # all clips vote
     np.testing.assert_allclose(found, peer, atol=1e-5)
