@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
+    from torch import nn
     from transformers import ASTModel
+
+    from acoustic_kit.nn.feature_layer import FeatureLayer
 
 AT_ONCE = 32  # clips in a batch on a GPU
 
@@ -135,6 +138,22 @@ class Ast(Feature):
         embeddings = output.pooler_output if self.output == "pooled" else output.last_hidden_state
         return list(embeddings.float().cpu().numpy())
 
+    def torch_layer(self) -> FeatureLayer:
+        """Return the layer of the input, then the network.
+
+        Raises AkitError and UsageError as `compute_batch` does, and UsageError in bfloat16, which ONNX Runtime does not
+        compute on a CPU.
+        """
+        import torch
+
+        from acoustic_kit.nn.feature_layer import FeatureLayer
+
+        if self.precision != "float32":
+            raise UsageError(f"ast:precision={self.precision} has no form in ONNX; build it with precision=float32")
+        weights = self._weights()
+        model = _model(weights, weights.digests()[TENSORS], torch.device("cpu"))
+        return FeatureLayer(self.input.torch_layer(), _network(model, self.output == "pooled"))
+
     def _weights(self) -> Weights:
         """Return the weights. Raises UsageError if they do not fit the input."""
         if self.weights == LOCAL:
@@ -156,3 +175,20 @@ class Ast(Feature):
 def _model(weights: Weights, digest: str, device: torch.device) -> ASTModel:
     """Return the model on the device, loaded once a process; ``digest`` detects a replaced file."""
     return load_ast(weights).to(device)
+
+
+def _network(model: ASTModel, pooled: bool) -> nn.Module:
+    """Return a layer of the input and of lengths, which it ignores."""
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            output = self.model(values)
+            found: torch.Tensor = output.pooler_output if pooled else output.last_hidden_state
+            return found
+
+    return Network()

@@ -19,6 +19,7 @@ from acoustic_kit.features.wave import Wave
 if TYPE_CHECKING:
     import torch
 
+    from acoustic_kit.nn.feature_layer import FeatureLayer
     from acoustic_kit.nn.kaldi import KaldiFilterBank
 
 
@@ -102,14 +103,23 @@ class AstInput(Feature):
             self,
             device,
             sources,
-            _layer(self, device),
+            _on(self, device),
             cells=lambda n: self.max_length * N_FFT,
             frames=lambda n: self.n_mels,  # the last axis, which is the same for all
         )
 
+    def torch_layer(self) -> FeatureLayer:
+        """Return the layer of the wave, then a `KaldiFilterBank`."""
+        from acoustic_kit.nn.feature_layer import FeatureLayer
+
+        return FeatureLayer(self.wave.torch_layer(), self._filter_bank())
+
+    def _filter_bank(self) -> KaldiFilterBank:
+        from acoustic_kit.nn.kaldi import KaldiFilterBank
+
+        return KaldiFilterBank(self.n_mels, self.max_length, self.mean, self.std)
+
 
 @lru_cache(maxsize=4)
-def _layer(feature: AstInput, device: torch.device) -> KaldiFilterBank:
-    from acoustic_kit.nn.kaldi import KaldiFilterBank
-
-    return KaldiFilterBank(feature.n_mels, feature.max_length, feature.mean, feature.std).to(device)
+def _on(feature: AstInput, device: torch.device) -> KaldiFilterBank:
+    return feature._filter_bank().to(device)

@@ -19,7 +19,8 @@ from acoustic_kit.features.wave import Wave
 if TYPE_CHECKING:
     import torch
 
-    from acoustic_kit.nn.logmel import MelSpectrogram
+    from acoustic_kit.nn.feature_layer import FeatureLayer
+    from acoustic_kit.nn.pcen_channels import PcenChannels
 
 
 @dataclass(frozen=True)
@@ -159,41 +160,47 @@ class Pcen(Feature):
 
         In float32, bands far below the loudest one differ, as the device's FFT rounds differently.
         """
-        import torch
-        from torch import Tensor
-
         from acoustic_kit.features.on_device import from_waves
-        from acoustic_kit.nn.pcen import pcen
-
-        c, outer = self._units
-        numbers = (self.gain, self.bias / outer, self.power, self._b)
-        gain, bias, power, b = (torch.full((), number, device=device) for number in numbers)
-
-        def compute(waves: Tensor, lengths: Tensor) -> Tensor:
-            channels = []
-            for n_fft in self.n_fft:
-                mel = _layer(self, n_fft, device)(waves, lengths)
-                # The layer starts its smoother at the first frame, so a frame of the start energy is put before it.
-                before = mel[..., :1] if self.start == "first" else torch.full_like(mel[..., :1], 1 / c)
-                channels.append(pcen(torch.cat((before, mel), dim=-1), gain, bias, power, b, self.eps / c)[..., 1:])
-            return torch.stack(channels, dim=1) * float(outer**self.power)
 
         return from_waves(
             self,
             device,
             sources,
-            compute,
+            _on(self, device),
             cells=lambda n: (1 + n // self.hop_length) * max(self.n_fft),
             frames=lambda n: 1 + n // self.hop_length,
         )
 
+    def torch_layer(self) -> FeatureLayer:
+        """Return the layer of the wave, then `PcenChannels`."""
+        from acoustic_kit.nn.feature_layer import FeatureLayer
+
+        return FeatureLayer(self.wave.torch_layer(), self._channels(), self.hop_length)
+
+    def _channels(self) -> PcenChannels:
+        from acoustic_kit.nn.logmel import MelSpectrogram
+        from acoustic_kit.nn.pcen_channels import PcenChannels
+
+        mels = [
+            MelSpectrogram(
+                self.wave.sample_rate, n_fft, self.hop_length, self.n_mels, mel_scale=self.mel_scale, fmin=self.fmin,
+                fmax=self.fmax, pad_mode=self.pad_mode, scale=self.spectrum, precision=self.precision,
+            )
+            for n_fft in self.n_fft
+        ]  # fmt: skip
+        c, outer = self._units
+        return PcenChannels(
+            mels,
+            gain=self.gain,
+            bias=self.bias / outer,
+            power=self.power,
+            b=self._b,
+            eps=self.eps / c,
+            start=1 / c if self.start == "one" else None,
+            factor=float(outer**self.power),
+        )
+
 
 @lru_cache(maxsize=8)
-def _layer(feature: Pcen, n_fft: int, device: torch.device) -> MelSpectrogram:
-    from acoustic_kit.nn.logmel import MelSpectrogram
-
-    f = feature
-    return MelSpectrogram(
-        f.wave.sample_rate, n_fft, f.hop_length, f.n_mels, mel_scale=f.mel_scale, fmin=f.fmin, fmax=f.fmax,
-        pad_mode=f.pad_mode, scale=f.spectrum, precision=f.precision,
-    ).to(device)  # fmt: skip
+def _on(feature: Pcen, device: torch.device) -> PcenChannels:
+    return feature._channels().to(device)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from acoustic_kit.dsp import kaldi
 from acoustic_kit.nn.matmul_precision import full_float32_matmul
+from acoustic_kit.nn.real_dft import filtered_spectrum, frames_of
 
 
 class KaldiFilterBank(nn.Module):
@@ -30,10 +31,10 @@ class KaldiFilterBank(nn.Module):
     ) -> None:
         super().__init__()
         self.max_length, self.mean, self.std = max_length, mean, std
-        bank = kaldi.filters(n_mels)
+        self.bank = kaldi.filters(n_mels)
         # The window's first value is 0, which drops the sample without a predecessor for the emphasis.
         self.register_buffer("window", torch.tensor(kaldi.window()[1:]), persistent=False)
-        self.register_buffer("filters", torch.tensor(bank.weights.T), persistent=False)
+        self.register_buffer("filters", torch.tensor(self.bank.weights.T), persistent=False)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the filter bank of each wave.
@@ -63,9 +64,14 @@ class KaldiFilterBank(nn.Module):
 
     def _log_mel(self, waves: Tensor) -> Tensor:
         """Return the natural logarithm of the power in mel bands: float32 (batch, frames, n_mels)."""
-        frames = waves.unfold(1, kaldi.FRAME_LENGTH, kaldi.HOP_LENGTH)
+        exporting = torch.compiler.is_exporting()  # ONNX has no complex numbers
+        n, hop = kaldi.FRAME_LENGTH, kaldi.HOP_LENGTH
+        frames = frames_of(waves, n, hop) if exporting else waves.unfold(1, n, hop)
         frames = frames - frames.mean(dim=2, keepdim=True)
-        emphasized = frames[:, :, 1:] - kaldi.PREEMPHASIS * frames[:, :, :-1]
-        spectra = torch.view_as_real(torch.fft.rfft(emphasized * self.window, n=kaldi.N_FFT))
-        power = spectra.square().sum(dim=3)
-        return (power @ self.filters).clamp(min=kaldi.FLOOR).log()
+        windowed = (frames[:, :, 1:] - kaldi.PREEMPHASIS * frames[:, :, :-1]) * self.window
+        if exporting:
+            windowed = nn.functional.pad(windowed, (0, kaldi.N_FFT - windowed.shape[2]))
+            bands = filtered_spectrum(windowed, self.bank.weights).transpose(1, 2)
+        else:
+            bands = torch.view_as_real(torch.fft.rfft(windowed, n=kaldi.N_FFT)).square().sum(dim=3) @ self.filters
+        return bands.clamp(min=kaldi.FLOOR).log()

@@ -60,6 +60,7 @@ class Embed(Feature):
     uses_all_cores: ClassVar[bool] = True
     has_device_form: ClassVar[bool] = True
     weights_parameter: ClassVar[str | None] = "model"
+    no_layer: ClassVar[str] = "its windows are divided and pooled outside of the model"
 
     model: str = AST_NAME
     layer: str | None = None

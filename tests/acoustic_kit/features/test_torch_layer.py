@@ -1,6 +1,6 @@
 """Features as layers of waves: `compute` of each clip, in torch and as exported to ONNX Runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from acoustic_kit.dsp.decoding import Sound
+from acoustic_kit.dsp.decoding import Sound, decode_as, resample
 from acoustic_kit.errors import UsageError
-from acoustic_kit.features import Feature, LogMel, Stats, Wave
+from acoustic_kit.features import Ast, AstInput, Feature, LogMel, Pcen, Stats, Wave
+from acoustic_kit.nn.mel_channels import MelChannels
+from acoustic_kit.nn.urbansound8k.wave_front_end import WaveFrontEnd
 from acoustic_store.block import encode
 
 RATE = 8000
@@ -23,6 +25,9 @@ FEATURES: Sequence[tuple[Feature, float]] = (  # and how far the layer may be fr
     (LogMel(Wave(RATE, trim_top_db=40.0), n_fft=512, hop_length=128, n_mels=32), 1e-3),
     (LogMel(Wave(RATE, peak=1.0), n_fft=400, hop_length=150, n_mels=20, pad_mode="reflect", top_db=None), 1e-3),
     (LogMel(Wave(RATE), n_fft=512, hop_length=160, n_mels=32, scale="magnitude", fmin=50, fmax=3000), 1e-4),
+    (Pcen(Wave(RATE), n_fft=(512, 256), hop_length=128, n_mels=24, precision="float64"), 1e-3),
+    (Pcen(Wave(RATE), n_fft=(512,), hop_length=160, n_mels=24, spectrum="power", full_scale=1.0, start="first"), 1e-3),
+    (AstInput(Wave(16000), n_mels=32, max_length=64), 1e-3),
 )
 
 
@@ -43,9 +48,13 @@ def together(clips: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(batch), torch.tensor([len(clip) for clip in clips])
 
 
+def root_of(feature: Feature) -> Feature:
+    return feature if feature.source is None else root_of(feature.source)
+
+
 def computed(feature: Feature, wave: np.ndarray) -> np.ndarray:
     """The feature of a decoded wave, each source as the store would hold it."""
-    source = Sound(wave, RATE) if feature.source is None else computed(feature.source, wave)
+    source = Sound(wave, feature.decoding.sample_rate) if feature.source is None else computed(feature.source, wave)
     values, scale = encode(feature.compute(source), feature.storage_dtype)
     return values if scale is None else values.astype(np.float32) * scale
 
@@ -68,30 +77,75 @@ def test_a_layer_has_the_values_of_its_feature(feature: Feature, tolerance: floa
     assert difference(feature, clips, values.numpy(), frames.numpy()) <= tolerance
 
 
-class _Layers(nn.Module):
-    """Several layers of one wave, since it is the export that takes time, not the layers."""
-
-    def __init__(self, features: Sequence[Feature]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(feature.torch_layer() for feature in features)
-
-    def forward(self, wave: Tensor, length: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [layer(wave, length) for layer in self.layers]
-
-
-def test_exported_layers_have_the_values_of_their_features(tmp_path: Path) -> None:
+def exported(layer: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> Callable[..., list[np.ndarray]]:
+    """The layer in ONNX Runtime, exported with two clips; for any number of clips of one length."""
     pytest.importorskip("onnxscript")
-    clips, features = waves(), [feature for feature, _ in FEATURES]
-    runtime = pytest.importorskip("onnxruntime")
-    layers, batch = _Layers(features).eval(), torch.export.Dim("batch")
-    shapes = ({0: batch}, {0: batch})
-    program = torch.onnx.export(layers, together(clips[:2]), dynamo=True, dynamic_shapes=shapes, verbose=False)
-    program.save(tmp_path / "layers.onnx")
-    session = runtime.InferenceSession(tmp_path / "layers.onnx")
-    inputs = {one.name: x.numpy() for one, x in zip(session.get_inputs(), together(clips), strict=True)}
-    found = session.run(None, inputs)
-    for i, (feature, tolerance) in enumerate(FEATURES):
-        assert difference(feature, clips, found[2 * i], found[2 * i + 1]) <= tolerance, feature
+    runtime, batch = pytest.importorskip("onnxruntime"), torch.export.Dim("batch")
+    shapes = tuple({0: batch} for _ in inputs)
+    example = tuple(x[:2] for x in inputs)
+    torch.onnx.export(layer.eval(), example, path, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    session = runtime.InferenceSession(path)
+    names = [one.name for one in session.get_inputs()]
+    return lambda *arrays: session.run(None, {name: x.numpy() for name, x in zip(names, arrays, strict=True)})
+
+
+def test_an_exported_layer_has_the_values_of_its_feature(tmp_path: Path) -> None:
+    clips, feature = waves(), LogMel(Wave(RATE), n_fft=512, hop_length=128, n_mels=32)
+    inputs = together(clips)
+    values, frames = exported(feature.torch_layer(), inputs, tmp_path / "layer.onnx")(*inputs)
+    assert difference(feature, clips, values, frames) <= 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("feature", "tolerance"), FEATURES)
+def test_exported_layers_have_the_values_of_their_features(feature: Feature, tolerance: float, tmp_path: Path) -> None:
+    clips = waves()
+    inputs = together(clips)
+    values, frames = exported(feature.torch_layer(), inputs, tmp_path / "layer.onnx")(*inputs)
+    assert difference(feature, clips, values, frames) <= tolerance
+
+
+@pytest.mark.slow
+def test_exported_ast_has_the_values_of_its_feature(tiny_ast: Path, tmp_path: Path) -> None:
+    clips, feature = waves(), Ast(AstInput(n_mels=32, max_length=64), str(tiny_ast))
+    inputs = together(clips)
+    values, _ = exported(feature.torch_layer(), inputs, tmp_path / "layer.onnx")(*inputs)
+    assert values.shape == (len(clips), 32)
+    np.testing.assert_allclose(values, [computed(feature, clip) for clip in clips], atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "layer",
+    [
+        MelChannels(RATE, (512, 256), 128, 24, scale="pcen"),
+        MelChannels(RATE, (512,), 160, 24),
+        nn.Sequential(nn.Unflatten(1, (1, -1)), WaveFrontEnd(RATE, (512, 256), 80, 24)),
+    ],
+)
+def test_exported_front_ends_of_networks_have_their_values(layer: nn.Module, tmp_path: Path) -> None:
+    inputs = together(waves())[0]
+    (values,) = exported(layer, (inputs,), tmp_path / "layer.onnx")(inputs)
+    with torch.no_grad():
+        np.testing.assert_allclose(values, layer(inputs), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("feature", "tolerance"),
+    [
+        (LogMel(Wave(22050)), 1e-3),
+        (LogMel(Wave(16000, trim_top_db=None), n_fft=400, hop_length=160, n_mels=64, top_db=None), 2e-2),
+        (Pcen(Wave(22050), precision="float64"), 1e-3),
+        (AstInput(Wave(16000)), 1e-3),
+    ],
+)
+def test_exported_layers_of_real_clips(feature: Feature, tolerance: float, esc10: Path, tmp_path: Path) -> None:
+    files, decoding = sorted((esc10 / "audio").iterdir())[::10], root_of(feature).decoding
+    clips = [resample(*decode_as(file, [decoding])[decoding], decoding.sample_rate) for file in files]
+    inputs = together(clips)
+    values, frames = exported(feature.torch_layer(), inputs, tmp_path / "layer.onnx")(*inputs)
+    assert difference(feature, clips, values, frames) <= tolerance
 
 
 def test_a_feature_without_a_layer_says_why() -> None:
