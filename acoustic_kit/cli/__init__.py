@@ -7,6 +7,7 @@ try:
         blend,
         data,
         demo,
+        export,
         features,
         init,
         predict,

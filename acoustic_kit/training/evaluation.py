@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +19,31 @@ from acoustic_kit.training.crops import Crops
 from acoustic_kit.training.fabric import make_fabric, sum_over_processes
 
 View = Callable[[torch.Tensor], torch.Tensor]  # x → x
+
+
+@dataclass(frozen=True)
+class ForwardCall:
+    """Arguments of a call of `forward`, and the probabilities that it returned."""
+
+    net: nn.Module
+    batches: Batches
+    views: Sequence[View]
+    key: str | None
+    probabilities: np.ndarray  # float64 (clips, classes)
+
+
+_recorded: ContextVar[list[ForwardCall] | None] = ContextVar("recorded", default=None)
+
+
+@contextmanager
+def recorded_calls() -> Iterator[list[ForwardCall]]:
+    """Yield a list to which each call of `forward` inside the `with` block is appended."""
+    calls: list[ForwardCall] = []
+    token = _recorded.set(calls)
+    try:
+        yield calls
+    finally:
+        _recorded.reset(token)
 
 
 def to_probabilities(logits: torch.Tensor, task: Task) -> torch.Tensor:
@@ -70,7 +98,10 @@ def forward(
     crops = loader.crops(key, batches.crops)
     found = [to_probabilities(logits_of(net, loader, fabric, crops, view), clips.task) for view in views]
     probabilities: np.ndarray = torch.stack(found).double().mean(dim=0).cpu().numpy()
-    return crops.mean_by_clip(probabilities)
+    by_clip = crops.mean_by_clip(probabilities)
+    if (calls := _recorded.get()) is not None:
+        calls.append(ForwardCall(net, batches, views, key, by_clip))
+    return by_clip
 
 
 @torch.no_grad()

@@ -169,7 +169,7 @@ def _read_header(path: Path, size: int, mtime_ns: int) -> _Header:
 
     Raises AkitError if it is damaged, does not take waves, needs a library of operators, or reads files elsewhere.
     """
-    onnx = _imported("onnx")
+    onnx = import_extra("onnx")
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # the parser raises many kinds of errors
@@ -237,7 +237,7 @@ def _session(path: Path, digest: str, device: str) -> Any:
     """Return the session of a file, opened once a process; ``digest`` detects a replaced file."""
     import torch
 
-    runtime = _imported("onnxruntime")
+    runtime = import_extra("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # as all other computations
     options.log_severity_level = 3  # errors
@@ -250,8 +250,8 @@ def _session(path: Path, digest: str, device: str) -> Any:
         raise AkitError(f"{path} cannot be loaded: {first_line(error)}") from error
 
 
-def _imported(name: str) -> Any:
-    """Return a module of the extra. Raises AkitError that says how to install it."""
+def import_extra(name: str) -> Any:
+    """Return a module of the extra `onnx`. Raises AkitError that says how to install it."""
     from importlib import import_module
 
     try:

@@ -1,0 +1,204 @@
+"""How a run or a blend is exported: its parts as one torch module, and its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from acoustic_kit import __version__
+from acoustic_kit.errors import UsageError
+from acoustic_kit.prediction.export.combination import Combination
+from acoustic_kit.prediction.export.graph import ExportGraph, FoldNetwork, FoldPlan, FrontEnd
+from acoustic_kit.prediction.export.input_crops import InputCrops
+from acoustic_kit.prediction.export.onnx_engine import OnnxModel, WaveInput
+from acoustic_kit.prediction.export.onnx_file import input_names
+from acoustic_kit.prediction.export.probe import FoldCall, Probe, root_of
+from acoustic_kit.prediction.models import MemberModel, Predictor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts of an export.
+
+    Parameters
+    ----------
+    fronts : key of a feature → its layer
+    calls : the prediction of each fold's model, by member
+    seconds : the longest clip
+
+    """
+
+    predictor: Predictor
+    fronts: Mapping[str, FrontEnd]
+    probe: Probe
+    calls: Sequence[Sequence[FoldCall]]
+    seconds: float
+
+    @classmethod
+    @contextmanager
+    def of(cls, predictor: Predictor, seconds: float, on_model: Callable[[int], None]) -> Iterator[Plan]:
+        """Predict noise by each model with torch, and yield the plan that follows from the predictions.
+
+        - `on_model`: called with the number of models that have predicted
+
+        Raises UsageError if a graph cannot compute the prediction of a member, with the reason.
+        """
+        fronts: dict[str, FrontEnd] = {}
+        for member in predictor.members:
+            with reasons(member.run.name):
+                for fold in member.folds:
+                    for key, feature in ((f.key, f) for f in member.features_of(fold).values()):
+                        rate = root_of(feature).decoding.sample_rate
+                        if key not in fronts:
+                            layer = feature.torch_layer()
+                            fronts[key] = FrontEnd(layer.eval(), _known(rate))
+        done, calls = 0, list[list[FoldCall]]()
+        with Probe.of(predictor, sorted({front.rate for front in fronts.values()}), seconds) as probe:
+            for member in predictor.members:
+                calls.append([])
+                for fold in member.folds:
+                    with reasons(member.run.name):
+                        calls[-1].append(probe.call(member, fold))
+                    on_model(done := done + 1)
+            yield cls(predictor, fronts, probe, calls, seconds)
+
+    @property
+    def rates(self) -> list[int]:
+        """Sample rates of the inputs, Hz."""
+        return sorted(self.probe.decoded)
+
+    @property
+    def samples(self) -> list[int]:
+        """Samples of the inputs, of each sample rate."""
+        return [max(map(len, self.probe.decoded[rate])) for rate in self.rates]
+
+    @property
+    def sides(self) -> list[np.ndarray | None]:
+        """The second input of each member's networks: float32 (clips, columns)."""
+        return [folds[0].side for folds in self.calls]
+
+    @property
+    def n_side(self) -> int:
+        """Columns of the side input; 0 if there is none."""
+        return sum(side.shape[1] for side in self.sides if side is not None)
+
+    def graph(self) -> ExportGraph:
+        """Return all parts as one module. Raises UsageError if it cannot compute the inputs, or combine the members."""
+        crops: dict[tuple[Any, ...], InputCrops] = {}
+        members, first_column = [], 0
+        for member, calls, side in zip(self.predictor.members, self.calls, self.sides, strict=True):
+            n = 0 if side is None else side.shape[1]
+            columns = slice(first_column, first_column + n) if n else None
+            first_column += n
+            with reasons(member.run.name):
+                members.append(
+                    [
+                        self._fold(member, fold, call, crops, columns)
+                        for fold, call in zip(member.folds, calls, strict=True)
+                    ]
+                )
+        combine = None
+        if self.predictor.blend is not None:
+            with reasons(self.predictor.name):
+                combine = Combination(self.predictor.blend)
+        return ExportGraph(self.fronts, self.rates, members, combine)
+
+    def _fold(
+        self,
+        member: MemberModel,
+        fold: str,
+        found: FoldCall,
+        crops: dict[tuple[Any, ...], InputCrops],
+        side: slice | None,
+    ) -> FoldPlan:
+        batches = found.call.batches
+        key = member.features_of(fold)[batches.feature].key
+        same = (
+            key, batches.frames, batches.pad, batches.short, batches.window, batches.power, batches.crops,
+            batches.channel_axis,
+        )  # fmt: skip
+        if same not in crops:
+            crops[same] = InputCrops(batches, self._n_frames(key))
+        network = FoldNetwork(found.call.net, found.last, found.call.views, self.predictor.task_spec.task)
+        return FoldPlan(network, crops[same], key, side)
+
+    def _n_frames(self, key: str) -> int:
+        """Return the frames of a feature of the longest clip."""
+        front = self.fronts[key]
+        n = self.samples[self.rates.index(front.rate)]
+        with torch.no_grad():
+            values, _ = front.layer(torch.zeros(1, n), torch.tensor([n]))
+        return int(values.shape[-1])
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what the file says of itself; `sample_rate`, `window` and `output` make it a model of `embed`."""
+        record, rates = self.predictor.members[0].run.record, self.rates
+        names = input_names("wave", rates), input_names("length", rates)
+        waves = [WaveInput(*one) for one in zip(*names, rates, self.samples, strict=True)]
+        side = [
+            {
+                "run": member.run.name,
+                "columns": side.shape[1],
+                "from": list(member.recipe.needs(member.settings).columns),
+            }
+            for member, side in zip(self.predictor.members, self.sides, strict=True)
+            if side is not None
+        ]
+        found: dict[str, Any] = {
+            "akit": __version__,
+            "name": self.predictor.name,
+            "classes": record.classes,
+            "task": record.task,
+            "metric": self.predictor.task_spec.metric,
+            "runs": [
+                {"name": m.run.name, "recipe": m.run.record.recipe, "folds": m.folds} for m in self.predictor.members
+            ],
+            "waves": [wave._asdict() for wave in waves],
+            "side": side,
+            "output": "embedding",
+        }
+        if len(rates) == 1:
+            found |= {"sample_rate": str(rates[0]), "window": str(self.samples[0] / rates[0])}
+        return found
+
+    def difference(self, model: OnnxModel) -> float:
+        """Return the largest difference between probabilities of noise by a model and by torch."""
+        stack = np.stack([np.mean([one.call.probabilities for one in folds], axis=0) for folds in self.calls])
+        expected = self.predictor.finish(self.predictor.combine(stack), None)
+        parts = [side for side in self.sides if side is not None]
+        side = np.concatenate(parts, axis=1) if parts else None
+        return float(np.abs(model.predict(self.probe.decoded, side) - expected).max())
+
+    def notes(self) -> list[str]:
+        """Return what a user should know of the file."""
+        found = []
+        for member, folds in zip(self.predictor.members, self.calls, strict=True):
+            if folds[0].call.batches.frames is None:
+                found.append(
+                    f"{member.run.name} reads whole clips: shorter ones are padded to {self.seconds:g} s here, and to "
+                    "the longest of a batch in akit predict, which can change their prediction."
+                )
+        if self.predictor.blend is not None and self.predictor.blend.postprocessing:
+            steps = ", ".join(self.predictor.blend.postprocessing)
+            found.append(f"The blend's steps over windows of a recording ({steps}) are not part of the graph.")
+        return found
+
+
+@contextmanager
+def reasons(name: str) -> Iterator[None]:
+    """Name the run or the blend in a UsageError that says why it cannot be exported."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{name} cannot be exported: {error}") from error
+
+
+def _known(rate: int | None) -> int:
+    if rate is None:
+        raise UsageError("it reads waves at any sample rate, and those of a graph have one")
+    return rate

@@ -1,0 +1,180 @@
+"""An exported file predicts what `akit predict` predicts, or the export says why there is none."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from acoustic_kit.blending.blend import plain_blend
+from acoustic_kit.errors import RunError, UsageError
+from acoustic_kit.prediction.export import OnnxModel, export_model
+from acoustic_kit.prediction.export.plan import Plan
+
+CLASSES = ["dog", "rain", "sea"]
+Made = Callable[..., Any]
+Waves = Callable[[int, float], list[np.ndarray]]
+SECONDS = 1.2
+
+
+@pytest.fixture(scope="module")
+def cnn(tmp_path_factory: pytest.TempPathFactory, untrained: Made) -> OnnxModel:
+    """Two random fold models of `logmel_cnn` in one file; the export compares it with torch."""
+    out = tmp_path_factory.mktemp("cnn") / "cnn.onnx"
+    assert export_model(untrained("logmel_cnn", ("1", "2"), width=4), out, seconds=SECONDS) == [out]
+    return OnnxModel.open(out, threads=1)
+
+
+def test_inputs_outputs_and_metadata(cnn: OnnxModel) -> None:
+    (wave,) = cnn.session.get_inputs()
+    assert (wave.name, wave.type, wave.shape) == ("wave", "tensor(float)", ["clips", cnn.samples])
+    assert cnn.samples == SECONDS * cnn.sample_rate
+    outputs = {output.name: output.shape[1] for output in cnn.session.get_outputs()}
+    assert outputs == {"probabilities": len(CLASSES), "embedding": 2 * 8 * 4 * 4}  # of two folds
+    metadata = cnn.session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == CLASSES == list(cnn.classes)
+    assert (metadata["task"], metadata["sample_rate"]) == ("single", "22050")
+    assert json.loads(metadata["runs"]) == [
+        {"name": "logmel_cnn-00000000", "recipe": "logmel_cnn", "folds": ["1", "2"]}
+    ]
+
+
+def test_any_number_of_clips_and_no_lengths(cnn: OnnxModel, waves: Waves) -> None:
+    clips = waves(cnn.sample_rate, SECONDS)
+    together = cnn.predict(clips)
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
+    assert together.std(axis=0).max() > 0.01  # clips differ
+    for clip, expected in zip(clips, together, strict=True):
+        np.testing.assert_allclose(cnn.predict([clip])[0], expected, atol=1e-5)
+    (whole,) = cnn.session.run(["probabilities"], {"wave": clips[0][None]})
+    np.testing.assert_allclose(whole[0], together[0], atol=1e-5)
+
+
+def test_a_front_end_runs_once_for_all_folds(cnn: OnnxModel, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(cnn.path, options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert kinds.count("Log") == 1  # decibels
+
+
+def test_waves_that_do_not_fit_are_refused(cnn: OnnxModel) -> None:
+    with pytest.raises(UsageError, match=str(cnn.samples)):
+        cnn.predict([np.zeros(cnn.samples + 1, np.float32)])
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", None])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "other.onnx"
+    if content is None:
+        value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+        node = onnx.helper.make_node("Identity", ["x"], ["y"])
+        output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+        graph = onnx.helper.make_graph([node], "other", [value], [output])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+        onnx.save(model, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(RunError, match=r"other\.onnx"):
+        OnnxModel.open(path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "reason"),
+    [
+        ("stats_pca_linear", {}, "stats"),
+        ("stats_modulation_linear", {}, "modulation"),
+        ("freesound_mobilenet_pca", {}, "pca"),
+        ("embedding_mlp", {}, "stats"),
+    ],
+)
+def test_a_recipe_without_a_graph_says_why(
+    tmp_path: Path, untrained: Made, recipe: str, settings: dict[str, Any], reason: str
+) -> None:
+    predictor = untrained(recipe, **settings)
+    with pytest.raises(UsageError, match=f"{predictor.name} cannot be exported: .*{reason}"):
+        export_model(predictor, tmp_path / "model.onnx", seconds=SECONDS)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", ["folder", "model.txt"])
+def test_an_output_that_is_no_onnx_file_is_refused(tmp_path: Path, untrained: Made, out: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match=out):
+        export_model(untrained("logmel_cnn"), tmp_path / out, seconds=SECONDS)
+
+
+def test_a_run_without_a_workspace_needs_a_length(
+    tmp_path: Path, untrained: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="--seconds"):
+        export_model(untrained("logmel_cnn"), tmp_path / "model.onnx")
+
+
+def test_a_graph_that_differs_from_torch_is_not_written(
+    tmp_path: Path, untrained: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Plan, "difference", lambda *_: 0.002)
+    monkeypatch.setattr("acoustic_kit.prediction.export.export.write_graph", lambda *args: args[-1].touch())
+    monkeypatch.setattr(OnnxModel, "open", lambda *_: None)
+    with pytest.raises(RunError, match=r"0\.002"):
+        export_model(untrained("logmel_cnn", width=4), tmp_path / "x.onnx", seconds=0.5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_blend_that_compares_clips_names_separate(tmp_path: Path, untrained_member: Made, blended: Made) -> None:
+    members = untrained_member("logmel_cnn"), untrained_member("logmel_cnn", seed=1)
+    predictor = blended(*members, blend=plain_blend(2, "rank", "single"))
+    with pytest.raises(UsageError, match=r"compares clips.*--separate"):
+        export_model(predictor, tmp_path / "model.onnx", seconds=SECONDS)
+
+
+ALL: list[tuple[str, dict[str, Any]]] = [
+    ("logmel_cnn", {"short": "repeat"}),
+    ("logmel_cnn", {"frames": 20, "window": "first"}),
+    ("logmel_cnn", {"frames": 20, "window": "loudest"}),
+    ("tiny_resnet_transformer", {}),
+    ("eat_s_esc50", {}),
+    ("sed_cnn", {}),
+    ("sed_cnn", {"spectrogram": "pcen", "n_fft": "512,256", "shifts": "0.1", "clip_output": "max"}),
+    ("itmo_ast_inception", {"ast": "random"}),
+    ("itmo_ast_inception", {"ast": "random", "head_input": "tokens"}),
+    ("res2net50", {}),
+    ("resnet34_attention", {}),
+    ("resnet34_mr_salience_fusion_film_attention", {}),
+    ("resnet34_pcen_salience_fusion_attention", {}),
+    ("resnet34_pcen_sam_8f_200e", {}),
+    ("resnet34_pcen_sam_8fold", {"tta": "true"}),
+    ("resnet34_salience_fusion_film_attention", {"salience": "manifest"}),
+    ("wideresnet", {}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "settings"), ALL, ids=str)
+def test_every_torch_recipe_is_exported(
+    tmp_path: Path, untrained: Made, waves: Waves, recipe: str, settings: dict[str, Any]
+) -> None:
+    out = tmp_path / "model.onnx"
+    export_model(untrained(recipe, **settings), out, seconds=SECONDS)  # raises unless it is equal to torch
+    model = OnnxModel.open(out)
+    clips = waves(model.sample_rate, SECONDS)
+    side = np.eye(model.n_side, dtype=np.float32)[np.arange(len(clips)) % model.n_side] if model.n_side else None
+    found = model.predict(clips, side)
+    assert found.std(axis=0).max() > 1e-3  # clips differ
+
+
+@pytest.mark.slow
+def test_a_blend_of_two_sample_rates_in_one_file(tmp_path: Path, untrained_member: Made, blended: Made) -> None:
+    members = untrained_member("logmel_cnn", ("1", "2")), untrained_member("sed_cnn", seed=1)
+    predictor = blended(*members, blend=plain_blend(2, "geometric", "single"))
+    (path,) = export_model(predictor, tmp_path / "blend.onnx", seconds=SECONDS)
+    assert [wave.name for wave in OnnxModel.open(path).waves] == ["wave_8000", "wave_22050"]
+    files = export_model(predictor, tmp_path / "blend.onnx", seconds=SECONDS, separate=True)
+    runs = [(member.run.name, fold) for member in members for fold in member.folds]
+    assert [file.name for file in files] == [f"blend_{run}_{fold}.onnx" for run, fold in runs]
