@@ -18,6 +18,7 @@ from acoustic_kit.caches import provide_caches
 
 if TYPE_CHECKING:  # `as` exports a name
     from acoustic_kit.api.blend import FittedBlend as FittedBlend
+    from acoustic_kit.api.bundle import bundle as bundle
     from acoustic_kit.api.export import export as export
     from acoustic_kit.api.features import BuiltFeature as BuiltFeature
     from acoustic_kit.api.open_workspace import OpenWorkspace as OpenWorkspace
@@ -67,6 +68,7 @@ else:
 
     _EXPORTS = {  # module → the names that it exports here, as above
         "acoustic_kit.api.blend": "FittedBlend",
+        "acoustic_kit.api.bundle": "bundle",
         "acoustic_kit.api.export": "export",
         "acoustic_kit.api.features": "BuiltFeature",
         "acoustic_kit.api.open_workspace": "OpenWorkspace",

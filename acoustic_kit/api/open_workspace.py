@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from acoustic_kit.api.blend import FittedBlend
+from acoustic_kit.api.bundle import bundle
 from acoustic_kit.api.features import WorkspaceFeatures
 from acoustic_kit.api.predict import predict
 from acoustic_kit.api.progress import progress
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from acoustic_kit.data import Summary
     from acoustic_kit.ensemble.result import By
+    from acoustic_kit.prediction.bundle import Bundle
     from acoustic_kit.submission.submission import Problem
 
 
@@ -264,6 +266,33 @@ class OpenWorkspace(TrainingSession):
             workers=workers,
             device=device,
             precision=precision,
+            progress=self.progress,
+        )
+
+    def bundle(
+        self,
+        model: str | Path | TrainedRun | FittedBlend,
+        out: str | Path,
+        *,
+        kaggle: str | None = None,
+        competition: str | None = None,
+        wheels: str | Path | None = None,
+        trust: bool = False,
+        weights: str | Path | Sequence[str | Path] | None = None,
+    ) -> Bundle:
+        """Write a folder with which a notebook predicts without a network, see `akit.bundle`.
+
+        >>> ws.bundle("first", "first_bundle", kaggle="me/first-bundle")
+        """
+        return bundle(
+            model,
+            out,
+            kaggle=kaggle,
+            competition=competition,
+            wheels=wheels,
+            folder=self.root,
+            trust=trust,
+            weights=weights,
             progress=self.progress,
         )
 

@@ -5,6 +5,7 @@ import sys
 try:
     from acoustic_kit.cli import (  # noqa: F401 (each adds its commands)
         blend,
+        bundle,
         data,
         demo,
         export,

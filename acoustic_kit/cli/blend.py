@@ -68,7 +68,7 @@ def blend(
         say("--decision tuned changes nothing: a single label has no thresholds.")
     files = workspace.files
     _print_result(files, result)
-    if not result.submission and files.clip_ids("test"):
+    if result.record is None and (name or files.clip_ids("test")):
         raise typer.Exit(1)
 
 
@@ -98,6 +98,8 @@ def _print_result(workspace: Workspace, result: BlendResult) -> None:
         typer.echo(f"\nWrote {display_path(result.submission)}, which passed the check against the competition's form.")
     else:
         print_line(f"\nNo submission was written: {result.no_submission}.")
+    if result.record and not result.submission:
+        print_line(f"The blend is recorded in {display_path(result.record)}, for `akit predict` and `akit bundle`.")
 
 
 def _print_scores(result: BlendResult) -> None:

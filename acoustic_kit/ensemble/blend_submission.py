@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -38,11 +40,16 @@ if TYPE_CHECKING:
     from acoustic_kit.ensemble.result import BlendResult
 
 
-def write_blend(workspace: Workspace, result: BlendResult, *, overwrite: bool) -> BlendResult:
-    """Write the submission and its record; notes, scores and submission dates of the same CSV are kept."""
+def write_blend(workspace: Workspace, result: BlendResult, *, overwrite: bool, is_named: bool) -> BlendResult:
+    """Write the submission and its record; notes, scores and submission dates of the same CSV are kept.
+
+    Without test clips, as in many code competitions, write only the record, if the user has named the blend
+    (`is_named`).
+    """
     test = workspace.clip_ids("test")
     if not test:
-        return replace(result, no_submission="the data set has no test clips")
+        result = replace(result, no_submission="the data set has no test clips")
+        return _write_record(workspace, result, overwrite=overwrite) if is_named else result
     tests = _test_predictions(workspace, result.members)
     lacking = [name for name, found in tests.items() if found is None or not set(test) <= set(found.ids)]
     if lacking:
@@ -59,9 +66,24 @@ def write_blend(workspace: Workspace, result: BlendResult, *, overwrite: bool) -
         _write(workspace, path, blend, found, result.metric, accept)
     except NameTakenError as error:
         return replace(result, no_submission=str(error))
-    record = _record_of(workspace, result, blend, path)
+    record = _record_of(workspace, result, blend, path, file_sha256(path))
     record.model_copy(update=history_of(path, record.sha256)).write(path.with_suffix(".json"))
-    return replace(result, submission=path)
+    return replace(result, submission=path, record=path.with_suffix(".json"))
+
+
+def _write_record(workspace: Workspace, result: BlendResult, *, overwrite: bool) -> BlendResult:
+    """Write the record of a blend without a CSV, for `akit predict` and `akit bundle`."""
+    blend = result.blend.of_members()
+    path = workspace.output_folder(workspace.submissions_path.name) / f"{result.name}.csv"
+    content = [one.name for one in result.members], blend.to_dict()
+    record = _record_of(workspace, result, blend, path, hashlib.sha256(json.dumps(content).encode()).hexdigest())
+    if not overwrite:
+        try:
+            refuse_other(path, record.sha256)
+        except NameTakenError as error:
+            return replace(result, no_submission=str(error))
+    record.model_copy(update=history_of(path, record.sha256)).write(path.with_suffix(".json"))
+    return replace(result, record=path.with_suffix(".json"))
 
 
 def _test_predictions(workspace: Workspace, members: Sequence[Candidate]) -> dict[str, Predictions | None]:
@@ -98,7 +120,7 @@ def _write(
     )
 
 
-def _record_of(workspace: Workspace, result: BlendResult, blend: Blend, path: Path) -> SubmissionRecord:
+def _record_of(workspace: Workspace, result: BlendResult, blend: Blend, path: Path, sha256: str) -> SubmissionRecord:
     """Return the record of a submission: its origin, and all that rebuilding it needs."""
     scores = None
     if result.scored:
@@ -115,7 +137,7 @@ def _record_of(workspace: Workspace, result: BlendResult, blend: Blend, path: Pa
     template = workspace.template_path
     return SubmissionRecord(
         submission=path.name,
-        sha256=file_sha256(path),
+        sha256=sha256,
         metric=result.metric,
         method=result.method,
         by=result.by,
@@ -127,7 +149,7 @@ def _record_of(workspace: Workspace, result: BlendResult, blend: Blend, path: Pa
                 recipe=one.run.record.recipe,
                 weight=float(weight),
                 optimistic=one.run.bias_warnings,
-                test_sha256=file_sha256(one.folder / "test.parquet"),
+                test_sha256=_test_digest(one),
             )
             for one, weight in zip(result.members, blend.weights, strict=True)
         ],
@@ -155,6 +177,8 @@ def rebuild(workspace: Workspace, path: Path, name: str | None = None, *, overwr
     members = recorded_members(workspace, record)
     if workspace.template_path and file_sha256(workspace.template_path) != record.template_sha256:
         raise SubmissionError(f"{workspace.template_path} is not the template that {path.name} was written for.")
+    if not workspace.clip_ids("test"):
+        raise SubmissionError(f"The data set has no test clips, so {path} describes no CSV. `akit predict` takes it.")
     tests = [found for found in _test_predictions(workspace, members).values() if found is not None]
     submissions = workspace.output_folder(workspace.submissions_path.name)
     target = submissions / f"{checked_name(name or record.submission)}.csv"
@@ -184,14 +208,17 @@ def recorded_members(workspace: Workspace, record: SubmissionRecord) -> list[Can
     if missing:
         raise UsageError(f"{name} blends runs that are not in this workspace: {', '.join(missing)}.")
     members = [Candidate(open_run(workspace.runs_path / m.name), m.fold) for m in record.runs]
-    changed = [
-        one.name
-        for one, member in zip(members, record.runs, strict=True)
-        if not (one.folder / "test.parquet").is_file() or file_sha256(one.folder / "test.parquet") != member.test_sha256
-    ]
+    pairs = zip(members, record.runs, strict=True)
+    changed = [one.name for one, member in pairs if _test_digest(one) != member.test_sha256]
     if changed:
         raise RunError(f"The test predictions of {', '.join(changed)} are not those that {name} blended.")
     return members
+
+
+def _test_digest(member: Candidate) -> str:
+    """Return the SHA-256 of a member's test predictions; an empty string without test clips."""
+    path = member.folder / "test.parquet"
+    return file_sha256(path) if path.is_file() else ""
 
 
 def _finite(value: float) -> float | None:

@@ -32,6 +32,7 @@ class BlendResult:
     scored_on: str = ""  # the training clips for which all candidates have predictions, if not all
     submission: Path | None = None
     no_submission: str = ""  # why there is none
+    record: Path | None = None  # the JSON; exists without the CSV if there are no test clips
 
     @property
     def scored(self) -> bool:

@@ -86,7 +86,8 @@ def blend_runs(
     else:
         options = {"top": top, "seed": seed, "diverse": diverse, "on_progress": on_progress}
         result = _by_run(workspace, found, left_out, read, metric, method, decision, **options)
-    return write_blend(workspace, replace(result, name=name or _default_name(result)), overwrite=overwrite)
+    named = replace(result, name=name or _default_name(result))
+    return write_blend(workspace, named, overwrite=overwrite, is_named=name is not None)
 
 
 def _method_without_labels(method: str, why: str, *, unfit: bool) -> str:

@@ -145,29 +145,38 @@ def open_predictor(
     if isinstance(what, BlendResult):
         members = [opener.member(one.run, one.fold) for one in what.members]
         return _predictor(what.name, members, what.metric, what.blend.of_members())
-    path = Path(what)
-    if path.name == RECORD_NAME:
-        path = path.parent
-    if (path / RECORD_NAME).is_file():
-        found = path
-    elif path.suffix in {".json", ".csv"} and path.with_suffix(".json").is_file():
-        return _open_blend(path.with_suffix(".json"), workspace, opener)
-    elif workspace is None:
-        raise UsageError(
-            f"{what} is neither a run's folder nor a submission's JSON, and {folder.resolve()} is in no workspace "
-            "that could have a run or a submission of this name."
-        )
-    else:
-        remote_runs.pull(workspace)
-        submission = workspace.submissions_path / f"{str(what).removesuffix('.csv').removesuffix('.json')}.json"
-        if path.name == str(what) and submission.is_file() and not (workspace.runs_path / path).is_dir():
-            return _open_blend(submission, workspace, opener)
-        found = _run_or_submission(workspace, str(what))
+    found = locate(what, folder)
+    if found.is_file():
+        return _open_blend(found, workspace, opener)
     member = opener.member(open_run(found))
     if missing := member.run.missing_folds:
         on_note(f"{member.run.name} is not finished: fold {', '.join(missing)} is left out.")
     record = member.run.record
     return _predictor(member.run.name, [member], record.metric, None)
+
+
+def locate(what: str | Path, folder: Path) -> Path:
+    """Return the folder of a run, or the JSON of a submission, that is a path or a name, see `open_predictor`.
+
+    Raises UsageError if there is none.
+    """
+    path, workspace = Path(what), Workspace.around(folder)
+    if path.name == RECORD_NAME:
+        path = path.parent
+    if (path / RECORD_NAME).is_file():
+        return path
+    if path.suffix in {".json", ".csv"} and path.with_suffix(".json").is_file():
+        return path.with_suffix(".json")
+    if workspace is None:
+        raise UsageError(
+            f"{what} is neither a run's folder nor a submission's JSON, and {folder.resolve()} is in no workspace "
+            "that could have a run or a submission of this name."
+        )
+    remote_runs.pull(workspace)
+    submission = workspace.submissions_path / f"{str(what).removesuffix('.csv').removesuffix('.json')}.json"
+    if path.name == str(what) and submission.is_file() and not (workspace.runs_path / path).is_dir():
+        return submission
+    return _run_or_submission(workspace, str(what))
 
 
 def _run_or_submission(workspace: Workspace, name: str) -> Path:

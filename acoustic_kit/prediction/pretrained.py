@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from acoustic_kit.errors import RunError
 from acoustic_kit.features import FEATURES
 from acoustic_kit.features.embed.embed import weights_digest
-from acoustic_kit.features.weights import LOCAL
+from acoustic_kit.features.weights import LOCAL, find_weights
 from acoustic_kit.runs.run import RECORD_NAME, RUN_NAME, Run
 
 HUB_NAME = r"\w[\w.-]*/\w[\w.-]*"  # no path out of the run's folder
@@ -32,6 +33,21 @@ def find_models(run: Run, given: Sequence[str]) -> dict[str, str]:
         elif not re.fullmatch(HUB_NAME, name):
             raise _missing(run, link["name"], name, digest, given)
     return places
+
+
+def used_models(run: Run, given: Sequence[str]) -> list[Path]:
+    """Return the places of all models that compute the features of a run: folders, ONNX files and runs.
+
+    Those on the Hugging Face hub are in its cache. Raises AkitError if one is missing.
+    """
+    known, used = find_models(run, given), list[Path]()
+    for link in (link for parameters in run.record.parameters.values() for link in _chain(parameters)):
+        if (digest := link.get("weights_sha256")) in known:
+            used.append(Path(known[str(digest)]).expanduser().absolute())
+        elif digest is not None:
+            name = str(link[FEATURES[str(link["name"])].weights_parameter or ""])
+            used.append(find_weights(name, link.get("revision"), how="--weights FOLDER").folder)
+    return used
 
 
 def _missing(run: Run, feature: str, name: str, digest: str, given: Sequence[str]) -> RunError:

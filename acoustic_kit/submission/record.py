@@ -30,7 +30,7 @@ class Member(_Frozen):
     recipe: str
     weight: FiniteFloat = Field(ge=0)
     optimistic: list[str]
-    test_sha256: str  # of the predictions that were blended
+    test_sha256: str  # of the predictions that were blended; empty without test clips
 
     @property
     def label(self) -> str:
@@ -60,7 +60,7 @@ class SubmissionRecord(_Frozen):
     """Content of `submissions/<name>.json`."""
 
     submission: str
-    sha256: str  # of the CSV
+    sha256: str  # of the CSV; of the blend, if there are no test clips
     metric: str
     method: str  # as requested
     by: Literal["run", "fold"] = "run"

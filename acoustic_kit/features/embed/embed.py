@@ -16,7 +16,7 @@ from acoustic_kit.features.embed.transformers_models import TransformersEncoder
 from acoustic_kit.features.embed.windows import POOLS, Pool, pool
 from acoustic_kit.features.feature import Feature, StoredClip, Training
 from acoustic_kit.features.wave import Wave
-from acoustic_kit.features.weights import AST_NAME, LOCAL
+from acoustic_kit.features.weights import AST_NAME, LOCAL, TENSORS, file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -189,4 +189,7 @@ def weights_digest(model: str) -> str:
 
     Raises AkitError if they are missing or damaged.
     """
+    tensors = Path(model).expanduser() / TENSORS
+    if tensors.is_file():  # perhaps without a feature extractor, which the feature `ast` does not read
+        return file_digest(tensors)
     return open_encoder(model, Asked()).digest

@@ -75,6 +75,11 @@ class OnnxEncoder(WaveEncoder):
         }
 
     @property
+    def files(self) -> list[Path]:
+        """The file, and the files of its tensors beside it."""
+        return [self.path, *(self.path.parent / name for name in self._header.beside)]
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the file; if its tensors are in other files, of the digests of all."""
         digests = [f"{name}\t{file_digest(self.path.parent / name)}" for name in self._header.beside]

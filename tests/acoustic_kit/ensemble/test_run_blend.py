@@ -15,12 +15,13 @@ from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.ensemble.blend_submission import rebuild
 from acoustic_kit.ensemble.competition import check
 from acoustic_kit.ensemble.run_blend import BlendResult, blend_runs
-from acoustic_kit.errors import AkitError, UsageError
+from acoustic_kit.errors import AkitError, SubmissionError, UsageError
+from acoustic_kit.prediction import predict_clips
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.imported import import_run
 from acoustic_kit.runs.run import Run
 from acoustic_kit.runs.runner import run_recipe
-from acoustic_kit.submission.record import read_record
+from acoustic_kit.submission.record import annotate, read_record
 from acoustic_kit.workspace.workspace import Workspace
 
 
@@ -125,6 +126,25 @@ def test_without_test_clips_there_are_scores_and_no_submission(workspace: Worksp
     assert result.submission is None
     assert "no test clips" in result.no_submission
     assert not workspace.submissions_path.exists()
+
+
+def test_without_test_clips_a_named_blend_is_recorded(workspace: Workspace, synthetic: Path) -> None:
+    manifest = workspace.manifest.filter(pl.col("split") == "train")
+    manifest.write_parquet(workspace.manifest_path)
+    workspace = Workspace.find(workspace.root)
+    run = train(workspace)
+    result = blend_runs(workspace, name="first")
+    assert (result.submission, result.record) == (None, workspace.submissions_path / "first.json")
+    files = sorted((workspace.data_root / path) for path in manifest["path"][:2])
+    found = predict_clips(workspace.submissions_path / "first.json", files).probabilities
+    np.testing.assert_allclose(found, predict_clips(run.path, files).probabilities)
+    annotate(workspace.submissions_path, "first", "kept", public=0.5)
+    assert blend_runs(workspace, name="first").record == result.record
+    assert read_record(workspace.submissions_path / "first.json").note == "kept"
+    train(workspace, "n_components=2")
+    assert "--overwrite" in blend_runs(workspace, name="first", method="mean").no_submission
+    with pytest.raises(SubmissionError, match="no test clips"):
+        rebuild(workspace, workspace.submissions_path / "first.json")
 
 
 def test_the_competitions_template_decides_the_form(workspace: Workspace, runs: list[Run], tmp_path: Path) -> None:
