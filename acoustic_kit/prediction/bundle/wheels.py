@@ -47,11 +47,11 @@ def write_own_wheel(folder: Path) -> Path:
     info = f"acoustic_kit-{installed.version}.dist-info"
     files |= {f"{info}/{name}": (installed.read_text(name) or "").encode() for name in _COPIED}
     files[f"{info}/WHEEL"] = _WHEEL.encode()
-    record = [f"{name},{_record_digest(content)},{len(content)}\n" for name, content in files.items()]
+    record = [f"{name},{_record_digest(content)},{len(content)}\n" for name, content in sorted(files.items())]
     files[f"{info}/RECORD"] = "".join([*record, f"{info}/RECORD,,\n"]).encode()
     path = folder / f"acoustic_kit-{installed.version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
+        for name, content in sorted(files.items()):
             archive.writestr(zipfile.ZipInfo(name, _TIME), content, zipfile.ZIP_DEFLATED)
     return path
 

@@ -16,22 +16,24 @@ from acoustic_kit.prediction.bundle.wheels import collect_wheels, write_own_whee
 TinyWheel = Callable[..., Path]
 
 
-def test_akits_own_wheel_installs_with_its_recipes(tmp_path: Path) -> None:
-    (tmp_path / "again").mkdir()
-    wheel, again = write_own_wheel(tmp_path), write_own_wheel(tmp_path / "again")
-    assert wheel.read_bytes() == again.read_bytes()
+def test_akits_own_wheel_installs_and_makes_itself_again(tmp_path: Path) -> None:
+    wheel = write_own_wheel(tmp_path)
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (record,) = [name for name in names if name.endswith("/RECORD")]
         assert {row[0] for row in csv.reader(archive.read(record).decode().splitlines())} == set(names)
     assert {"acoustic_kit/_recipes/logmel_cnn.py", "acoustic_store/__init__.py"} <= set(names)
-    assert not [name for name in names if "__pycache__" in name]
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--target", tmp_path / "target"]
+    target, again = tmp_path / "target", tmp_path / "again"
+    again.mkdir()
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile", "--target", target]
     subprocess.run([*pip, wheel], check=True)
-    target = str(tmp_path / "target")
-    code = f"import sys; sys.path.insert(0, {target!r}); import acoustic_kit; print(acoustic_kit.__file__)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert done.stdout.startswith(target)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import pathlib; import acoustic_kit.prediction.bundle.wheels as w"
+    )
+    command = [sys.executable, "-c", f"{code}; print(w.__file__, w.write_own_wheel(pathlib.Path(sys.argv[2])))"]
+    done = subprocess.run([*command, target, again], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith(str(target))
+    assert (again / wheel.name).read_bytes() == wheel.read_bytes()
 
 
 def test_given_wheels_must_fit_name_version_and_python(tmp_path: Path, tiny_wheel: TinyWheel) -> None:
