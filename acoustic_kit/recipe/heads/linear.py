@@ -161,15 +161,14 @@ class Logistic(_Linear):
                 (len(flat), len(flat)), lambda change: gradient(change, product(logits(change, self.rows)), self.rows)
             )
 
-        flat, last = (np.vstack(self.solution) / unit).ravel(), False
+        flat, moving = (np.vstack(self.solution) / unit).ravel(), True
         value, slope = loss(flat)
-        while not last:
+        while moving:
             change, _ = cg(hessian(flat), -slope, rtol=0.1, maxiter=500)
-            last = np.abs(change).mean() <= tolerance
             new = loss(flat + change)
-            while new[0] > value and not last:
+            while (moving := bool(np.abs(change).mean() > tolerance)) and not new[0] < value:
                 change /= 2
-                last, new = np.abs(change).mean() <= tolerance, loss(flat + change)
+                new = loss(flat + change)
             flat, (value, slope) = flat + change, new
         theta = flat.reshape(-1, n_classes) * unit
         self.solution = theta[:-1], theta[-1]

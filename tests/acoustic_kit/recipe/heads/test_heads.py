@@ -161,3 +161,8 @@ def test_empty_classes_and_constant_columns(kind: Any) -> None:
     found = probabilities(logits, "single")
     assert np.isfinite(logits).all()
     assert found[:, -1].max() < found[:, :-1].mean(axis=0).min()
+
+
+def test_a_fit_ends_without_a_penalty() -> None:
+    clips = examples(300)
+    assert np.isfinite(Logistic(clips).model(1e9).logits(clips.x)).all()
