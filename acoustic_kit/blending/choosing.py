@@ -49,7 +49,7 @@ def choose(
     - ``diverse``: choose the ``top`` runs whose mean has the smallest Brier score, not the best ones
     - ``decision``: ``tuned`` fits a threshold for each class of a task with several labels, and uses them if they gain
       beyond noise; a single label has no thresholds
-    - ``recordings``: of clips that are windows of recordings: the blend smooths and rescales them
+    - ``recordings``: of clips that are windows of recordings: the blend post-processes them
       (`blending.recordings`), each if the nested estimate gains; windows of one recording are a group if there are no
       ``groups``
     - ``on_progress``: called with (fits done, fits in total)

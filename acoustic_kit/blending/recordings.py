@@ -18,6 +18,7 @@ from acoustic_kit.metrics.scores import score
 
 WEIGHTS = (0.1, 0.2, 0.4, 0.2, 0.1)
 POWER = 0.5
+SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +105,34 @@ def rescale(probabilities: np.ndarray, recordings: Recordings, power: float = PO
     return found
 
 
-STEPS: dict[str, Callable[[np.ndarray, Recordings], np.ndarray]] = {"smooth": smooth, "rescale": rescale}  # in order
-TASKS = {"smooth": ("single", "multi"), "rescale": ("multi",)}  # that a step fits
+def mix_mean(probabilities: np.ndarray, recordings: Recordings, share: float = SHARE) -> np.ndarray:
+    """Return probabilities mixed with the mean over the windows of the recording: float64 (clips, classes).
+
+    The order of a recording's windows is kept; recordings in which a class is likely throughout move up against others.
+
+    - ``probabilities``: float (clips, classes)
+    - ``share``: of the mean, from 0 to 1; 0 changes nothing
+
+    >>> two = Recordings.of(["a.ogg", "a.ogg"], [0, 5])
+    >>> mix_mean(np.array([[0.9], [0.3]]), two).round(3).tolist()
+    [[0.75], [0.45]]
+    """
+    order = recordings.in_order()
+    codes, found = recordings.codes[order], np.array(probabilities, np.float64)
+    if len(order):
+        first = np.flatnonzero(np.diff(codes, prepend=-1))
+        counts = np.diff(first, append=len(order))
+        means = np.add.reduceat(found[order], first, axis=0) / counts[:, None]
+        found[order] += share * (np.repeat(means, counts, axis=0) - found[order])
+    return found
+
+
+STEPS: dict[str, Callable[[np.ndarray, Recordings], np.ndarray]] = {
+    "smooth": smooth,
+    "rescale": rescale,
+    "mean": mix_mean,
+}  # in order
+TASKS = {"smooth": ("single", "multi"), "rescale": ("multi",), "mean": ("single", "multi")}  # that a step fits
 
 
 def apply_postprocessing(names: Sequence[str], probabilities: np.ndarray, recordings: Recordings | None) -> np.ndarray:

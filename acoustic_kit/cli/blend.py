@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from acoustic_kit.workspace.workspace import Workspace
 
 BLEND_METHODS = ("auto", "mean", "geometric", "rank", "power", "greedy", "weights", "stack")
-STEPS = {"smooth": "Smoothing over neighboring windows", "rescale": "Rescaling by the maximum of the recording"}
+STEPS = {
+    "smooth": "Smoothing over neighboring windows",
+    "rescale": "Rescaling by the maximum of the recording",
+    "mean": "Mixing with the mean of the recording",
+}
 
 
 @app.command(epilog="Example: akit blend --top 12 --metric f1 --name first")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from acoustic_kit.blending import Blend, choose, mean
-from acoustic_kit.blending.recordings import Recordings, apply_postprocessing, rescale, smooth
+from acoustic_kit.blending.recordings import Recordings, apply_postprocessing, mix_mean, rescale, smooth
 from acoustic_kit.errors import AkitError
 from acoustic_kit.metrics.scores import score
 
@@ -26,7 +26,7 @@ def test_clips_that_are_whole_files_form_no_recordings() -> None:
     p, recordings = some_windows()
     whole = recordings.codes < 0
     assert whole.sum() == 2
-    for step in (smooth, rescale):
+    for step in (smooth, rescale, mix_mean):
         assert np.array_equal(step(p, recordings)[whole], p[whole])
 
 
@@ -48,7 +48,7 @@ def test_smoothing_keeps_constants_and_sums_of_rows() -> None:
     assert np.allclose(smooth(p, recordings).sum(axis=1), 1)
 
 
-@pytest.mark.parametrize("step", [smooth, rescale])
+@pytest.mark.parametrize("step", [smooth, rescale, mix_mean])
 def test_recordings_do_not_influence_each_other(step) -> None:
     p, recordings = some_windows()
     together = step(p, recordings)
@@ -57,7 +57,7 @@ def test_recordings_do_not_influence_each_other(step) -> None:
         assert np.array_equal(together[own], step(p[own], recordings.take(own)))
 
 
-@pytest.mark.parametrize("step", [smooth, rescale])
+@pytest.mark.parametrize("step", [smooth, rescale, mix_mean])
 def test_steps_do_not_depend_on_the_order_of_clips(step) -> None:
     p, recordings = some_windows()
     order = RNG.permutation(len(p))
@@ -74,6 +74,17 @@ def test_rescaling_keeps_order_and_lowers_uncertain_recordings() -> None:
         assert np.array_equal(np.argsort(found[own], axis=0), np.argsort(p[own], axis=0))
         assert np.allclose(found[own], p[own] * p[own].max(axis=0) ** 0.5)
     assert np.array_equal(rescale(p, recordings, power=0), p)
+
+
+def test_the_mean_of_the_recording_is_mixed_in() -> None:
+    p, recordings = some_windows()
+    for share in (0, 0.3, 1):
+        found = mix_mean(p, recordings, share)
+        for code in range(3):
+            own = recordings.codes == code
+            np.testing.assert_allclose(found[own], (1 - share) * p[own] + share * p[own].mean(axis=0))
+    p /= p.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(mix_mean(p, recordings).sum(axis=1), 1)
 
 
 def test_steps_are_applied_in_the_given_order() -> None:
@@ -110,7 +121,7 @@ def test_a_blend_smooths_if_events_last_over_windows() -> None:
     assert "smooth" in blend.postprocessing
     assert blend.nested_score > plain.nested_score + 0.05
     gains = blend.postprocessing_gains
-    assert list(gains) == ["smooth", "rescale"]
+    assert list(gains) == ["smooth", "rescale", "mean"]
     assert blend.nested_score == pytest.approx(plain.nested_score + sum(gain for gain in gains.values() if gain > 0))
     new, _, of_new = soundscapes(1, persistent=True)
     assert np.array_equal(blend.predict(new, of_new), apply_postprocessing(blend.postprocessing, mean(new), of_new))
@@ -135,7 +146,7 @@ def test_a_single_label_is_smoothed_but_not_rescaled() -> None:
     recordings = Recordings.of(np.repeat([f"r{i}" for i in range(40)], 12).tolist(), np.tile(5.0 * np.arange(12), 40))
     blend = choose(p, targets, metric="accuracy", method="auto", recordings=recordings)
     assert blend.postprocessing == ("smooth",)
-    assert list(blend.postprocessing_gains) == ["smooth"]
+    assert list(blend.postprocessing_gains) == ["smooth", "mean"]
     found = blend.predict(p, recordings)
     assert np.allclose(found.sum(axis=1), 1)
     assert blend.score == score("accuracy", targets, found)
