@@ -85,6 +85,7 @@ def _translated(program: ExportedProgram, names: Sequence[str]) -> onnx_ir.Model
     common.DeduplicateInitializersPass()(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
+    common.ClearMetadataAndDocStringPass()(model)  # paths and lines of code
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from acoustic_kit import __version__
+from acoustic_kit.dsp.decoding import Decoding
 from acoustic_kit.errors import UsageError
 from acoustic_kit.prediction.export.combination import Combination
 from acoustic_kit.prediction.export.graph import ExportGraph, FoldNetwork, FoldPlan, FrontEnd
@@ -28,6 +30,7 @@ class Plan:
     Parameters
     ----------
     fronts : key of a feature → its layer
+    decodings : sample rate → how files are decoded
     calls : the prediction of each fold's model, by member
     seconds : the longest clip
 
@@ -35,6 +38,7 @@ class Plan:
 
     predictor: Predictor
     fronts: Mapping[str, FrontEnd]
+    decodings: Mapping[int, Decoding]
     probe: Probe
     calls: Sequence[Sequence[FoldCall]]
     seconds: float
@@ -49,14 +53,19 @@ class Plan:
         Raises UsageError if a graph cannot compute the prediction of a member, with the reason.
         """
         fronts: dict[str, FrontEnd] = {}
+        decodings: dict[int, Decoding] = {}
         for member in predictor.members:
             with reasons(member.run.name):
-                for fold in member.folds:
-                    for key, feature in ((f.key, f) for f in member.features_of(fold).values()):
-                        rate = root_of(feature).decoding.sample_rate
-                        if key not in fronts:
-                            layer = feature.torch_layer()
-                            fronts[key] = FrontEnd(layer.eval(), _known(rate))
+                for feature in (f for fold in member.folds for f in member.features_of(fold).values()):
+                    decoding = root_of(feature).decoding
+                    rate = decoding.sample_rate
+                    if rate is None or decodings.setdefault(rate, decoding) != decoding:
+                        raise UsageError(f"{feature.name} reads the wave in another form than the other features")
+                    if feature.key not in fronts:
+                        fronts[feature.key] = FrontEnd(feature.torch_layer().eval(), rate)
+        if predictor.blend is not None:
+            with reasons(predictor.name):
+                Combination(predictor.blend)
         done, calls = 0, list[list[FoldCall]]()
         with Probe.of(predictor, sorted({front.rate for front in fronts.values()}), seconds) as probe:
             for member in predictor.members:
@@ -65,7 +74,7 @@ class Plan:
                     with reasons(member.run.name):
                         calls[-1].append(probe.call(member, fold))
                     on_model(done := done + 1)
-            yield cls(predictor, fronts, probe, calls, seconds)
+            yield cls(predictor, fronts, decodings, probe, calls, seconds)
 
     @property
     def rates(self) -> list[int]:
@@ -137,33 +146,37 @@ class Plan:
 
     def metadata(self) -> dict[str, Any]:
         """Return what the file says of itself; `sample_rate`, `window` and `output` make it a model of `embed`."""
-        record, rates = self.predictor.members[0].run.record, self.rates
+        record, rates, task = self.predictor.members[0].run.record, self.rates, self.predictor.task_spec
         names = input_names("wave", rates), input_names("length", rates)
-        waves = [WaveInput(*one) for one in zip(*names, rates, self.samples, strict=True)]
-        side = [
-            {
-                "run": member.run.name,
-                "columns": side.shape[1],
-                "from": list(member.recipe.needs(member.settings).columns),
-            }
-            for member, side in zip(self.predictor.members, self.sides, strict=True)
-            if side is not None
-        ]
+        members = list(zip(self.predictor.members, self.sides, strict=True))
         found: dict[str, Any] = {
             "akit": __version__,
             "name": self.predictor.name,
-            "classes": record.classes,
-            "task": record.task,
-            "metric": self.predictor.task_spec.metric,
-            "runs": [
-                {"name": m.run.name, "recipe": m.run.record.recipe, "folds": m.folds} for m in self.predictor.members
+            "runs": [{"name": m.run.name, "recipe": m.run.record.recipe, "folds": m.folds} for m, _ in members],
+            "task": task.task,
+            "metric": task.metric,
+            "classes": task.names,
+            "class_indices": list(task.classes.values()),
+            "label_separator": json.dumps(task.label_separator),
+            "frequencies": self._frequencies().tolist(),  # for a clip that cannot be read
+            "windows": None if record.windows is None else record.windows.model_dump(),
+            "waves": [WaveInput(*one)._asdict() for one in zip(*names, rates, self.samples, strict=True)],
+            "mono": {name: self.decodings[rate].mono for name, rate in zip(names[0], rates, strict=True)},
+            "side": [
+                {"run": m.run.name, "columns": side.shape[1], "from": m.recipe.needs(m.settings).columns}
+                for m, side in members
+                if side is not None
             ],
-            "waves": [wave._asdict() for wave in waves],
-            "side": side,
             "output": "embedding",
         }
         if len(rates) == 1:
             found |= {"sample_rate": str(rates[0]), "window": str(self.samples[0] / rates[0])}
+        return found
+
+    def _frequencies(self) -> np.ndarray:
+        """Return the prediction for a clip that cannot be read: float64 (classes,)."""
+        stack = [np.mean([m.frequencies(fold) for fold in m.folds], axis=0)[None] for m in self.predictor.members]
+        found: np.ndarray = self.predictor.finish(self.predictor.combine(np.stack(stack)), None)[0]
         return found
 
     def difference(self, model: OnnxModel) -> float:
@@ -196,9 +209,3 @@ def reasons(name: str) -> Iterator[None]:
         yield
     except UsageError as error:
         raise UsageError(f"{name} cannot be exported: {error}") from error
-
-
-def _known(rate: int | None) -> int:
-    if rate is None:
-        raise UsageError("it reads waves at any sample rate, and those of a graph have one")
-    return rate

@@ -43,6 +43,10 @@ def test_inputs_outputs_and_metadata(cnn: OnnxModel) -> None:
     ]
 
 
+def test_the_file_names_no_path_of_this_machine(cnn: OnnxModel) -> None:
+    assert str(Path(__file__).parents[4]).encode() not in cnn.path.read_bytes()
+
+
 def test_any_number_of_clips_and_no_lengths(cnn: OnnxModel, waves: Waves) -> None:
     clips = waves(cnn.sample_rate, SECONDS)
     together = cnn.predict(clips)
