@@ -1,9 +1,14 @@
-"""Cache folders for libraries if neither the package nor the home folder is writable, as in many containers."""
+"""Cache folders: akit's own, and those of libraries if neither the package nor the home folder is writable."""
 
 import atexit
 import os
 import shutil
 import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Environment variable of a library's cache → its default parent, below the home folder.
 _CACHES = {"NUMBA_CACHE_DIR": ".cache", "MPLCONFIGDIR": ".config", "TRITON_CACHE_DIR": ".triton"}
@@ -27,6 +32,23 @@ def provide_caches() -> None:
     atexit.register(_remove, folder, os.getpid())
     for name in lacking:
         os.environ[name] = folder
+
+
+def user_cache(name: str) -> "Path":
+    """Return akit's cache folder of a name, created: below `XDG_CACHE_HOME`, else `~/.cache`.
+
+    A temporary folder, deleted when the process ends, if that is not writable.
+    """
+    import tempfile
+    from pathlib import Path
+
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "akit" / name
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        folder = Path(tempfile.mkdtemp(prefix="akit-cache-"))
+        atexit.register(_remove, str(folder), os.getpid())
+    return folder
 
 
 def _has_place(name: str) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def describe_forecast(forecast: Forecast) -> str:
     """Return a forecast, its parts in seconds, and the choice of members if some were dropped."""
-    whole = forecast.spent + forecast.costs.of(range(len(forecast.predictor.members)))
+    whole = forecast.spent + forecast.costs.of(range(len(forecast.costs.models)))
     head = f"Forecast: {duration(whole)} for {forecast.n_clips:,} clips, of a budget of {duration(forecast.budget)}."
     lines = [head, *aligned(["", "seconds"], _parts(forecast), ["seconds"])]
     return "\n".join(lines + (_choice(forecast) if forecast.judged else []))
@@ -25,9 +25,9 @@ def _parts(forecast: Forecast) -> list[tuple[str, str]]:
         features[name] = features.get(name, 0.0) + seconds
     parts = [("until now", forecast.spent), ("decoding", costs.decoding)]
     parts += [(name, seconds) for name, seconds in features.items() if seconds > 0]
-    for member, seconds in zip(forecast.predictor.members, costs.models, strict=True):
-        n = len(member.folds)
-        parts.append((f"{member.run.name}, {n} model{'' if n == 1 else 's'}", seconds))
+    names = [(member.run.name, len(member.folds)) for member in forecast.predictor.members]
+    for (name, n), seconds in zip(names or [(forecast.predictor.name, 1)], costs.models, strict=True):
+        parts.append((f"{name}, {n} model{'' if n == 1 else 's'}", seconds))
     return [(name, f"{seconds:.1f}") for name, seconds in parts]
 
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,6 +29,13 @@ SHOWN = 10  # unreadable clips that are named
 
 Source = Annotated[
     str, typer.Argument(metavar="RUN|BLEND", help="Folder or name of a run, or JSON or name of a submission.")
+]
+Predicting = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|BLEND|FILE.onnx",
+        help="Folder or name of a run, JSON or name of a submission, or a file of `akit export`.",
+    ),
 ]
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH…", help="Audio files and folders of audio files.")]
 Form = Annotated[Path | None, typer.Option(help="The competition's sample_submission.csv: its ids, order and form.")]
@@ -62,6 +69,13 @@ BudgetOf = Annotated[
         help="Forecast the time, and drop members of a blend until it fits: 45s, 90m, 1h30m.",
     ),
 ]
+EngineOf = Annotated[
+    Literal["torch", "onnx"] | None,
+    typer.Option(
+        "--engine",
+        help="onnx: export once to the cache folder, and predict with onnxruntime on the CPU, without torch.",
+    ),
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the recipe in the run's folder if it is not installed here.")]
 Weights = Annotated[
     list[Path] | None,
@@ -72,7 +86,7 @@ Weights = Annotated[
 @app.command(epilog="Example: akit predict runs/logmel_cnn-1a2b3c4d new_clips/ --out new.csv")
 def predict(
     ctx: typer.Context,
-    run: Source,
+    run: Predicting,
     paths: Paths,
     template: Form = None,
     out: Out = None,
@@ -81,6 +95,7 @@ def predict(
     id_format: IdFormat = None,
     table: Table = None,
     allow_missing: AllowMissing = False,
+    engine: EngineOf = None,
     budget: BudgetOf = None,
     trust: Trust = False,
     weights: Weights = None,
@@ -98,10 +113,10 @@ def predict(
     from acoustic_kit.api.forecast import describe_forecast
     from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.features.build.worker import worker_count
-    from acoustic_kit.features.build.worker import workers as open_workers
-    from acoustic_kit.prediction import choose_windows, clips_at, open_predictor, plan_rows, predict_rows
+    from acoustic_kit.prediction import choose_windows, clips_at, open_predictor, plan_rows
     from acoustic_kit.prediction.budget import Budget, parse_time
-    from acoustic_kit.prediction.within_budget import fit_budget
+    from acoustic_kit.prediction.engine import PredictOptions, is_exported, predict_plan
+    from acoustic_kit.prediction.onnx_graphs import open_file
     from acoustic_kit.submission.record import refuse_over_submission
     from acoustic_kit.submission.submission import read_template, require_writable
 
@@ -109,8 +124,20 @@ def predict(
     if out is not None:
         refuse_over_submission(out)
     require_one_process("predict")
-    compute, files = Compute(device, precision), clips_at(paths, allow_none=template is not None)
-    predictor = open_predictor(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
+    options = PredictOptions(
+        engine=engine or ("onnx" if is_exported(run) else "torch"),
+        budget=limit,
+        table=table,
+        workers=worker_count(workers),
+        compute=(compute := Compute(device, precision)),
+        on_forecast=lambda forecast: say(describe_forecast(forecast)),
+        on_note=say,
+    )
+    files = clips_at(paths, allow_none=template is not None)
+    if is_exported(run):
+        predictor, graphs = open_file(Path(run))
+    else:
+        predictor, graphs = open_predictor(run, folder_of(ctx), trust=trust, weights=weights, on_note=say), None
     form = None if template is None else read_template(template, predictor.task_spec.classes)
     if form is not None:
         require_writable(form, predictor.task_spec)
@@ -125,30 +152,8 @@ def predict(
     )
     finished = _finished_slices(out, predictor, compute)
     try:
-        with open_workers(worker_count(workers)) as processes, progress() as bar:
-            if limit is not None:
-                predictor = fit_budget(
-                    predictor,
-                    plan,
-                    limit,
-                    table=table,
-                    workers=processes,
-                    compute=compute,
-                    finished=finished,
-                    on_progress=bar,
-                    on_forecast=lambda forecast: say(describe_forecast(forecast)),
-                    on_note=say,
-                )
-                finished = _finished_slices(out, predictor, compute)
-            found = predict_rows(
-                predictor,
-                plan,
-                table=table,
-                workers=processes,
-                compute=compute,
-                on_progress=bar,
-                finished=finished,
-            )
+        with progress() as bar:
+            predictor, found = predict_plan(predictor, plan, replace(options, on_progress=bar), finished, graphs)
     except KeyboardInterrupt:
         is_begun = finished is not None and finished.folder.is_dir()
         say("\nStopped. " + ("The same command resumes where it was." if is_begun else "Nothing was written."))

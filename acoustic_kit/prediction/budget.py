@@ -52,10 +52,21 @@ class Costs:
     models: tuple[float, ...]  # of each member: loading and prediction, over its fold models
     needs: tuple[frozenset[str], ...]  # of each member: the keys of its features and of all that they are computed from
 
+    @property
+    def whole(self) -> float:
+        """The seconds of a prediction by all members."""
+        return self.of(range(len(self.models)))
+
     def of(self, members: Collection[int]) -> float:
         """Return the seconds of a prediction by some members; a feature of several of them is computed once."""
         needed = frozenset[str]().union(*(self.needs[member] for member in members))
         return self.decoding + sum(self.features[key] for key in needed) + sum(self.models[m] for m in members)
+
+    def only(self, members: Sequence[int]) -> Costs:
+        """Return the costs of a prediction by some members, in this order."""
+        needs = tuple(self.needs[member] for member in members)
+        features = {key: seconds for key, seconds in self.features.items() if any(key in keys for keys in needs)}
+        return Costs(self.decoding, features, tuple(self.models[member] for member in members), needs)
 
     def alone(self, member: int, members: Collection[int]) -> float:
         """Return the seconds that are saved if a member is dropped: what it does not share with the others."""

@@ -17,6 +17,7 @@ from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.budget import Costs
 from acoustic_kit.prediction.models import Predictor
 from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, manifest_rows
+from acoustic_kit.prediction.onnx_graphs import OnnxGraphs
 from acoustic_kit.prediction.predict import BLOCK, SLICE, predict_fold
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from acoustic_store import FeatureStore
 
 WARM_UP = 4  # clips; so many also show what does not depend on the number of clips, such as loading a model
+AT_ONCE = 8  # clips that graphs predict at once
 MOST = 128  # clips that are measured
 
 
@@ -36,7 +38,12 @@ class Seconds(NamedTuple):
     waves: float  # decoding, with all waves
     alone: dict[str, float]  # key of a wave → seconds without the others
     features: dict[str, float]  # key → seconds
-    models: tuple[float, ...]  # of one fold model of each member: loading and prediction
+    models: tuple[float, ...]  # of one fold model of each member, loading and prediction; or of each graph
+
+    @property
+    def total(self) -> float:
+        """All seconds."""
+        return self.waves + sum(self.features.values()) + sum(self.models)
 
 
 def measure_costs(
@@ -74,15 +81,50 @@ def measure_costs(
     return costs_of_all(measure(few, 2), measure(n, 3), len(readable), n_slices, predictor)
 
 
-def costs_of_all(few: Seconds, many: Seconds, n_clips: int, n_slices: int, predictor: Predictor) -> Costs:
-    """Return the costs of all clips from those of a few and of more of them.
+def measure_graphs(
+    predictor: Predictor,
+    clips: Sequence[NewClip],
+    graphs: OnnxGraphs,
+    seconds: float,
+    on_progress: Callable[[str, int, int], None],
+) -> Costs:
+    """Measure some of the clips by exported models, and return the costs of all; see `measure_costs`."""
+    readable = [clip for clip in clips if clip.path is not NO_FILE]
+    few = min(AT_ONCE, len(readable))
+
+    def measure(n: int, step: int) -> Seconds:
+        chosen = [readable[i] for i in spread_sample(readable, n, WARM_UP)]
+        graphs.predict(chosen, at_once=AT_ONCE)
+        on_progress("forecast", step, 3)
+        return Seconds(len(chosen), graphs.seconds[0], {}, {}, tuple(graphs.seconds[1:]))
+
+    rough = (warm := measure(few, 1)).total / warm.n
+    n = min(max(4 * AT_ONCE, round(seconds / rough)), MOST, len(readable))
+    n_slices = len(list(slices_by_file([clip.file for clip in clips], SLICE)))
+    once, many = measure(few, 2), measure(n, 3)
+    waves, *models = (
+        of_all_clips(a, b, (once.n, many.n), len(readable), n_slices)
+        for a, b in zip((once.waves, *once.models), (many.waves, *many.models), strict=True)
+    )
+    return Costs(waves, {}, tuple(models), (frozenset(),) * len(models))
+
+
+def of_all_clips(few: float, many: float, n: tuple[int, int], n_clips: int, n_slices: int) -> float:
+    """Return the seconds of all clips from those of a few and of more of them.
 
     What a slice costs whatever its clips is what remains of the time of a few clips without that of each clip.
+
+    - `n`: numbers of a few and of more clips
     """
+    each = max(many - few, 0.0) / (n[1] - n[0]) if n[1] > n[0] else many / n[1]
+    return n_slices * max(few - n[0] * each, 0.0) + n_clips * each
+
+
+def costs_of_all(few: Seconds, many: Seconds, n_clips: int, n_slices: int, predictor: Predictor) -> Costs:
+    """Return the costs of all clips from those of a few and of more of them, see `of_all_clips`."""
 
     def of_all(a: float, b: float) -> float:
-        each = max(b - a, 0.0) / (many.n - few.n) if many.n > few.n else b / many.n
-        return n_slices * max(a - few.n * each, 0.0) + n_clips * each
+        return of_all_clips(a, b, (few.n, many.n), n_clips, n_slices)
 
     alone = {key: of_all(few.alone[key], many.alone[key]) for key in many.alone}
     together = of_all(few.waves, many.waves)
@@ -96,7 +138,7 @@ def costs_of_all(few: Seconds, many: Seconds, n_clips: int, n_slices: int, predi
         decoding,
         features,
         tuple(len(member.folds) * of_all(a, b) for member, a, b in models),
-        tuple(frozenset(f.key for f in with_sources(_features(predictor, i))) for i in range(len(predictor.members))),
+        tuple(frozenset(f.key for f in with_sources(features_of(predictor, i))) for i in range(len(predictor.members))),
     )
 
 
@@ -121,7 +163,8 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _features(predictor: Predictor, member: int) -> list[Feature]:
+def features_of(predictor: Predictor, member: int) -> list[Feature]:
+    """Return the features that the fold models of a member read."""
     one = predictor.members[member]
     return [feature for fold in one.folds for feature in one.features_of(fold).values()]
 
@@ -130,7 +173,7 @@ def _one_pass(predictor: Predictor, rows: pl.DataFrame, processes: Workers, comp
     """Predict some clips by one fold model of each member, and return the seconds."""
     from acoustic_store import FeatureStore
 
-    features = [feature for i in range(len(predictor.members)) for feature in _features(predictor, i)]
+    features = [feature for i in range(len(predictor.members)) for feature in features_of(predictor, i)]
     waves = [feature for feature in with_sources(features) if feature.source is None]
     block_size = -(-len(rows) // max(1, processes.n))
 

@@ -75,16 +75,17 @@ class Predictor:
     members: tuple[MemberModel, ...]
     task_spec: TaskSpec  # its metric is the one that a submission is written for
     blend: Blend | None  # of the members; None for one run
+    file_windows: Windows | None = None  # of an exported file, which has no members
 
     @property
     def n_models(self) -> int:
-        """Number of fold models."""
-        return sum(len(member.folds) for member in self.members)
+        """Number of fold models, or 1 for an exported file."""
+        return sum(len(member.folds) for member in self.members) or 1
 
     @property
     def windows(self) -> Windows | None:
         """The windows of recordings that it was trained on; None if they were whole files."""
-        return self.members[0].run.record.windows
+        return self.members[0].run.record.windows if self.members else self.file_windows
 
     @property
     def compares_clips(self) -> bool:

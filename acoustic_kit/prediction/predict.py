@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,10 @@ from acoustic_kit.features import Feature, build_features, with_sources
 from acoustic_kit.features.build.worker import Workers
 from acoustic_kit.features.build.worker import workers as open_workers
 from acoustic_kit.files import temporary_folder
+from acoustic_kit.prediction.budget import Costs
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
-from acoustic_kit.prediction.new_clips import NO_FILE, clips_at, manifest_rows, read_columns
+from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, clips_at, manifest_rows, read_columns
+from acoustic_kit.prediction.onnx_graphs import OnnxGraphs
 from acoustic_kit.prediction.rows import RowPlan
 from acoustic_kit.prediction.slices import FinishedSlices, SlicePredictions
 from acoustic_kit.recipe.inference import infer
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 SLICE = 1024  # clips whose features are on disk at once: a few GB at most
 AT_ONCE = 256  # clips that a recipe gets at once
+WHOLE = "all, in seconds"  # the bar of the whole prediction, if there is a forecast
 BLOCK = 64  # clips that a worker process computes at once; fewer are faster in this process
 
 OnProgress = Callable[[str, int, int], None]
@@ -76,9 +80,14 @@ def predict_clips(
 
     """
     predictor = run if isinstance(run, Predictor) else open_predictor(run, trust=trust, weights=weights)
-    files = clips if isinstance(clips, Mapping) else clips_at([Path(path) for path in clips])
-    plan = RowPlan.of_files(files) if windows is None else RowPlan.of_windows(files, windows)
+    plan = plan_clips(clips, windows)
     return predict_rows(predictor, plan, table=table, workers=workers, compute=compute, on_progress=on_progress)
+
+
+def plan_clips(clips: Sequence[str | Path] | Mapping[str, Path], windows: Windows | None) -> RowPlan:
+    """Return the plan of clips, see `predict_clips`. Raises UsageError for a missing path."""
+    files = clips if isinstance(clips, Mapping) else clips_at([Path(path) for path in clips])
+    return RowPlan.of_files(files) if windows is None else RowPlan.of_windows(files, windows)
 
 
 def predict_rows(
@@ -90,6 +99,8 @@ def predict_rows(
     compute: Compute = AUTO,
     on_progress: OnProgress = lambda *_: None,
     finished: FinishedSlices | None = None,
+    graphs: OnnxGraphs | None = None,
+    costs: Costs | None = None,
 ) -> ClipPredictions:
     """Predict the clips of a plan, and average them into its rows.
 
@@ -101,6 +112,9 @@ def predict_rows(
     on_progress : called with a feature's name and the clips done and in all; then with "predictions" and these numbers,
         each clip counted once per fold model
     finished : where predictions of finished slices are stored; those that exist are not computed again
+    graphs : exported models of the predictor's members, which predict instead of torch
+    costs : the forecast of the seconds that it takes; `on_progress` is then also called with `WHOLE` and the seconds of
+        the forecast that are done and in all, from which the time that is left follows
 
     Raises AkitError if the recipe fails, or if no clip can be read.
 
@@ -109,12 +123,12 @@ def predict_rows(
     columns = None if table is None else read_columns(table, [clip.file for clip in clips])
     parts = []
     with open_workers(workers) as processes:
-        job = _Job(predictor, len(clips), processes, compute, on_progress)
+        job = _Job(predictor, len(clips), processes, compute, on_progress, graphs, costs)
         for part in slices_by_file([clip.file for clip in clips], SLICE):
             rows = manifest_rows(clips[part], None if columns is None else columns[part])
             found = finished.read(rows) if finished else None
             if found is None:
-                found = job.predict(rows)
+                found = job.predict(rows, clips[part])
                 is_whole = not any(reason.startswith(NOT_READ) for reason in found.errors.values())
                 if finished and is_whole and len(rows) < len(clips):
                     finished.write(rows, found)
@@ -148,11 +162,24 @@ class _Job:
     workers: Workers
     compute: Compute
     on_progress: OnProgress
+    graphs: OnnxGraphs | None
+    costs: Costs | None
     begun: int = 0  # number of clips of earlier slices
     predicted: int = 0  # clips times models
+    seconds: float = 0.0  # of the forecast
 
-    def predict(self, rows: pl.DataFrame) -> SlicePredictions:
+    def predict(self, rows: pl.DataFrame, clips: Sequence[NewClip]) -> SlicePredictions:
         """Predict a slice of clips: the blend, or all members if the blend compares clips of different slices."""
+        found = self._by_torch(rows) if self.graphs is None else self._by_graphs(self.graphs, clips)
+        if self.predictor.compares_clips:
+            return found
+        return replace(found, probabilities=self.predictor.combine(found.probabilities)[None])
+
+    def _by_graphs(self, graphs: OnnxGraphs, clips: Sequence[NewClip]) -> SlicePredictions:
+        models = [len(member.folds) for member in self.predictor.members] or [1]
+        return graphs.predict(clips, lambda number, n: self._on_clips(number, n * models[number]))
+
+    def _by_torch(self, rows: pl.DataFrame) -> SlicePredictions:
         from acoustic_store import FeatureStore
 
         with temporary_folder("akit-predict-") as folder:
@@ -160,9 +187,7 @@ class _Job:
             of_fold = [{fold: m.features_of(fold) for fold in m.folds} for m in self.predictor.members]
             errors = self._build(rows, store, [f for of in of_fold for found in of.values() for f in found.values()])
             pairs = zip(self.predictor.members, of_fold, strict=True)
-            stack = np.stack([self._mean(member, features, rows, store) for member, features in pairs])
-        if not self.predictor.compares_clips:
-            stack = self.predictor.combine(stack)[None]
+            stack = np.stack([self._mean(i, *pair, rows, store) for i, pair in enumerate(pairs)])
         return SlicePredictions(stack, errors)
 
     def begin_next(self, n_clips: int) -> None:
@@ -170,12 +195,23 @@ class _Job:
         self.begun += n_clips
         self.predicted = self.begun * self.predictor.n_models
         self.on_progress("predictions", self.predicted, self.n_clips * self.predictor.n_models)
+        if self.costs is not None:
+            self._spend(self.costs.whole * self.begun / self.n_clips - self.seconds)
+
+    def _spend(self, seconds: float) -> None:
+        """Count seconds of the forecast as done."""
+        if self.costs is not None:
+            self.seconds += seconds
+            self.on_progress(WHOLE, round(self.seconds), max(1, round(self.costs.whole)))
 
     def _build(self, rows: pl.DataFrame, store: FeatureStore, features: Sequence[Feature]) -> dict[str, str]:
         """Compute the features, and return why clips cannot be read, by id."""
-        done = {feature.key: 0 for feature in with_sources(features)}
+        first, done = with_sources(features)[0], {feature.key: 0 for feature in with_sources(features)}
 
         def on_build(feature: Feature, n: int, _: int) -> None:
+            if self.costs is not None:
+                of_all = self.costs.features[feature.key] + (self.costs.decoding if feature == first else 0.0)
+                self._spend(of_all * (n - done[feature.key]) / self.n_clips)
             done[feature.key] = n
             alike = [count for key, count in done.items() if key.startswith(f"{feature.name}-")]  # one per fold
             self.on_progress(feature.name, self.begun + sum(alike) // len(alike), self.n_clips)
@@ -190,6 +226,7 @@ class _Job:
 
     def _mean(
         self,
+        position: int,
         member: MemberModel,
         features: Mapping[str, Mapping[str, Feature]],
         rows: pl.DataFrame,
@@ -201,10 +238,15 @@ class _Job:
         for fold in member.folds:
             stored = {name: store[feature.key] for name, feature in features[fold].items()}
             clips = Clips(rows, task_spec.names, task_spec.task, stored, self.compute)
-            total += predict_fold(member, fold, clips, self._on_clips)
+            total += predict_fold(member, fold, clips, partial(self._on_clips, position))
         mean: np.ndarray = total / len(member.folds)
         return mean
 
-    def _on_clips(self, n: int) -> None:
+    def _on_clips(self, member: int, n: int) -> None:
+        """Count clips times models of a member, by position."""
         self.predicted += n
         self.on_progress("predictions", self.predicted, self.n_clips * self.predictor.n_models)
+        if self.costs is not None:
+            models = [len(one.folds) for one in self.predictor.members] or [1]
+            decoding = 0.0 if self.graphs is None else self.costs.decoding / len(models)
+            self._spend((self.costs.models[member] + decoding) * n / (self.n_clips * models[member]))

@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,13 @@ class FinishedSlices:
     def beside(out: Path, predictor: Predictor, compute: Compute) -> FinishedSlices:
         """Return the slices of a prediction that will be written to `out`: in the folder `OUT.parts`."""
         return FinishedSlices(out.with_name(f"{out.name}.parts"), predictor_digest(predictor, compute))
+
+    def of(self, predictor: Predictor, compute: Compute, engine: str) -> FinishedSlices:
+        """Return the slices of another predictor for the same output.
+
+        - `engine`: what they depend on besides, if torch does not predict
+        """
+        return replace(self, key=predictor_digest(predictor, compute) + engine)
 
     def read(self, rows: pl.DataFrame) -> SlicePredictions | None:
         """Return the predictions of a slice; None if they are missing or damaged.

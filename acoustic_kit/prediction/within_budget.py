@@ -7,24 +7,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from acoustic_kit.blending import Blend
-from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.errors import AkitError, RunError
 from acoustic_kit.files import read_regular, write_atomically
 from acoustic_kit.metrics.names import get_metric
 from acoustic_kit.prediction.budget import Budget, Costs, Judged, cheapest, choose_members
-from acoustic_kit.prediction.forecast import measure_costs
 from acoustic_kit.prediction.models import Predictor
-from acoustic_kit.prediction.new_clips import NO_FILE, read_columns
+from acoustic_kit.prediction.new_clips import NO_FILE
 from acoustic_kit.prediction.reduced_blend import ReducedBlends
 from acoustic_kit.prediction.rows import RowPlan
 from acoustic_kit.prediction.slices import FinishedSlices
 from acoustic_kit.tables import duration
-
-if TYPE_CHECKING:
-    from acoustic_kit.features.build.worker import Workers
 
 SHARE = 0.02  # of the budget that measuring takes, about
 SECONDS = (3.0, 30.0)  # that measuring takes at least and at most, about, unless a few clips take longer
@@ -45,7 +39,7 @@ class Forecast:
     @property
     def kept(self) -> list[int]:
         """The positions of the members that predict."""
-        return [one.member for one in self.judged if one.is_kept] or list(range(len(self.predictor.members)))
+        return [one.member for one in self.judged if one.is_kept] or list(range(len(self.costs.models)))
 
     @property
     def seconds(self) -> float:
@@ -57,23 +51,21 @@ def fit_budget(
     predictor: Predictor,
     plan: RowPlan,
     budget: Budget,
+    measure: Callable[[float], Costs],
     *,
-    table: Path | None = None,
-    workers: Workers,
-    compute: Compute = AUTO,
     finished: FinishedSlices | None = None,
-    on_progress: Callable[[str, int, int], None] = lambda *_: None,
     on_forecast: Callable[[Forecast], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
-) -> Predictor:
-    """Return the predictor, or the blend of those of its members that predict a plan within a budget.
+) -> tuple[Predictor, Costs | None]:
+    """Return the predictor, or the blend of those of its members that predict a plan within a budget, and its costs.
 
     The members are chosen by `choose_members`, and their blend is fitted again, see `ReducedBlends`. A choice is stored
-    beside the slices that are finished, and read if the prediction resumes.
+    beside the slices that are finished, and read if the prediction resumes: then nothing is measured, and the costs are
+    None.
 
     Parameters
     ----------
-    table, workers, compute, on_progress : as those of `predict_rows`
+    measure : returns the costs of the plan's clips, after about so many seconds
     finished : where slices of this predictor are stored
     on_forecast : called with the forecast and the choice
     on_note : called with messages for the user
@@ -82,30 +74,29 @@ def fit_budget(
 
     """
     if all(clip.path is NO_FILE for clip in plan.clips):
-        return predictor
+        return predictor, None
     stored = None if finished is None else _Stored.of(finished, plan, budget)
     if stored is not None and (chosen := stored.read(predictor)) is not None:
         names = ", ".join(member.run.name for member in chosen.members)
         on_note(f"Resumes with the members that were chosen before: {names}.")
-        return chosen
-    columns = None if table is None else read_columns(table, [clip.file for clip in plan.clips])
-    seconds = min(max(budget.seconds * SHARE, SECONDS[0]), SECONDS[1])
-    costs = measure_costs(predictor, plan.clips, columns, workers, compute, seconds, on_progress)
+        return chosen, None
+    costs = measure(min(max(budget.seconds * SHARE, SECONDS[0]), SECONDS[1]))
     forecast = Forecast(predictor, len(plan.clips), budget.seconds, budget.spent, costs)
     if forecast.seconds > budget.seconds:
         forecast, predictor = _reduced(forecast, budget)
     on_forecast(forecast)
     if stored is not None:
         stored.write(forecast, predictor)
-    return predictor
+    of_members = [forecast.predictor.members.index(member) for member in predictor.members] or [0]
+    return predictor, costs.only(of_members)
 
 
 def _reduced(forecast: Forecast, budget: Budget) -> tuple[Forecast, Predictor]:
     """Return the forecast with a choice of members, and their blend. Raises RunError as `fit_budget` does."""
     predictor, costs = forecast.predictor, forecast.costs
     above = f"The forecast is {duration(forecast.seconds)}, above the budget of {duration(budget.seconds)}"
-    if len(predictor.members) == 1:
-        raise RunError(f"{above}, and {predictor.name} is one run. {enough(forecast.seconds)} would suffice.")
+    if len(costs.models) == 1:
+        raise RunError(f"{above}, and {predictor.name} has one member. {enough(forecast.seconds)} would suffice.")
     fastest, needed = cheapest(costs)
     needed += budget.spent
     hint = f"{predictor.members[fastest].run.name} alone takes {duration(needed)}: {enough(needed)} would suffice."

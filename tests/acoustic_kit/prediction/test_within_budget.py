@@ -9,10 +9,11 @@ import pytest
 from acoustic_kit.device import AUTO
 from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.errors import RunError
+from acoustic_kit.features import with_sources
 from acoustic_kit.features.build.worker import Workers
-from acoustic_kit.prediction import open_predictor, predict_rows, within_budget
+from acoustic_kit.prediction import open_predictor, predict, predict_rows
 from acoustic_kit.prediction.budget import Budget, Costs
-from acoustic_kit.prediction.forecast import Seconds, costs_of_all, measure_costs, spread_sample
+from acoustic_kit.prediction.forecast import Seconds, costs_of_all, features_of, measure_costs, spread_sample
 from acoustic_kit.prediction.models import Predictor
 from acoustic_kit.prediction.new_clips import NewClip
 from acoustic_kit.prediction.rows import RowPlan
@@ -44,7 +45,6 @@ def made_costs(*models: float) -> Costs:
 
 
 def fitted(
-    monkeypatch: pytest.MonkeyPatch,
     predictor: Predictor,
     files: dict[str, Path],
     costs: Costs,
@@ -53,27 +53,22 @@ def fitted(
 ) -> tuple[Predictor, list[Forecast]]:
     """Return the predictor that fits a budget by made costs, and the forecasts that were told."""
     told: list[Forecast] = []
-    monkeypatch.setattr(within_budget, "measure_costs", lambda *_: costs)
     plan, budget = RowPlan.of_files(files), Budget(seconds)
-    found = fit_budget(predictor, plan, budget, workers=Workers(0), finished=finished, on_forecast=told.append)
+    found, _ = fit_budget(predictor, plan, budget, lambda _: costs, finished=finished, on_forecast=told.append)
     return found, told
 
 
-def test_a_blend_that_fits_stays_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, pair: Predictor, new_files: dict[str, Path]
-) -> None:
-    found, (told,) = fitted(monkeypatch, pair, new_files, made_costs(10, 20), 1000)
+def test_a_blend_that_fits_stays_as_it_is(pair: Predictor, new_files: dict[str, Path]) -> None:
+    found, (told,) = fitted(pair, new_files, made_costs(10, 20), 1000)
     assert found is pair
     assert told.kept == [0, 1]
     assert 31 <= told.seconds < 1000
 
 
 @pytest.mark.parametrize("slow", [0, 1])
-def test_the_member_that_does_not_fit_is_dropped(
-    monkeypatch: pytest.MonkeyPatch, pair: Predictor, new_files: dict[str, Path], slow: int
-) -> None:
+def test_the_member_that_does_not_fit_is_dropped(pair: Predictor, new_files: dict[str, Path], slow: int) -> None:
     costs = made_costs(*(5000.0 if member == slow else 10.0 for member in range(2)))
-    found, (told,) = fitted(monkeypatch, pair, new_files, costs, 1000)
+    found, (told,) = fitted(pair, new_files, costs, 1000)
     assert found.members == (pair.members[1 - slow],)
     assert [one.is_kept for one in told.judged] == [slow == 1, slow == 0]
     assert all(one.without is not None and 0 <= one.without <= 1 for one in told.judged)
@@ -84,33 +79,33 @@ def test_the_member_that_does_not_fit_is_dropped(
 
 
 def test_a_budget_that_no_member_fits_is_refused_with_one_that_would(
-    monkeypatch: pytest.MonkeyPatch, pair: Predictor, new_files: dict[str, Path]
+    pair: Predictor, new_files: dict[str, Path]
 ) -> None:
     name = pair.members[0].run.name
     with pytest.raises(RunError, match=rf"no member fits. {name} alone takes .*--budget 1[89]m would suffice"):
-        fitted(monkeypatch, pair, new_files, made_costs(999, 2000), 100)
+        fitted(pair, new_files, made_costs(999, 2000), 100)
 
 
-def test_one_run_has_nothing_to_drop(monkeypatch: pytest.MonkeyPatch, kit: Path, new_files: dict[str, Path]) -> None:
+def test_one_run_has_nothing_to_drop(kit: Path, new_files: dict[str, Path]) -> None:
     run = next((kit / "runs").glob("stats_pca_linear-*"))
-    with pytest.raises(RunError, match=r"one run. --budget \d+m would suffice"):
-        fitted(monkeypatch, open_predictor(run), new_files, made_costs(999), 100)
+    with pytest.raises(RunError, match=r"has one member. --budget \d+m would suffice"):
+        fitted(open_predictor(run), new_files, made_costs(999), 100)
 
 
 @pytest.mark.parametrize(("lost", "why"), [("oof.parquet", "oof.parquet"), ("labels.parquet", "labels.parquet")])
 def test_without_predictions_or_labels_no_member_is_dropped(
-    monkeypatch: pytest.MonkeyPatch, kit: Path, new_files: dict[str, Path], tmp_path: Path, lost: str, why: str
+    kit: Path, new_files: dict[str, Path], tmp_path: Path, lost: str, why: str
 ) -> None:
     copy = shutil.copytree(kit, tmp_path / "copy")
     for path in (copy / "runs").glob(f"*/{lost}"):
         path.unlink()
     predictor = open_predictor(copy / "submissions" / "pair.json", trust=True)
     with pytest.raises(RunError, match=rf"cannot be dropped: .*{why}"):
-        fitted(monkeypatch, predictor, new_files, made_costs(10, 5000), 1000)
+        fitted(predictor, new_files, made_costs(10, 5000), 1000)
 
 
 def test_a_run_in_its_workspace_needs_no_stored_labels(
-    monkeypatch: pytest.MonkeyPatch, trained: Workspace, new_files: dict[str, Path], tmp_path: Path
+    trained: Workspace, new_files: dict[str, Path], tmp_path: Path
 ) -> None:
     work = Workspace.find(shutil.copytree(trained.root, tmp_path / "work"))
     for path in work.runs_path.glob("*/labels.parquet"):  # as runs of earlier versions
@@ -118,21 +113,21 @@ def test_a_run_in_its_workspace_needs_no_stored_labels(
     names = [path.name for path in work.runs_path.iterdir() if not path.name.startswith("logmel")]
     blend_runs(work, runs=names, method="geometric", name="pair")
     predictor = open_predictor("pair", work.root)
-    found, _ = fitted(monkeypatch, predictor, new_files, made_costs(10, 5000), 1000)
+    found, _ = fitted(predictor, new_files, made_costs(10, 5000), 1000)
     assert found.members == (predictor.members[0],)
 
 
 def test_a_resumed_prediction_has_the_members_that_were_chosen(
-    monkeypatch: pytest.MonkeyPatch, pair: Predictor, new_files: dict[str, Path], tmp_path: Path
+    pair: Predictor, new_files: dict[str, Path], tmp_path: Path
 ) -> None:
     finished = FinishedSlices.beside(tmp_path / "out.csv", pair, AUTO)
-    first, _ = fitted(monkeypatch, pair, new_files, made_costs(10, 5000), 1000, finished)
-    again, told = fitted(monkeypatch, pair, new_files, made_costs(5000, 10), 1000, finished)  # timings differ
+    first, _ = fitted(pair, new_files, made_costs(10, 5000), 1000, finished)
+    again, told = fitted(pair, new_files, made_costs(5000, 10), 1000, finished)  # timings differ
     assert [member.run.name for member in again.members] == [member.run.name for member in first.members]
     assert told == []
     of_first, of_again = (FinishedSlices.beside(tmp_path / "out.csv", one, AUTO).key for one in (first, again))
     assert of_first == of_again != finished.key
-    other, _ = fitted(monkeypatch, pair, new_files, made_costs(5000, 10), 999, finished)  # another budget
+    other, _ = fitted(pair, new_files, made_costs(5000, 10), 999, finished)  # another budget
     assert other.members == (pair.members[1],)
     finished.remove()
     assert not finished.folder.exists()
@@ -167,6 +162,27 @@ def test_a_sample_is_spread_over_files_by_size_and_takes_the_begin_of_recordings
     chosen = spread_sample(windows, 20, 4)
     assert {windows[i].start for i in chosen} == set(range(5))
     assert len({windows[i].file for i in chosen}) == 4
+
+
+def test_seconds_of_the_forecast_are_done_step_by_step(
+    pair: Predictor, new_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "SLICE", 5)
+    monkeypatch.setattr(predict, "AT_ONCE", 3)
+    keys = [frozenset(f.key for f in with_sources(features_of(pair, i))) for i in range(2)]
+    costs = Costs(100.0, dict.fromkeys(keys[0] | keys[1], 50.0), (200.0, 300.0), tuple(keys))
+    steps: list[tuple[int, int]] = []
+    predict_rows(
+        pair,
+        RowPlan.of_files(new_files),
+        on_progress=lambda what, *n: steps.append(n) if what == predict.WHOLE else None,
+        costs=costs,
+    )
+    done, totals = zip(*steps, strict=True)
+    assert set(totals) == {round(costs.whole)}
+    assert list(done) == sorted(done)
+    assert done[-1] == totals[-1]
+    assert 5 / 12 * totals[0] == pytest.approx(done[len(done) * 5 // 12], rel=0.3)  # it is even, not only at the end
 
 
 def test_real_clips_are_measured(pair: Predictor, new_files: dict[str, Path]) -> None:
