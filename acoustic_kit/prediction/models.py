@@ -66,6 +66,11 @@ class MemberModel:
         """Return a fold's predictions for a clip that cannot be read, the class frequencies: float64 (classes,)."""
         return np.array(self.run.done[fold].frequencies)
 
+    @property
+    def mean_frequencies(self) -> np.ndarray:
+        """The prediction for a clip that cannot be read, the mean over folds: float64 (classes,)."""
+        return np.asarray(np.mean([self.frequencies(fold) for fold in self.folds], axis=0))
+
 
 @dataclass(frozen=True)
 class Predictor:

@@ -123,7 +123,7 @@ def graphs_of(
         on_progress("export", number, len(predictor.members))
         alone = replace(predictor, name=member.run.name, members=(member,), blend=None)
         path = _exported(alone, seconds, on_note)
-        graphs.append(Graph(OnnxModel.open(path), _decodings(member), _frequencies(member)))
+        graphs.append(Graph(OnnxModel.open(path), _decodings(member), member.mean_frequencies))
     on_progress("export", len(predictor.members), len(predictor.members))
     return OnnxGraphs(tuple(graphs), f"onnx {seconds:g}")
 
@@ -161,13 +161,7 @@ def _longest(clips: Sequence[NewClip]) -> float:
 
 def _decodings(member: MemberModel) -> dict[int, Decoding]:
     features = [feature for fold in member.folds for feature in member.features_of(fold).values()]
-    found = {f.decoding.sample_rate or 0: f.decoding for f in with_sources(features) if f.source is None}
-    return found
-
-
-def _frequencies(member: MemberModel) -> np.ndarray:
-    mean: np.ndarray = np.mean([member.frequencies(fold) for fold in member.folds], axis=0)
-    return mean
+    return {f.decoding.sample_rate or 0: f.decoding for f in with_sources(features) if f.source is None}
 
 
 def _exported(predictor: Predictor, seconds: float, on_note: OnNote) -> Path:
@@ -184,7 +178,7 @@ def _exported(predictor: Predictor, seconds: float, on_note: OnNote) -> Path:
             os.utime(path)
         return path
     on_note(f"Exporting {predictor.name} to {path}, once.")
-    export_model(predictor, path, seconds=seconds)
+    export_model(predictor, path, seconds=seconds, on_note=on_note)
     by_use = sorted(folder.glob("*.onnx"), key=lambda found: found.stat().st_mtime)
     for old in by_use[:-CACHED]:
         old.unlink(missing_ok=True)

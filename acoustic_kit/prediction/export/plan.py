@@ -175,7 +175,7 @@ class Plan:
 
     def _frequencies(self) -> np.ndarray:
         """Return the prediction for a clip that cannot be read: float64 (classes,)."""
-        stack = [np.mean([m.frequencies(fold) for fold in m.folds], axis=0)[None] for m in self.predictor.members]
+        stack = [member.mean_frequencies[None] for member in self.predictor.members]
         found: np.ndarray = self.predictor.finish(self.predictor.combine(np.stack(stack)), None)[0]
         return found
 

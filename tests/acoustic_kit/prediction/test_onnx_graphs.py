@@ -1,6 +1,7 @@
 """Exported graphs predict clips and windows as torch would, by a made graph whose output is known."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import soundfile
 import acoustic_kit as akit
 from acoustic_kit.data.windows import Windows
 from acoustic_kit.device import AUTO, Compute
+from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.errors import RunError, UsageError
 from acoustic_kit.prediction import RowPlan, onnx_graphs, open_predictor, waves
 from acoustic_kit.prediction.budget import Budget
@@ -18,6 +20,7 @@ from acoustic_kit.prediction.models import Predictor
 from acoustic_kit.prediction.onnx_graphs import graphs_of, open_file
 from acoustic_kit.prediction.slices import FinishedSlices
 from acoustic_kit.prediction.within_budget import Forecast
+from acoustic_kit.workspace.workspace import Workspace
 
 pytest.importorskip("onnxruntime")
 RATE, CLASSES = 8000, ("sound_00", "sound_01", "sound_02")
@@ -133,12 +136,8 @@ def test_options_that_do_not_go_together_are_refused(graph: Path, sounds: dict[s
 
 
 @pytest.fixture
-def pair(trained: object, graph: Path, monkeypatch: pytest.MonkeyPatch) -> Predictor:
+def pair(trained: Workspace, graph: Path, monkeypatch: pytest.MonkeyPatch) -> Predictor:
     """Return a blend of two runs, whose graphs are the made one."""
-    from acoustic_kit.ensemble.run_blend import blend_runs
-    from acoustic_kit.workspace.workspace import Workspace
-
-    assert isinstance(trained, Workspace)
     names = [path.name for path in trained.runs_path.iterdir() if not path.name.startswith("logmel")]
     result = blend_runs(trained, runs=names, method="mean", name="graphs", overwrite=True)
     monkeypatch.setattr(onnx_graphs, "_exported", lambda *_: graph)
@@ -178,3 +177,24 @@ def test_clips_that_are_too_long_for_a_graph_are_refused(pair: Predictor, tmp_pa
     soundfile.write(tmp_path / "long.flac", np.zeros(601 * 1000), 1000)
     with pytest.raises(UsageError, match="--window"):
         graphs_of(pair, RowPlan.of_files({"long": tmp_path / "long.flac"}).clips)
+
+
+@pytest.mark.slow
+def test_a_run_is_exported_once_and_predicts_as_torch_does(
+    trained: Workspace, new_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run = next(trained.runs_path.glob("logmel_cnn-*"))
+    files = {**new_files, "gone": tmp_path / "gone.wav"}
+    frames = []
+    for engine in ("torch", "onnx", "onnx"):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            frames.append(akit.predict(run, files, engine=engine, workers=0, progress=False))
+        assert any("Exporting" in str(one.message) for one in told) == (engine == "onnx" and len(frames) == 2)
+    by_torch, by_onnx = (frame.select(CLASSES).to_numpy() for frame in frames[:2])
+    np.testing.assert_allclose(by_onnx, by_torch, rtol=0, atol=1e-4)
+    assert frames[2].equals(frames[1])
+    (written,) = (tmp_path / "cache").rglob("*.onnx")
+    alone = akit.predict(written, files, workers=0, progress=False)
+    assert alone.equals(frames[1])
