@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,13 +22,15 @@ from acoustic_kit.dsp.decoding import Decoding
 from acoustic_kit.errors import RunError, UsageError
 from acoustic_kit.features import with_sources
 from acoustic_kit.files import file_sha256
-from acoustic_kit.prediction.export.onnx_engine import OnnxModel
 from acoustic_kit.prediction.models import MemberModel, Predictor
 from acoustic_kit.prediction.new_clips import NewClip
 from acoustic_kit.prediction.rows import file_seconds
 from acoustic_kit.prediction.slices import SlicePredictions, predictor_digest
 from acoustic_kit.prediction.waves import WaveReader, Waves
 from acoustic_kit.task import TaskSpec
+
+if TYPE_CHECKING:
+    from acoustic_kit.prediction.export import OnnxModel
 
 CHUNK = 32  # clips that are decoded and predicted at once
 CACHED = 16  # graphs that are kept
@@ -117,8 +120,9 @@ def graphs_of(
 
     Raises UsageError if a member cannot be exported, with the reason, or for clips that are too long.
     """
-    seconds = _longest(clips)
-    graphs = []
+    from acoustic_kit.prediction.export import OnnxModel
+
+    seconds, graphs = _longest(clips), []
     for number, member in enumerate(predictor.members):
         on_progress("export", number, len(predictor.members))
         alone = replace(predictor, name=member.run.name, members=(member,), blend=None)
@@ -130,6 +134,8 @@ def graphs_of(
 
 def open_file(path: Path) -> tuple[Predictor, OnnxGraphs]:
     """Open a file that `akit export` wrote. Raises RunError if it is not one."""
+    from acoustic_kit.prediction.export import OnnxModel
+
     model = OnnxModel.open(path)
     about = model.session.get_modelmeta().custom_metadata_map
     try:

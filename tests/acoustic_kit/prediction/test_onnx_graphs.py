@@ -102,7 +102,7 @@ def test_windows_are_cut_from_a_recording_that_is_decoded_once(
     np.testing.assert_allclose(frame["sound_00"].to_numpy()[1:-1], expected, atol=1e-3)
 
 
-def test_metadata_of_a_file_decides_frequencies_windows_and_channels(tmp_path: Path) -> None:
+def test_metadata_decides_frequencies_windows_and_channels(tmp_path: Path) -> None:
     about = {
         "class_indices": "[7, 8, 9]",
         "frequencies": "[0.5, 0.25, 0.25]",

@@ -78,7 +78,7 @@ def test_the_member_that_does_not_fit_is_dropped(pair: Predictor, new_files: dic
     np.testing.assert_allclose(rows.probabilities, alone.probabilities, atol=1e-12)
 
 
-def test_a_budget_that_no_member_fits_is_refused_with_one_that_would(
+def test_a_budget_that_no_member_fits_is_refused(
     pair: Predictor, new_files: dict[str, Path]
 ) -> None:
     name = pair.members[0].run.name
@@ -151,7 +151,7 @@ def test_of_several_waves_each_pays_what_it_adds(pair: Predictor) -> None:
     assert costs.features == pytest.approx({"wave-1": 2.0, "wave-2": 4.0})
 
 
-def test_a_sample_is_spread_over_files_by_size_and_takes_the_begin_of_recordings(tmp_path: Path) -> None:
+def test_a_sample_is_spread_over_files_by_size(tmp_path: Path) -> None:
     files = [tmp_path / f"{i}.wav" for i in range(10)]
     for i, path in enumerate(files):
         path.write_bytes(bytes(100 * (i * 7 % 10)))
