@@ -78,9 +78,7 @@ def test_the_member_that_does_not_fit_is_dropped(pair: Predictor, new_files: dic
     np.testing.assert_allclose(rows.probabilities, alone.probabilities, atol=1e-12)
 
 
-def test_a_budget_that_no_member_fits_is_refused(
-    pair: Predictor, new_files: dict[str, Path]
-) -> None:
+def test_a_budget_that_no_member_fits_is_refused(pair: Predictor, new_files: dict[str, Path]) -> None:
     name = pair.members[0].run.name
     with pytest.raises(RunError, match=rf"no member fits. {name} alone takes .*--budget 1[89]m would suffice"):
         fitted(pair, new_files, made_costs(999, 2000), 100)
