@@ -22,7 +22,7 @@ STAGES = {
     "Features": ("features",),
     "Train": ("recipe", "pseudo", "runs"),
     "Blend": ("blend", "submission", "submit", "score"),
-    "Use": ("predict", "export", "report", "demo"),
+    "Use": ("predict", "export", "bundle", "report", "demo"),
 }
 STOPPED = "\nStopped. Run the same command again to continue."
 
