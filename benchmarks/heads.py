@@ -2,12 +2,13 @@
 
 10,000 clips × 1,024 columns of 50 classes, float32, in five folds, as `embedding_linear` trains them: standardize,
 choose the strength by three inner folds, fit. The columns are correlated as those of networks are, with variances that
-fall as a power of their rank, and classes overlap. One fold of each head in this process; the peers get the same
-standardized rows, strengths and inner folds, and float32. `--peers` runs them too, which takes minutes.
+fall as a power of their rank, and classes overlap. One fold of each head in this process, or all five with `--whole`;
+the peers get the same standardized rows, strengths and inner folds, and float32. `--peers` runs them too, on one fold,
+which takes minutes.
 
 Times are those of the processor: on two idle cores a fold takes about half of it, as inner folds are computed at once.
 Goal: five folds of logistic regression, single or multi-label, in a minute on two cores.
-Usage: heads.py [single|multi] [clips columns classes] [--peers]
+Usage: heads.py [single|multi] [logistic|ridge|knn] [clips columns classes] [--whole] [--peers]
 """
 
 import resource
@@ -66,20 +67,31 @@ def main() -> None:
     tasks: list[Task] = ["single", "multi"]
     for task in [task for task in tasks if task in sys.argv] or tasks:
         clips = embeddings(*sizes, task)
-        held = np.arange(len(clips)) % FOLDS == 0
-        train, new = clips.filter(~held), clips.filter(held)
-        inner = np.arange(len(train)) % INNER
-        for name, head in HEADS.items():
-            cpu, wall, (chosen, model) = timed(partial(fitted, head, train, inner))
-            p = probabilities(model.logits(new.x), task)
+        folds = np.arange(len(clips)) % FOLDS
+        for name, head in [item for item in HEADS.items() if item[0] in sys.argv] or HEADS.items():
+            cpus, walls, strengths, losses = zip(
+                *(one_fold(head, clips, folds == fold) for fold in range(FOLDS if "--whole" in sys.argv else 1)),
+                strict=True,
+            )
             print(
-                f"{task} {name:8} {cpu:6.1f} s of processor time a fold ({wall:.1f} s), {FOLDS * cpu / 2:6.1f} s for "
-                f"{FOLDS} folds on two cores; strength {chosen.strength:g}, log loss {loss(p, new.targets, task):.4f}, "
+                f"{task} {name:8} {np.mean(cpus):6.1f} s of processor time a fold ({np.mean(walls):.1f} s), of "
+                f"{len(cpus)}; {FOLDS * np.mean(cpus) / 2:6.1f} s for {FOLDS} folds on two cores; strengths "
+                f"{', '.join(f'{one:.3g}' for one in strengths)}, log loss {np.mean(losses):.4f}, "
                 f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB",
                 flush=True,
             )
         if "--peers" in sys.argv:
-            peers(train, new, inner, task)
+            train = clips.filter(folds != 0)
+            peers(train, clips.filter(folds == 0), np.arange(len(train)) % INNER, task)
+
+
+def one_fold(
+    head: type[Logistic] | type[Ridge] | type[Neighbors], clips: Examples, held: np.ndarray
+) -> tuple[float, float, float, float]:
+    """Return the processor and the wall time, the chosen strength, and the log loss on the held-out clips."""
+    train, new = clips.filter(~held), clips.filter(held)
+    cpu, wall, (chosen, model) = timed(partial(fitted, head, train, np.arange(len(train)) % INNER))
+    return cpu, wall, chosen.strength, loss(probabilities(model.logits(new.x), clips.task), new.targets, clips.task)
 
 
 def fitted(head: type[Logistic] | type[Ridge] | type[Neighbors], train: Examples, inner: np.ndarray) -> tuple[Any, Any]:

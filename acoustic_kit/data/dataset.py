@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from acoustic_kit.data.schema import clip_schema, manifest_schema
@@ -30,6 +30,7 @@ class CsvOptions:
     test_dir: str | None = None  # the folder of test clips, below the data set's
     group_pattern: str | None = None  # regular expression on paths; a group is its first group, else its match
     where: tuple[str, ...] = ()  # "column=value": keep only labeled clips with one of a column's values
+    where_found: bool = False  # apply `where` to the columns that the data set has, as extra clips may lack some
     skip_missing: bool = False  # leave out clips that are missing on disk
     windows: Windows | None = None  # into which recordings are divided; None: a clip is a file
     id_format: str | None = None  # of ids of the parts of files that a table gives, see `Windows`
@@ -69,15 +70,23 @@ class CsvOptions:
         except re.error as error:
             raise UsageError(f"--group-pattern {self.group_pattern!r} is not a regular expression: {error}.") from error
 
-    def wanted_values(self) -> dict[str, set[str]]:
-        """Return column → the values of `where`, in lower case. Raises UsageError for one without `=`."""
+    def wanted_values(self, columns: Collection[str] = ()) -> dict[str, set[str]]:
+        """Return column → the values of `where`, in lower case; with `where_found`, of the given columns only.
+
+        Raises UsageError for a condition without `=`.
+        """
         wanted: dict[str, set[str]] = {}
         for condition in self.where:
             column, equals, value = condition.partition("=")
             if not equals or not column.strip():
                 raise UsageError(f"--where {condition!r}: write COLUMN=VALUE.")
             wanted.setdefault(column.strip(), set()).add(value.strip().lower())
-        return wanted
+        return {name: wanted[name] for name in wanted if name in columns or not self.where_found}
+
+    def missing_note(self, columns: Collection[str]) -> str:
+        """Return a note about columns of `where` that the data set lacks; empty if there are none."""
+        missing = [repr(name) for name in replace(self, where_found=False).wanted_values() if name not in columns]
+        return f"--where: there is no column {', '.join(missing)}, so all of its values are kept" if missing else ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,8 @@ def read_with_extra(
 ) -> tuple[Dataset, Dataset | None]:
     """Read a data set and its extra clips, those in the folder `extra`; parameters as for `read_dataset`.
 
-    Windows, weights and secondary labels of extra clips are read by the same options; soft targets are joined to both.
+    Windows, weights and secondary labels of extra clips are read by the same options, and the same values are wanted of
+    the columns that they have; soft targets are joined to both.
     """
     from acoustic_kit.data.soft_targets import with_soft_targets
 
@@ -42,11 +43,13 @@ def read_extra(root: Path, dataset: Dataset, options: CsvOptions) -> Dataset:
     The files are unlabeled if `root` has no other layout than folders, no table names them, and no folder is called
     like a class.
 
-    - `options`: those of `dataset`, of which windows, weights and secondary labels are used
+    - `options`: those of `dataset`, of which wanted values, windows, weights and secondary labels are used
 
     Raises DataError as `read_dataset` does.
     """
     options = CsvOptions(
+        where=options.where,
+        where_found=True,
         windows=options.windows,
         min_overlap=options.min_overlap,
         weight_column=options.weight_column,

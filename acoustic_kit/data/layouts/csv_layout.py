@@ -56,7 +56,8 @@ def found(root: Path) -> bool:
 def read(root: Path, options: CsvOptions) -> Dataset:
     """Read the tables and find the files. Raises DataError that names the file and line, or the option to use."""
     whole = read_label_table(_train_path(root, options))
-    table = whole.where(options.wanted_values())
+    wanted = options.wanted_values(whole.columns)
+    table = whole.where(wanted)
     template = read_label_table(path) if (path := find_template(root)) else None
     columns = guess_columns(table, template, options)
     listed = _test_table(root, template, columns, options)
@@ -76,7 +77,8 @@ def read(root: Path, options: CsvOptions) -> Dataset:
     separator = labels.separator or (_separator_of_events(clips, labels, template, options) if columns.start else None)
     notes = (
         f"{table.path.name}: {columns}",
-        f"--where keeps {len(table.lines)} of {len(whole.lines)} rows" if options.where else "",
+        f"--where keeps {len(table.lines)} of {len(whole.lines)} rows" if wanted else "",
+        options.missing_note(whole.columns),
         labels.note,
         _split_note(table, columns, kinds),
         _template_note(template, has_test="test" in clips["split"]),

@@ -224,7 +224,7 @@ def _only_wanted(dataset: Dataset, options: CsvOptions) -> Dataset:
     """Return the data set with only the labeled clips that `--where` selects."""
     import polars as pl
 
-    clips, wanted = dataset.clips, options.wanted_values()
+    clips, wanted = dataset.clips, options.wanted_values(dataset.clips.columns)
     for name, values in wanted.items():
         if name not in clips.columns:
             raise DataError(f"{dataset.root} has no column {name!r}; it has {', '.join(clips.columns)}.")
@@ -238,6 +238,8 @@ def _only_wanted(dataset: Dataset, options: CsvOptions) -> Dataset:
                 f"{dataset.root}: no training clip has {name}={' or '.join(values)}; {name} contains {has}."
             )
         clips = kept
+    if missing := options.missing_note(dataset.clips.columns):
+        dataset = replace(dataset, notes=(*dataset.notes, missing))
     if not wanted:
         return dataset
     there = set(clips["label"].explode().drop_nulls())

@@ -137,6 +137,31 @@ def test_extra_recordings_without_secondary_labels(
     assert any("'secondary_labels'" in note and str(more) in note for note in extra.notes)
 
 
+@pytest.mark.parametrize("layout", ["csv", "birdclef"])
+def test_extra_clips_have_the_wanted_values(layout: str, tmp_path: Path, write_clip: Callable[..., object]) -> None:
+    """The same values are wanted of the columns that both have; a note names those that the extra clips lack."""
+    roots = {"data": "rating,site", "more": "rating"}
+    for folder, own in roots.items():
+        values = [("5,north" if "site" in own else "5"), ("2,north" if "site" in own else "2")]
+        rows = [f"{'owl' if n % 2 else 'wren'},{folder}/{n}.ogg,{values[n // 4]}" for n in range(8)]
+        if layout == "birdclef":
+            _birdclef(tmp_path / folder, write_clip, *[row.replace(",", ",[],", 1) for row in rows],
+                      header=f"primary_label,secondary_labels,filename,{own}")  # fmt: skip
+        else:
+            for row in rows:
+                write_clip(tmp_path / folder / row.split(",")[1])
+            (tmp_path / folder / "train.csv").write_text("\n".join([f"label,filename,{own}", *rows]) + "\n")
+    options = CsvOptions(where=("rating=5", "site=north"))
+    dataset, extra = read_with_extra(tmp_path / "data", "auto", options, tmp_path / "more")
+    assert extra is not None
+    assert [dataset.layout, extra.layout] == [layout, layout]
+    assert extra.clips["path"].str.extract(r"(\d)\.ogg$").to_list() == ["0", "1", "2", "3"]
+    assert any("'site'" in note for note in extra.notes)
+    assert not any("'rating'" in note and "no column" in note for note in extra.notes)
+    with pytest.raises(DataError, match="rating=7"):
+        read_extra(tmp_path / "more", dataset, CsvOptions(where=("rating=7",)))
+
+
 def test_soft_targets_of_extra_clips(birds: Path, tmp_path: Path, write_clip: Callable[..., object]) -> None:
     more = tmp_path / "more"
     for name in ("one", "two", "three"):
