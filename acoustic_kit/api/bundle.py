@@ -35,8 +35,8 @@ def bundle(
 
     Parameters
     ----------
-    model : a run's folder or a submission's JSON, or the name of one in the workspace that `folder` is in; a blend
-        needs a record, which `name=…` writes
+    model : a run's folder or a submission's JSON, or the name of one in the workspace that `folder` is in, or a file of
+        `akit export`; a blend needs a record, which `name=…` writes
     out : the folder, new or empty
     kaggle : OWNER/SLUG of the data set as which it is uploaded, for the `kaggle` command
     competition : Kaggle's short name; default: `competition` in `akit.toml`

@@ -10,13 +10,13 @@ import typer
 from acoustic_kit.api.progress import progress, say
 from acoustic_kit.cli.app import app, folder_of
 from acoustic_kit.cli.console import display_path, print_table, size
-from acoustic_kit.cli.predict import Source, Weights
+from acoustic_kit.cli.predict import Predicting, Weights
 
 
 @app.command(epilog="Example: akit bundle submissions/first.json --out first_bundle --kaggle me/first-bundle")
 def bundle(
     ctx: typer.Context,
-    model: Source,
+    model: Predicting,
     out: Annotated[Path, typer.Option(help="The folder to write, new or empty.")],
     kaggle: Annotated[
         str | None, typer.Option(metavar="OWNER/SLUG", help="The data set on Kaggle as which it is uploaded.")

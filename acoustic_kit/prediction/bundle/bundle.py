@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from acoustic_kit.prediction.bundle.contents import copy_models, reads_estimator
 from acoustic_kit.prediction.bundle.image import Image
 from acoustic_kit.prediction.bundle.notebook import KaggleName, readme, write_kaggle_files, write_notebook
 from acoustic_kit.prediction.bundle.wheels import collect_wheels, write_own_wheel
-from acoustic_kit.prediction.models import locate, open_predictor
+from acoustic_kit.prediction.engine import is_exported
+from acoustic_kit.prediction.models import MemberModel, Predictor, locate, open_predictor
+from acoustic_kit.prediction.onnx_graphs import open_file
 from acoustic_kit.prediction.saved_models import ESTIMATOR, TENSORS
 from acoustic_kit.submission.record import read_record
 from acoustic_kit.workspace.workspace import Workspace
@@ -31,7 +34,7 @@ class Bundle:
     """A folder that predicts without a network."""
 
     path: Path
-    model: str  # the submission's JSON, or the run's folder, in it
+    model: str  # the submission's JSON, the run's folder or the exported file in it
     competition: str | None  # Kaggle's short name, if it is known
 
     def files(self) -> dict[str, list[Path]]:
@@ -39,7 +42,8 @@ class Bundle:
         found: dict[str, list[Path]] = {"weights": [], "wheels": [], "rest": []}
         for path in sorted(path for path in self.path.rglob("*") if path.is_file()):
             top = path.relative_to(self.path).parts[0]
-            part = "weights" if path.name in _MODELS or top == "weights" else top
+            is_model = path.name in _MODELS or path.suffix == ".onnx"
+            part = "weights" if is_model or top == "weights" else top
             found[part if part in found else "rest"].append(path)
         return found
 
@@ -61,7 +65,8 @@ def make_bundle(
 
     Parameters
     ----------
-    what, folder, trust, weights : see `open_predictor`
+    what : an argument of `open_predictor`, or a file of `akit export`
+    folder, trust, weights : see `open_predictor`
     out : the folder, new or empty
     kaggle : OWNER/SLUG of the data set as which it is uploaded
     competition : Kaggle's short name of the competition; None: that of the workspace
@@ -75,22 +80,24 @@ def make_bundle(
     """
     require_new(out)
     name = None if kaggle is None else KaggleName.parse(kaggle)
-    places = [weights] if isinstance(weights, str | Path) else list(weights or ())
-    predictor = open_predictor(what, folder, trust=trust, weights=places, on_note=on_note)
-    source, workspace = locate(what, folder), Workspace.around(folder)
-    competition = competition or (workspace.config.competition if workspace else None)
-    also = ["onnx", "onnxruntime"] if any(Path(place).suffix == ".onnx" for place in places) else []
+    places = [str(weights)] if isinstance(weights, str | Path) else list(map(str, weights or ()))
+    predictor, workspace = None, Workspace.around(folder)
+    if is_exported(what):
+        open_file(source := Path(what))
+    else:
+        predictor = open_predictor(what, folder, trust=trust, weights=places, on_note=on_note)
+        source = locate(what, folder)
     image = Image.listed()
-    needed = image.lacks(with_estimators=reads_estimators(predictor), also=also)
+    needed = _needed(image, predictor, places)
+    competition = competition or (workspace.config.competition if workspace else None)
+    template = workspace.config.template if workspace else None
     with new_folder(out) as draft:
-        for part in ("wheels", "runs"):
+        for part in ("wheels", "runs") if predictor else ("wheels",):
             (draft / part).mkdir()
         collect_wheels(needed, image, draft / "wheels", wheels, on_progress)
         write_own_wheel(draft / "wheels")
-        pretrained = copy_models(predictor, draft, list(map(str, places)))
-        model = _write_record(source, draft) if source.is_file() else f"runs/{source.name}"
-        needs_trust = _needs_trust(draft, model, pretrained)
-        template = workspace.config.template if workspace else None
+        model, pretrained = _write_model(draft, source, predictor, places)
+        needs_trust = predictor is not None and _needs_trust(draft, model, pretrained)
         write_notebook(draft, model, Path(template or _TEMPLATE).name, pretrained, trust=needs_trust)
         if name is not None:
             write_kaggle_files(draft, name, competition)
@@ -98,15 +105,37 @@ def make_bundle(
         _write_digests(draft)
     if needs_trust:
         on_note("Recipes or types of models are not part of akit: the notebook runs those of the bundle (--trust).")
+    if columns := sorted({column for m in _members(predictor) for column in m.recipe.needs(m.settings).columns}):
+        on_note(f"The recipes read {', '.join(columns)}: in the notebook, set OPTIONS = ['--table', PATH].")
     return Bundle(out, model, competition)
 
 
-def _write_record(source: Path, draft: Path) -> str:
-    """Write a submission's record without the path of its template, and return the file's name."""
+def _members(predictor: Predictor | None) -> Sequence[MemberModel]:
+    return predictor.members if predictor else ()
+
+
+def _needed(image: Image, predictor: Predictor | None, places: Sequence[str]) -> dict[str, str]:
+    """Return the packages that a predictor, or an exported file, needs and the image lacks."""
+    if predictor is None:
+        return image.lacks(is_exported=True, also=["onnxruntime"])
+    also = ["onnx", "onnxruntime"] if any(Path(place).suffix == ".onnx" for place in places) else []
+    return image.lacks(with_estimators=reads_estimators(predictor), also=also)
+
+
+def _write_model(
+    draft: Path, source: Path, predictor: Predictor | None, places: Sequence[str]
+) -> tuple[str, list[str]]:
+    """Copy an exported file, a run, or a blend with its runs; return its place, and those of pretrained models."""
+    if predictor is None:
+        shutil.copyfile(source, draft / source.name)
+        return source.name, []
+    pretrained = copy_models(predictor, draft, places)
+    if source.is_dir():
+        return f"runs/{source.name}", pretrained
     record = read_record(source)
-    template = record.template and Path(record.template).name
+    template = record.template and Path(record.template).name  # not its path on this machine
     record.model_copy(update={"template": template}).write(draft / source.name)
-    return source.name
+    return source.name, pretrained
 
 
 def _needs_trust(draft: Path, model: str, pretrained: Sequence[str]) -> bool:

@@ -19,6 +19,7 @@ OWN_NAME = "acoustic-kit"
 ESTIMATORS = "scikit-learn"
 NOT_FOR_PREDICTION = {"optuna"}
 ONLY_FOR_ESTIMATORS = {"skops"}
+NOT_FOR_EXPORTED = {"zarr"}  # files of `akit export`, whose predictions store no features
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,23 @@ class Image:
         """Platforms of wheels that it takes, newest first."""
         return [f"manylinux_2_{minor}_x86_64" for minor in range(self.glibc, 4, -1)] + ["manylinux2014_x86_64"]
 
-    def lacks(self, *, with_estimators: bool = False, also: Collection[str] = ()) -> dict[str, str]:
+    def lacks(
+        self, *, with_estimators: bool = False, is_exported: bool = False, also: Collection[str] = ()
+    ) -> dict[str, str]:
         """Return the packages that prediction needs and the image lacks: name → version installed here.
 
         Parameters
         ----------
         with_estimators : whether models of scikit-learn are loaded, which need the installed scikit-learn: another
             minor version reads them differently
+        is_exported : whether a file of `akit export` predicts
         also : packages that akit does not need, but the chosen runs do
 
         Raises AkitError if a package needs another version than the image has.
 
         """
         left_out = NOT_FOR_PREDICTION | (set() if with_estimators else ONLY_FOR_ESTIMATORS)
+        left_out |= NOT_FOR_EXPORTED if is_exported else set()
         replaced = {ESTIMATORS} if with_estimators and not self._has_minor(ESTIMATORS) else set[str]()
         found: dict[str, str] = {}
         waiting = [OWN_NAME]

@@ -44,7 +44,7 @@ def write_notebook(folder: Path, model: str, template: str, weights: Sequence[st
     Parameters
     ----------
     folder : of the bundle
-    model : the submission's JSON, or the run's folder, in it
+    model : the submission's JSON, the run's folder or the exported file in it
     template : file name of the competition's sample_submission.csv
     weights : places of pretrained models in the bundle
     trust : whether the bundle's recipes and models are used with `--trust`

@@ -19,6 +19,7 @@ from packaging.version import Version
 
 import acoustic_kit
 import acoustic_store
+from acoustic_kit.caches import user_cache
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.bundle.image import OWN_NAME, Image
@@ -86,7 +87,7 @@ def collect_wheels(
     Raises UsageError if `given` does not contain them, AkitError if they cannot be downloaded.
 
     """
-    source = given or _cache()
+    source = given or user_cache("wheels")
     for number, (name, version) in enumerate(packages.items()):
         on_progress("wheels", number, len(packages))
         wheel = _find(source, name, version, image)
@@ -134,7 +135,6 @@ def _download(name: str, version: str, image: Image, folder: Path, packages: Map
             command = [sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"]
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
             if done.returncode == 0:
-                folder.mkdir(parents=True, exist_ok=True)
                 for path in draft.glob("*.whl"):
                     shutil.move(path, folder / path.name)
                 return
@@ -164,9 +164,3 @@ def _reason(stderr: str) -> str:
     """Return the last error that pip printed."""
     errors: Sequence[str] = re.findall(r"^(?:ERROR: )?(.*\S)", stderr.strip(), flags=re.M)
     return errors[-1].rstrip(".") if errors else ""
-
-
-def _cache() -> Path:
-    import pooch
-
-    return Path(pooch.os_cache("akit")) / "wheels"

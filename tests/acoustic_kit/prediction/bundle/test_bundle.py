@@ -5,6 +5,8 @@ import io
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +232,21 @@ def test_the_command_prints_sizes(blended: Workspace, wheels: Path, tmp_path: Pa
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["part", "weights", "wheels", "rest", "all"]
+
+
+def test_an_exported_file_needs_no_run(
+    wheels: Path, tiny_wheel: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr("acoustic_kit.prediction.bundle.bundle.open_file", opened.append)
+    (tmp_path / "first.onnx").write_bytes(b"a graph")
+    given = shutil.copytree(wheels, tmp_path / "wheels")
+    tiny_wheel(given, "onnxruntime", version("onnxruntime"))
+    made = make_bundle(tmp_path / "first.onnx", tmp_path / "out", wheels=given)
+    assert opened == [tmp_path / "first.onnx"]
+    assert made.files()["weights"] == [made.path / "first.onnx"]
+    assert not (made.path / "runs").exists()
+    packages = {path.name.partition("-")[0] for path in (made.path / "wheels").iterdir()}
+    assert {"acoustic_kit", "onnxruntime"} <= packages
+    assert not {"zarr", "numcodecs", "skops", "scikit_learn"} & packages
+    assert 'MODEL = "first.onnx"' in (made.path / "predict.py").read_text()
