@@ -83,7 +83,8 @@ class PreparedWave(nn.Module):
         """Return the mean square of each centered frame: float32 (clips, 1 + n // HOP_LENGTH)."""
         half = FRAME_LENGTH // 2
         padded = reflected(waves, lengths, half) if self.trim_pad == "reflect" else pad(waves, (half, half))
-        energy = padded.square().unfold(1, HOP_LENGTH, HOP_LENGTH).sum(dim=2)
+        hops = padded.shape[1] // HOP_LENGTH
+        energy = padded[:, : hops * HOP_LENGTH].square().reshape(-1, hops, HOP_LENGTH).sum(dim=2)
         return ((energy[:, :-3] + energy[:, 1:-2]) + (energy[:, 2:-1] + energy[:, 3:])) / FRAME_LENGTH
 
     def extra_repr(self) -> str:
