@@ -63,6 +63,7 @@ def front_end_share(graphs: OnnxGraphs, folder: Path) -> float:
 
     (graph,), options = graphs.graphs, onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.enable_profiling = 1, True
+    options.log_severity_level = 3  # errors
     options.profile_file_prefix = str(folder / "profile")
     session = onnxruntime.InferenceSession(graph.model.path, options, providers=["CPUExecutionProvider"])
     rng, (wave,) = np.random.default_rng(0), graph.model.waves

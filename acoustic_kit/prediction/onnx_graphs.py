@@ -172,11 +172,11 @@ def _decodings(member: MemberModel) -> dict[int, Decoding]:
 
 def _exported(predictor: Predictor, seconds: float, on_note: OnNote) -> Path:
     """Return the graph of a predictor, from the user's cache folder if it was exported before."""
-    import torch
+    from importlib.metadata import version
 
     from acoustic_kit.prediction.export import export_model
 
-    key = f"{predictor_digest(predictor, Compute('cpu', '32'))} {seconds:g} {torch.__version__}"
+    key = f"{predictor_digest(predictor, Compute('cpu', '32'))} {seconds:g} {version('torch')}"
     folder = user_cache("onnx")
     path = folder / f"{predictor.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.onnx"
     if path.is_file():

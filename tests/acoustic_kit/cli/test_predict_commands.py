@@ -124,6 +124,18 @@ def test_a_bad_file_is_a_row_and_no_failure(kit: Path, tmp_path: Path) -> None:
     assert f"{bad.stem}: it cannot be decoded" in filled.stderr
 
 
+def test_a_budget_tells_its_forecast_and_leaves_no_parts(kit: Path, tmp_path: Path) -> None:
+    run, out = run_folder(kit, "stats_pca_linear"), tmp_path / "o.csv"
+    done = akit("predict", run, kit / "audio", "--workers", "0", "--budget", "1h", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "for 12 clips, of a budget of 1 h 0 min" in done.stderr
+    assert f"{run.name}, 4 models" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["o.csv"]
+    refused = akit("predict", run, kit / "audio", "--workers", "0", "--budget", "0.01s", "--out", out)
+    assert refused.exit_code == 1
+    assert re.search(r"--budget \d+s would suffice", refused.stderr)
+
+
 def test_ids_without_files_stop_it_before_it_begins(kit: Path, tmp_path: Path) -> None:
     clips, out = shutil.copytree(kit / "audio", tmp_path / "clips"), tmp_path / "o.csv"
     gone = sorted(clips.iterdir())[0]
@@ -158,6 +170,9 @@ def test_ids_without_files_stop_it_before_it_begins(kit: Path, tmp_path: Path) -
         (["template.csv", "audio"], 2, "neither a run's folder"),
         (["runs/RUN", "audio", "--template", "none.csv"], 1, r"none.csv: cannot read the file"),
         (["runs/RUN", "audio", "--table", "none.csv"], 1, r"none.csv: cannot read"),
+        (["runs/RUN", "audio", "--budget", "90"], 2, r"90m"),
+        (["runs/RUN", "audio", "--engine", "onnx"], 2, r"stats_pca_linear"),
+        (["runs/RUN", "audio", "--engine", "tflite"], 2, r"tflite"),
     ],
 )
 def test_mistakes_are_told_in_two_lines(
