@@ -15,7 +15,7 @@ from acoustic_kit.prediction.bundle.image import Image
 from acoustic_kit.prediction.bundle.notebook import KaggleName, readme, write_kaggle_files, write_notebook
 from acoustic_kit.prediction.bundle.wheels import collect_wheels, write_own_wheel
 from acoustic_kit.prediction.engine import is_exported
-from acoustic_kit.prediction.models import MemberModel, Predictor, locate, open_predictor
+from acoustic_kit.prediction.models import Predictor, locate, open_predictor
 from acoustic_kit.prediction.onnx_graphs import open_file
 from acoustic_kit.prediction.saved_models import ESTIMATOR, TENSORS
 from acoustic_kit.submission.record import read_record
@@ -92,8 +92,7 @@ def make_bundle(
     competition = competition or (workspace.config.competition if workspace else None)
     template = workspace.config.template if workspace else None
     with new_folder(out) as draft:
-        for part in ("wheels", "runs") if predictor else ("wheels",):
-            (draft / part).mkdir()
+        (draft / "wheels").mkdir()
         collect_wheels(needed, image, draft / "wheels", wheels, on_progress)
         write_own_wheel(draft / "wheels")
         model, pretrained = _write_model(draft, source, predictor, places)
@@ -105,13 +104,10 @@ def make_bundle(
         _write_digests(draft)
     if needs_trust:
         on_note("Recipes or types of models are not part of akit: the notebook runs those of the bundle (--trust).")
-    if columns := sorted({column for m in _members(predictor) for column in m.recipe.needs(m.settings).columns}):
+    members = predictor.members if predictor else ()
+    if columns := sorted({column for m in members for column in m.recipe.needs(m.settings).columns}):
         on_note(f"The recipes read {', '.join(columns)}: in the notebook, set OPTIONS = ['--table', PATH].")
     return Bundle(out, model, competition)
-
-
-def _members(predictor: Predictor | None) -> Sequence[MemberModel]:
-    return predictor.members if predictor else ()
 
 
 def _needed(image: Image, predictor: Predictor | None, places: Sequence[str]) -> dict[str, str]:

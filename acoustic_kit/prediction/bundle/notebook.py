@@ -51,7 +51,8 @@ def write_notebook(folder: Path, model: str, template: str, weights: Sequence[st
 
     """
     given = {"model": model, "template": template, "weights": list(weights), "trust": ["--trust"] if trust else []}
-    text = Template(Path(__file__).with_name("script.txt").read_text("utf-8")).substitute(given)
+    literals = {name: json.dumps(value) for name, value in given.items()}
+    text = Template(Path(__file__).with_name("script.txt").read_text("utf-8")).substitute(literals)
     (folder / SCRIPT).write_text(text, "utf-8")
     (folder / NOTEBOOK).write_text(json.dumps(_notebook(text), indent=1) + "\n", "utf-8")
 
