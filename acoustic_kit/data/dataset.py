@@ -39,6 +39,7 @@ class CsvOptions:
     weight_column: str | None = None  # weights of clips in losses; empty: no column
     secondary: str | None = None  # what secondary labels become, see `Secondary`; None: they are not used
     secondary_column: str | None = None  # lists of secondary labels
+    secondary_found: bool = False  # the column may be missing, as other clips of the workspace may have it
     soft_targets: str | None = None  # table of probabilities by id: a path, or a file in the data set's folder
     min_overlap: float = 0.5  # of an event whose labels a window has, as a share of the shorter of both; in (0, 1]
 
@@ -109,6 +110,7 @@ class Dataset:
     label_separator: str | None = None  # between several labels of one clip; set exactly for task "multi"
     metric: str = "f1"  # the competition's, if akit knows it
     secondary: str | None = None  # what secondary labels become without `--secondary`
+    lacks_secondary: bool = False  # whether `--secondary` was given, but there is no such column
     notes: tuple[str, ...] = ()  # for the user, a line each: how many clips are left out, and why
 
 

@@ -13,6 +13,7 @@ from acoustic_kit.data.layouts.contradictions import tables_naming_clips
 from acoustic_kit.data.layouts.detect import has_layout, inner_data_set, read_dataset
 from acoustic_kit.data.recordings import cut_recordings
 from acoustic_kit.data.schema import clip_schema
+from acoustic_kit.data.secondary import require_secondary
 from acoustic_kit.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ def read_with_extra(
 
     if extra is None:
         return read_dataset(root, layout, options, lengths), None
-    dataset = read_dataset(root, layout, replace(options, soft_targets=None), lengths)
+    dataset = read_dataset(root, layout, replace(options, soft_targets=None, secondary_found=True), lengths)
     others = read_extra(extra, dataset, options)
+    if others.lacks_secondary:
+        require_secondary(dataset, options)
     _require_classes(others, others.clips, dataset)
     return with_soft_targets(dataset, others, options)
 
@@ -55,6 +58,7 @@ def read_extra(root: Path, dataset: Dataset, options: CsvOptions) -> Dataset:
         weight_column=options.weight_column,
         secondary=options.secondary,
         secondary_column=options.secondary_column,
+        secondary_found=True,
     )
     paths = [path for path in audio_files(root) if is_audio(path)] if root.is_dir() else []
     if not paths or not _is_unlabeled(root, paths, dataset.classes):

@@ -109,7 +109,11 @@ def with_secondary(dataset: Dataset, options: CsvOptions) -> Dataset:
         return replace(dataset, notes=(*dataset.notes, hint)) if n else dataset
     option = Secondary.parse(options.secondary or by_default or "")
     if column not in clips.columns:
-        raise DataError(f"{dataset.root} has no column {quoted(column)} of secondary labels; it has {_own(clips)}.")
+        if not options.secondary_found:
+            require_secondary(replace(dataset, lacks_secondary=True), options)
+        note = f"{dataset.root} has no column {quoted(column)} of secondary labels"
+        lacking = dataset if option.use == "ignore" else _of_several_labels(dataset)
+        return replace(lacking, lacks_secondary=True, notes=(*dataset.notes, note))
     if option.use == "ignore":
         return dataset
     lists = _read_lists(clips, column)
@@ -125,13 +129,20 @@ def with_secondary(dataset: Dataset, options: CsvOptions) -> Dataset:
         label=pl.Series([labels for labels, _ in found], dtype=clips.schema["label"]),
         soft=pl.Series(soft, dtype=clips.schema["soft"]),
     ).drop(column)  # which would be left to held-out clips
-    return replace(
-        dataset,
-        clips=clips,
-        task="multi",
-        label_separator=dataset.label_separator or free_separator(dataset.classes),
-        notes=(*dataset.notes, _note(option, column, lists, dataset.classes)),
-    )
+    notes = (*dataset.notes, _note(option, column, lists, dataset.classes))
+    return replace(_of_several_labels(dataset), clips=clips, notes=notes)
+
+
+def require_secondary(dataset: Dataset, options: CsvOptions) -> None:
+    """Raise DataError if the data set lacks the column that `options.secondary` is about."""
+    if dataset.lacks_secondary:
+        column, has = quoted(options.secondary_column or COLUMN), _own(dataset.clips)
+        raise DataError(f"{dataset.root} has no column {column} of secondary labels; it has {has}.")
+
+
+def _of_several_labels(dataset: Dataset) -> Dataset:
+    separator = dataset.label_separator or free_separator(dataset.classes)
+    return replace(dataset, task="multi", label_separator=separator)
 
 
 def _own(clips: pl.DataFrame) -> str:

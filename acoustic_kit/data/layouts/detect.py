@@ -25,9 +25,9 @@ from acoustic_kit.data.layouts import (
 )
 from acoustic_kit.data.layouts.contradictions import NamingTable, folder_contradictions, tables_naming_clips
 from acoustic_kit.data.recordings import cut_recordings
-from acoustic_kit.data.secondary import COLUMN, with_secondary
+from acoustic_kit.data.secondary import with_secondary
 from acoustic_kit.errors import DataError, UsageError
-from acoustic_kit.tables import listed, quoted
+from acoustic_kit.tables import listed
 
 # In the order in which they are tried, those with distinctive files first.
 ADAPTERS: dict[str, ModuleType] = {
@@ -129,16 +129,10 @@ def read_dataset(
 
 def _as_added(dataset: Dataset, options: CsvOptions, to: Dataset) -> tuple[Dataset, CsvOptions]:
     """Return the data set with the task and the classes of another one, and the options that fit its columns."""
-    column, notes = options.secondary_column or COLUMN, dataset.notes
-    lacks_secondary = column not in dataset.clips.columns
-    if lacks_secondary and options.secondary is not None:
-        notes = (*notes, f"{dataset.root} has no column {quoted(column)} of secondary labels")
     given = options.weight_column
     options = replace(
         options,
         weight_column=None if given and given not in dataset.clips.columns else given,
-        secondary=None if lacks_secondary else options.secondary,
-        secondary_column=None if lacks_secondary else options.secondary_column,
         soft_targets=None,
     )
     added = replace(
@@ -146,7 +140,6 @@ def _as_added(dataset: Dataset, options: CsvOptions, to: Dataset) -> tuple[Datas
         classes=to.classes | {name: -1 for name in dataset.classes if name not in to.classes},  # refused later
         task=to.task,
         label_separator=to.label_separator,
-        notes=notes,
     )
     return added, options
 

@@ -162,6 +162,28 @@ def test_extra_clips_have_the_wanted_values(layout: str, tmp_path: Path, write_c
         read_extra(tmp_path / "more", dataset, CsvOptions(where=("rating=7",)))
 
 
+@pytest.mark.parametrize(
+    ("use", "label", "soft"), [("positive", ["owl", "robin"], None), ("mask", ["owl"], [("robin", None)])]
+)
+def test_only_extra_recordings_have_secondary_labels(
+    use: str, label: list, soft: list | None, birds: Path, tmp_path: Path, write_clip: Callable[..., object]
+) -> None:
+    rows = [f"{name},{name}/{n}.wav" for name in ("owl", "robin") for n in range(2)]
+    for row in rows:
+        write_clip(tmp_path / "one" / row.split(",")[1])
+    (tmp_path / "one" / "train.csv").write_text("\n".join(["label,filename", *rows]) + "\n")
+    more = _birdclef(tmp_path / "more", write_clip, 'owl,"robin",b/1.ogg,0.5')
+    dataset, extra = read_with_extra(tmp_path / "one", "auto", CsvOptions(secondary=use), more)
+    assert extra is not None
+    assert [dataset.task, extra.task] == ["multi", "multi"]
+    assert dataset.clips["label"].to_list() == [[row.split(",")[0]] for row in rows]
+    expected = None if soft is None else [{"label": name, "target": target} for name, target in soft]
+    assert extra.clips.select("label", "soft").rows() == [(label, expected)]
+    lacking = _birdclef(tmp_path / "lacking", write_clip, "owl,5,b/1.ogg", header="primary_label,rating,filename")
+    with pytest.raises(DataError, match="secondary_labels"):
+        read_with_extra(tmp_path / "one", "auto", CsvOptions(secondary=use), lacking)
+
+
 def test_soft_targets_of_extra_clips(birds: Path, tmp_path: Path, write_clip: Callable[..., object]) -> None:
     more = tmp_path / "more"
     for name in ("one", "two", "three"):
