@@ -19,6 +19,7 @@ def export(
     *,
     seconds: float | None = None,
     separate: bool = False,
+    int8: bool = False,
     folder: str | Path = ".",
     trust: bool = False,
     weights: str | Path | Sequence[str | Path] | None = None,
@@ -35,6 +36,7 @@ def export(
     out : the file, which ends in `.onnx`
     seconds : longest clip that the file takes; default: the length of windows, or of the longest clip of the workspace
     separate : write a file for each fold model, named by run and fold
+    int8 : compute networks with 8-bit integers, calibrated on training clips of the workspace
     trust, weights : see `predict`
     progress : show progress bars
 
@@ -49,4 +51,6 @@ def export(
     source = model.path if isinstance(model, TrainedRun) else model.result if isinstance(model, FittedBlend) else model
     predictor = open_predictor(source, Path(folder), trust=trust, weights=weights, on_note=warn)
     with progress_bars(progress) as bar:
-        return export_model(predictor, Path(out), seconds=seconds, separate=separate, on_note=warn, on_progress=bar)
+        return export_model(
+            predictor, Path(out), seconds=seconds, separate=separate, int8=int8, on_note=warn, on_progress=bar
+        )

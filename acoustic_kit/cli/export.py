@@ -19,6 +19,13 @@ Seconds = Annotated[
 ]
 Separate = Annotated[bool, typer.Option("--separate", help="Write a file for each fold model.")]
 
+Int8 = Annotated[
+    bool,
+    typer.Option(
+        "--int8", help="Compute networks with 8-bit integers, calibrated on training clips; says what changes."
+    ),
+]
+
 
 @app.command(epilog="Example: akit export logmel_cnn --out model.onnx")
 def export(
@@ -27,6 +34,7 @@ def export(
     out: Out,
     seconds: Seconds = None,
     separate: Separate = False,
+    int8: Int8 = False,
     trust: Trust = False,
     weights: Weights = None,
 ) -> None:
@@ -40,6 +48,8 @@ def export(
 
     predictor = open_predictor(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
     with progress() as bar:
-        written = export_model(predictor, out, seconds=seconds, separate=separate, on_note=say, on_progress=bar)
+        written = export_model(
+            predictor, out, seconds=seconds, separate=separate, int8=int8, on_note=say, on_progress=bar
+        )
     for path in written:
         say(f"Wrote {display_path(path)}, {size(path.stat().st_size)}: {OnnxModel.open(path).signature}.")

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from acoustic_kit.errors import RunError, UsageError
 from acoustic_kit.files import replacing
+from acoustic_kit.prediction.export.int8 import calibration_clips, to_int8
 from acoustic_kit.prediction.export.onnx_engine import OnnxModel
 from acoustic_kit.prediction.export.onnx_file import write_graph
-from acoustic_kit.prediction.export.plan import Plan
+from acoustic_kit.prediction.export.plan import Plan, reasons
 from acoustic_kit.prediction.models import Predictor
+from acoustic_kit.prediction.new_clips import NewClip
 from acoustic_kit.workspace.workspace import Workspace
 
 TOLERANCE = 1e-4  # of a probability, from torch's
@@ -26,6 +28,7 @@ def export_model(
     *,
     seconds: float | None = None,
     separate: bool = False,
+    int8: bool = False,
     on_note: OnNote = lambda _: None,
     on_progress: OnProgress = lambda *_: None,
 ) -> list[Path]:
@@ -41,6 +44,7 @@ def export_model(
     ----------
     seconds : the longest clip; default: the length of windows, or of the longest clip of the workspace
     separate : write a file for each fold model: `out` with the names of run and fold
+    int8 : compute networks with 8-bit integers, calibrated on training clips of the workspace
     on_note : called with messages for the user
     on_progress : called with a name, the steps done and in all
 
@@ -58,6 +62,7 @@ def export_model(
     seconds = _seconds(predictor) if seconds is None else seconds
     if not 0 < seconds < float("inf"):
         raise UsageError(f"--seconds is {seconds}; it must be positive")
+    clips = calibration_clips(predictor) if int8 else None
     jobs = {out: predictor}
     if separate:
         parts = [(member, fold) for member in predictor.members for fold in member.folds]
@@ -68,7 +73,7 @@ def export_model(
             for member, fold in parts
         }
     for number, (path, part) in enumerate(jobs.items()):
-        _export_one(part, path, seconds, on_note, _part_of(on_progress, number, len(jobs)))
+        _export_one(part, path, seconds, clips, on_note, _part_of(on_progress, number, len(jobs)))
     return list(jobs)
 
 
@@ -90,16 +95,25 @@ def _seconds(predictor: Predictor) -> float:
     raise UsageError(f"{predictor.name} is in no workspace that says how long its clips are: add --seconds")
 
 
-def _export_one(predictor: Predictor, out: Path, seconds: float, on_note: OnNote, on_progress: OnProgress) -> None:
+def _export_one(
+    predictor: Predictor,
+    out: Path,
+    seconds: float,
+    clips: tuple[list[NewClip], list[NewClip]] | None,
+    on_note: OnNote,
+    on_progress: OnProgress,
+) -> None:
     steps = predictor.n_models + 2  # a prediction by each model, the export, the comparison
     with Plan.of(predictor, seconds, lambda done: on_progress("export", done, steps)) as plan:
         graph = plan.graph()
-        with replacing(out, follow=True) as temporary:
-            write_graph(graph, plan.samples, plan.n_side, plan.metadata(), temporary)
+        with replacing(out, follow=True) as temporary, reasons(predictor.name):
+            front_end = write_graph(graph, plan.samples, plan.n_side, plan.metadata(), temporary)
             on_progress("export", steps - 1, steps)
             difference = plan.difference(OnnxModel.open(temporary))
             if not difference <= TOLERANCE:
                 raise RunError(f"{predictor.name}: the graph's probabilities differ from torch's by {difference:.2g}.")
+            if clips is not None:
+                on_note(to_int8(temporary, front_end, clips, plan.decodings))
     on_progress("export", steps, steps)
     for note in plan.notes():
         on_note(note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,16 +104,21 @@ class OnnxModel:
         n_clips = len(next(iter(by_rate.values())))
         if self.n_side and (side is None or side.shape != (n_clips, self.n_side)):
             raise UsageError(f"{self.path} needs a side input of {self.n_side} columns")
-        found = np.empty((n_clips, len(self.classes)))
-        for start in range(0, n_clips, BATCH):
-            part = slice(start, start + BATCH)
+        found = [self.session.run(["probabilities"], inputs)[0] for inputs in self.batches(by_rate, side)]
+        return np.concatenate([np.empty((0, len(self.classes))), *found])
+
+    def batches(
+        self, waves: Mapping[int, Sequence[np.ndarray]], side: np.ndarray | None, size: int = BATCH
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the inputs of `size` clips after another; the other parameters are those of `predict`."""
+        for start in range(0, len(waves[self.waves[0].sample_rate]), size):
+            part = slice(start, start + size)
             inputs: dict[str, np.ndarray] = {}
             for one in self.waves:
-                inputs |= self._inputs(one, by_rate[one.sample_rate][part])
+                inputs |= self._inputs(one, waves[one.sample_rate][part])
             if self.n_side and side is not None:
                 inputs["side"] = side[part].astype(np.float32)
-            (found[part],) = self.session.run(["probabilities"], inputs)
-        return found
+            yield inputs
 
     def _inputs(self, one: WaveInput, waves: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         lengths = np.array([len(wave) for wave in waves], np.int64)

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 2**31 - 2**24  # of the tensors in one file
 OPSET = 20
+CLASSES = "pkg.torch.onnx.class_hierarchy"  # entry of a node: the layers that it is part of
+FRONT_ENDS = tuple(
+    f"acoustic_kit.nn.{name}."
+    for name in ("feature_layer", "kaldi", "logmel", "pcen", "pcen_channels", "prepared_wave")
+)
 OUTPUTS = ("probabilities", "embedding")
 
 
@@ -32,8 +37,8 @@ def input_names(kind: str, rates: Sequence[int]) -> list[str]:
 
 def write_graph(
     graph: ExportGraph, samples: Sequence[int], n_side: int, metadata: Mapping[str, Any], out: Path
-) -> None:
-    """Write a graph as an ONNX file.
+) -> list[str]:
+    """Write a graph as an ONNX file, and return the names of the nodes of front ends.
 
     Parameters
     ----------
@@ -52,12 +57,19 @@ def write_graph(
     onnx = import_extra("onnx")
     import_extra("onnxscript")
     import onnx_ir
+    from onnx_ir.passes import common
 
     n_bytes = sum(t.numel() * t.element_size() for t in (*graph.parameters(), *graph.buffers()))
     if n_bytes > MOST_BYTES:
         raise UsageError(f"its models take {n_bytes / 1e9:.1f} GB, and an ONNX file has 2 GB at most: add --separate")
     names = [*input_names("wave", graph.rates), *input_names("length", graph.rates), *(["side"] if n_side else [])]
     model = _translated(trace(graph, samples, n_side), names)
+    front_end = [
+        node.name or ""
+        for node in model.graph
+        if any(kind in node.metadata_props.get(CLASSES, "") for kind in FRONT_ENDS)
+    ]
+    common.ClearMetadataAndDocStringPass()(model)  # paths and lines of code
     _name_clips(model)
     for rate_samples, name in zip(samples, input_names("length", graph.rates), strict=True):
         _set_default(model, name, rate_samples)
@@ -65,6 +77,7 @@ def write_graph(
     proto = onnx_ir.to_proto(model)
     onnx.checker.check_model(proto)
     out.write_bytes(proto.SerializeToString())
+    return front_end
 
 
 def _translated(program: ExportedProgram, names: Sequence[str]) -> onnx_ir.Model:
@@ -85,7 +98,6 @@ def _translated(program: ExportedProgram, names: Sequence[str]) -> onnx_ir.Model
     common.DeduplicateInitializersPass()(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
-    common.ClearMetadataAndDocStringPass()(model)  # paths and lines of code
     return model
 
 

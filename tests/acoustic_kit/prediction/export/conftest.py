@@ -38,6 +38,8 @@ class UntrainedMember(MemberModel):
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 nn.init.normal_(layer.running_mean, std=0.1)
                 nn.init.uniform_(layer.running_var, 0.2, 2.0)
+            elif isinstance(layer, nn.Conv1d):
+                nn.init.kaiming_normal_(layer.weight)  # EAT's own would make all clips alike
         linear = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
         nn.init.normal_(linear[-1].weight, std=3 / linear[-1].in_features ** 0.5)
         return net.eval()

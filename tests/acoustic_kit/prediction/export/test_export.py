@@ -10,10 +10,15 @@ import onnx
 import onnxruntime
 import pytest
 
+import acoustic_kit as akit
 from acoustic_kit.blending.blend import plain_blend
+from acoustic_kit.dsp.decoding import Decoding, decode_as
 from acoustic_kit.errors import RunError, UsageError
+from acoustic_kit.prediction import predict_clips
 from acoustic_kit.prediction.export import OnnxModel, export_model
 from acoustic_kit.prediction.export.plan import Plan
+from acoustic_kit.runs.run import list_runs
+from acoustic_kit.workspace.workspace import Workspace
 
 CLASSES = ["dog", "rain", "sea"]
 Made = Callable[..., Any]
@@ -94,6 +99,9 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes | None
         ("stats_modulation_linear", {}, "modulation"),
         ("freesound_mobilenet_pca", {}, "pca"),
         ("embedding_mlp", {}, "stats"),
+        ("freesound_mobilenet_pca", {"n_pca": 0, "lengths": (30,)}, "acoustic_kit.forward"),
+        ("sed_cnn", {"overlap": 2}, "acoustic_kit.forward"),
+        ("logmel_cnn", {"short": "halves"}, "halves"),
     ],
 )
 def test_a_recipe_without_a_graph_says_why(
@@ -145,7 +153,7 @@ ALL: list[tuple[str, dict[str, Any]]] = [
     ("tiny_resnet_transformer", {}),
     ("eat_s_esc50", {}),
     ("sed_cnn", {}),
-    ("sed_cnn", {"spectrogram": "pcen", "n_fft": "512,256", "shifts": "0.1", "clip_output": "max"}),
+    ("sed_cnn", {"spectrogram": "pcen", "n_fft": (512, 256), "shifts": (0.1,), "clip_output": "max"}),
     ("itmo_ast_inception", {"ast": "random"}),
     ("itmo_ast_inception", {"ast": "random", "head_input": "tokens"}),
     ("res2net50", {}),
@@ -153,7 +161,7 @@ ALL: list[tuple[str, dict[str, Any]]] = [
     ("resnet34_mr_salience_fusion_film_attention", {}),
     ("resnet34_pcen_salience_fusion_attention", {}),
     ("resnet34_pcen_sam_8f_200e", {}),
-    ("resnet34_pcen_sam_8fold", {"tta": "true"}),
+    ("resnet34_pcen_sam_8fold", {"tta": True}),
     ("resnet34_salience_fusion_film_attention", {"salience": "manifest"}),
     ("wideresnet", {}),
 ]
@@ -182,3 +190,27 @@ def test_a_blend_of_two_sample_rates_in_one_file(tmp_path: Path, untrained_membe
     files = export_model(predictor, tmp_path / "blend.onnx", seconds=SECONDS, separate=True)
     runs = [(member.run.name, fold) for member in members for fold in member.folds]
     assert [file.name for file in files] == [f"blend_{run}_{fold}.onnx" for run, fold in runs]
+
+
+@pytest.mark.slow
+def test_a_trained_run_predicts_new_clips_as_akit_does(
+    trained: Workspace, new_files: dict[str, Path], tmp_path: Path
+) -> None:
+    run = next(run.path for run in list_runs(trained.runs_path) if run.record.recipe == "logmel_cnn")
+    expected = predict_clips(run, new_files).probabilities
+    decoding = Decoding(22050)
+    waves = [decode_as(path, [decoding])[decoding].samples for path in new_files.values()]
+    (path,) = akit.export(run, tmp_path / "model.onnx", progress=False)
+    np.testing.assert_allclose(OnnxModel.open(path).predict(waves), expected, atol=1e-5)
+
+    with pytest.warns(akit.AkitWarning, match=r"int8.*of the size.*times as fast.*probabilities change by"):
+        akit.export(run, tmp_path / "int8.onnx", int8=True, progress=False)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    np.testing.assert_allclose(OnnxModel.open(tmp_path / "int8.onnx").predict(waves), expected, atol=0.2)
+
+
+def test_int8_needs_clips_of_a_workspace(tmp_path: Path, untrained: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="--int8"):
+        export_model(untrained("logmel_cnn"), tmp_path / "model.onnx", seconds=SECONDS, int8=True)
