@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acoustic_kit.errors import RunError, UsageError
+from acoustic_kit.features.embed.onnx_model import import_extra
 from acoustic_kit.files import replacing
 from acoustic_kit.prediction.export.int8 import calibration_clips, to_int8
 from acoustic_kit.prediction.export.onnx_engine import OnnxModel
@@ -59,6 +60,8 @@ def export_model(
     """
     if out.is_dir() or out.suffix != ".onnx":
         raise UsageError(f"{out} {'is a folder' if out.is_dir() else 'does not end in .onnx'}; name a file: {out}.onnx")
+    for library in ("onnx", "onnxscript", "onnxruntime"):
+        import_extra(library)
     seconds = _seconds(predictor) if seconds is None else seconds
     if not 0 < seconds < float("inf"):
         raise UsageError(f"--seconds is {seconds}; it must be positive")

@@ -11,7 +11,6 @@ import numpy as np
 
 from acoustic_kit.dsp.decoding import Decoding
 from acoustic_kit.errors import UsageError
-from acoustic_kit.features.embed.onnx_model import import_extra
 from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.export.onnx_engine import BATCH, OnnxModel
 from acoustic_kit.prediction.models import Predictor
@@ -102,6 +101,7 @@ def _seconds(models: Sequence[OnnxModel], waves: Inputs) -> list[float]:
 
 
 def _quantize(path: Path, model: OnnxModel, waves: Inputs, front_end: Collection[str]) -> None:
+    import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
@@ -111,7 +111,6 @@ def _quantize(path: Path, model: OnnxModel, waves: Inputs, front_end: Collection
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.left, None)
 
-    onnxruntime = import_extra("onnxruntime")
     onnxruntime.set_default_logger_severity(3)  # errors
     logging.getLogger().setLevel(logging.ERROR)
     with temporary_folder("akit-int8-") as folder:

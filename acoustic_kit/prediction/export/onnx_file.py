@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from acoustic_kit.errors import UsageError
-from acoustic_kit.features.embed.onnx_model import import_extra
 from acoustic_kit.prediction.export.graph import ExportGraph
 from acoustic_kit.prediction.export.tracing import trace
 
@@ -46,16 +45,10 @@ def write_graph(
     n_side : columns of the side input; 0 if there is none
     metadata : values other than text are stored as JSON
 
-    Raises
-    ------
-    UsageError
-        The networks cannot be traced, or their tensors are too many for one file.
-    AkitError
-        A library is missing.
+    Raises UsageError if the networks cannot be traced, or their tensors are too many for one file.
 
     """
-    onnx = import_extra("onnx")
-    import_extra("onnxscript")
+    import onnx
     import onnx_ir
     from onnx_ir.passes import common
 

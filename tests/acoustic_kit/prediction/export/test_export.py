@@ -1,6 +1,7 @@
 """An exported file predicts what `akit predict` predicts, or the export says why there is none."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import acoustic_kit as akit
 from acoustic_kit.blending.blend import plain_blend
 from acoustic_kit.dsp.decoding import Decoding, decode_as
-from acoustic_kit.errors import RunError, UsageError
+from acoustic_kit.errors import AkitError, RunError, UsageError
 from acoustic_kit.prediction import predict_clips
 from acoustic_kit.prediction.export import OnnxModel, export_model
 from acoustic_kit.prediction.export.plan import Plan
@@ -71,6 +72,13 @@ def test_a_front_end_runs_once_for_all_folds(cnn: OnnxModel, tmp_path: Path) -> 
     assert kinds.count("Log") == 1  # decibels
 
 
+def test_the_file_is_a_model_of_embed(cnn: OnnxModel, waves: Waves) -> None:
+    feature = akit.Embed(str(cnn.path))
+    (clip, *_) = waves(cnn.sample_rate, SECONDS)
+    (expected,) = cnn.session.run(["embedding"], {"wave": clip[None]})
+    np.testing.assert_allclose(feature.compute(clip), expected[0], rtol=1e-4, atol=1e-4)
+
+
 def test_waves_that_do_not_fit_are_refused(cnn: OnnxModel) -> None:
     with pytest.raises(UsageError, match=str(cnn.samples)):
         cnn.predict([np.zeros(cnn.samples + 1, np.float32)])
@@ -118,6 +126,15 @@ def test_an_output_that_is_no_onnx_file_is_refused(tmp_path: Path, untrained: Ma
     (tmp_path / "folder").mkdir()
     with pytest.raises(UsageError, match=out):
         export_model(untrained("logmel_cnn"), tmp_path / out, seconds=SECONDS)
+
+
+@pytest.mark.parametrize("library", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_library_is_named(
+    tmp_path: Path, untrained: Made, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(AkitError, match=rf"{library}.*pip install 'acoustic-kit\[onnx\]'"):
+        export_model(untrained("logmel_cnn"), tmp_path / "model.onnx", seconds=SECONDS)
 
 
 def test_a_run_without_a_workspace_needs_a_length(
