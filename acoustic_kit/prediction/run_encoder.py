@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,8 +117,11 @@ class RunEncoder:
         loaded = self._loaded(fold, str(device))
         with temporary_folder("akit-embed-") as folder:
             clips = self._clips(folder, sources, device)
-            one_by_one = [replace(clips, rows=clips.rows[i : i + 1]) for i in range(len(sources))]
-            return [loaded.frames(self._member, clip) for clip in one_by_one]
+            found: dict[int, np.ndarray] = {}
+            for shape in dict.fromkeys(source.shape for source in sources):
+                alike = [i for i, source in enumerate(sources) if source.shape == shape]
+                found |= zip(alike, loaded.frames(self._member, replace(clips, rows=clips.rows[alike])), strict=True)
+            return [found[i] for i in range(len(sources))]
 
     def _clips(self, folder: Path, sources: Sequence[np.ndarray], device: torch.device) -> Clips:
         """Return arrays of the run's feature as clips that its recipe reads."""
@@ -184,10 +187,38 @@ class _Loaded:
     net: nn.Module
     layer: str | None  # of which the output is taken; None: of the last linear layer the input
     last: str | None = None  # the last linear layer that is called, found with the first clip
+    takes_batches: dict[tuple[int, int], bool] = field(default_factory=dict)
+    """Whether frames of a batch are those of each clip alone, by passes over the clips and rows of each."""
 
-    def frames(self, member: MemberModel, clip: Clips) -> np.ndarray:
-        """Return the frames of one clip, float32 (frames, d), for which the recipe calls the network at will."""
+    def frames(self, member: MemberModel, clips: Clips) -> list[np.ndarray]:
+        """Return the frames of clips whose arrays have one shape, each float32 (frames, d)."""
+        n = len(clips)
+        rows, passes = self._rows(member, clips)
+        if n == 1:
+            return [rows]
+        if passes and len(rows) % (passes * n) == 0:
+            form, width = (passes, len(rows) // n), rows.shape[1]
+            by_clip = list(rows.reshape(passes, n, -1, width).swapaxes(0, 1).reshape(n, -1, width))
+            if form not in self.takes_batches:
+                last = replace(clips, rows=clips.rows[-1:])
+                self.takes_batches[form] = self._is_alone(member, last, by_clip[-1])
+            if self.takes_batches[form]:
+                return by_clip
+        return [self._rows(member, replace(clips, rows=clips.rows[i : i + 1]))[0] for i in range(n)]
+
+    def _is_alone(self, member: MemberModel, clip: Clips, frames: np.ndarray) -> bool:
+        """Return whether a clip has these frames if it is the only one, up to rounding."""
+        alone = self._rows(member, clip)[0]
+        return alone.shape == frames.shape and bool(np.abs(alone - frames).max() <= 1e-3 * np.abs(alone).max())
+
+    def _rows(self, member: MemberModel, clip: Clips) -> tuple[np.ndarray, int]:
+        """Return the frames that the recipe takes from all clips, float32 (rows, d), and how often it goes over them.
+
+        A recipe calls the network at will. It goes over the clips in order, once for each view of a `forward`.
+        """
         from torch import nn
+
+        from acoustic_kit.training.evaluation import recorded_calls
 
         if self.layer is None and self.last is None:
             linear = {name: module for name, module in self.net.named_modules() if isinstance(module, nn.Linear)}
@@ -202,9 +233,10 @@ class _Loaded:
         else:
             module = self.net.get_submodule(self.layer)
             hook = module.register_forward_hook(lambda *outputs: taken.append(outputs[2]))
-        self._predict(member, clip, [hook])
+        with recorded_calls() as calls:
+            self._predict(member, clip, [hook])
         frames = [as_frames(one).flatten(0, 1).float().cpu().numpy() for one in taken]
-        return np.concatenate(frames)
+        return np.concatenate(frames), sum(len(call.views) for call in calls)
 
     def _predict(self, member: MemberModel, clip: Clips, hooks: Sequence[RemovableHandle]) -> None:
         try:

@@ -14,7 +14,7 @@ import acoustic_kit as akit
 from acoustic_kit.data.folds import training_rows
 from acoustic_kit.errors import AkitError, UsageError
 from acoustic_kit.features import Embed, build_features, fingerprints, for_folds, with_sources
-from acoustic_kit.prediction import predict_clips
+from acoustic_kit.prediction import predict_clips, run_encoder
 from acoustic_kit.prediction.saved_models import TENSORS
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.feature_usage import unused_keys
@@ -105,6 +105,25 @@ def test_a_clip_is_embedded_by_the_model_of_its_fold(trained: Workspace, run: Ru
     test = trained.manifest.filter(pl.col("split") == "test")["id"][0]
     different = [trained.store()[folds[fold].key].read(test) for fold in folds]
     assert not np.allclose(*different)
+
+
+def test_clips_of_one_shape_are_embedded_together(
+    trained: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold = built_folds(trained, Embed(str(run.path), pool="none"), "1")["1"]
+    rng = np.random.default_rng(0)
+    n_mels, frames = trained.store()[with_sources([fold])[1].key].read(trained.manifest["id"][0]).shape
+    lengths = [frames, 3 * frames, frames, frames, 3 * frames, frames]
+    sources = [rng.standard_normal((n_mels, n)).astype(np.float32) for n in lengths]
+    alone = [fold.compute(source) for source in sources]
+    calls: list[int] = []
+    predict = run_encoder._Loaded._predict
+    monkeypatch.setattr(
+        run_encoder._Loaded, "_predict", lambda self, *args: (calls.append(len(args[1])), predict(self, *args))
+    )
+    for found, expected in zip(fold.compute_batch(sources), alone, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert sorted(n for n in calls if n > 1) == [2, 4]
 
 
 def test_its_source_is_the_runs_own_feature(trained: Workspace, run: Run) -> None:
