@@ -43,7 +43,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "tiny_resnet_transformer": {},
     "sed_cnn": {"backbone": "tf_efficientnet_b0", "pretrained": False, "mixup": 0.0},
 }
-ROUNDS, RATE, WINDOW = 3, 32000, 5.0
+ROUNDS, PROFILED, RATE, WINDOW = 3, 10, 32000, 5.0
 
 
 def make_run(name: str, folder: Path) -> Predictor:
@@ -67,13 +67,13 @@ def front_end_share(graphs: OnnxGraphs, folder: Path) -> float:
     options.profile_file_prefix = str(folder / "profile")
     session = onnxruntime.InferenceSession(graph.model.path, options, providers=["CPUExecutionProvider"])
     rng, (wave,) = np.random.default_rng(0), graph.model.waves
-    for _ in range(3):
+    for _ in range(PROFILED):
         session.run(None, {wave.name: 0.1 * rng.standard_normal((8, wave.samples)).astype(np.float32)})
     events = json.loads(Path(session.end_profiling()).read_text())
     nodes = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")]
-    last = nodes[len(nodes) * 2 // 3 :]  # of the third run
-    first = next(i for i, event in enumerate(last) if "Conv" in event["args"]["op_name"])
-    return float(sum(e["dur"] for e in last[:first]) / sum(e["dur"] for e in last))
+    first = next(i for i, event in enumerate(nodes) if "Conv" in event["args"]["op_name"])
+    shortest = np.array([event["dur"] for event in nodes]).reshape(PROFILED, -1).min(axis=0)  # not interrupted
+    return float(shortest[:first].sum() / shortest.sum())
 
 
 def compare(predictor: Predictor, plan: RowPlan, minutes: int, folder: Path) -> None:
