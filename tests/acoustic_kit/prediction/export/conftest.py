@@ -41,7 +41,8 @@ class UntrainedMember(MemberModel):
             elif isinstance(layer, nn.Conv1d):
                 nn.init.kaiming_normal_(layer.weight)  # EAT's own would make all clips alike
         linear = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
-        nn.init.normal_(linear[-1].weight, std=3 / linear[-1].in_features ** 0.5)
+        nn.init.normal_(linear[-1].weight, std=3)
+        linear[-1].register_forward_pre_hook(lambda _, inputs: (nn.functional.normalize(inputs[0], dim=-1),))
         return net.eval()
 
     def frequencies(self, fold: str) -> np.ndarray:

@@ -57,7 +57,7 @@ def test_any_number_of_clips_and_no_lengths(cnn: OnnxModel, waves: Waves) -> Non
     clips = waves(cnn.sample_rate, SECONDS)
     together = cnn.predict(clips)
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
-    assert together.std(axis=0).max() > 0.01  # clips differ
+    assert together.std(axis=0).max() > 1e-3  # clips differ
     for clip, expected in zip(clips, together, strict=True):
         np.testing.assert_allclose(cnn.predict([clip])[0], expected, atol=1e-5)
     (whole,) = cnn.session.run(["probabilities"], {"wave": clips[0][None]})
