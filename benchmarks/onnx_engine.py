@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/onnx_engine.py ESC-10 [minutes] [RECIPE …] (default: 10 minutes, all of RECIPES). Recordings of
 a minute (FLAC, 32 kHz) made of the clips of ESC-10, in windows of 5 s; networks of one fold with nearly random weights,
-which take as long as any. Both engines predict the same windows in one process on one thread, interleaved; the first
+which take as long as any. Both engines predict the same windows in one process on one core, interleaved; the first
 round warms up (and exports), and the median of the others counts. The front end is what the graph computes before its
 first convolution.
 Limits: the probabilities differ by 1e-4 at most; 600 minutes take 20 minutes of two cores at most, and the front end
@@ -15,6 +15,10 @@ import sys
 
 for library in ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
+
+os.sched_setaffinity(
+    0, list(os.sched_getaffinity(0))[:1]
+)  # threads of onnxruntime spin, which counts as processor time
 
 import json
 import statistics
