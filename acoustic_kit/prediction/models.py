@@ -20,7 +20,7 @@ from acoustic_kit.features import Feature, feature_from_parameters
 from acoustic_kit.features.learnt import with_learnt
 from acoustic_kit.metrics.names import recorded_metric
 from acoustic_kit.prediction.pretrained import find_models
-from acoustic_kit.prediction.saved_models import check_model, load_model
+from acoustic_kit.prediction.saved_models import check_model, load_model, recipe_called
 from acoustic_kit.recipe.catalog import recipe_folders
 from acoustic_kit.recipe.recipe import Recipe, load_recipe
 from acoustic_kit.recipe.recipe_file import RecipeFile, source_digest
@@ -281,7 +281,8 @@ class _Opener:
             raise RunError(
                 f"{copy} is missing, or not the recipe that trained {run.name}. Copy the run's folder again."
             )
-        return load_recipe(copy, called=record.recipe)
+        called = next((recipe_called(run.path / "folds" / fold) for fold in run.done), None)
+        return dataclasses.replace(load_recipe(copy, called=called or record.recipe), name=record.recipe)
 
     def _features(self, run: Run, recipe: Recipe) -> dict[str, Feature]:
         record, features, models = run.record, {}, find_models(run, self.weights)

@@ -11,8 +11,24 @@ from acoustic_kit.device import Compute
 from acoustic_kit.errors import AkitError, RunError
 from acoustic_kit.prediction.array_indices import check_indices
 from acoustic_kit.prediction.trusted_types import unknown_types
+from acoustic_kit.recipe.recipe_file import MODULE_PREFIX
 
 TENSORS, ESTIMATOR = "model.safetensors", "model.skops"
+
+
+def recipe_called(folder: Path) -> str | None:
+    """Return the file name of the recipe, without suffix, whose classes a fold's model contains; None if it has none.
+
+    A run has the name of a variant, and its copy of the recipe another file name, but the model names the module.
+    """
+    import skops.io
+
+    try:
+        types = skops.io.get_untrusted_types(file=folder / ESTIMATOR)
+    except Exception:  # no such model, or a damaged one, which `check_model` reports
+        return None
+    modules = {name.rpartition(".")[0] for name in types if name.startswith(MODULE_PREFIX)}
+    return min(modules).removeprefix(MODULE_PREFIX) if modules else None
 
 
 def check_model(folder: Path, recipe: ModuleType, *, trusted: bool) -> None:

@@ -18,6 +18,8 @@ from types import ModuleType
 
 from acoustic_kit.errors import AkitError, RecipeError
 
+MODULE_PREFIX = "_akit_recipe_"  # of the names of recipes' modules
+
 _loaded: dict[RecipeFile, ModuleType] = {}
 _helper_places: set[str] = set()  # of all recipes that were loaded
 _scratch: list[tempfile.TemporaryDirectory[str]] = []  # kept until the process ends
@@ -58,7 +60,7 @@ class RecipeFile:
     @property
     def module_name(self) -> str:
         """The name of the module, by which skops and pydantic look up its classes."""
-        return f"_akit_recipe_{self.called}"
+        return f"{MODULE_PREFIX}{self.called}"
 
     def write(self, folder: Path, name: str) -> RecipeFile:
         """Write the recipe, under this file name, and its helpers to a folder."""

@@ -3,6 +3,7 @@
 import json
 import py_compile
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,17 +150,23 @@ def test_foreign_types_are_loaded_only_when_trusted(run_of: RunOf) -> None:
     assert member(run.path, trust=True).model("2", "cpu").func is shutil.rmtree
 
 
-def test_a_type_of_the_recipes_own_is_known_with_the_recipe(workspace: Workspace) -> None:
+def test_a_type_of_the_recipes_own_is_known_with_the_recipe(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace.recipes_path.mkdir()
     (workspace.recipes_path / "own_type.py").write_text(
         '"""Own."""\nfrom sklearn.dummy import DummyClassifier\nimport acoustic_kit as akit\n'
+        "VARIANTS = {'one': {}, 'two': {}}\n"
         "class Settings(akit.Settings): pass\nclass Mine(DummyClassifier): pass\n"
         "def features(s): return {'x': akit.Stats()}\n"
         "def train(fold, s): return Mine(strategy='prior').fit(fold.train['x'], fold.train.labels)\n"
         "def predict(model, clips, s): return model.predict_proba(clips['x'])\n"
     )
-    run, _ = run_recipe(workspace, load_recipe("own_type", workspace.recipes_path), folds=["1"])
+    run, _ = run_recipe(workspace, load_recipe("one", workspace.recipes_path), folds=["1"])
     assert type(member(run.path, folder=workspace.root).model("1", "cpu")).__name__ == "Mine"
+    monkeypatch.delitem(sys.modules, "_akit_recipe_own_type")
+    found = member(shutil.copytree(run.path, tmp_path / "copies" / run.name), trust=True)
+    assert (found.recipe.name, type(found.model("1", "cpu")).__name__) == ("one", "Mine")
 
 
 def test_a_missing_or_foreign_fit_is_told(run_of: RunOf) -> None:

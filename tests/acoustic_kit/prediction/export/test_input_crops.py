@@ -43,7 +43,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     return Clips(pl.DataFrame({"id": ids, "weight": [None] * len(ids)}), ("a", "b"), "single", {"x": store["x"]})
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("form", FORMS)
 def test_crops_are_those_of_the_loader(clips: Clips, form: dict[str, Any]) -> None:
     batches = Batches("x", len(LENGTHS), **form)
     loader = batches.open(clips, torch.device("cpu"))
