@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from acoustic_kit.blending.recordings import Recordings, smooth
+from acoustic_kit.blending.recordings import Recordings, mix_mean, smooth
 from acoustic_kit.cli.app import app
 from acoustic_kit.cli.assignments import parse_assignments
 from acoustic_kit.ensemble.blend_submission import rebuild
@@ -454,7 +454,7 @@ def windows(workspace: Workspace, tmp_path: Path) -> Workspace:
 def test_a_blend_of_windows_is_smoothed_and_the_submission_too(windows: Workspace) -> None:
     result = blend_runs(windows, metric="accuracy", name="smooth")
     assert result.submission is not None
-    assert result.blend.postprocessing == ("smooth",)
+    assert result.blend.postprocessing == ("smooth", "mean")
     rows = windows.manifest.filter(pl.col("split") == "test")
     p = result.members[0].predictions("test", windows.task_spec.names)
     assert p is not None
@@ -462,11 +462,11 @@ def test_a_blend_of_windows_is_smoothed_and_the_submission_too(windows: Workspac
     assert recordings is not None
     table, classes = pl.read_csv(result.submission), list(windows.config.classes)
     found = dict(table.iter_rows())
-    expected = smooth(p.aligned(rows["id"].to_list()), recordings).argmax(axis=1)
+    expected = mix_mean(smooth(p.aligned(rows["id"].to_list()), recordings), recordings).argmax(axis=1)
     assert [found[id] for id in rows["id"]] == [classes[i] for i in expected]
     assert (expected != p.aligned(rows["id"].to_list()).argmax(axis=1)).any()
     record = read_record(result.submission.with_suffix(".json"))
-    assert record.blend["postprocessing"] == ["smooth"]
+    assert record.blend["postprocessing"] == ["smooth", "mean"]
     assert record.blend["postprocessing_gains"]["smooth"] > 0
     again = rebuild(windows, result.submission.with_suffix(".json"), name="again")
     assert again.read_bytes() == result.submission.read_bytes()

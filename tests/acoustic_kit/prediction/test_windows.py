@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from acoustic_kit.cli import app
 from acoustic_kit.data.windows import Windows
 from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.prediction import ClipPredictions, open_predictor, predict, predict_clips
+from acoustic_kit.prediction.new_clips import NewClip
 from acoustic_kit.prediction.predict import _Job
 from acoustic_kit.runs.run import Run
 from acoustic_kit.workspace.workspace import Workspace
@@ -197,11 +198,11 @@ def test_finished_slices_are_not_predicted_again(
     options = ["--window", LENGTH, "--hop", LENGTH / 2]
 
     def stop_at(limit: int) -> None:
-        def counted(job: _Job, rows: pl.DataFrame) -> object:
+        def counted(job: _Job, rows: pl.DataFrame, clips: Sequence[NewClip]) -> object:
             if len(n_predicted) == limit:
                 raise KeyboardInterrupt
             n_predicted.append(len(rows))
-            return predict_slice(job, rows)
+            return predict_slice(job, rows, clips)
 
         monkeypatch.setattr(_Job, "predict", counted)
 
