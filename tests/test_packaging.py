@@ -43,6 +43,7 @@ def test_the_wheel_holds_the_packages_and_the_recipes(wheel: Path) -> None:
     assert {"acoustic_kit/py.typed", "acoustic_store/py.typed"} <= set(names)
 
 
+@pytest.mark.slow
 def test_the_installed_command_works_outside_the_checkout(installed: Path, synthetic: Path, tmp_path: Path) -> None:
     def akit(*arguments: str) -> str:
         command = [installed / "akit", *arguments]

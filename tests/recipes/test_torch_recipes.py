@@ -76,7 +76,8 @@ def test_predictions_depend_on_seed_not_held_out_labels(workspace: Workspace, na
         assert np.array_equal(run.oof.aligned(first.oof.ids), first.oof.probabilities) == same
 
 
-@pytest.mark.parametrize("name", [RECIPES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in RECIPES[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
 def test_killed_run_ends_with_same_predictions(workspace: Workspace, name: str) -> None:
     recipe = load_recipe(name)
     settings = recipe.settings(parse_assignments(recipe, SMALL[name]))

@@ -48,6 +48,7 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_a_run_killed_three_times_ends_as_one_that_was_not(
     built: Path, tmp_path: Path, start: Start, tree: Tree
 ) -> None:

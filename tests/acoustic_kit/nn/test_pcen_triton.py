@@ -86,6 +86,7 @@ def run(script: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_values_and_gradients_equal_cpu_kernels_and_a_loop() -> None:
     assert run(COMPARE, TRITON_INTERPRET="1") == "compared"
 

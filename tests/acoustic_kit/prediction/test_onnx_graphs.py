@@ -1,6 +1,7 @@
 """Exported graphs predict clips and windows as torch would, by a made graph whose output is known."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -136,13 +137,14 @@ def test_options_that_do_not_go_together_are_refused(graph: Path, sounds: dict[s
 
 
 @pytest.fixture
-def pair(trained: Workspace, graph: Path, monkeypatch: pytest.MonkeyPatch) -> Predictor:
+def pair(trained: Workspace, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictor:
     """Return a blend of two runs, whose graphs are the made one."""
-    names = [path.name for path in trained.runs_path.iterdir() if not path.name.startswith("logmel")]
-    result = blend_runs(trained, runs=names, method="mean", name="graphs", overwrite=True)
+    workspace = Workspace.find(shutil.copytree(trained.root, tmp_path / "pair"))
+    names = [path.name for path in workspace.runs_path.iterdir() if not path.name.startswith("logmel")]
+    result = blend_runs(workspace, runs=names, method="mean", name="graphs")
     monkeypatch.setattr(onnx_graphs, "_exported", lambda *_: graph)
     monkeypatch.setattr(onnx_graphs, "_decodings", lambda _: {RATE: akit.Wave(RATE).decoding})
-    return open_predictor(result, trained.root)
+    return open_predictor(result, workspace.root)
 
 
 def test_a_blend_combines_the_graphs_of_its_members(pair: Predictor, sounds: dict[str, Path]) -> None:
