@@ -248,6 +248,8 @@ def load_recipe(name_or_path: str | Path, workspace_recipes: Path | None = None,
         if str(name_or_path) not in known:
             near = difflib.get_close_matches(str(name_or_path), known, n=1)
             hint = f"Did you mean {near[0]}?" if near else "`akit recipe list` shows all recipes."
+            if "=" in str(name_or_path):
+                hint = f"Each setting needs its own --set: --set {name_or_path}."
             raise UsageError(f"There is no recipe {str(name_or_path)!r}. {hint}")
         path = known[str(name_or_path)]
     elif not path.is_file():

@@ -202,6 +202,11 @@ def test_a_file_of_variants_is_a_recipe_for_each(variants: Path) -> None:
         find_recipes([folder])
 
 
+def test_a_second_setting_after_one_set_is_no_recipe() -> None:
+    with pytest.raises(UsageError, match="--set width=8"):
+        load_recipe("width=8")
+
+
 def test_a_variant_has_its_own_defaults_and_score(variants: Path) -> None:
     small, large = (load_recipe(name, variants.parent) for name in ("small", "large"))
     assert (small.settings().epochs, small.settings().augment.mixup) == (3, 0.5)
