@@ -17,6 +17,7 @@ from acoustic_kit.dsp.decoding import Decoding, decode_as
 from acoustic_kit.errors import AkitError, RunError, UsageError
 from acoustic_kit.prediction import predict_clips
 from acoustic_kit.prediction.export import OnnxModel, export_model
+from acoustic_kit.prediction.export.export import TOLERANCE
 from acoustic_kit.prediction.export.plan import Plan
 from acoustic_kit.runs.run import list_runs
 from acoustic_kit.workspace.workspace import Workspace
@@ -195,7 +196,7 @@ def test_every_torch_recipe_is_exported(
     clips = waves(model.sample_rate, SECONDS)
     side = np.eye(model.n_side, dtype=np.float32)[np.arange(len(clips)) % model.n_side] if model.n_side else None
     found = model.predict(clips, side)
-    assert found.std(axis=0).max() > 1e-3  # clips differ
+    assert np.ptp(found, axis=0).max() > 2 * TOLERANCE  # clips differ by more than the file may from torch
 
 
 @pytest.mark.slow
