@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from acoustic_kit.api.blend import FittedBlend
+from acoustic_kit.api.predict import source_of
 from acoustic_kit.api.progress import progress as progress_bars
 from acoustic_kit.api.runs import TrainedRun
 from acoustic_kit.api.session import warn
@@ -48,8 +49,7 @@ def export(
     AkitError : a library is missing, or a file cannot be written
 
     """
-    source = model.path if isinstance(model, TrainedRun) else model.result if isinstance(model, FittedBlend) else model
-    predictor = open_predictor(source, Path(folder), trust=trust, weights=weights, on_note=warn)
+    predictor = open_predictor(source_of(model), Path(folder), trust=trust, weights=weights, on_note=warn)
     with progress_bars(progress) as bar:
         return export_model(
             predictor, Path(out), seconds=seconds, separate=separate, int8=int8, on_note=warn, on_progress=bar

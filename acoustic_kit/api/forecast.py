@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def describe_forecast(forecast: Forecast) -> str:
     """Return a forecast, its parts in seconds, and the choice of members if some were dropped."""
-    whole = forecast.spent + forecast.costs.of(range(len(forecast.costs.models)))
+    whole = forecast.spent + forecast.costs.whole
     head = f"Forecast: {duration(whole)} for {forecast.n_clips:,} clips, of a budget of {duration(forecast.budget)}."
     lines = [head, *aligned(["", "seconds"], _parts(forecast), ["seconds"])]
     return "\n".join(lines + (_choice(forecast) if forecast.judged else []))

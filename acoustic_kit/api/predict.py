@@ -14,11 +14,11 @@ from acoustic_kit.api.progress import say
 from acoustic_kit.api.runs import TrainedRun
 from acoustic_kit.api.session import warn
 from acoustic_kit.device import Compute
+from acoustic_kit.ensemble.result import BlendResult
 from acoustic_kit.features.build.worker import worker_count
-from acoustic_kit.prediction import choose_windows, open_predictor
+from acoustic_kit.prediction import choose_windows
 from acoustic_kit.prediction.budget import Budget, parse_time
-from acoustic_kit.prediction.engine import Engine, PredictOptions, is_exported, predict_plan
-from acoustic_kit.prediction.onnx_graphs import open_file
+from acoustic_kit.prediction.engine import Engine, PredictOptions, is_exported, open_model, predict_plan
 from acoustic_kit.prediction.predict import plan_clips
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def predict(
     import polars as pl
 
     limit = None if budget is None else Budget(parse_time(budget))
-    source = model.path if isinstance(model, TrainedRun) else model.result if isinstance(model, FittedBlend) else model
+    source = source_of(model)
     options = PredictOptions(
         engine=engine or ("onnx" if is_exported(source) else "torch"),
         budget=limit,
@@ -89,10 +89,7 @@ def predict(
         on_forecast=lambda forecast: say(describe_forecast(forecast)),
         on_note=warn,
     )
-    if isinstance(source, str | Path) and is_exported(source):
-        predictor, graphs = open_file(Path(source))
-    else:
-        predictor, graphs = open_predictor(source, Path(folder), trust=trust, weights=weights, on_note=warn), None
+    predictor, graphs = open_model(source, Path(folder), trust=trust, weights=weights, on_note=warn)
     windows = choose_windows(predictor.windows, predictor.name, window, hop, id_format, warn)
     plan = plan_clips(clips, windows)
     with progress_bars(progress) as bar:
@@ -100,3 +97,8 @@ def predict(
     columns = {name: found.probabilities[:, i] for i, name in enumerate(found.classes)}
     reasons = pl.Series([found.errors.get(id) for id in found.ids], dtype=pl.String)
     return pl.DataFrame({"id": list(found.ids), **columns, "error": reasons})
+
+
+def source_of(model: str | Path | TrainedRun | FittedBlend) -> str | Path | BlendResult:
+    """Return what `open_predictor` opens, for a model as the library takes it."""
+    return model.path if isinstance(model, TrainedRun) else model.result if isinstance(model, FittedBlend) else model

@@ -96,12 +96,9 @@ def rescale(probabilities: np.ndarray, recordings: Recordings, power: float = PO
     >>> rescale(np.array([[0.64], [0.25]]), two).round(3).tolist()
     [[0.512], [0.2]]
     """
-    order = recordings.in_order()
-    codes, found = recordings.codes[order], np.array(probabilities, np.float64)
-    if len(order):
-        first = np.flatnonzero(np.diff(codes, prepend=-1))
-        highest = np.maximum.reduceat(found[order], first, axis=0)
-        found[order] *= np.repeat(highest, np.diff(first, append=len(order)), axis=0) ** power
+    found, (order, counts) = np.array(probabilities, np.float64), _windows(recordings)
+    highest = np.maximum.reduceat(found[order], np.cumsum(counts) - counts, axis=0)
+    found[order] *= np.repeat(highest, counts, axis=0) ** power
     return found
 
 
@@ -117,14 +114,16 @@ def mix_mean(probabilities: np.ndarray, recordings: Recordings, share: float = S
     >>> mix_mean(np.array([[0.9], [0.3]]), two).round(3).tolist()
     [[0.75], [0.45]]
     """
-    order = recordings.in_order()
-    codes, found = recordings.codes[order], np.array(probabilities, np.float64)
-    if len(order):
-        first = np.flatnonzero(np.diff(codes, prepend=-1))
-        counts = np.diff(first, append=len(order))
-        means = np.add.reduceat(found[order], first, axis=0) / counts[:, None]
-        found[order] += share * (np.repeat(means, counts, axis=0) - found[order])
+    found, (order, counts) = np.array(probabilities, np.float64), _windows(recordings)
+    means = np.add.reduceat(found[order], np.cumsum(counts) - counts, axis=0) / counts[:, None]
+    found[order] += share * (np.repeat(means, counts, axis=0) - found[order])
     return found
+
+
+def _windows(recordings: Recordings) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the windows, recording by recording, and how many each recording has."""
+    order = recordings.in_order()
+    return order, np.unique(recordings.codes[order], return_counts=True)[1]
 
 
 STEPS: dict[str, Callable[[np.ndarray, Recordings], np.ndarray]] = {

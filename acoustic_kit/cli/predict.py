@@ -113,10 +113,9 @@ def predict(
     from acoustic_kit.api.forecast import describe_forecast
     from acoustic_kit.device import Compute, require_one_process
     from acoustic_kit.features.build.worker import worker_count
-    from acoustic_kit.prediction import choose_windows, clips_at, open_predictor, plan_rows
+    from acoustic_kit.prediction import choose_windows, clips_at, plan_rows
     from acoustic_kit.prediction.budget import Budget, parse_time
-    from acoustic_kit.prediction.engine import PredictOptions, is_exported, predict_plan
-    from acoustic_kit.prediction.onnx_graphs import open_file
+    from acoustic_kit.prediction.engine import PredictOptions, is_exported, open_model, predict_plan
     from acoustic_kit.submission.record import refuse_over_submission
     from acoustic_kit.submission.submission import read_template, require_writable
 
@@ -134,10 +133,7 @@ def predict(
         on_note=say,
     )
     files = clips_at(paths, allow_none=template is not None)
-    if is_exported(run):
-        predictor, graphs = open_file(Path(run))
-    else:
-        predictor, graphs = open_predictor(run, folder_of(ctx), trust=trust, weights=weights, on_note=say), None
+    predictor, graphs = open_model(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
     form = None if template is None else read_template(template, predictor.task_spec.classes)
     if form is not None:
         require_writable(form, predictor.task_spec)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from acoustic_kit.device import AUTO, Compute
+from acoustic_kit.ensemble.result import BlendResult
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features.build.worker import workers as open_workers
 from acoustic_kit.prediction.budget import Budget, Costs
 from acoustic_kit.prediction.forecast import measure_costs, measure_graphs
-from acoustic_kit.prediction.models import Predictor
+from acoustic_kit.prediction.models import Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import read_columns
-from acoustic_kit.prediction.onnx_graphs import OnnxGraphs, graphs_of
+from acoustic_kit.prediction.onnx_graphs import OnnxGraphs, graphs_of, open_file
 from acoustic_kit.prediction.predict import ClipPredictions, OnProgress, predict_rows
 from acoustic_kit.prediction.rows import RowPlan
 from acoustic_kit.prediction.slices import FinishedSlices
@@ -58,6 +59,20 @@ class PredictOptions:
 def is_exported(what: object) -> bool:
     """Return whether `what` is an exported file, not a run or a blend."""
     return isinstance(what, str | Path) and Path(what).suffix == ".onnx" and Path(what).is_file()
+
+
+def open_model(
+    what: str | Path | BlendResult,
+    folder: Path = Path(),
+    *,
+    trust: bool = False,
+    weights: str | Path | Sequence[str | Path] | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> tuple[Predictor, OnnxGraphs | None]:
+    """Open an exported file, with its graph, or what `open_predictor` opens, whose parameters are the others."""
+    if isinstance(what, str | Path) and is_exported(what):
+        return open_file(Path(what))
+    return open_predictor(what, folder, trust=trust, weights=weights, on_note=on_note), None
 
 
 def predict_plan(
