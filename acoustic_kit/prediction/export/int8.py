@@ -12,7 +12,7 @@ import numpy as np
 from acoustic_kit.dsp.decoding import Decoding
 from acoustic_kit.errors import UsageError
 from acoustic_kit.files import temporary_folder
-from acoustic_kit.prediction.export.onnx_engine import BATCH, OnnxModel
+from acoustic_kit.prediction.export.onnx_engine import OnnxModel, Waves
 from acoustic_kit.prediction.models import Predictor
 from acoustic_kit.prediction.new_clips import NewClip
 from acoustic_kit.prediction.waves import WaveReader
@@ -20,8 +20,6 @@ from acoustic_kit.workspace.workspace import Workspace
 
 N_CLIPS = 64  # that the ranges of values are measured on, and as many others that show the change of predictions
 ROUNDS = 7  # of the measurement of speed
-
-Inputs = Mapping[int, Sequence[np.ndarray]]  # Hz → float32 (n,) of each clip
 
 
 def to_int8(
@@ -42,13 +40,13 @@ def to_int8(
     Raises UsageError if no clips can be read, or a network has a side input.
 
     """
-    model = OnnxModel.open(path, threads=1)
+    model = OnnxModel.open(path)
     if model.n_side:
         raise UsageError("--int8 calibrates with sounds alone, and a network reads a side input")
     calibration, others = (_waves(some, decodings, model) for some in clips)
     n_bytes = path.stat().st_size
     _quantize(path, model, calibration, front_end)
-    quantized = OnnxModel.open(path, threads=1)
+    quantized = OnnxModel.open(path)
     expected, found = model.predict(others), quantized.predict(others)
     seconds, seconds_int8 = _seconds((model, quantized), others)
     change, differ = np.abs(found - expected), (found.argmax(axis=1) != expected.argmax(axis=1)).sum()
@@ -76,7 +74,7 @@ def calibration_clips(predictor: Predictor) -> tuple[list[NewClip], list[NewClip
     return found[:half], found[half:]
 
 
-def _waves(clips: Sequence[NewClip], decodings: Mapping[int, Decoding], model: OnnxModel) -> Inputs:
+def _waves(clips: Sequence[NewClip], decodings: Mapping[int, Decoding], model: OnnxModel) -> Waves:
     """Return the waves of the clips that can be read, cut to the input. Raises UsageError if there are none."""
     with WaveReader(list(decodings.values())) as reader:
         sounds = [sound for part in reader.chunks(clips, len(clips) or 1) for sound in part.sounds]
@@ -88,9 +86,9 @@ def _waves(clips: Sequence[NewClip], decodings: Mapping[int, Decoding], model: O
     }
 
 
-def _seconds(models: Sequence[OnnxModel], waves: Inputs) -> list[float]:
+def _seconds(models: Sequence[OnnxModel], waves: Waves) -> list[float]:
     """Return the processor time in which each model predicts some clips: the least of several, taken in turn."""
-    some = {rate: of[:BATCH] for rate, of in waves.items()}
+    some = {rate: of[:1] for rate, of in waves.items()}
     times = []
     for _ in range(ROUNDS):
         for model in models:
@@ -100,16 +98,16 @@ def _seconds(models: Sequence[OnnxModel], waves: Inputs) -> list[float]:
     return [min(times[number :: len(models)]) for number in range(len(models))]
 
 
-def _quantize(path: Path, model: OnnxModel, waves: Inputs, front_end: Collection[str]) -> None:
+def _quantize(path: Path, model: OnnxModel, waves: Waves, front_end: Collection[str]) -> None:
     import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.left = model.batches(waves, None, size=1)
+            self.left = iter(range(len(next(iter(waves.values())))))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.left, None)
+            return next((model.inputs(waves, None, clip) for clip in self.left), None)
 
     onnxruntime.set_default_logger_severity(3)  # errors
     logging.getLogger().setLevel(logging.ERROR)

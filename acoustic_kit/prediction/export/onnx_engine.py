@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from acoustic_kit.errors import RunError, UsageError
 from acoustic_kit.features.embed.onnx_model import import_extra
 from acoustic_kit.features.weights import first_line
 from acoustic_kit.task import Task
 
-BATCH = 2  # clips that are computed at once; arrays of more leave the caches of a core, and take 10 to 20 % longer
+Waves = Mapping[int, Sequence[np.ndarray]]  # Hz → float32 (n,) of each clip
 
 
 class WaveInput(NamedTuple):
@@ -42,25 +44,18 @@ class OnnxModel:
     session: Any  # onnxruntime.InferenceSession
 
     @classmethod
-    def open(cls, path: Path, threads: int | None = None) -> OnnxModel:
+    def open(cls, path: Path) -> OnnxModel:
         """Open a file for prediction.
-
-        - `threads`: of one prediction; None: one for each core
 
         Raises RunError if it is not a model that `akit export` wrote, AkitError if onnxruntime is missing.
         """
-        runtime = import_extra("onnxruntime")
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3  # errors
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        session = open_session(path)
         try:
-            session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             metadata = session.get_modelmeta().custom_metadata_map
             classes, task = tuple(json.loads(metadata["classes"])), metadata["task"]
             waves = tuple(WaveInput(**one) for one in json.loads(metadata["waves"]))
             n_side = sum(part["columns"] for part in json.loads(metadata["side"]))
-        except Exception as error:  # ONNX Runtime raises many kinds of errors
+        except (KeyError, ValueError, TypeError) as error:
             raise RunError(f"{path} is not a model that akit exported: {first_line(error)}") from error
         return cls(path, classes, "multi" if task == "multi" else "single", waves, n_side, session)
 
@@ -87,9 +82,7 @@ class OnnxModel:
         """The most samples of a clip at `sample_rate`."""
         return self.waves[0].samples
 
-    def predict(
-        self, waves: Sequence[np.ndarray] | Mapping[int, Sequence[np.ndarray]], side: np.ndarray | None = None
-    ) -> np.ndarray:
+    def predict(self, waves: Sequence[np.ndarray] | Waves, side: np.ndarray | None = None) -> np.ndarray:
         """Return class probabilities: float64 (clips, classes).
 
         Parameters
@@ -104,27 +97,44 @@ class OnnxModel:
         n_clips = len(next(iter(by_rate.values())))
         if self.n_side and (side is None or side.shape != (n_clips, self.n_side)):
             raise UsageError(f"{self.path} needs a side input of {self.n_side} columns")
-        found = [self.session.run(["probabilities"], inputs)[0] for inputs in self.batches(by_rate, side)]
-        return np.concatenate([np.empty((0, len(self.classes))), *found])
+        found = run_clips(self.session, ["probabilities"], lambda i: self.inputs(by_rate, side, i), n_clips)
+        return np.concatenate([np.empty((0, len(self.classes))), *(probabilities for (probabilities,) in found)])
 
-    def batches(
-        self, waves: Mapping[int, Sequence[np.ndarray]], side: np.ndarray | None, size: int = BATCH
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """Yield the inputs of `size` clips after another; the other parameters are those of `predict`."""
-        for start in range(0, len(waves[self.waves[0].sample_rate]), size):
-            part = slice(start, start + size)
-            inputs: dict[str, np.ndarray] = {}
-            for one in self.waves:
-                inputs |= self._inputs(one, waves[one.sample_rate][part])
-            if self.n_side and side is not None:
-                inputs["side"] = side[part].astype(np.float32)
-            yield inputs
+    def inputs(self, waves: Waves, side: np.ndarray | None, clip: int) -> dict[str, np.ndarray]:
+        """Return the inputs of one of the clips that `predict` takes, by position. Raises UsageError as it does."""
+        found: dict[str, np.ndarray] = {}
+        for one in self.waves:
+            wave = waves[one.sample_rate][clip]
+            if not 1 <= len(wave) <= one.samples:
+                raise UsageError(f"{self.path} takes clips of 1 to {one.samples} samples; one has {len(wave)}")
+            found[one.name] = np.pad(wave, (0, one.samples - len(wave))).astype(np.float32)[None]
+            found[one.length] = np.array([len(wave)])
+        if self.n_side and side is not None:
+            found["side"] = side[clip : clip + 1].astype(np.float32)
+        return found
 
-    def _inputs(self, one: WaveInput, waves: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        lengths = np.array([len(wave) for wave in waves], np.int64)
-        if wrong := [int(n) for n in lengths if not 1 <= n <= one.samples]:
-            raise UsageError(f"{self.path} takes clips of 1 to {one.samples} samples; one has {wrong[0]}")
-        batch = np.zeros((len(waves), one.samples), np.float32)
-        for row, wave in zip(batch, waves, strict=True):
-            row[: len(wave)] = wave
-        return {one.name: batch, one.length: lengths}
+
+def open_session(path: Path) -> Any:
+    """Return a session of onnxruntime that computes on one thread.
+
+    Raises RunError if it cannot read the file, AkitError if onnxruntime is missing.
+    """
+    runtime = import_extra("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = 1  # several wait for each other at every node, spinning
+    try:
+        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises many kinds of errors
+        raise RunError(f"{path} cannot be read by onnxruntime: {first_line(error)}") from error
+
+
+def run_clips(
+    session: Any, outputs: Sequence[str], inputs: Callable[[int], Mapping[str, np.ndarray]], n_clips: int
+) -> list[list[np.ndarray]]:
+    """Return the outputs of each clip: clips side by side, one on each core, whose arrays fit the core's caches.
+
+    - `inputs`: returns the inputs of a clip, by position
+    """
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(lambda clip: session.run(outputs, inputs(clip)), range(n_clips)))

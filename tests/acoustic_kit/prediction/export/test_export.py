@@ -33,7 +33,7 @@ def cnn(tmp_path_factory: pytest.TempPathFactory, untrained: Made) -> OnnxModel:
     """Two random fold models of `logmel_cnn` in one file; the export compares it with torch."""
     out = tmp_path_factory.mktemp("cnn") / "cnn.onnx"
     assert export_model(untrained("logmel_cnn", ("1", "2"), width=4), out, seconds=SECONDS) == [out]
-    return OnnxModel.open(out, threads=1)
+    return OnnxModel.open(out)
 
 
 def test_inputs_outputs_and_metadata(cnn: OnnxModel) -> None:
