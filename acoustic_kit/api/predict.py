@@ -89,11 +89,11 @@ def predict(
         on_forecast=lambda forecast: say(describe_forecast(forecast)),
         on_note=warn,
     )
-    predictor, graphs = open_model(source, Path(folder), trust=trust, weights=weights, on_note=warn)
+    predictor, file = open_model(source, Path(folder), trust=trust, weights=weights, on_note=warn)
     windows = choose_windows(predictor.windows, predictor.name, window, hop, id_format, warn)
     plan = plan_clips(clips, windows)
     with progress_bars(progress) as bar:
-        _, found = predict_plan(predictor, plan, replace(options, on_progress=bar), graphs=graphs)
+        _, found = predict_plan(predictor, plan, replace(options, on_progress=bar), file=file)
     columns = {name: found.probabilities[:, i] for i, name in enumerate(found.classes)}
     reasons = pl.Series([found.errors.get(id) for id in found.ids], dtype=pl.String)
     return pl.DataFrame({"id": list(found.ids), **columns, "error": reasons})

@@ -21,7 +21,10 @@ try:
         tune,
     )
     from acoustic_kit.cli.app import app, main
-except KeyboardInterrupt:  # while modules are imported
+except (KeyboardInterrupt, RuntimeError) as error:  # while modules are imported
+    # Python 3.11 wraps an interrupt that falls into the making of a class.
+    if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__cause__, KeyboardInterrupt):
+        raise
     print("\nStopped. Nothing was started.", file=sys.stderr)
     raise SystemExit(130) from None
 

@@ -79,6 +79,8 @@ class RootGroup(typer.core.TyperGroup):
         except _SIGNALS as error:
             raise _without_controls(error) from None
         except (AkitError, OSError) as error:
+            if _is_wrapped_interrupt(error):
+                raise stopped() from None
             _print_error(ctx, f"Error: {error}{_recovery_hint(error)}")
             raise typer.Exit(error.exit_code if isinstance(error, AkitError) else 1) from None
         except MemoryError:
@@ -88,7 +90,7 @@ class RootGroup(typer.core.TyperGroup):
             _print_error(ctx, "Error: a file, a folder or an option is nested too deeply; --debug shows where.")
             raise typer.Exit(1) from None
         except BaseException as error:
-            if _is_interrupt_in_compiled_code(error):
+            if _is_wrapped_interrupt(error):
                 raise stopped() from None
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of a Rust library
                 raise
@@ -159,9 +161,14 @@ def _without_controls(error: BaseException) -> BaseException:
     return error
 
 
-def _is_interrupt_in_compiled_code(error: BaseException) -> bool:
-    """Return whether Ctrl-C occurred in a compiled function that returned a result anyway, which is a SystemError."""
-    return isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt)
+def _is_wrapped_interrupt(error: BaseException) -> bool:
+    """Return whether an error was caused by Ctrl-C.
+
+    Python itself wraps it, in a compiled function that returned a result anyway, a SystemError, and in a class that is
+    being made, a RuntimeError until Python 3.11.
+    """
+    cause = error.__cause__
+    return cause is not None and (isinstance(cause, KeyboardInterrupt) or _is_wrapped_interrupt(cause))
 
 
 def _recovery_hint(error: Exception) -> str:

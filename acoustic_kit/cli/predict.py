@@ -133,7 +133,7 @@ def predict(
         on_note=say,
     )
     files = clips_at(paths, allow_none=template is not None)
-    predictor, graphs = open_model(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
+    predictor, file = open_model(run, folder_of(ctx), trust=trust, weights=weights, on_note=say)
     form = None if template is None else read_template(template, predictor.task_spec.classes)
     if form is not None:
         require_writable(form, predictor.task_spec)
@@ -149,7 +149,7 @@ def predict(
     finished = _finished_slices(out, predictor, compute)
     try:
         with progress() as bar:
-            predictor, found = predict_plan(predictor, plan, replace(options, on_progress=bar), finished, graphs)
+            predictor, found = predict_plan(predictor, plan, replace(options, on_progress=bar), finished, file)
     except KeyboardInterrupt:
         is_begun = finished is not None and finished.folder.is_dir()
         say("\nStopped. " + ("The same command resumes where it was." if is_begun else "Nothing was written."))

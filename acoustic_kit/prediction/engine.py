@@ -12,10 +12,10 @@ from acoustic_kit.ensemble.result import BlendResult
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features.build.worker import workers as open_workers
 from acoustic_kit.prediction.budget import Budget, Costs
-from acoustic_kit.prediction.forecast import measure_costs, measure_graphs
+from acoustic_kit.prediction.forecast import measure_costs, measure_file
 from acoustic_kit.prediction.models import Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import read_columns
-from acoustic_kit.prediction.onnx_graphs import OnnxGraphs, graphs_of, open_file
+from acoustic_kit.prediction.onnx_graphs import ExportedFile, ExportedNetworks, networks_of, open_file
 from acoustic_kit.prediction.predict import ClipPredictions, OnProgress, predict_rows
 from acoustic_kit.prediction.rows import RowPlan
 from acoustic_kit.prediction.slices import FinishedSlices
@@ -68,8 +68,8 @@ def open_model(
     trust: bool = False,
     weights: str | Path | Sequence[str | Path] | None = None,
     on_note: Callable[[str], None] = lambda _: None,
-) -> tuple[Predictor, OnnxGraphs | None]:
-    """Open an exported file, with its graph, or what `open_predictor` opens, whose parameters are the others."""
+) -> tuple[Predictor, ExportedFile | None]:
+    """Open an exported file, or what `open_predictor` opens, whose parameters are the others."""
     if isinstance(what, str | Path) and is_exported(what):
         return open_file(Path(what))
     return open_predictor(what, folder, trust=trust, weights=weights, on_note=on_note), None
@@ -80,31 +80,33 @@ def predict_plan(
     plan: RowPlan,
     options: PredictOptions,
     finished: FinishedSlices | None = None,
-    graphs: OnnxGraphs | None = None,
+    file: ExportedFile | None = None,
 ) -> tuple[Predictor, ClipPredictions]:
     """Return the predictor, without the members that do not fit the budget, and its predictions of a plan.
 
     - `finished`: where predictions of finished slices are stored
-    - `graphs`: of an exported file; those of a run or a blend are exported here
+    - `file`: the exported file; networks of a run or a blend are exported here
 
-    Raises AkitError as `fit_budget`, `graphs_of` and `predict_rows` do.
+    Raises AkitError as `fit_budget`, `networks_of` and `predict_rows` do.
     """
-    if graphs is not None and options.engine != "onnx":
+    if file is not None and options.engine != "onnx":
         raise UsageError(f"{predictor.name} is an exported file, which --engine {options.engine} does not read.")
-    if options.engine == "onnx" and graphs is None:
-        graphs = graphs_of(predictor, plan.clips, options.on_note, options.on_progress)
+    graphs: ExportedFile | ExportedNetworks | None = file
+    if options.engine == "onnx" and file is None:
+        graphs = networks_of(predictor, plan.clips, options.on_note, options.on_progress)
+    compute = options.compute if graphs is None else Compute("cpu")
     if finished is not None and graphs is not None:
-        finished = finished.of(predictor, options.compute, graphs.digest)
+        finished = finished.of(predictor, compute, graphs.digest)
     costs = None
     with open_workers(options.workers) as processes:
         if options.budget is not None:
             columns = None if options.table is None else read_columns(options.table, [c.file for c in plan.clips])
 
             def measure(seconds: float) -> Costs:
-                if graphs is not None:
-                    return measure_graphs(predictor, plan.clips, graphs, seconds, options.on_progress)
+                if isinstance(graphs, ExportedFile):
+                    return measure_file(plan.clips, graphs, seconds, options.on_progress)
                 return measure_costs(
-                    predictor, plan.clips, columns, processes, options.compute, seconds, options.on_progress
+                    predictor, plan.clips, columns, processes, compute, seconds, options.on_progress, graphs
                 )
 
             chosen, costs = fit_budget(
@@ -116,17 +118,17 @@ def predict_plan(
                 on_forecast=options.on_forecast,
                 on_note=options.on_note,
             )
-            if graphs is not None and chosen is not predictor:
+            if isinstance(graphs, ExportedNetworks) and chosen is not predictor:
                 graphs = graphs.of([predictor.members.index(member) for member in chosen.members])
             predictor = chosen
             if finished is not None:
-                finished = finished.of(predictor, options.compute, "" if graphs is None else graphs.digest)
+                finished = finished.of(predictor, compute, "" if graphs is None else graphs.digest)
         found = predict_rows(
             predictor,
             plan,
             table=options.table,
             workers=processes,
-            compute=options.compute,
+            compute=compute,
             on_progress=options.on_progress,
             finished=finished,
             graphs=graphs,

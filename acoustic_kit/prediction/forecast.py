@@ -17,13 +17,14 @@ from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.budget import Costs
 from acoustic_kit.prediction.models import Predictor
 from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, manifest_rows
-from acoustic_kit.prediction.onnx_graphs import OnnxGraphs
-from acoustic_kit.prediction.predict import BLOCK, SLICE, predict_fold
+from acoustic_kit.prediction.onnx_graphs import ExportedFile, ExportedNetworks
+from acoustic_kit.prediction.predict import BLOCK, SLICE, predict_fold, predict_networks
 
 if TYPE_CHECKING:
     import polars as pl
 
     from acoustic_kit.features import Feature
+    from acoustic_kit.prediction.export import NetworkGraph
     from acoustic_store import FeatureStore
 
 WARM_UP = 4  # clips; so many also show what does not depend on the number of clips, such as loading a model
@@ -54,6 +55,7 @@ def measure_costs(
     compute: Compute,
     seconds: float,
     on_progress: Callable[[str, int, int], None],
+    networks: ExportedNetworks | None = None,
 ) -> Costs:
     """Measure some of the clips and return the costs of all.
 
@@ -61,6 +63,7 @@ def measure_costs(
 
     - `columns`: further inputs of each clip
     - `seconds`: about how long to measure
+    - `networks`: what predicts instead of torch
     """
     readable = [i for i, clip in enumerate(clips) if clip.path is not NO_FILE]
     few = min(max(WARM_UP, processes.n), -(-len(readable) // 4))
@@ -69,7 +72,7 @@ def measure_costs(
     def measure(n: int, step: int) -> Seconds:
         chosen = [readable[i] for i in spread_sample([clips[k] for k in readable], n, max(4, processes.n))]
         rows = manifest_rows([clips[i] for i in chosen], None if columns is None else columns[chosen])
-        found = _one_pass(predictor, rows, processes, compute)
+        found = _one_pass(predictor, rows, processes, compute, networks)
         on_progress("forecast", step, 3)
         return found
 
@@ -78,35 +81,32 @@ def measure_costs(
     rough = (time.perf_counter() - began) / few
     n = min(max(2 * few, 8, round(seconds / rough)), MOST, len(readable))
     n_slices = len(list(slices_by_file([clip.file for clip in clips], SLICE)))
-    return costs_of_all(measure(few, 2), measure(n, 3), len(readable), n_slices, predictor)
+    needs = tuple(
+        frozenset(feature.key for feature in with_sources(features_of(predictor, member)))
+        for member in range(len(predictor.members))
+    )
+    n_models = [1 if networks else len(member.folds) for member in predictor.members]
+    return costs_of_all(measure(few, 2), measure(n, 3), len(readable), n_slices, needs, n_models)
 
 
-def measure_graphs(
-    predictor: Predictor,
-    clips: Sequence[NewClip],
-    graphs: OnnxGraphs,
-    seconds: float,
-    on_progress: Callable[[str, int, int], None],
+def measure_file(
+    clips: Sequence[NewClip], file: ExportedFile, seconds: float, on_progress: Callable[[str, int, int], None]
 ) -> Costs:
-    """Measure some of the clips by exported models, and return the costs of all; see `measure_costs`."""
+    """Measure some of the clips by an exported file, and return the costs of all; see `measure_costs`."""
     readable = [clip for clip in clips if clip.path is not NO_FILE]
     few = min(AT_ONCE, len(readable))
 
     def measure(n: int, step: int) -> Seconds:
         chosen = [readable[i] for i in spread_sample(readable, n, WARM_UP)]
-        graphs.predict(chosen, at_once=AT_ONCE)
+        file.predict(chosen, at_once=AT_ONCE)
         on_progress("forecast", step, 3)
-        return Seconds(len(chosen), graphs.seconds[0], {}, {}, tuple(graphs.seconds[1:]))
+        waited, computed = file.seconds
+        return Seconds(len(chosen), waited, {}, {}, (computed,))
 
     rough = (warm := measure(few, 1)).total / warm.n
     n = min(max(4 * AT_ONCE, round(seconds / rough)), MOST, len(readable))
     n_slices = len(list(slices_by_file([clip.file for clip in clips], SLICE)))
-    once, many = measure(few, 2), measure(n, 3)
-    waves, *models = (
-        of_all_clips(a, b, (once.n, many.n), len(readable), n_slices)
-        for a, b in zip((once.waves, *once.models), (many.waves, *many.models), strict=True)
-    )
-    return Costs(waves, {}, tuple(models), (frozenset(),) * len(models))
+    return costs_of_all(measure(few, 2), measure(n, 3), len(readable), n_slices, (frozenset(),), [1])
 
 
 def of_all_clips(few: float, many: float, n: tuple[int, int], n_clips: int, n_slices: int) -> float:
@@ -120,8 +120,19 @@ def of_all_clips(few: float, many: float, n: tuple[int, int], n_clips: int, n_sl
     return n_slices * max(few - n[0] * each, 0.0) + n_clips * each
 
 
-def costs_of_all(few: Seconds, many: Seconds, n_clips: int, n_slices: int, predictor: Predictor) -> Costs:
-    """Return the costs of all clips from those of a few and of more of them, see `of_all_clips`."""
+def costs_of_all(
+    few: Seconds,
+    many: Seconds,
+    n_clips: int,
+    n_slices: int,
+    needs: tuple[frozenset[str], ...],
+    n_models: Sequence[int],
+) -> Costs:
+    """Return the costs of all clips from those of a few and of more of them, see `of_all_clips`.
+
+    - `needs`: keys of the features of each member
+    - `n_models`: how many models of each member predict, one of which was measured
+    """
 
     def of_all(a: float, b: float) -> float:
         return of_all_clips(a, b, (few.n, many.n), n_clips, n_slices)
@@ -133,13 +144,8 @@ def costs_of_all(few: Seconds, many: Seconds, n_clips: int, n_slices: int, predi
         decoding = min(max((sum(alone.values()) - together) / (len(alone) - 1), 0.0), *alone.values())
     features = {key: of_all(few.features[key], many.features[key]) for key in many.features}
     features |= {key: found - decoding for key, found in alone.items()}
-    models = zip(predictor.members, few.models, many.models, strict=True)
-    return Costs(
-        decoding,
-        features,
-        tuple(len(member.folds) * of_all(a, b) for member, a, b in models),
-        tuple(frozenset(f.key for f in with_sources(features_of(predictor, i))) for i in range(len(predictor.members))),
-    )
+    models = zip(n_models, few.models, many.models, strict=True)
+    return Costs(decoding, features, tuple(n * of_all(a, b) for n, a, b in models), needs)
 
 
 def spread_sample(clips: Sequence[NewClip], n: int, at_least: int) -> list[int]:
@@ -169,8 +175,10 @@ def features_of(predictor: Predictor, member: int) -> list[Feature]:
     return [feature for fold in one.folds for feature in one.features_of(fold).values()]
 
 
-def _one_pass(predictor: Predictor, rows: pl.DataFrame, processes: Workers, compute: Compute) -> Seconds:
-    """Predict some clips by one fold model of each member, and return the seconds."""
+def _one_pass(
+    predictor: Predictor, rows: pl.DataFrame, processes: Workers, compute: Compute, networks: ExportedNetworks | None
+) -> Seconds:
+    """Predict some clips by one fold model of each member, or its networks, and return the seconds."""
     from acoustic_store import FeatureStore
 
     features = [feature for i in range(len(predictor.members)) for feature in features_of(predictor, i)]
@@ -190,19 +198,28 @@ def _one_pass(predictor: Predictor, rows: pl.DataFrame, processes: Workers, comp
     with temporary_folder("akit-predict-") as folder:
         store = FeatureStore.open(folder, create=True)
         built = build(store, features)
-        models = tuple(_model_seconds(predictor, i, rows, store, compute) for i in range(len(predictor.members)))
+        graphs = networks.graphs if networks else [None] * len(predictor.members)
+        models = tuple(_model_seconds(predictor, i, graph, rows, store, compute) for i, graph in enumerate(graphs))
     together = max(built[wave] for wave in waves)
     of_features = {feature.key: 0.0 if feature in waves else found for feature, found in built.items()}
     return Seconds(len(rows), together, alone, of_features, models)
 
 
 def _model_seconds(
-    predictor: Predictor, position: int, rows: pl.DataFrame, store: FeatureStore, compute: Compute
+    predictor: Predictor,
+    position: int,
+    graph: NetworkGraph | None,
+    rows: pl.DataFrame,
+    store: FeatureStore,
+    compute: Compute,
 ) -> float:
     member, task_spec = predictor.members[position], predictor.task_spec
     fold = member.folds[0]
     began = time.perf_counter()
     stored = {name: store[feature.key] for name, feature in member.features_of(fold).items()}
     clips = Clips(rows, task_spec.names, task_spec.task, stored, compute)
-    predict_fold(member, fold, clips, lambda _: None)
+    if graph is None:
+        predict_fold(member, fold, clips, lambda _: None)
+    else:
+        predict_networks(graph, member, clips, lambda _: None)
     return time.perf_counter() - began

@@ -7,9 +7,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,8 @@ from acoustic_kit.data.windows import Windows
 from acoustic_kit.device import Compute
 from acoustic_kit.dsp.decoding import Decoding
 from acoustic_kit.errors import RunError, UsageError
-from acoustic_kit.features import with_sources
 from acoustic_kit.files import file_sha256
-from acoustic_kit.prediction.models import MemberModel, Predictor
+from acoustic_kit.prediction.models import Predictor
 from acoustic_kit.prediction.new_clips import NewClip
 from acoustic_kit.prediction.rows import file_seconds
 from acoustic_kit.prediction.slices import SlicePredictions, predictor_digest
@@ -30,31 +29,55 @@ from acoustic_kit.prediction.waves import WaveReader, Waves
 from acoustic_kit.task import TaskSpec
 
 if TYPE_CHECKING:
-    from acoustic_kit.prediction.export import OnnxModel
+    from acoustic_kit.prediction.export import NetworkGraph, OnnxModel
 
 CHUNK = 32  # clips that are decoded and predicted at once
+CHUNK_SECONDS = 1920  # of sound, at most; 250 MB at 32 kHz
 CACHED = 16  # graphs that are kept
 STEP = 0.5  # s, to which the length of the longest clip is rounded up, so that similar clips share a graph
-MOST_SECONDS = 600  # of a clip: a graph computes each clip at the length of the longest
+MOST_SECONDS = 600  # of a clip: networks compute each clip at the length of the longest
 
 OnNote = Callable[[str], None]
 OnProgress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Graph:
-    """An exported model, and what it needs of a clip."""
+@dataclass
+class ExportedFile:
+    """A file that `akit export` wrote; it reads waves."""
 
     model: OnnxModel
-    decodings: dict[int, Decoding]  # sample rate → how a clip is decoded
+    decodings: Mapping[int, Decoding]  # sample rate → how a clip is decoded
     frequencies: np.ndarray  # float64 (classes,): the prediction for a clip that cannot be read
+    digest: str  # of the file
+    seconds: tuple[float, float] = (0.0, 0.0)  # that the last prediction waited for waves, and computed
 
     def __post_init__(self) -> None:
         if self.model.n_side:
             raise UsageError(f"{self.model.path} needs more inputs than sound; predict by its run with --engine torch.")
 
-    def predict(self, waves: Waves) -> np.ndarray:
-        """Return class probabilities of clips: float64 (clips, classes)."""
+    def predict(
+        self, clips: Sequence[NewClip], on_clips: Callable[[int], None] = lambda _: None, at_once: int | None = None
+    ) -> SlicePredictions:
+        """Predict clips, decoded ahead of the predictions: float64 (1, clips, classes), and errors by id.
+
+        - `on_clips`: called with the number of clips after each part
+        - `at_once`: clips that are decoded and predicted at once
+        """
+        longest = max(one.samples / one.sample_rate for one in self.model.waves)
+        at_once = at_once or max(1, min(CHUNK, int(CHUNK_SECONDS / longest)))
+        parts, errors, waited, computed = list[np.ndarray](), dict[str, str](), 0.0, 0.0
+        began = time.perf_counter()
+        with WaveReader(set(self.decodings.values())) as reader:
+            for waves in reader.chunks(clips, at_once):
+                waited += (read := time.perf_counter()) - began
+                errors |= {waves.clips[i].id: why for i, why in waves.errors.items()}
+                parts.append(self._predict(waves))
+                computed += (began := time.perf_counter()) - read
+                on_clips(len(waves.clips))
+        self.seconds = waited, computed
+        return SlicePredictions(np.concatenate(parts)[None], errors)
+
+    def _predict(self, waves: Waves) -> np.ndarray:
         found = np.tile(self.frequencies, (len(waves.clips), 1))
         if waves.sounds:
             inputs = {
@@ -68,71 +91,40 @@ class Graph:
         return found
 
 
-@dataclass
-class OnnxGraphs:
-    """The graphs of a predictor's members, in order."""
+@dataclass(frozen=True)
+class ExportedNetworks:
+    """The networks of a predictor's members, in order, as graphs."""
 
-    graphs: tuple[Graph, ...]
+    graphs: tuple[NetworkGraph, ...]
     digest: str  # of what they predict, besides the predictor
-    seconds: list[float] = field(default_factory=lambda: [0.0])  # spent so far: waiting for waves, then by each graph
 
-    def predict(
-        self, clips: Sequence[NewClip], on_clips: Callable[[int, int], None] = lambda *_: None, at_once: int = CHUNK
-    ) -> SlicePredictions:
-        """Predict clips, decoded ahead of the predictions: float64 (graphs, clips, classes), and errors by id.
-
-        - `on_clips`: called with the position of a graph and the number of clips after each part
-        - `at_once`: clips that are decoded and predicted at once
-        """
-        decodings = {decoding for graph in self.graphs for decoding in graph.decodings.values()}
-        parts, errors = list[np.ndarray](), dict[str, str]()
-        self.seconds = [0.0] * (1 + len(self.graphs))
-        with WaveReader(decodings) as reader:
-            began = time.perf_counter()
-            for waves in reader.chunks(clips, at_once):
-                began = self._count(0, began)
-                errors |= {waves.clips[i].id: why for i, why in waves.errors.items()}
-                found = []
-                for number, graph in enumerate(self.graphs):
-                    found.append(graph.predict(waves))
-                    on_clips(number, len(waves.clips))
-                    began = self._count(1 + number, began)
-                parts.append(np.stack(found))
-        return SlicePredictions(np.concatenate(parts, axis=1), errors)
-
-    def of(self, members: Sequence[int]) -> OnnxGraphs:
-        """Return the graphs of some members, by position."""
-        return OnnxGraphs(tuple(self.graphs[member] for member in members), self.digest)
-
-    def _count(self, part: int, began: float) -> float:
-        now = time.perf_counter()
-        self.seconds[part] += now - began
-        return now
+    def of(self, members: Sequence[int]) -> ExportedNetworks:
+        """Return the networks of some members, by position."""
+        return replace(self, graphs=tuple(self.graphs[member] for member in members))
 
 
-def graphs_of(
+def networks_of(
     predictor: Predictor,
     clips: Sequence[NewClip],
     on_note: OnNote = lambda _: None,
     on_progress: OnProgress = lambda *_: None,
-) -> OnnxGraphs:
-    """Return the graphs of a predictor's members for clips of some length, exported unless they are cached.
+) -> ExportedNetworks:
+    """Return the networks of a predictor's members for clips of some length, exported unless they are cached.
 
     Raises UsageError if a member cannot be exported, with the reason, or for clips that are too long.
     """
-    from acoustic_kit.prediction.export import OnnxModel
+    from acoustic_kit.prediction.export import NetworkGraph
 
     seconds, graphs = _longest(clips), []
     for number, member in enumerate(predictor.members):
         on_progress("export", number, len(predictor.members))
         alone = replace(predictor, name=member.run.name, members=(member,), blend=None)
-        path = _exported(alone, seconds, on_note)
-        graphs.append(Graph(OnnxModel.open(path), _decodings(member), member.mean_frequencies))
+        graphs.append(NetworkGraph.open(_exported(alone, seconds, on_note)))
     on_progress("export", len(predictor.members), len(predictor.members))
-    return OnnxGraphs(tuple(graphs), f"onnx {seconds:g}")
+    return ExportedNetworks(tuple(graphs), f"onnx {seconds:g}")
 
 
-def open_file(path: Path) -> tuple[Predictor, OnnxGraphs]:
+def open_file(path: Path) -> tuple[Predictor, ExportedFile]:
     """Open a file that `akit export` wrote. Raises RunError if it is not one."""
     from acoustic_kit.prediction.export import OnnxModel
 
@@ -151,7 +143,7 @@ def open_file(path: Path) -> tuple[Predictor, OnnxGraphs]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} has damaged metadata: {error!r}. Export it again.") from error
     predictor = Predictor(path.stem, (), spec, None, file_windows=remembered)
-    return predictor, OnnxGraphs((Graph(model, decodings, frequencies),), f"onnx {file_sha256(path)}")
+    return predictor, ExportedFile(model, decodings, frequencies, f"onnx {file_sha256(path)}")
 
 
 def _longest(clips: Sequence[NewClip]) -> float:
@@ -165,26 +157,21 @@ def _longest(clips: Sequence[NewClip]) -> float:
     return seconds or STEP
 
 
-def _decodings(member: MemberModel) -> dict[int, Decoding]:
-    features = [feature for fold in member.folds for feature in member.features_of(fold).values()]
-    return {f.decoding.sample_rate or 0: f.decoding for f in with_sources(features) if f.source is None}
-
-
 def _exported(predictor: Predictor, seconds: float, on_note: OnNote) -> Path:
-    """Return the graph of a predictor, from the user's cache folder if it was exported before."""
+    """Return the graph of a run's networks, from the user's cache folder if it was exported before."""
     from importlib.metadata import version
 
-    from acoustic_kit.prediction.export import export_model
+    from acoustic_kit.prediction.export import export_networks
 
     key = f"{predictor_digest(predictor, Compute('cpu', '32'))} {seconds:g} {version('torch')}"
     folder = user_cache("onnx")
-    path = folder / f"{predictor.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.onnx"
+    path = folder / f"{predictor.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.networks.onnx"
     if path.is_file():
         with suppress(OSError):
             os.utime(path)
         return path
     on_note(f"Exporting {predictor.name} to {path}, once.")
-    export_model(predictor, path, seconds=seconds, on_note=on_note)
+    export_networks(predictor, seconds, path)
     by_use = sorted(folder.glob("*.onnx"), key=lambda found: found.stat().st_mtime)
     for old in by_use[:-CACHED]:
         old.unlink(missing_ok=True)

@@ -22,14 +22,15 @@ from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.budget import Costs
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
 from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, clips_at, manifest_rows, read_columns
-from acoustic_kit.prediction.onnx_graphs import OnnxGraphs
+from acoustic_kit.prediction.onnx_graphs import ExportedFile, ExportedNetworks
 from acoustic_kit.prediction.rows import RowPlan
 from acoustic_kit.prediction.slices import FinishedSlices, SlicePredictions
-from acoustic_kit.recipe.inference import infer
+from acoustic_kit.recipe.inference import in_parts, infer
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from acoustic_kit.prediction.export import NetworkGraph
     from acoustic_store import FeatureStore
 
 SLICE = 1024  # clips whose features are on disk at once: a few GB at most
@@ -99,7 +100,7 @@ def predict_rows(
     compute: Compute = AUTO,
     on_progress: OnProgress = lambda *_: None,
     finished: FinishedSlices | None = None,
-    graphs: OnnxGraphs | None = None,
+    graphs: ExportedFile | ExportedNetworks | None = None,
     costs: Costs | None = None,
 ) -> ClipPredictions:
     """Predict the clips of a plan, and average them into its rows.
@@ -112,7 +113,7 @@ def predict_rows(
     on_progress : called with a feature's name and the clips done and in all; then with "predictions" and these numbers,
         each clip counted once per fold model
     finished : where predictions of finished slices are stored; those that exist are not computed again
-    graphs : exported models of the predictor's members, which predict instead of torch
+    graphs : what predicts instead of torch
     costs : the forecast of the seconds that it takes; `on_progress` is then also called with `WHOLE` and the seconds of
         the forecast that are done and in all, from which the time that is left follows
 
@@ -155,6 +156,14 @@ def predict_fold(member: MemberModel, fold: str, clips: Clips, on_clips: Callabl
     return infer(member.recipe, member.settings, model, clips, frequencies, at_once=AT_ONCE, on_clips=on_clips)[0]
 
 
+def predict_networks(
+    network: NetworkGraph, member: MemberModel, clips: Clips, on_clips: Callable[[int], None]
+) -> np.ndarray:
+    """Return the predictions of a run's models of all folds: float64 (clips, classes); parameters as `predict_fold`."""
+    name, frequencies = member.recipe.name, member.mean_frequencies
+    return in_parts(network.predict, name, clips, frequencies, at_once=AT_ONCE, on_clips=on_clips)[0]
+
+
 @dataclass
 class _Job:
     predictor: Predictor
@@ -162,7 +171,7 @@ class _Job:
     workers: Workers
     compute: Compute
     on_progress: OnProgress
-    graphs: OnnxGraphs | None
+    graphs: ExportedFile | ExportedNetworks | None
     costs: Costs | None
     begun: int = 0  # number of clips of earlier slices
     predicted: int = 0  # clips times models
@@ -170,16 +179,15 @@ class _Job:
 
     def predict(self, rows: pl.DataFrame, clips: Sequence[NewClip]) -> SlicePredictions:
         """Predict a slice of clips: the blend, or all members if the blend compares clips of different slices."""
-        found = self._by_torch(rows) if self.graphs is None else self._by_graphs(self.graphs, clips)
+        if isinstance(self.graphs, ExportedFile):
+            found = self.graphs.predict(clips, partial(self._on_clips, 0))
+        else:
+            found = self._by_members(rows)
         if self.predictor.compares_clips:
             return found
         return replace(found, probabilities=self.predictor.combine(found.probabilities)[None])
 
-    def _by_graphs(self, graphs: OnnxGraphs, clips: Sequence[NewClip]) -> SlicePredictions:
-        models = [len(member.folds) for member in self.predictor.members] or [1]
-        return graphs.predict(clips, lambda number, n: self._on_clips(number, n * models[number]))
-
-    def _by_torch(self, rows: pl.DataFrame) -> SlicePredictions:
+    def _by_members(self, rows: pl.DataFrame) -> SlicePredictions:
         from acoustic_store import FeatureStore
 
         with temporary_folder("akit-predict-") as folder:
@@ -234,6 +242,13 @@ class _Job:
     ) -> np.ndarray:
         """Return the mean over a run's fold models, loaded one at a time: float64 (clips, classes)."""
         task_spec = self.predictor.task_spec
+        if isinstance(self.graphs, ExportedNetworks):
+            stored = {name: store[feature.key] for name, feature in features[member.folds[0]].items()}
+            clips = Clips(rows, task_spec.names, task_spec.task, stored, self.compute)
+            n_models = len(member.folds)
+            return predict_networks(
+                self.graphs.graphs[position], member, clips, lambda n: self._on_clips(position, n * n_models)
+            )
         total = np.zeros((len(rows), len(task_spec.names)))
         for fold in member.folds:
             stored = {name: store[feature.key] for name, feature in features[fold].items()}
@@ -248,5 +263,5 @@ class _Job:
         self.on_progress("predictions", self.predicted, self.n_clips * self.predictor.n_models)
         if self.costs is not None:
             models = [len(one.folds) for one in self.predictor.members] or [1]
-            decoding = 0.0 if self.graphs is None else self.costs.decoding / len(models)
+            decoding = self.costs.decoding if isinstance(self.graphs, ExportedFile) else 0.0
             self._spend((self.costs.models[member] + decoding) * n / (self.n_clips * models[member]))

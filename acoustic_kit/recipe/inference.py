@@ -26,12 +26,34 @@ def infer(
     at_once: int | None = None,
     on_clips: Callable[[int], None] = lambda _: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a model's predictions of clips; a clip that lacks a feature gets the class frequencies.
+    """Return the predictions of clips by a model of a recipe; the other parameters are those of `in_parts`."""
+    return in_parts(
+        lambda part: recipe.predict(model, part, settings),
+        recipe.name,
+        clips,
+        frequencies,
+        at_once=at_once,
+        on_clips=on_clips,
+    )
+
+
+def in_parts(
+    predict: Callable[[Clips], np.ndarray],
+    name: str,
+    clips: Clips,
+    frequencies: np.ndarray,
+    *,
+    at_once: int | None = None,
+    on_clips: Callable[[int], None] = lambda _: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return predictions of clips; a clip that lacks a feature gets the class frequencies.
 
     Parameters
     ----------
+    predict : returns the probabilities of clips that have all features: float (clips, classes)
+    name : of the recipe, for messages
     frequencies : of the classes among the training clips: float64 (classes,)
-    at_once : clips that the recipe gets at once, those of one file together if possible; None for all
+    at_once : clips that `predict` gets at once, those of one file together if possible; None for all
     on_clips : called with the number of clips after each part
 
     Returns
@@ -41,7 +63,7 @@ def infer(
 
     Raises
     ------
-    RecipeError : the recipe returns another shape, values outside of 0 to 1, or rows that do not sum to one
+    RecipeError : `predict` returns another shape, values outside of 0 to 1, or rows that do not sum to one
 
     """
     held = has_features(clips)
@@ -50,7 +72,7 @@ def infer(
         part = np.zeros(len(clips), dtype=bool)
         part[place] = held[place]
         if part.any():
-            probabilities[part] = _predict(recipe, settings, model, replace(clips, rows=clips.rows.filter(part)))
+            probabilities[part] = _checked(predict, name, replace(clips, rows=clips.rows.filter(part)))
         on_clips(place.stop - place.start)
     return probabilities, held
 
@@ -66,9 +88,9 @@ def class_frequencies(fold: Fold) -> np.ndarray:
     return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=fold.n_classes) / len(labels)
 
 
-def _predict(recipe: Recipe, settings: Settings, model: Any, clips: Clips) -> np.ndarray:
-    shape, name = (len(clips), len(clips.classes)), recipe.name
-    found: np.ndarray = recipe.predict(model, clips, settings).astype(np.float64)
+def _checked(predict: Callable[[Clips], np.ndarray], name: str, clips: Clips) -> np.ndarray:
+    shape = len(clips), len(clips.classes)
+    found: np.ndarray = predict(clips).astype(np.float64)
     if found.shape != shape:
         raise RecipeError(f"{name}: predict returned shape {found.shape} for {shape[0]} clips and {shape[1]} classes.")
     if not np.isfinite(found).all() or (found < 0).any() or (found > 1 + TOLERANCE).any():

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from acoustic_kit.cli import app
+from acoustic_kit.errors import RunError
 from acoustic_kit.features import Wave
 from acoustic_kit.recipe.recipe import load_recipe
 from acoustic_kit.runs.imported import import_run
@@ -138,13 +139,22 @@ def test_every_long_command_stops_at_any_time(name: str, busy: Path, start: Star
     assert stopped >= 2
 
 
-def test_an_interrupt_that_falls_into_a_compiled_function_is_one(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemError("CPUDispatcher returned a result with an exception set"),
+        RuntimeError("Error calling __set_name__ on 'cached_property' instance"),
+        RunError("a library cannot be imported"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_caused_by_an_interrupt_is_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def kernel(*_: object, **__: object) -> None:
-        raise SystemError("CPUDispatcher returned a result with an exception set") from KeyboardInterrupt()
+    def interrupted(*_: object, **__: object) -> None:
+        raise error from KeyboardInterrupt()
 
-    monkeypatch.setattr("acoustic_kit.api.open_workspace.rank_runs", kernel)
+    monkeypatch.setattr("acoustic_kit.api.open_workspace.rank_runs", interrupted)
     result = CliRunner().invoke(app, ["-C", str(workspace.root), "runs", "list"])
     assert result.exit_code == 130
     assert "Stopped." in result.stderr

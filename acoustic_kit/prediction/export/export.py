@@ -17,6 +17,7 @@ from acoustic_kit.prediction.models import Predictor
 from acoustic_kit.prediction.new_clips import NewClip
 from acoustic_kit.workspace.workspace import Workspace
 
+OUTPUTS = ("probabilities", "embedding")
 TOLERANCE = 1e-4  # of a probability, from torch's
 
 OnNote = Callable[[str], None]
@@ -110,7 +111,7 @@ def _export_one(
     with Plan.of(predictor, seconds, lambda done: on_progress("export", done, steps)) as plan:
         graph = plan.graph()
         with replacing(out, follow=True) as temporary, reasons(predictor.name):
-            front_end = write_graph(graph, plan.samples, plan.n_side, plan.metadata(), temporary)
+            front_end = write_graph(graph, plan.inputs, OUTPUTS, temporary, plan.metadata())
             on_progress("export", steps - 1, steps)
             difference = plan.difference(OnnxModel.open(temporary))
             if not difference <= TOLERANCE:

@@ -1,4 +1,4 @@
-"""Waves → probabilities and embedding, as one torch module that `torch.onnx.export` exports."""
+"""Waves → features → probabilities and embedding, as torch modules that `torch.onnx.export` exports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from acoustic_kit.prediction.export.input_crops import InputCrops
 from acoustic_kit.task import Task
 from acoustic_kit.training.evaluation import View, to_probabilities
 
-Outputs = tuple[Tensor, Tensor]  # probabilities, float32 (clips, classes), and embedding, float32 (clips, d)
+Outputs = tuple[Tensor, Tensor]  # of networks: probabilities, float32 (clips, classes); embedding, float32 (clips, d)
 
 
 class FoldNetwork(nn.Module):
@@ -78,46 +78,39 @@ class FrontEnd:
     rate: int  # Hz, of the waves that it takes
 
 
-class ExportGraph(nn.Module):
-    """All models of a run or a blend.
+class Networks(nn.Module):
+    """All networks of a run or a blend.
 
     Parameters
     ----------
-    fronts : key of a feature → its layer
-    rates : sample rates of the input waves, Hz
     members : the folds of each member
     combine : of the members' probabilities, (clips, classes) each → (clips, classes); None for one member
 
+    Attributes
+    ----------
+    keys : of the features that the networks read
+
     """
 
-    def __init__(
-        self,
-        fronts: Mapping[str, FrontEnd],
-        rates: Sequence[int],
-        members: Sequence[Sequence[FoldPlan]],
-        combine: nn.Module | None,
-    ) -> None:
+    def __init__(self, members: Sequence[Sequence[FoldPlan]], combine: nn.Module | None) -> None:
         super().__init__()
-        self.fronts, self.rates, self.members, self.combine = fronts, tuple(rates), members, combine
-        self.layers = nn.ModuleDict({key: front.layer for key, front in fronts.items()})
-        self.networks = nn.ModuleList(fold.network for member in members for fold in member)
-        self.crops = nn.ModuleList({id(fold.crops): fold.crops for member in members for fold in member}.values())
+        self.members, self.combine = members, combine
+        folds = [fold for member in members for fold in member]
+        self.keys = tuple(dict.fromkeys(fold.feature for fold in folds))
+        self.networks = nn.ModuleList(fold.network for fold in folds)
+        self.crops = nn.ModuleList({id(fold.crops): fold.crops for fold in folds}.values())
 
-    def forward(self, waves: Sequence[Tensor], lengths: Sequence[Tensor], side: Tensor | None = None) -> Outputs:
+    def forward(self, values: Sequence[Tensor], frames: Sequence[Tensor], side: Tensor | None = None) -> Outputs:
         """Return the outputs of clips.
 
         Parameters
         ----------
-        waves : float32 (clips, samples) for each of the rates, zeros after the end of shorter clips
-        lengths : int64 (clips,) or (1,) for each of the rates, samples of each clip
+        values : float32 (clips, …, frames) of each of the features, arbitrary after the end of shorter clips
+        frames : int64 (clips,) of each of the features, frames of each clip
         side : float32 (clips, columns), if a network has a second input
 
         """
-        sounds = {
-            rate: (wave, length.expand(wave.shape[0]).clamp(1, wave.shape[1]))
-            for rate, wave, length in zip(self.rates, waves, lengths, strict=True)
-        }
-        values = {key: self.layers[key](*sounds[front.rate]) for key, front in self.fronts.items()}
+        of_feature = dict(zip(self.keys, zip(values, frames, strict=True), strict=True))
         inputs: dict[tuple[str, int], Outputs] = {}
         probabilities, embeddings = [], []
         for member in self.members:
@@ -125,7 +118,7 @@ class ExportGraph(nn.Module):
             for fold in member:
                 name = fold.feature, id(fold.crops)
                 if name not in inputs:
-                    inputs[name] = fold.crops(*values[fold.feature])
+                    inputs[name] = fold.crops(*of_feature[fold.feature])
                 columns = None if fold.side is None or side is None else side[:, fold.side]
                 found, embedding = fold.network(*inputs[name], columns)
                 of_folds.append(found)
@@ -133,3 +126,39 @@ class ExportGraph(nn.Module):
             probabilities.append(torch.stack(of_folds).mean(dim=0))
         combined = probabilities[0] if self.combine is None else self.combine(probabilities)
         return combined, torch.cat(embeddings, dim=1)
+
+
+class ExportGraph(nn.Module):
+    """A run or a blend: front ends and networks.
+
+    Parameters
+    ----------
+    fronts : key of a feature → its layer
+    rates : sample rates of the input waves, Hz
+
+    """
+
+    def __init__(self, fronts: Mapping[str, FrontEnd], rates: Sequence[int], networks: Networks) -> None:
+        super().__init__()
+        self.rates, self.networks = tuple(rates), networks
+        self.front_rates = [fronts[key].rate for key in networks.keys]
+        self.layers = nn.ModuleList(fronts[key].layer for key in networks.keys)
+
+    def forward(self, waves: Sequence[Tensor], lengths: Sequence[Tensor], side: Sequence[Tensor] = ()) -> Outputs:
+        """Return the outputs of clips.
+
+        Parameters
+        ----------
+        waves : float32 (clips, samples) for each of the rates, zeros after the end of shorter clips
+        lengths : int64 (clips,) or (1,) for each of the rates, samples of each clip
+        side : one float32 (clips, columns), if a network has a second input
+
+        """
+        sounds = {
+            rate: (wave, length.expand(wave.shape[0]).clamp(1, wave.shape[1]))
+            for rate, wave, length in zip(self.rates, waves, lengths, strict=True)
+        }
+        found = [layer(*sounds[rate]) for layer, rate in zip(self.layers, self.front_rates, strict=True)]
+        values, frames = zip(*found, strict=True)
+        outputs: Outputs = self.networks(values, frames, side[0] if side else None)
+        return outputs

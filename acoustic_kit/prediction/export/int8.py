@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from acoustic_kit.dsp.decoding import Decoding
 from acoustic_kit.errors import UsageError
 from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.export.onnx_engine import OnnxModel, Waves
+from acoustic_kit.prediction.export.onnx_file import errors_only
 from acoustic_kit.prediction.models import Predictor
 from acoustic_kit.prediction.new_clips import NewClip
 from acoustic_kit.prediction.waves import WaveReader
@@ -109,11 +109,15 @@ def _quantize(path: Path, model: OnnxModel, waves: Waves, front_end: Collection[
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next((model.inputs(waves, None, clip) for clip in self.left), None)
 
-    onnxruntime.set_default_logger_severity(3)  # errors
-    logging.getLogger().setLevel(logging.ERROR)
     with temporary_folder("akit-int8-") as folder:
-        quantize_static(
-            path, folder / "int8.onnx", Reader(), op_types_to_quantize=["Conv", "MatMul", "Gemm"], per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=list(front_end),
-        )  # fmt: skip
+        onnxruntime.set_default_logger_severity(3)  # errors
+        try:
+            with errors_only(""):
+                quantize_static(
+                    path, folder / "int8.onnx", Reader(), op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+                    per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                    nodes_to_exclude=list(front_end),
+                )  # fmt: skip
+        finally:
+            onnxruntime.set_default_logger_severity(2)  # warnings, its default
         path.write_bytes((folder / "int8.onnx").read_bytes())

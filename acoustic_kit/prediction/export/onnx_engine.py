@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from acoustic_kit.features.embed.onnx_model import import_extra
 from acoustic_kit.features.weights import first_line
 from acoustic_kit.task import Task
 
+T = TypeVar("T")
 Waves = Mapping[int, Sequence[np.ndarray]]  # Hz → float32 (n,) of each clip
 
 
@@ -97,8 +98,12 @@ class OnnxModel:
         n_clips = len(next(iter(by_rate.values())))
         if self.n_side and (side is None or side.shape != (n_clips, self.n_side)):
             raise UsageError(f"{self.path} needs a side input of {self.n_side} columns")
-        found = run_clips(self.session, ["probabilities"], lambda i: self.inputs(by_rate, side, i), n_clips)
-        return np.concatenate([np.empty((0, len(self.classes))), *(probabilities for (probabilities,) in found)])
+
+        def predict_clip(clip: int) -> np.ndarray:
+            found: np.ndarray = self.session.run(["probabilities"], self.inputs(by_rate, side, clip))[0]
+            return found
+
+        return np.concatenate([np.empty((0, len(self.classes))), *on_cores(predict_clip, n_clips)])
 
     def inputs(self, waves: Waves, side: np.ndarray | None, clip: int) -> dict[str, np.ndarray]:
         """Return the inputs of one of the clips that `predict` takes, by position. Raises UsageError as it does."""
@@ -129,12 +134,7 @@ def open_session(path: Path) -> Any:
         raise RunError(f"{path} cannot be read by onnxruntime: {first_line(error)}") from error
 
 
-def run_clips(
-    session: Any, outputs: Sequence[str], inputs: Callable[[int], Mapping[str, np.ndarray]], n_clips: int
-) -> list[list[np.ndarray]]:
-    """Return the outputs of each clip: clips side by side, one on each core, whose arrays fit the core's caches.
-
-    - `inputs`: returns the inputs of a clip, by position
-    """
+def on_cores(call: Callable[[int], T], n: int) -> list[T]:
+    """Return the results of `call` for 0 to n - 1, side by side, one on each core: its arrays fit the core's caches."""
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(lambda clip: session.run(outputs, inputs(clip)), range(n_clips)))
+        return list(pool.map(call, range(n)))

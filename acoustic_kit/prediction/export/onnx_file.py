@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from acoustic_kit.errors import UsageError
-from acoustic_kit.prediction.export.graph import ExportGraph
-from acoustic_kit.prediction.export.tracing import trace
+from acoustic_kit.prediction.export.tracing import TRACED, trace
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -26,23 +28,22 @@ FRONT_ENDS = tuple(
     f"acoustic_kit.nn.{name}."
     for name in ("feature_layer", "kaldi", "logmel", "pcen", "pcen_channels", "prepared_wave")
 )
-OUTPUTS = ("probabilities", "embedding")
-
-
-def input_names(kind: str, rates: Sequence[int]) -> list[str]:
-    """Return the names of an input: its kind, followed by the sample rate if there are several."""
-    return [kind if len(rates) == 1 else f"{kind}_{rate}" for rate in rates]
 
 
 def write_graph(
-    graph: ExportGraph, samples: Sequence[int], n_side: int, metadata: Mapping[str, Any], out: Path
+    graph: nn.Module,
+    inputs: Sequence[Mapping[str, Tensor]],
+    outputs: Sequence[str],
+    out: Path,
+    metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
     """Write a graph as an ONNX file, and return the names of the nodes of front ends.
 
     Parameters
     ----------
-    samples : of the waves of each sample rate
-    n_side : columns of the side input; 0 if there is none
+    inputs : the arguments of the graph, by the names of their tensors: of `TRACED` clips, or of one that stands for
+        all, which becomes the default
+    outputs : names
     metadata : values other than text are stored as JSON
 
     Raises UsageError if the networks cannot be traced, or their tensors are too many for one file.
@@ -55,8 +56,9 @@ def write_graph(
     n_bytes = sum(t.numel() * t.element_size() for t in (*graph.parameters(), *graph.buffers()))
     if n_bytes > MOST_BYTES:
         raise UsageError(f"its models take {n_bytes / 1e9:.1f} GB, and an ONNX file has 2 GB at most: add --separate")
-    names = [*input_names("wave", graph.rates), *input_names("length", graph.rates), *(["side"] if n_side else [])]
-    model = _translated(trace(graph, samples, n_side), names)
+    tensors = {name: tensor for group in inputs for name, tensor in group.items()}
+    program = trace(graph, [list(group.values()) for group in inputs])
+    model = _translated(program, list(tensors), outputs)
     front_end = [
         node.name or ""
         for node in model.graph
@@ -64,8 +66,9 @@ def write_graph(
     ]
     common.ClearMetadataAndDocStringPass()(model)  # paths and lines of code
     _name_clips(model)
-    for rate_samples, name in zip(samples, input_names("length", graph.rates), strict=True):
-        _set_default(model, name, rate_samples)
+    for name, tensor in tensors.items():
+        if len(tensor) != TRACED:
+            _set_default(model, name, tensor)
     model.metadata_props.update({k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()})
     proto = onnx_ir.to_proto(model)
     onnx.checker.check_model(proto)
@@ -73,18 +76,17 @@ def write_graph(
     return front_end
 
 
-def _translated(program: ExportedProgram, names: Sequence[str]) -> onnx_ir.Model:
+def _translated(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]) -> onnx_ir.Model:
     """Return a program in ONNX, in which equal parts of several models are computed once.
 
-    - `names`: of the inputs
+    - `inputs`, `outputs`: names
     """
     from onnx_ir.passes import common
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), errors_only("torch.onnx"):
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         found = torch.onnx.export(
-            program, dynamo=True, input_names=names, output_names=OUTPUTS, opset_version=OPSET, verbose=False
+            program, dynamo=True, input_names=inputs, output_names=outputs, opset_version=OPSET, verbose=False
         )
     assert found is not None
     model = found.model
@@ -103,12 +105,23 @@ def _name_clips(model: onnx_ir.Model) -> None:
             value.shape = onnx_ir.Shape(["clips", *value.shape[1:]])
 
 
-def _set_default(model: onnx_ir.Model, name: str, samples: int) -> None:
-    """Give an input of lengths, of one or of all clips, a default: all samples."""
-    import numpy as np
+def _set_default(model: onnx_ir.Model, name: str, default: Tensor) -> None:
+    """Give an input, of one or of all clips, a default."""
     import onnx_ir
 
     value = next(one for one in model.graph.inputs if one.name == name)
     value.shape = onnx_ir.Shape(["lengths"])
-    value.const_value = onnx_ir.tensor(np.array([samples], np.int64), name=name)
+    value.const_value = onnx_ir.tensor(default.numpy(), name=name)
     model.graph.initializers[name] = value
+
+
+@contextmanager
+def errors_only(logger: str) -> Iterator[None]:
+    """Let a logger of Python write nothing below errors; the name of the root is empty."""
+    found = logging.getLogger(logger)
+    level = found.level
+    found.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        found.setLevel(level)

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from acoustic_kit import __version__
 from acoustic_kit.dsp.decoding import Decoding
 from acoustic_kit.errors import UsageError
 from acoustic_kit.prediction.export.combination import Combination
-from acoustic_kit.prediction.export.graph import ExportGraph, FoldNetwork, FoldPlan, FrontEnd
+from acoustic_kit.prediction.export.graph import ExportGraph, FoldNetwork, FoldPlan, FrontEnd, Networks
 from acoustic_kit.prediction.export.input_crops import InputCrops
 from acoustic_kit.prediction.export.onnx_engine import OnnxModel, WaveInput
-from acoustic_kit.prediction.export.onnx_file import input_names
 from acoustic_kit.prediction.export.probe import FoldCall, Probe, root_of
+from acoustic_kit.prediction.export.tracing import TRACED
 from acoustic_kit.prediction.models import MemberModel, Predictor
 
 
@@ -96,8 +97,19 @@ class Plan:
         """Columns of the side input; 0 if there is none."""
         return sum(side.shape[1] for side in self.sides if side is not None)
 
+    @property
+    def inputs(self) -> list[dict[str, Tensor]]:
+        """Arguments of the graph from waves to probabilities, by the names of its inputs: waves, lengths and side."""
+        waves = dict(zip(_names("wave", self.rates), (torch.zeros(TRACED, n) for n in self.samples), strict=True))
+        lengths = dict(zip(_names("length", self.rates), (torch.tensor([n]) for n in self.samples), strict=True))
+        return [waves, lengths, {"side": torch.zeros(TRACED, self.n_side)} if self.n_side else {}]
+
     def graph(self) -> ExportGraph:
-        """Return all parts as one module. Raises UsageError if it cannot compute the inputs, or combine the members."""
+        """Return all parts as one module. Raises UsageError as `networks` does."""
+        return ExportGraph(self.fronts, self.rates, self.networks())
+
+    def networks(self) -> Networks:
+        """Return all but the front ends. Raises UsageError if it cannot compute the inputs, or combine the members."""
         crops: dict[tuple[Any, ...], InputCrops] = {}
         members, first_column = [], 0
         for member, calls, side in zip(self.predictor.members, self.calls, self.sides, strict=True):
@@ -115,7 +127,7 @@ class Plan:
         if self.predictor.blend is not None:
             with reasons(self.predictor.name):
                 combine = Combination(self.predictor.blend)
-        return ExportGraph(self.fronts, self.rates, members, combine)
+        return Networks(members, combine)
 
     def _fold(
         self,
@@ -147,7 +159,7 @@ class Plan:
     def metadata(self) -> dict[str, Any]:
         """Return what the file says of itself; `sample_rate`, `window` and `output` make it a model of `embed`."""
         record, rates, task = self.predictor.members[0].run.record, self.rates, self.predictor.task_spec
-        names = input_names("wave", rates), input_names("length", rates)
+        names = _names("wave", rates), _names("length", rates)
         members = list(zip(self.predictor.members, self.sides, strict=True))
         found: dict[str, Any] = {
             "akit": __version__,
@@ -181,11 +193,15 @@ class Plan:
 
     def difference(self, model: OnnxModel) -> float:
         """Return the largest difference between probabilities of noise by a model and by torch."""
-        stack = np.stack([np.mean([one.call.probabilities for one in folds], axis=0) for folds in self.calls])
-        expected = self.predictor.finish(self.predictor.combine(stack), None)
         parts = [side for side in self.sides if side is not None]
         side = np.concatenate(parts, axis=1) if parts else None
-        return float(np.abs(model.predict(self.probe.decoded, side) - expected).max())
+        return float(np.abs(model.predict(self.probe.decoded, side) - self.by_torch()).max())
+
+    def by_torch(self) -> np.ndarray:
+        """Return torch's probabilities of the noise: float64 (clips, classes)."""
+        stack = np.stack([np.mean([one.call.probabilities for one in folds], axis=0) for folds in self.calls])
+        found: np.ndarray = self.predictor.finish(self.predictor.combine(stack), None)
+        return found
 
     def notes(self) -> list[str]:
         """Return what a user should know of the file."""
@@ -200,6 +216,11 @@ class Plan:
             steps = ", ".join(self.predictor.blend.postprocessing)
             found.append(f"The blend's steps over windows of a recording ({steps}) are not part of the graph.")
         return found
+
+
+def _names(kind: str, rates: Sequence[int]) -> list[str]:
+    """Return the names of the inputs of a kind: followed by the sample rate if there are several."""
+    return [kind if len(rates) == 1 else f"{kind}_{rate}" for rate in rates]
 
 
 @contextmanager

@@ -74,11 +74,15 @@ class Probe:
             roots = {root.decoding.sample_rate: root for root in map(root_of, features.values())}
             yield cls(predictor, rows, store, {rate: [_decoded(roots[rate], f) for f in files] for rate in rates})
 
-    def call(self, member: MemberModel, fold: str) -> FoldCall:
-        """Predict the sounds by the model of a fold. Raises UsageError if a graph cannot compute the prediction."""
+    def clips(self, member: MemberModel, fold: str) -> Clips:
+        """Return the sounds with the features that the model of a fold reads."""
         features = {name: self.store[feature.key] for name, feature in member.features_of(fold).items()}
         task = self.predictor.task_spec
-        clips = Clips(self.rows, task.names, task.task, features, Compute("cpu", "32"))
+        return Clips(self.rows, task.names, task.task, features, Compute("cpu", "32"))
+
+    def call(self, member: MemberModel, fold: str) -> FoldCall:
+        """Predict the sounds by the model of a fold. Raises UsageError if a graph cannot compute the prediction."""
+        clips = self.clips(member, fold)
         model = member.model(fold, clips.compute)
         with recorded_calls() as calls, _linear_calls(model) as linear:
             found = member.recipe.predict(model, clips, member.settings)

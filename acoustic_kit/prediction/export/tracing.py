@@ -7,35 +7,27 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from acoustic_kit.errors import UsageError
 from acoustic_kit.features.weights import first_line
-from acoustic_kit.prediction.export.graph import ExportGraph
 
 TRACED = 3  # clips; 0 and 1 would become constants
 
 
-def trace(graph: ExportGraph, samples: Sequence[int], n_side: int) -> ExportedProgram:
+def trace(graph: nn.Module, inputs: Sequence[Sequence[Tensor]]) -> ExportedProgram:
     """Return the operators that a graph calls, in evaluation.
 
-    Parameters
-    ----------
-    samples : of the waves of each sample rate
-    n_side : columns of the side input; 0 if there is none
+    - `inputs`: arguments of the graph, of `TRACED` clips each, or of one that stands for all
 
     Raises UsageError if a network cannot be traced, or takes only a fixed number of clips.
-
     """
-    waves = tuple(torch.zeros(TRACED, n) for n in samples)
-    lengths = tuple(torch.full((1,), n) for n in samples)
-    side = torch.zeros(TRACED, n_side) if n_side else None
-    clips = {0: Dim("clips", min=1)}
-    shapes = ((clips,) * len(waves), ({0: Dim.STATIC},) * len(waves), clips if n_side else None)
+    clips = Dim("clips", min=1)
+    shapes = tuple([{0: clips if len(one) == TRACED else Dim.STATIC} for one in group] for group in inputs)
     try:
         with torch.no_grad(), _symbolic_len(graph):
-            return torch.export.export(graph.eval(), (waves, lengths, side), dynamic_shapes=shapes, strict=False)
+            return torch.export.export(graph.eval(), tuple(map(list, inputs)), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch raises many kinds of errors
         raise UsageError(f"torch.export cannot trace its networks: {first_line(error)}") from error
 

@@ -3,7 +3,9 @@
 import json
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -17,35 +19,42 @@ from acoustic_kit.errors import RunError, UsageError
 from acoustic_kit.prediction import RowPlan, onnx_graphs, open_predictor, waves
 from acoustic_kit.prediction.budget import Budget
 from acoustic_kit.prediction.engine import PredictOptions, predict_plan
-from acoustic_kit.prediction.models import Predictor
-from acoustic_kit.prediction.onnx_graphs import graphs_of, open_file
+from acoustic_kit.prediction.models import MemberModel, Predictor
+from acoustic_kit.prediction.onnx_graphs import networks_of, open_file
 from acoustic_kit.prediction.slices import FinishedSlices
 from acoustic_kit.prediction.within_budget import Forecast
 from acoustic_kit.workspace.workspace import Workspace
 
 pytest.importorskip("onnxruntime")
 RATE, CLASSES = 8000, ("sound_00", "sound_01", "sound_02")
+FEATURE = akit.Wave(RATE, trim_top_db=None)
 
 
-def write_graph(path: Path, samples: int = 2 * RATE, **metadata: str) -> Path:
-    """Write a graph in the form of `akit export`: a clip's loudness a gives the probabilities a, (1 - a) / 2 twice."""
+SAMPLES = 2 * RATE
+
+
+def save(path: Path, wave: str, length: str, metadata: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """Write a graph: a clip's loudness a gives the probabilities a, (1 - a) / 2 twice.
+
+    - `wave`, `length`: names of the inputs
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     inputs = [
-        helper.make_tensor_value_info("wave", TensorProto.FLOAT, ["clips", samples]),
-        helper.make_tensor_value_info("length", TensorProto.INT64, ["lengths"]),
+        helper.make_tensor_value_info(wave, TensorProto.FLOAT, ["clips", SAMPLES]),
+        helper.make_tensor_value_info(length, TensorProto.INT64, ["lengths"]),
     ]
     constants = {
-        "length": np.array([samples]),
+        length: np.array([SAMPLES]),
         "axes": np.array([1]),
         "half": np.float32([-0.5]),
         "b": np.float32([0.5]),
     }
     nodes = [
-        helper.make_node("Abs", ["wave"], ["loud"]),
+        helper.make_node("Abs", [wave], ["loud"]),
         helper.make_node("ReduceSum", ["loud", "axes"], ["sum"], keepdims=1),
-        helper.make_node("Cast", ["length"], ["n"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", [length], ["n"], to=TensorProto.FLOAT),
         helper.make_node("Unsqueeze", ["n", "axes"], ["column"]),
         helper.make_node("Div", ["sum", "column"], ["a"]),
         helper.make_node("Mul", ["a", "half"], ["less"]),
@@ -56,11 +65,16 @@ def write_graph(path: Path, samples: int = 2 * RATE, **metadata: str) -> Path:
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "graph", inputs, outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    wave = {"name": "wave", "length": "length", "sample_rate": RATE, "samples": samples}
-    about = {"classes": json.dumps(CLASSES), "task": "single", "metric": "accuracy", "waves": json.dumps([wave])}
-    helper.set_model_props(model, about | {"side": "[]"} | metadata)
+    helper.set_model_props(model, dict(metadata))
     onnx.save(model, path)
     return path
+
+
+def write_graph(path: Path, **metadata: str) -> Path:
+    """Write a whole graph with the metadata of `akit export`."""
+    wave = {"name": "wave", "length": "length", "sample_rate": RATE, "samples": SAMPLES}
+    about = {"classes": json.dumps(CLASSES), "task": "single", "metric": "accuracy", "waves": json.dumps([wave])}
+    return save(path, "wave", "length", about | {"side": "[]"} | metadata)
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +126,11 @@ def test_metadata_decides_frequencies_windows_and_channels(tmp_path: Path) -> No
     }
     stereo = np.stack([np.full(4 * RATE, 0.5), np.zeros(4 * RATE)], axis=1)
     soundfile.write(tmp_path / "stereo.wav", stereo, RATE)
-    predictor, graphs = open_file(write_graph(tmp_path / "made.onnx", **about))
+    predictor, file = open_file(write_graph(tmp_path / "made.onnx", **about))
     assert dict(predictor.task_spec.classes) == dict(zip(CLASSES, (7, 8, 9), strict=True))
     assert predictor.windows == Windows(length=2.0, hop=2.0)
     plan = RowPlan.of_windows({"s": tmp_path / "stereo.wav", "none": tmp_path / "none.wav"}, predictor.windows)
-    _, found = predict_plan(predictor, plan, PredictOptions(engine="onnx"), graphs=graphs)
+    _, found = predict_plan(predictor, plan, PredictOptions(engine="onnx"), file=file)
     np.testing.assert_allclose(found.probabilities, [[0.5, 0.25, 0.25]] * 3, atol=1e-3)
     assert list(found.errors.values()) == ["the file does not exist"]
 
@@ -137,48 +151,69 @@ def test_options_that_do_not_go_together_are_refused(graph: Path, sounds: dict[s
 
 
 @pytest.fixture
-def pair(trained: Workspace, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictor:
-    """Return a blend of two runs, whose graphs are the made one."""
+def pair(trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictor:
+    """Return a blend of two runs, whose networks are made ones that read the same feature."""
     workspace = Workspace.find(shutil.copytree(trained.root, tmp_path / "pair"))
     names = [path.name for path in workspace.runs_path.iterdir() if not path.name.startswith("logmel")]
     result = blend_runs(workspace, runs=names, method="mean", name="graphs")
-    monkeypatch.setattr(onnx_graphs, "_exported", lambda *_: graph)
-    monkeypatch.setattr(onnx_graphs, "_decodings", lambda _: {RATE: akit.Wave(RATE).decoding})
+    networks = save(tmp_path / "networks.onnx", "wave.values", "wave.frames")
+    monkeypatch.setattr(onnx_graphs, "_exported", lambda *_: networks)
+    monkeypatch.setattr(MemberModel, "features_of", lambda *_: {"wave": FEATURE})
     return open_predictor(result, workspace.root)
 
 
-def test_a_blend_combines_the_graphs_of_its_members(pair: Predictor, sounds: dict[str, Path]) -> None:
+def test_a_blend_combines_the_networks_of_its_members(pair: Predictor, sounds: dict[str, Path]) -> None:
     steps: list[tuple[str, int, int]] = []
     options = PredictOptions(engine="onnx", on_progress=lambda *step: steps.append(step))
     _, found = predict_plan(pair, RowPlan.of_files(sounds), options)
     np.testing.assert_allclose(found.probabilities[:3, 0], [0.25, 0.5, 0.75], atol=1e-3)
     frequencies = [np.mean([member.frequencies(fold) for fold in member.folds], axis=0) for member in pair.members]
     np.testing.assert_allclose(found.probabilities[3], np.mean(frequencies, axis=0))
+    assert list(found.errors) == ["d.wav"]
+    assert [step for step in steps if step[0] == "wave"][-1] == ("wave", 4, 4)  # once for both members
     assert steps[-1] == ("predictions", 4 * pair.n_models, 4 * pair.n_models)
 
 
-def test_a_budget_is_measured_by_the_graphs(pair: Predictor, sounds: dict[str, Path]) -> None:
+def test_a_budget_is_measured_by_the_networks(pair: Predictor, sounds: dict[str, Path]) -> None:
     told: list[Forecast] = []
     options = PredictOptions(engine="onnx", budget=Budget(1000.0), on_forecast=told.append)
     chosen, _ = predict_plan(pair, RowPlan.of_files(sounds), options)
     assert chosen is pair
     costs = told[0].costs
-    assert costs.decoding > 0
-    assert len(costs.models) == 2
-    assert min(costs.models) > 0
+    assert min(costs.decoding, *costs.models) > 0
+    assert costs.needs == (frozenset({FEATURE.key}),) * 2  # a member that is dropped saves no feature
+
+
+def test_a_budget_of_a_file_is_measured(graph: Path, sounds: dict[str, Path]) -> None:
+    told: list[Forecast] = []
+    predictor, file = open_file(graph)
+    options = PredictOptions(engine="onnx", budget=Budget(1000.0), on_forecast=told.append)
+    predict_plan(predictor, RowPlan.of_files(sounds), options, file=file)
+    assert min(told[0].costs.decoding, *told[0].costs.models) > 0
+
+
+def test_long_clips_are_decoded_in_smaller_parts(
+    graph: Path, sounds: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, file = open_file(graph)
+    clips = RowPlan.of_files({f"{i}": sounds["a.wav"] for i in range(5)}).clips
+    monkeypatch.setattr(onnx_graphs, "CHUNK_SECONDS", 2 * SAMPLES / RATE)
+    told: list[int] = []
+    file.predict(clips, told.append)
+    assert told == [2, 2, 1]
 
 
 def test_slices_of_the_engines_are_not_mixed(pair: Predictor, sounds: dict[str, Path], tmp_path: Path) -> None:
     by_torch = FinishedSlices.beside(tmp_path / "out.csv", pair, AUTO)
-    graphs = graphs_of(pair, RowPlan.of_files(sounds).clips)
+    networks = networks_of(pair, RowPlan.of_files(sounds).clips)
     assert by_torch.of(pair, AUTO, "") == by_torch
-    assert by_torch.of(pair, AUTO, graphs.digest).key != by_torch.key
+    assert by_torch.of(pair, AUTO, networks.digest).key != by_torch.key
 
 
 def test_clips_that_are_too_long_for_a_graph_are_refused(pair: Predictor, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.flac", np.zeros(601 * 1000), 1000)
     with pytest.raises(UsageError, match="--window"):
-        graphs_of(pair, RowPlan.of_files({"long": tmp_path / "long.flac"}).clips)
+        networks_of(pair, RowPlan.of_files({"long": tmp_path / "long.flac"}).clips)
 
 
 @pytest.mark.slow
@@ -197,6 +232,3 @@ def test_a_run_is_exported_once_and_predicts_as_torch_does(
     by_torch, by_onnx = (frame.select(CLASSES).to_numpy() for frame in frames[:2])
     np.testing.assert_allclose(by_onnx, by_torch, rtol=0, atol=1e-4)
     assert frames[2].equals(frames[1])
-    (written,) = (tmp_path / "cache").rglob("*.onnx")
-    alone = akit.predict(written, files, workers=0, progress=False)
-    assert alone.equals(frames[1])

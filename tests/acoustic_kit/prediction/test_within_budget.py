@@ -131,20 +131,21 @@ def test_a_resumed_prediction_has_the_members_that_were_chosen(
     assert not finished.folder.exists()
 
 
-def test_costs_of_all_clips_have_fixed_and_variable_parts(pair: Predictor) -> None:
+def test_costs_of_all_clips_have_fixed_and_variable_parts() -> None:
     few = Seconds(4, 1.0, {}, {"wave": 0.0, "stats": 0.5}, (2.0, 1.0))
     many = Seconds(24, 3.0, {}, {"wave": 0.0, "stats": 2.5}, (2.0, 5.0))
-    costs = costs_of_all(few, many, 1000, 10, pair)
-    n_models = [len(member.folds) for member in pair.members]
+    needs = frozenset({"wave"}), frozenset({"wave", "stats"})
+    costs = costs_of_all(few, many, 1000, 10, needs, [5, 3])
     assert costs.decoding == pytest.approx(10 * 0.6 + 1000 * 0.1)
     assert costs.features == pytest.approx({"wave": 0.0, "stats": 10 * 0.1 + 1000 * 0.1})
-    assert costs.models == pytest.approx((n_models[0] * 10 * 2.0, n_models[1] * (10 * 0.2 + 1000 * 0.2)))
+    assert costs.models == pytest.approx((5 * 10 * 2.0, 3 * (10 * 0.2 + 1000 * 0.2)))
+    assert costs.needs == needs
 
 
-def test_of_several_waves_each_pays_what_it_adds(pair: Predictor) -> None:
+def test_of_several_waves_each_pays_what_it_adds() -> None:
     two = {"wave-1": 6.0, "wave-2": 8.0}  # 4 s of each are decoding
     found = Seconds(10, 10.0, two, {"wave-1": 0.0, "wave-2": 0.0}, (0.0, 0.0))
-    costs = costs_of_all(found, found, 10, 1, pair)
+    costs = costs_of_all(found, found, 10, 1, (frozenset({"wave-1"}), frozenset({"wave-2"})), [1, 1])
     assert costs.decoding == pytest.approx(4.0)
     assert costs.features == pytest.approx({"wave-1": 2.0, "wave-2": 4.0})
 

@@ -150,7 +150,7 @@ def test_a_graph_that_differs_from_torch_is_not_written(
     tmp_path: Path, untrained: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Plan, "difference", lambda *_: 0.002)
-    monkeypatch.setattr("acoustic_kit.prediction.export.export.write_graph", lambda *args: args[-1].touch())
+    monkeypatch.setattr("acoustic_kit.prediction.export.export.write_graph", lambda *args: args[3].touch())
     monkeypatch.setattr(OnnxModel, "open", lambda *_: None)
     with pytest.raises(RunError, match=r"0\.002"):
         export_model(untrained("logmel_cnn", width=4), tmp_path / "x.onnx", seconds=0.5)
