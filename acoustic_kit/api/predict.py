@@ -60,7 +60,7 @@ def predict(
     table : a CSV with the other inputs of the recipe: ids or file names, then columns such as `salience`
     trust : execute the recipe in the run's folder if it is not installed here
     weights : folders or ONNX files of pretrained models that compute features, if the run needs any
-    engine : "torch"; or "onnx", which exports the models once, to the user's cache folder, and predicts with
+    engine : "torch"; or "onnx", which exports networks once, to the user's cache folder, and runs them with
         onnxruntime on the CPU, the default for files that `export` wrote
     budget : a time such as `90m`: members of a blend are dropped until the forecast fits; the forecast is printed
     workers : worker processes for features; default: one per core

@@ -73,7 +73,7 @@ EngineOf = Annotated[
     Literal["torch", "onnx"] | None,
     typer.Option(
         "--engine",
-        help="onnx: export the models once, to the cache folder, and predict with onnxruntime on the CPU.",
+        help="onnx: export networks once, to the cache folder, and run them with onnxruntime on the CPU.",
     ),
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the recipe in the run's folder if it is not installed here.")]

@@ -14,9 +14,8 @@ from acoustic_kit.features.build.worker import workers as open_workers
 from acoustic_kit.prediction.budget import Budget, Costs
 from acoustic_kit.prediction.forecast import measure_costs, measure_file
 from acoustic_kit.prediction.models import Predictor, open_predictor
-from acoustic_kit.prediction.new_clips import read_columns
 from acoustic_kit.prediction.onnx_graphs import ExportedFile, ExportedNetworks, networks_of, open_file
-from acoustic_kit.prediction.predict import ClipPredictions, OnProgress, predict_rows
+from acoustic_kit.prediction.predict import ClipPredictions, OnProgress, columns_of, predict_rows
 from acoustic_kit.prediction.rows import RowPlan
 from acoustic_kit.prediction.slices import FinishedSlices
 from acoustic_kit.prediction.within_budget import Forecast, fit_budget
@@ -30,9 +29,10 @@ class PredictOptions:
 
     Parameters
     ----------
-    engine : `onnx` exports the members once, to the user's cache folder, and predicts with onnxruntime on the CPU
+    engine : `onnx` exports networks once, to the user's cache folder, and runs them with onnxruntime on the CPU
     budget : the time within which members of a blend are chosen; None for all members
-    table, workers, compute, on_progress : see `predict_rows`
+    table : a CSV with further inputs of the recipe: ids or file names, then columns such as `salience`
+    workers, compute, on_progress : see `predict_rows`
     on_forecast : called with the forecast, if there is a budget
     on_note : called with messages for the user
 
@@ -97,10 +97,9 @@ def predict_plan(
     compute = options.compute if graphs is None else Compute("cpu")
     if finished is not None and graphs is not None:
         finished = finished.of(predictor, compute, graphs.digest)
-    costs = None
+    costs, columns = None, columns_of(options.table, plan)
     with open_workers(options.workers) as processes:
         if options.budget is not None:
-            columns = None if options.table is None else read_columns(options.table, [c.file for c in plan.clips])
 
             def measure(seconds: float) -> Costs:
                 if isinstance(graphs, ExportedFile):
@@ -126,7 +125,7 @@ def predict_plan(
         found = predict_rows(
             predictor,
             plan,
-            table=options.table,
+            columns=columns,
             workers=processes,
             compute=compute,
             on_progress=options.on_progress,

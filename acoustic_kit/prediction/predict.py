@@ -74,7 +74,8 @@ def predict_clips(
     run : an argument of `open_predictor`, or its result
     clips : audio files and folders of them, or files by id
     windows : divide the files into windows, which are averaged into consecutive rows; None: a row for each file
-    table, workers, compute, on_progress : see `predict_rows`
+    table : a CSV with further inputs of the recipe: ids or file names, then columns such as `salience`
+    workers, compute, on_progress : see `predict_rows`
     trust, weights : see `open_predictor`
 
     Raises UsageError for a missing run or path, AkitError for one that cannot be used, or if no clip can be read.
@@ -82,7 +83,8 @@ def predict_clips(
     """
     predictor = run if isinstance(run, Predictor) else open_predictor(run, trust=trust, weights=weights)
     plan = plan_clips(clips, windows)
-    return predict_rows(predictor, plan, table=table, workers=workers, compute=compute, on_progress=on_progress)
+    columns = columns_of(table, plan)
+    return predict_rows(predictor, plan, columns=columns, workers=workers, compute=compute, on_progress=on_progress)
 
 
 def plan_clips(clips: Sequence[str | Path] | Mapping[str, Path], windows: Windows | None) -> RowPlan:
@@ -91,11 +93,16 @@ def plan_clips(clips: Sequence[str | Path] | Mapping[str, Path], windows: Window
     return RowPlan.of_files(files) if windows is None else RowPlan.of_windows(files, windows)
 
 
+def columns_of(table: Path | None, plan: RowPlan) -> pl.DataFrame | None:
+    """Return the columns of a CSV for each clip of a plan; None without one. Raises DataError as `read_columns`."""
+    return None if table is None else read_columns(table, [clip.file for clip in plan.clips])
+
+
 def predict_rows(
     predictor: Predictor,
     plan: RowPlan,
     *,
-    table: Path | None = None,
+    columns: pl.DataFrame | None = None,
     workers: int | Workers = 0,
     compute: Compute = AUTO,
     on_progress: OnProgress = lambda *_: None,
@@ -107,7 +114,7 @@ def predict_rows(
 
     Parameters
     ----------
-    table : a CSV with further inputs of the recipe: ids or file names, then columns such as `salience`
+    columns : further inputs of the recipe, see `columns_of`
     workers : processes that compute features, or their number; 0 is this one
     compute : device and precision, for recipes that train with torch
     on_progress : called with a feature's name and the clips done and in all; then with "predictions" and these numbers,
@@ -120,9 +127,7 @@ def predict_rows(
     Raises AkitError if the recipe fails, or if no clip can be read.
 
     """
-    clips = plan.clips
-    columns = None if table is None else read_columns(table, [clip.file for clip in clips])
-    parts = []
+    clips, parts = plan.clips, []
     with open_workers(workers) as processes:
         job = _Job(predictor, len(clips), processes, compute, on_progress, graphs, costs)
         for part in slices_by_file([clip.file for clip in clips], SLICE):

@@ -26,9 +26,7 @@ SECONDS = 0.8
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["logmel_cnn", "tiny_resnet_transformer", "resnet34_attention"])
-def test_networks_predict_features_as_a_whole_file_predicts_waves(
-    tmp_path: Path, untrained: Made, waves: Waves, recipe: str
-) -> None:
+def test_networks_and_a_whole_file_predict_the_same(tmp_path: Path, untrained: Made, waves: Waves, recipe: str) -> None:
     run = untrained(recipe)
     export_networks(run, SECONDS, tmp_path / "networks.onnx")  # raises unless they are equal to torch
     networks = NetworkGraph.open(tmp_path / "networks.onnx")
