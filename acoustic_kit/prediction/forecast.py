@@ -86,7 +86,10 @@ def measure_costs(
         frozenset(feature.key for feature in with_sources(features_of(predictor, member)))
         for member in range(len(predictor.members))
     )
-    n_models = [1 if networks else len(member.folds) for member in predictor.members]
+    graphs = _graphs(predictor, networks)
+    n_models = [
+        len(member.folds) if graph is None else 1 for member, graph in zip(predictor.members, graphs, strict=True)
+    ]
     return costs_of_all(measure(few, 2), measure(n, 3), len(readable), n_slices, needs, n_models)
 
 
@@ -199,11 +202,15 @@ def _one_pass(
     with temporary_folder("akit-predict-") as folder:
         store = FeatureStore.open(folder, create=True)
         built = build(store, features)
-        graphs = networks.graphs if networks else [None] * len(predictor.members)
-        models = tuple(_model_seconds(predictor, i, graph, rows, store, compute) for i, graph in enumerate(graphs))
+        graphs = enumerate(_graphs(predictor, networks))
+        models = tuple(_model_seconds(predictor, i, graph, rows, store, compute) for i, graph in graphs)
     together = max(built[wave] for wave in waves)
     of_features = {feature.key: 0.0 if feature in waves else found for feature, found in built.items()}
     return Seconds(len(rows), together, alone, of_features, models)
+
+
+def _graphs(predictor: Predictor, networks: ExportedNetworks | None) -> Sequence[NetworkGraph | None]:
+    return networks.graphs if networks else [None] * len(predictor.members)
 
 
 def _model_seconds(

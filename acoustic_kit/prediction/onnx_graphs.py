@@ -93,9 +93,9 @@ class ExportedFile:
 
 @dataclass(frozen=True)
 class ExportedNetworks:
-    """The networks of a predictor's members, in order, as graphs."""
+    """The networks of a predictor's members, in order, as graphs; None for a member that has none, as statistics."""
 
-    graphs: tuple[NetworkGraph, ...]
+    graphs: tuple[NetworkGraph | None, ...]
     digest: str  # of what they predict, besides the predictor
 
     def of(self, members: Sequence[int]) -> ExportedNetworks:
@@ -111,15 +111,21 @@ def networks_of(
 ) -> ExportedNetworks:
     """Return the networks of a predictor's members for clips of some length, exported unless they are cached.
 
-    Raises UsageError if a member cannot be exported, with the reason, or for clips that are too long.
+    Raises UsageError if no member can be exported, with the reason, or for clips that are too long.
     """
     from acoustic_kit.prediction.export import NetworkGraph
 
-    seconds, graphs = _longest(clips), []
+    seconds, graphs = _longest(clips), list[NetworkGraph | None]()
     for number, member in enumerate(predictor.members):
         on_progress("export", number, len(predictor.members))
         alone = replace(predictor, name=member.run.name, members=(member,), blend=None)
-        graphs.append(NetworkGraph.open(_exported(alone, seconds, on_note)))
+        try:
+            graphs.append(NetworkGraph.open(_exported(alone, seconds, on_note)))
+        except UsageError as error:
+            if not any(graphs) and number == len(predictor.members) - 1:
+                raise
+            on_note(f"{error}. It predicts as with --engine torch.")
+            graphs.append(None)
     on_progress("export", len(predictor.members), len(predictor.members))
     return ExportedNetworks(tuple(graphs), f"onnx {seconds:g}")
 
@@ -170,8 +176,8 @@ def _exported(predictor: Predictor, seconds: float, on_note: OnNote) -> Path:
         with suppress(OSError):
             os.utime(path)
         return path
-    on_note(f"Exporting {predictor.name} to {path}, once.")
     export_networks(predictor, seconds, path)
+    on_note(f"Exported {predictor.name} to {path}, where the next prediction finds it.")
     by_use = sorted(folder.glob("*.onnx"), key=lambda found: found.stat().st_mtime)
     for old in by_use[:-CACHED]:
         old.unlink(missing_ok=True)

@@ -247,13 +247,12 @@ class _Job:
     ) -> np.ndarray:
         """Return the mean over a run's fold models, loaded one at a time: float64 (clips, classes)."""
         task_spec = self.predictor.task_spec
-        if isinstance(self.graphs, ExportedNetworks):
+        graph = self.graphs.graphs[position] if isinstance(self.graphs, ExportedNetworks) else None
+        if graph is not None:
             stored = {name: store[feature.key] for name, feature in features[member.folds[0]].items()}
             clips = Clips(rows, task_spec.names, task_spec.task, stored, self.compute)
             n_models = len(member.folds)
-            return predict_networks(
-                self.graphs.graphs[position], member, clips, lambda n: self._on_clips(position, n * n_models)
-            )
+            return predict_networks(graph, member, clips, lambda n: self._on_clips(position, n * n_models))
         total = np.zeros((len(rows), len(task_spec.names)))
         for fold in member.folds:
             stored = {name: store[feature.key] for name, feature in features[fold].items()}

@@ -4,8 +4,10 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from acoustic_kit.data.windows import Windows
 from acoustic_kit.device import AUTO, Compute
 from acoustic_kit.ensemble.run_blend import blend_runs
 from acoustic_kit.errors import RunError, UsageError
-from acoustic_kit.prediction import RowPlan, onnx_graphs, open_predictor, waves
+from acoustic_kit.prediction import RowPlan, onnx_graphs, open_predictor, predict, waves
 from acoustic_kit.prediction.budget import Budget
 from acoustic_kit.prediction.engine import PredictOptions, predict_plan
 from acoustic_kit.prediction.models import MemberModel, Predictor
@@ -184,6 +186,27 @@ def test_a_budget_is_measured_by_the_networks(pair: Predictor, sounds: dict[str,
     assert costs.needs == (frozenset({FEATURE.key}),) * 2  # a member that is dropped saves no feature
 
 
+def test_a_member_without_a_graph_predicts_by_itself(
+    pair: Predictor, sounds: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, first = onnx_graphs._exported, pair.members[0]
+
+    def exported(predictor: Predictor, *rest: Any) -> Path:
+        if predictor.name == first.run.name:
+            raise UsageError(f"{predictor.name} cannot be exported: numba computes it")
+        return made(predictor, *rest)
+
+    monkeypatch.setattr(onnx_graphs, "_exported", exported)
+    monkeypatch.setattr(predict, "predict_fold", lambda member, fold, clips, _: np.full((len(clips), 3), 1 / 3))
+    notes: list[str] = []
+    options = PredictOptions(engine="onnx", on_note=notes.append)
+    _, found = predict_plan(pair, RowPlan.of_files({"b.flac": sounds["b.flac"]}), options)
+    np.testing.assert_allclose(found.probabilities[0, 0], (1 / 3 + 0.5) / 2, atol=1e-3)
+    assert notes == [f"{first.run.name} cannot be exported: numba computes it. It predicts as with --engine torch."]
+    with pytest.raises(UsageError, match="numba"):
+        networks_of(replace(pair, members=(first,), blend=None), RowPlan.of_files(sounds).clips)
+
+
 def test_a_budget_of_a_file_is_measured(graph: Path, sounds: dict[str, Path]) -> None:
     told: list[Forecast] = []
     predictor, file = open_file(graph)
@@ -228,7 +251,7 @@ def test_a_run_is_exported_once_and_predicts_as_torch_does(
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             frames.append(akit.predict(run, files, engine=engine, workers=0, progress=False))
-        assert any("Exporting" in str(one.message) for one in told) == (engine == "onnx" and len(frames) == 2)
+        assert any("Exported" in str(one.message) for one in told) == (engine == "onnx" and len(frames) == 2)
     by_torch, by_onnx = (frame.select(CLASSES).to_numpy() for frame in frames[:2])
     np.testing.assert_allclose(by_onnx, by_torch, rtol=0, atol=1e-4)
     assert frames[2].equals(frames[1])
