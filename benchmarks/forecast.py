@@ -1,6 +1,6 @@
 """Forecast of `akit predict --budget` against the time of the prediction.
 
-Usage: python benchmarks/forecast.py RUN|BLEND FOLDER [copies] [--processor] [--engine onnx]
+Usage: python benchmarks/forecast.py RUN|BLEND FOLDER [copies] [--processor] [--engine=onnx]
 The clips of FOLDER, `copies` times (default: 1). With `--processor`, for a busy machine, all times are processor time
 of this process, which then computes everything.
 Limit: the forecast is within 10 % of the truth.
