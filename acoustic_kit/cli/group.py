@@ -72,15 +72,13 @@ class RootGroup(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            with _warnings_as_messages():
+            with _warnings_as_messages(), _unwrapped_interrupts():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             raise stopped() from None
         except _SIGNALS as error:
             raise _without_controls(error) from None
         except (AkitError, OSError) as error:
-            if _is_wrapped_interrupt(error):
-                raise stopped() from None
             _print_error(ctx, f"Error: {error}{_recovery_hint(error)}")
             raise typer.Exit(error.exit_code if isinstance(error, AkitError) else 1) from None
         except MemoryError:
@@ -90,8 +88,6 @@ class RootGroup(typer.core.TyperGroup):
             _print_error(ctx, "Error: a file, a folder or an option is nested too deeply; --debug shows where.")
             raise typer.Exit(1) from None
         except BaseException as error:
-            if _is_wrapped_interrupt(error):
-                raise stopped() from None
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of a Rust library
                 raise
             text = (
@@ -161,14 +157,22 @@ def _without_controls(error: BaseException) -> BaseException:
     return error
 
 
-def _is_wrapped_interrupt(error: BaseException) -> bool:
-    """Return whether an error was caused by Ctrl-C.
+@contextmanager
+def _unwrapped_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt in place of an error that was caused by one.
 
     Python itself wraps it, in a compiled function that returned a result anyway, a SystemError, and in a class that is
     being made, a RuntimeError until Python 3.11.
     """
-    cause = error.__cause__
-    return cause is not None and (isinstance(cause, KeyboardInterrupt) or _is_wrapped_interrupt(cause))
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__
+        if cause is not None:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _recovery_hint(error: Exception) -> str:

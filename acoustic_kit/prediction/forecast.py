@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from acoustic_kit.data.clips import Clips, slices_by_file
+from acoustic_kit.data.clips import slices_by_file
 from acoustic_kit.device import Compute
 from acoustic_kit.features import build_features, with_sources
 from acoustic_kit.features.build.worker import Workers
 from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.budget import Costs
 from acoustic_kit.prediction.models import Predictor
-from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, manifest_rows
+from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, manifest_rows, stored_clips
 from acoustic_kit.prediction.onnx_graphs import ExportedFile, ExportedNetworks
 from acoustic_kit.prediction.predict import BLOCK, SLICE, predict_fold, predict_networks
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from acoustic_store import FeatureStore
 
 WARM_UP = 4  # clips; so many also show what does not depend on the number of clips, such as loading a model
-AT_ONCE = 8  # clips that graphs predict at once
+AT_ONCE = 8  # clips that an exported file predicts at once
 MOST = 128  # clips that are measured
 SHORT = 1.0  # s; a model that predicts some clips in less is measured twice
 
@@ -40,7 +40,7 @@ class Seconds(NamedTuple):
     waves: float  # decoding, with all waves
     alone: dict[str, float]  # key of a wave → seconds without the others
     features: dict[str, float]  # key → seconds
-    models: tuple[float, ...]  # of one fold model of each member, loading and prediction; or of each graph
+    models: tuple[float, ...]  # of one fold model of each member, loading and prediction; or of its graph
 
     @property
     def total(self) -> float:
@@ -221,13 +221,12 @@ def _model_seconds(
     store: FeatureStore,
     compute: Compute,
 ) -> float:
-    member, task_spec = predictor.members[position], predictor.task_spec
+    member = predictor.members[position]
     fold = member.folds[0]
 
     def seconds() -> float:
         began = time.perf_counter()
-        stored = {name: store[feature.key] for name, feature in member.features_of(fold).items()}
-        clips = Clips(rows, task_spec.names, task_spec.task, stored, compute)
+        clips = stored_clips(rows, predictor.task_spec, member.features_of(fold), store, compute)
         if graph is None:
             predict_fold(member, fold, clips, lambda _: None)
         else:

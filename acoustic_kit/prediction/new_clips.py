@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from acoustic_kit.data.audio_files import audio_files, is_audio
 from acoustic_kit.data.audio_index import normalized_name
+from acoustic_kit.data.clips import Clips
 from acoustic_kit.data.label_tables import read_label_table
 from acoustic_kit.data.schema import clip_schema
+from acoustic_kit.device import Compute
 from acoustic_kit.errors import DataError, UsageError
 from acoustic_kit.tables import listed, quoted
+from acoustic_kit.task import TaskSpec
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from acoustic_kit.features import Feature
+    from acoustic_store import FeatureStore
 
 NO_FILE = Path(os.devnull) / "none"  # placeholder for a clip without a file
 
@@ -124,6 +130,17 @@ def read_columns(path: Path, ids: Sequence[str]) -> pl.DataFrame:
     if missing:
         raise DataError(f"{path} has no row for {len(missing)} of {len(ids)} clips: {listed(missing)}.")
     return table.own(without={first})[[rows[id] for id in ids]]
+
+
+def stored_clips(
+    rows: pl.DataFrame, task_spec: TaskSpec, features: Mapping[str, Feature], store: FeatureStore, compute: Compute
+) -> Clips:
+    """Return rows of a manifest with the stored features that a model reads.
+
+    - `features`: by the recipe's own name for them
+    """
+    stored = {name: store[feature.key] for name, feature in features.items()}
+    return Clips(rows, task_spec.names, task_spec.task, stored, compute)
 
 
 def manifest_rows(clips: Sequence[NewClip], columns: pl.DataFrame | None = None) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from acoustic_kit.features.build.worker import workers as open_workers
 from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.budget import Costs
 from acoustic_kit.prediction.models import MemberModel, Predictor, open_predictor
-from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, clips_at, manifest_rows, read_columns
+from acoustic_kit.prediction.new_clips import NO_FILE, NewClip, clips_at, manifest_rows, read_columns, stored_clips
 from acoustic_kit.prediction.onnx_graphs import ExportedFile, ExportedNetworks
 from acoustic_kit.prediction.rows import RowPlan
 from acoustic_kit.prediction.slices import FinishedSlices, SlicePredictions
@@ -246,17 +246,15 @@ class _Job:
         store: FeatureStore,
     ) -> np.ndarray:
         """Return the mean over a run's fold models, loaded one at a time: float64 (clips, classes)."""
-        task_spec = self.predictor.task_spec
+        spec, compute = self.predictor.task_spec, self.compute
         graph = self.graphs.graphs[position] if isinstance(self.graphs, ExportedNetworks) else None
         if graph is not None:
-            stored = {name: store[feature.key] for name, feature in features[member.folds[0]].items()}
-            clips = Clips(rows, task_spec.names, task_spec.task, stored, self.compute)
+            clips = stored_clips(rows, spec, features[member.folds[0]], store, compute)
             n_models = len(member.folds)
             return predict_networks(graph, member, clips, lambda n: self._on_clips(position, n * n_models))
-        total = np.zeros((len(rows), len(task_spec.names)))
+        total = np.zeros((len(rows), len(spec.names)))
         for fold in member.folds:
-            stored = {name: store[feature.key] for name, feature in features[fold].items()}
-            clips = Clips(rows, task_spec.names, task_spec.task, stored, self.compute)
+            clips = stored_clips(rows, spec, features[fold], store, compute)
             total += predict_fold(member, fold, clips, partial(self._on_clips, position))
         mean: np.ndarray = total / len(member.folds)
         return mean

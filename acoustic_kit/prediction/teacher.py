@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acoustic_kit.data.clips import Clips
 from acoustic_kit.data.folds import FULL
 from acoustic_kit.data.targets import label_digest
 from acoustic_kit.device import Compute, require_one_process
 from acoustic_kit.errors import RunError, UsageError
 from acoustic_kit.features import Feature, build_features
 from acoustic_kit.prediction.models import open_predictor
+from acoustic_kit.prediction.new_clips import stored_clips
 from acoustic_kit.prediction.predict import predict_fold
 from acoustic_kit.recipe.predictions import Predictions, predicted_ids
 from acoustic_kit.recipe.pseudo import PseudoLabels, pseudo_settings
@@ -196,7 +196,6 @@ class FoldTeacher:
             on_progress=on_build,
             device=compute.device,
         )
-        spec = self.workspace.task_spec
-        clips = Clips(rest, spec.names, spec.task, {name: store[f.key] for name, f in features.items()}, compute)
+        clips = stored_clips(rest, self.workspace.task_spec, features, store, compute)
         probabilities[~known] = predict_fold(member, fold, clips, on_done)
         return probabilities

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from acoustic_kit.errors import RunError, UsageError
 from acoustic_kit.features.embed.onnx_model import import_extra
 from acoustic_kit.files import replacing
@@ -81,6 +83,13 @@ def export_model(
     return list(jobs)
 
 
+def require_equal(plan: Plan, found: np.ndarray) -> None:
+    """Raise RunError unless probabilities of the plan's noise, float (clips, classes), are torch's."""
+    difference = plan.difference(found)
+    if not difference <= TOLERANCE:
+        raise RunError(f"{plan.predictor.name}: the graph's probabilities differ from torch's by {difference:.2g}.")
+
+
 def _part_of(on_progress: OnProgress, number: int, n_parts: int) -> OnProgress:
     return lambda what, done, total: on_progress(what, number * total + done, n_parts * total)
 
@@ -113,9 +122,7 @@ def _export_one(
         with replacing(out, follow=True) as temporary, reasons(predictor.name):
             front_end = write_graph(graph, plan.inputs, OUTPUTS, temporary, plan.metadata())
             on_progress("export", steps - 1, steps)
-            difference = plan.difference(OnnxModel.open(temporary))
-            if not difference <= TOLERANCE:
-                raise RunError(f"{predictor.name}: the graph's probabilities differ from torch's by {difference:.2g}.")
+            require_equal(plan, OnnxModel.open(temporary).predict(plan.probe.decoded, plan.side))
             if clips is not None:
                 on_note(to_int8(temporary, front_end, clips, plan.decodings))
     on_progress("export", steps, steps)

@@ -104,10 +104,11 @@ def _quantize(path: Path, model: OnnxModel, waves: Waves, front_end: Collection[
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.left = iter(range(len(next(iter(waves.values())))))
+            n_clips = len(next(iter(waves.values())))
+            self.left = (model.inputs(waves, None, clip) for clip in range(n_clips))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            return next((model.inputs(waves, None, clip) for clip in self.left), None)
+            return next(self.left, None)
 
     with temporary_folder("akit-int8-") as folder:
         onnxruntime.set_default_logger_severity(3)  # errors

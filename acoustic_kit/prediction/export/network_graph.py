@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from acoustic_kit.data.clips import Clips
-from acoustic_kit.errors import RunError, UsageError
+from acoustic_kit.errors import UsageError
 from acoustic_kit.files import replacing
-from acoustic_kit.prediction.export.export import OUTPUTS, TOLERANCE
+from acoustic_kit.prediction.export.export import OUTPUTS, require_equal
 from acoustic_kit.prediction.export.onnx_engine import on_cores, open_session
 from acoustic_kit.prediction.export.onnx_file import write_graph
 from acoustic_kit.prediction.export.plan import Plan, reasons
@@ -71,18 +71,12 @@ def export_networks(predictor: Predictor, seconds: float, out: Path) -> None:
         if plan.n_side:
             raise UsageError("its networks read more than sound; --engine torch predicts with them")
         networks = plan.networks()
-        values, frames = dict[str, torch.Tensor](), dict[str, torch.Tensor]()
+        values, frames = dict[str, Tensor](), dict[str, Tensor]()
         (member,) = predictor.members
         names = {feature.key: name for name, feature in member.features_of(member.folds[0]).items()}
         for key in networks.keys:
-            name = names[key]
-            n = plan.samples[plan.rates.index(plan.fronts[key].rate)]
-            with torch.no_grad():
-                example = plan.fronts[key].layer(torch.zeros(TRACED, n), torch.full((TRACED,), n))
-            values[f"{name}.{VALUES}"], frames[f"{name}.{FRAMES}"] = example
+            values[f"{names[key]}.{VALUES}"], frames[f"{names[key]}.{FRAMES}"] = plan.of_silence(key, TRACED)
         clips = plan.probe.clips(member, member.folds[0])
         with replacing(out) as temporary:
             write_graph(networks, [values, frames], OUTPUTS, temporary)
-            difference = float(np.abs(NetworkGraph.open(temporary).predict(clips) - plan.by_torch()).max())
-            if not difference <= TOLERANCE:
-                raise RunError(f"{predictor.name}: the graph's probabilities differ from torch's by {difference:.2g}.")
+            require_equal(plan, NetworkGraph.open(temporary).predict(clips))

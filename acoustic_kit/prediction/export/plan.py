@@ -18,7 +18,7 @@ from acoustic_kit.errors import UsageError
 from acoustic_kit.prediction.export.combination import Combination
 from acoustic_kit.prediction.export.graph import ExportGraph, FoldNetwork, FoldPlan, FrontEnd, Networks
 from acoustic_kit.prediction.export.input_crops import InputCrops
-from acoustic_kit.prediction.export.onnx_engine import OnnxModel, WaveInput
+from acoustic_kit.prediction.export.onnx_engine import WaveInput
 from acoustic_kit.prediction.export.probe import FoldCall, Probe, root_of
 from acoustic_kit.prediction.export.tracing import TRACED
 from acoustic_kit.prediction.models import MemberModel, Predictor
@@ -93,9 +93,15 @@ class Plan:
         return [folds[0].side for folds in self.calls]
 
     @property
+    def side(self) -> np.ndarray | None:
+        """The side input of the noise: float32 (clips, columns); None if there is none."""
+        parts = [side for side in self.sides if side is not None]
+        return np.concatenate(parts, axis=1) if parts else None
+
+    @property
     def n_side(self) -> int:
         """Columns of the side input; 0 if there is none."""
-        return sum(side.shape[1] for side in self.sides if side is not None)
+        return 0 if self.side is None else self.side.shape[1]
 
     @property
     def inputs(self) -> list[dict[str, Tensor]]:
@@ -144,17 +150,17 @@ class Plan:
             batches.channel_axis,
         )  # fmt: skip
         if same not in crops:
-            crops[same] = InputCrops(batches, self._n_frames(key))
+            crops[same] = InputCrops(batches, self.of_silence(key, 1)[0].shape[-1])
         network = FoldNetwork(found.call.net, found.last, found.call.views, self.predictor.task_spec.task)
         return FoldPlan(network, crops[same], key, side)
 
-    def _n_frames(self, key: str) -> int:
-        """Return the frames of a feature of the longest clip."""
+    def of_silence(self, key: str, n_clips: int) -> tuple[Tensor, Tensor]:
+        """Return a feature of silent clips as long as the longest: (clips, …, frames), and int64 (clips,), frames."""
         front = self.fronts[key]
         n = self.samples[self.rates.index(front.rate)]
         with torch.no_grad():
-            values, _ = front.layer(torch.zeros(1, n), torch.tensor([n]))
-        return int(values.shape[-1])
+            values, frames = front.layer(torch.zeros(n_clips, n), torch.full((n_clips,), n))
+        return values, frames
 
     def metadata(self) -> dict[str, Any]:
         """Return what the file says of itself; `sample_rate`, `window` and `output` make it a model of `embed`."""
@@ -191,17 +197,11 @@ class Plan:
         found: np.ndarray = self.predictor.finish(self.predictor.combine(np.stack(stack)), None)[0]
         return found
 
-    def difference(self, model: OnnxModel) -> float:
-        """Return the largest difference between probabilities of noise by a model and by torch."""
-        parts = [side for side in self.sides if side is not None]
-        side = np.concatenate(parts, axis=1) if parts else None
-        return float(np.abs(model.predict(self.probe.decoded, side) - self.by_torch()).max())
-
-    def by_torch(self) -> np.ndarray:
-        """Return torch's probabilities of the noise: float64 (clips, classes)."""
+    def difference(self, found: np.ndarray) -> float:
+        """Return the largest difference between probabilities of the noise, (clips, classes), and torch's."""
         stack = np.stack([np.mean([one.call.probabilities for one in folds], axis=0) for folds in self.calls])
-        found: np.ndarray = self.predictor.finish(self.predictor.combine(stack), None)
-        return found
+        expected = self.predictor.finish(self.predictor.combine(stack), None)
+        return float(np.abs(found - expected).max())
 
     def notes(self) -> list[str]:
         """Return what a user should know of the file."""

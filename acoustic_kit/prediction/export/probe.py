@@ -18,7 +18,7 @@ from acoustic_kit.errors import UsageError
 from acoustic_kit.features import Feature, build_features
 from acoustic_kit.files import temporary_folder
 from acoustic_kit.prediction.models import MemberModel, Predictor
-from acoustic_kit.prediction.new_clips import NewClip, manifest_rows
+from acoustic_kit.prediction.new_clips import NewClip, manifest_rows, stored_clips
 from acoustic_kit.training.evaluation import ForwardCall, recorded_calls
 
 if TYPE_CHECKING:
@@ -76,9 +76,8 @@ class Probe:
 
     def clips(self, member: MemberModel, fold: str) -> Clips:
         """Return the sounds with the features that the model of a fold reads."""
-        features = {name: self.store[feature.key] for name, feature in member.features_of(fold).items()}
-        task = self.predictor.task_spec
-        return Clips(self.rows, task.names, task.task, features, Compute("cpu", "32"))
+        compute = Compute("cpu", "32")
+        return stored_clips(self.rows, self.predictor.task_spec, member.features_of(fold), self.store, compute)
 
     def call(self, member: MemberModel, fold: str) -> FoldCall:
         """Predict the sounds by the model of a fold. Raises UsageError if a graph cannot compute the prediction."""

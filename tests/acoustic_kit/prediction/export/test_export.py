@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,7 @@ def test_a_graph_that_differs_from_torch_is_not_written(
 ) -> None:
     monkeypatch.setattr(Plan, "difference", lambda *_: 0.002)
     monkeypatch.setattr("acoustic_kit.prediction.export.export.write_graph", lambda *args: args[3].touch())
-    monkeypatch.setattr(OnnxModel, "open", lambda *_: None)
+    monkeypatch.setattr(OnnxModel, "open", lambda *_: SimpleNamespace(predict=lambda *_: None))
     with pytest.raises(RunError, match=r"0\.002"):
         export_model(untrained("logmel_cnn", width=4), tmp_path / "x.onnx", seconds=0.5)
     assert not list(tmp_path.iterdir())
